@@ -1,0 +1,89 @@
+//! The trait that every engine implements.
+
+use std::sync::Arc;
+
+use twinmesh_xds::Snapshot;
+
+use crate::{Decision, Request, Trace};
+
+/// How strictly an engine's decisions can be compared with another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strictness {
+    /// Every field and every step of the trace.
+    Exact,
+    /// Every field, but it may answer `unsupported` where a limit of its own says so; such a
+    /// decision is counted, not compared.
+    ExactWithinLimits,
+    /// As the case's `case.toml` says: a recording of another server.
+    Recorded,
+}
+
+/// What an engine made of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// The decision.
+    pub decision: Decision,
+    /// How it came about; empty where it was not asked for.
+    pub trace: Trace,
+    /// What the request holds until it ends; `None` where nothing was forwarded.
+    pub held: Option<Held>,
+}
+
+/// An endpoint that a request holds: what [`Engine::release`] gives back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Held {
+    /// Index into `Snapshot::clusters`.
+    pub cluster: usize,
+    /// Index into `ClusterLoadAssignment.endpoints`.
+    pub locality: usize,
+    /// Index into its `lb_endpoints`.
+    pub endpoint: usize,
+    /// Counts the snapshots loaded, so that what an older one holds is not given back to a newer.
+    pub generation: u64,
+}
+
+/// One way to decide requests. All inputs of a decision are arguments; the only state is the
+/// balancers', which starts at zero with the first snapshot.
+pub trait Engine {
+    /// The engine's name: `spec`, `sim`, `bpf-vm`, `kernel`.
+    fn name(&self) -> &'static str;
+
+    /// How strictly it can be compared.
+    fn strictness(&self) -> Strictness;
+
+    /// Takes a snapshot; from the next request on it decides. Balancer state starts anew.
+    ///
+    /// # Errors
+    /// The snapshot does not fit the engine; the one before stays.
+    fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError>;
+
+    /// Decides one request. `random` is its one random number, `now_us` the virtual time. With
+    /// `trace` the answer tells how the decision came about, which costs time in the number of
+    /// routes.
+    ///
+    /// # Errors
+    /// The engine itself failed; what a request lacks is an outcome, never an error.
+    fn decide(
+        &mut self,
+        request: &Request,
+        random: u64,
+        now_us: u64,
+        trace: bool,
+    ) -> Result<Answer, EngineError>;
+
+    /// A forwarded request has ended.
+    ///
+    /// # Errors
+    /// The engine itself failed.
+    fn release(&mut self, held: Held) -> Result<(), EngineError>;
+}
+
+/// An engine could not do its work.
+#[derive(Debug, thiserror::Error)]
+#[error("engine {engine}: {message}")]
+pub struct EngineError {
+    /// The engine's name.
+    pub engine: &'static str,
+    /// What failed, where, and what to do about it.
+    pub message: String,
+}

@@ -1,0 +1,119 @@
+//! One request of a traffic file.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// A line of a `*.traffic.jsonl` file, with every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Unique in the file.
+    pub id: String,
+    /// `:method`.
+    #[serde(default = "get", skip_serializing_if = "is_get")]
+    pub method: String,
+    /// `:scheme`.
+    #[serde(default = "http", skip_serializing_if = "is_http")]
+    pub scheme: String,
+    /// `:authority` or Host; `None`: the request has none.
+    #[serde(default)]
+    pub authority: Option<String>,
+    /// The request target, with its query.
+    #[serde(default = "slash")]
+    pub path: String,
+    /// In wire order, repeats kept; never host or pseudo headers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// The connection's peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SocketAddr>,
+    /// What the connection asked for, before any redirection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<SocketAddr>,
+    /// Names the accepting listener outright.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// Names the route configuration outright.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_config: Option<String>,
+    /// Server name of the TLS ClientHello.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
+    /// The client's ALPN list, comma-separated, in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpn: Option<String>,
+    /// Whether the connection is TLS; absent: it is where `sni` or `alpn` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<bool>,
+    /// The request's one random number; absent: drawn from the run's seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random: Option<u64>,
+    /// Arrival in microseconds; absent: equal to the line before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_us: Option<u64>,
+    /// How long the endpoint holds the request, in microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub duration_us: u64,
+    /// Requests with one value share a kept-alive connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn http() -> String {
+    "http".to_owned()
+}
+
+fn slash() -> String {
+    "/".to_owned()
+}
+
+fn is_get(method: &str) -> bool {
+    method == "GET"
+}
+
+fn is_http(scheme: &str) -> bool {
+    scheme == "http"
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+impl Request {
+    /// The head as a client writes it on an HTTP/1.1 connection: the request line, `host` first,
+    /// the headers as they are, an empty line.
+    pub fn head(&self) -> Vec<u8> {
+        let mut head = Vec::with_capacity(256);
+        for part in [
+            self.method.as_str(),
+            " ",
+            self.path.as_str(),
+            " HTTP/1.1\r\n",
+        ] {
+            head.extend_from_slice(part.as_bytes());
+        }
+        if let Some(authority) = &self.authority {
+            for part in ["host: ", authority, "\r\n"] {
+                head.extend_from_slice(part.as_bytes());
+            }
+        }
+        for (name, value) in &self.headers {
+            for part in [name.as_str(), ": ", value, "\r\n"] {
+                head.extend_from_slice(part.as_bytes());
+            }
+        }
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+
+    /// Whether the connection is TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+            .unwrap_or(self.sni.is_some() || self.alpn.is_some())
+    }
+}

@@ -1,0 +1,130 @@
+//! How a decision came about, step by step, in indices into the snapshot.
+
+/// The steps in the order in which they were taken.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trace {
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The listener that takes the connection: index into `Snapshot::listeners`.
+    Listener(usize),
+    /// The filter chain.
+    FilterChain(Chain),
+    /// The head was refused.
+    BadRequest(BadRequest),
+    /// The route configuration: index into `Snapshot::route_configurations`.
+    RouteConfiguration(usize),
+    /// The virtual host: its index, and which kind of domain matched.
+    VirtualHost {
+        /// Index into `RouteConfiguration::virtual_hosts`.
+        virtual_host: usize,
+        /// Which kind of domain matched.
+        domain: Domain,
+    },
+    /// A route before the matching one (or any, where none matched), and its first matcher that
+    /// failed, in Envoy's order: headers, query parameters, the path last.
+    RouteNotMatched {
+        /// Index in the virtual host.
+        route: usize,
+        /// The matcher that failed.
+        failed: Failed,
+    },
+    /// The route that matched: its index in the virtual host.
+    Route(usize),
+    /// The choice among weighted clusters.
+    WeightedCluster {
+        /// Index in `WeightedCluster.clusters`.
+        entry: usize,
+        /// The random number modulo the total weight.
+        value: u64,
+        /// The entry's interval is `from..to`.
+        from: u64,
+        /// End of the interval, exclusive.
+        to: u64,
+    },
+    /// The cluster: index into `Snapshot::clusters`.
+    Cluster(usize),
+    /// The priority chosen.
+    Priority {
+        /// The priority.
+        priority: u32,
+        /// The number 1..=100 that chose it.
+        value: u32,
+        /// Chosen from the degraded load.
+        degraded: bool,
+        /// The priority is in panic: every endpoint of it may be used.
+        panic: bool,
+    },
+    /// The endpoint: its place in the load assignment.
+    Endpoint {
+        /// Index into `ClusterLoadAssignment.endpoints`.
+        locality: usize,
+        /// Index into its `lb_endpoints`.
+        endpoint: usize,
+    },
+    /// The request is not decided beyond this point.
+    Unsupported,
+}
+
+/// Which filter chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chain {
+    /// Index into `Listener::filter_chains`.
+    Index(usize),
+    /// The default filter chain.
+    Default,
+}
+
+/// Which kind of domain of a virtual host matched; the more specific kinds go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Domain {
+    /// Equal to the host.
+    Exact,
+    /// `*x`.
+    Suffix,
+    /// `x*`.
+    Prefix,
+    /// `*`.
+    Any,
+}
+
+/// A matcher that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failed {
+    /// Index into `RouteMatch.headers`.
+    Header(usize),
+    /// Index into `RouteMatch.query_parameters`.
+    QueryParameter(usize),
+    /// `RouteMatch.path_specifier`.
+    Path,
+}
+
+/// Why a request head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum BadRequest {
+    /// The request line is not `METHOD SP target SP HTTP/1.x`.
+    RequestLine = 1,
+    /// A header line has no colon, an empty or invalid name, or starts with white space.
+    HeaderName,
+    /// A header value holds a byte that may not be in one.
+    HeaderValue,
+    /// HTTP/1.1 without Host.
+    NoHost,
+    /// More than one Host.
+    DuplicateHost,
+    /// Host is not a valid authority.
+    InvalidHost,
+    /// Content-Length is not a number, or two of them differ.
+    ContentLength,
+    /// Transfer-Encoding is not `chunked`, repeated, or beside Content-Length.
+    TransferEncoding,
+    /// The target is not a valid one, or has a fragment.
+    Target,
+    /// The head is larger, or has more headers, than Envoy takes (431).
+    TooLarge,
+}

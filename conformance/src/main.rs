@@ -1,0 +1,2 @@
+//! The offline command `twinmesh`.
+fn main() {}

@@ -1,0 +1,55 @@
+//! What the reader found in a snapshot and does not decide: nothing is dropped without a line here.
+
+use std::fmt;
+
+/// All findings of one snapshot, in the order of the source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The findings.
+    pub findings: Vec<Finding>,
+}
+
+/// One field or extension that this build does not know or does not decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Name of the xDS resource it stands in, with its type: `listener "0.0.0.0_80"`.
+    pub resource: String,
+    /// Field path inside the resource.
+    pub path: String,
+    /// What it is.
+    pub kind: FindingKind,
+    /// What follows for decisions.
+    pub effect: Effect,
+    /// One sentence for the reader.
+    pub message: String,
+}
+
+/// What a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FindingKind {
+    /// A field that Envoy 1.40's API, as built in here, does not have.
+    UnknownField,
+    /// An extension type that is not built in here.
+    UnknownType,
+    /// A field that is known and not decided.
+    NotDecided,
+}
+
+/// What follows from a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It cannot influence a decision and is read over.
+    ReadOver,
+    /// Requests that get this far have the outcome `unsupported`.
+    Unsupported,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{}: {}: {}",
+            self.resource, self.path, self.message
+        )
+    }
+}

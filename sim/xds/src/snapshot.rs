@@ -1,0 +1,140 @@
+//! The snapshot: what every xDS form is read into, and what every engine starts from.
+//!
+//! Resources stay Envoy's own messages, so that an engine reads the fields that Envoy's
+//! documentation names. Beside them stands what the reader found out and no engine should find
+//! out twice: which route configuration a connection manager uses, which load assignment a
+//! cluster has, and what this build does not decide.
+
+use std::collections::BTreeMap;
+
+use envoy_types::pb::envoy::config::{
+    cluster::v3::Cluster as ClusterConfig,
+    endpoint::v3::ClusterLoadAssignment,
+    listener::v3::{FilterChain as FilterChainConfig, Listener as ListenerConfig},
+    route::v3::RouteConfiguration as RouteConfigurationConfig,
+};
+use envoy_types::pb::envoy::extensions::filters::network::{
+    http_connection_manager::v3::HttpConnectionManager, tcp_proxy::v3::TcpProxy,
+};
+
+use crate::report::Report;
+
+/// A consistent set of resources, validated as Envoy validates it.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// In the order of the source.
+    pub listeners: Vec<Listener>,
+    /// In the order of the source; those written inline in a connection manager follow.
+    pub route_configurations: Vec<RouteConfiguration>,
+    /// In the order of the source.
+    pub clusters: Vec<Cluster>,
+    /// Every `safe_regex` pattern of the snapshot, compiled once; the error is why a pattern that
+    /// RE2 accepts is not decided here (a DFA over the cap).
+    pub regexes: BTreeMap<String, Result<twinmesh_re2::Dfa, twinmesh_re2::TooLarge>>,
+    /// What was found while reading.
+    pub report: Report,
+}
+
+/// Why requests that get this far have the outcome `unsupported`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Field path of what is not decided.
+    pub path: String,
+    /// What it is, in one sentence.
+    pub reason: String,
+}
+
+/// A listener and its filter chains.
+#[derive(Debug, Clone, Default)]
+pub struct Listener {
+    /// `Listener.name`, or its address as `ip:port` where it has none.
+    pub name: String,
+    /// The resource as it was read.
+    pub config: ListenerConfig,
+    /// One for each of `config.filter_chains`, in order.
+    pub filter_chains: Vec<FilterChain>,
+    /// `Listener.default_filter_chain`.
+    pub default_filter_chain: Option<FilterChain>,
+    /// Every connection to this listener is undecided.
+    pub unsupported: Option<Unsupported>,
+}
+
+/// A filter chain and its terminal network filter.
+#[derive(Debug, Clone, Default)]
+pub struct FilterChain {
+    /// The message as it was read.
+    pub config: FilterChainConfig,
+    /// What decides where the connection goes.
+    pub terminal: Terminal,
+    /// Every request that comes through this filter chain is undecided.
+    pub unsupported: Option<Unsupported>,
+}
+
+/// The last network filter of a filter chain.
+#[derive(Debug, Clone, Default)]
+pub enum Terminal {
+    /// The chain has no filter that this build knows as terminal; its `unsupported` says why.
+    #[default]
+    Unknown,
+    /// `envoy.filters.network.http_connection_manager`.
+    Http {
+        /// The filter's configuration.
+        manager: Box<HttpConnectionManager>,
+        /// Index into [`Snapshot::route_configurations`]; `None` where RDS names a route
+        /// configuration that the snapshot does not hold (the chain is then `unsupported`).
+        route_configuration: Option<usize>,
+    },
+    /// `envoy.filters.network.tcp_proxy`.
+    Tcp(Box<TcpProxy>),
+}
+
+/// A route configuration with what is not decided in it.
+#[derive(Debug, Clone, Default)]
+pub struct RouteConfiguration {
+    /// `RouteConfiguration.name`; may be empty for an inline one.
+    pub name: String,
+    /// The resource as it was read.
+    pub config: RouteConfigurationConfig,
+    /// Every request that reaches this route configuration is undecided.
+    pub unsupported: Option<Unsupported>,
+    /// One for each of `config.virtual_hosts`, in order.
+    pub virtual_hosts: Vec<VirtualHost>,
+}
+
+/// What is not decided in a virtual host.
+#[derive(Debug, Clone, Default)]
+pub struct VirtualHost {
+    /// Every request that reaches this virtual host is undecided.
+    pub unsupported: Option<Unsupported>,
+    /// One for each of its routes, in order: a request that all *decided* matchers of the route
+    /// accept (and that no route before it took) is undecided.
+    pub routes: Vec<Option<Unsupported>>,
+}
+
+/// A cluster and its endpoints.
+#[derive(Debug, Clone, Default)]
+pub struct Cluster {
+    /// `Cluster.name`.
+    pub name: String,
+    /// The resource as it was read.
+    pub config: ClusterConfig,
+    /// EDS's, else `Cluster.load_assignment`. `None` where the snapshot holds none; the cluster is
+    /// then `unsupported`.
+    pub load_assignment: Option<ClusterLoadAssignment>,
+    /// Every request that chooses this cluster is undecided from there on (its endpoint).
+    pub unsupported: Option<Unsupported>,
+}
+
+impl Snapshot {
+    /// The cluster of this name.
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.clusters.iter().find(|cluster| cluster.name == name)
+    }
+
+    /// The route configuration of this name.
+    pub fn route_configuration(&self, name: &str) -> Option<&RouteConfiguration> {
+        self.route_configurations
+            .iter()
+            .find(|route_configuration| route_configuration.name == name)
+    }
+}
