@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use twinmesh_xds::Snapshot;
+use twinmesh_xds::{Cluster, Snapshot};
 
 use crate::{Decision, Request, Trace};
 
@@ -42,6 +42,19 @@ pub struct Held {
     pub generation: u64,
 }
 
+impl Held {
+    /// Stands for `locality` and `endpoint` where the endpoint has gone since: only the cluster
+    /// still counts the request.
+    pub const GONE: usize = usize::MAX;
+}
+
+/// Whether a cluster goes on as `next` in the snapshot that follows: of one name, with an equal
+/// `Cluster` message (which holds the endpoints of a static cluster, not those from EDS). Envoy
+/// replaces a cluster whose message changed, and with it the balancer and the counts.
+pub fn keeps_state(cluster: &Cluster, next: &Cluster) -> bool {
+    cluster.name == next.name && cluster.config == next.config
+}
+
 /// One way to decide requests. All inputs of a decision are arguments; the only state is the
 /// balancers', which starts at zero with the first snapshot.
 pub trait Engine {
@@ -56,6 +69,29 @@ pub trait Engine {
     /// # Errors
     /// The snapshot does not fit the engine; the one before stays.
     fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError>;
+
+    /// Takes the snapshot that follows the one before while requests are under way, as an Envoy
+    /// takes an xDS update. What survives is what survives there:
+    ///
+    /// - A cluster that goes on (see [`keeps_state`]) keeps its balancer; any other starts anew,
+    ///   and nothing held in it is ever released.
+    /// - Active requests (of the cluster, and of each host) stay; a host is known by its address,
+    ///   whatever its index, locality or health. A host that has gone takes its own with it; the
+    ///   cluster's go on counting it until it is released with [`Held::GONE`].
+    /// - The round robin index of a host set survives, whatever the hosts in it are now.
+    /// - The EDF schedules (weighted hosts, and weighted localities) of a priority whose hosts,
+    ///   health or weights changed start anew; those of other priorities go on.
+    ///
+    /// The generation in [`Held`] stays as it is; the caller renumbers what it holds to the new
+    /// snapshot's indices. As it stands here, an update is a [`Engine::load`]: no state survives,
+    /// and with its new generation what is released later is not counted. An engine that keeps
+    /// state must override it.
+    ///
+    /// # Errors
+    /// The snapshot does not fit the engine; the one before stays.
+    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        self.load(snapshot)
+    }
 
     /// Decides one request. `random` is its one random number, `now_us` the virtual time. With
     /// `trace` the answer tells how the decision came about, which costs time in the number of

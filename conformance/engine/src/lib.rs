@@ -1,11 +1,17 @@
 //! What every engine takes and gives: requests, decisions, traces, and the trait they implement.
 
 pub mod decision;
+pub mod endpoint;
 pub mod engine;
+pub mod format;
+pub mod random;
+pub mod replay;
 pub mod request;
 pub mod trace;
 
 pub use decision::{Decision, Outcome};
 pub use engine::{Answer, Engine, EngineError, Held, Strictness};
+pub use format::FormatError;
+pub use replay::{Decided, Replay, ReplayError};
 pub use request::Request;
 pub use trace::{BadRequest, Chain, Domain, Failed, Step, Trace};

@@ -1,8 +1,8 @@
 //! One request of a traffic file.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 /// A line of a `*.traffic.jsonl` file, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,10 +26,18 @@ pub struct Request {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
     /// The connection's peer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "connection_end"
+    )]
     pub source: Option<SocketAddr>,
     /// What the connection asked for, before any redirection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "connection_end"
+    )]
     pub destination: Option<SocketAddr>,
     /// Names the accepting listener outright.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +66,38 @@ pub struct Request {
     /// Requests with one value share a kept-alive connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
+}
+
+fn connection_end<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    parse_connection_end(&text)
+        .map(Some)
+        .map_err(D::Error::custom)
+}
+
+/// Reads `ip:port`, an IPv6 address in brackets.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_connection_end(text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected `ip:port`, an IPv6 address in brackets";
+    text.parse().map_err(|_| {
+        let Some((ip, port)) = text.rsplit_once(':') else {
+            return format!("{expected}, found `{text}`, which has no port");
+        };
+        let ip = ip
+            .strip_prefix('[')
+            .map_or(ip, |ip| ip.trim_end_matches(']'));
+        if ip.parse::<IpAddr>().is_err() {
+            format!("{expected}, found `{text}`, in which `{ip}` is no IP address")
+        } else {
+            format!("{expected}, found `{text}`, in which `{port}` is no port from 0 to 65535")
+        }
+    })
 }
 
 fn get() -> String {

@@ -1,0 +1,212 @@
+//! One engine over one traffic file, in virtual time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use envoy_types::pb::envoy::config::endpoint::v3::LbEndpoint;
+use twinmesh_xds::Snapshot;
+
+use crate::engine::keeps_state;
+use crate::format::{FormatError, events::Schedule};
+use crate::{Answer, Engine, EngineError, Held, Request, endpoint, random};
+
+/// How a run is done.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Replay<'a> {
+    /// From what the random numbers are drawn that requests don't give; see [`random::draw`].
+    pub seed: u64,
+    /// Whether answers carry traces.
+    pub trace: bool,
+    /// What changes while the run goes on.
+    pub schedule: Option<&'a Schedule>,
+}
+
+/// A request and what the engine made of it.
+#[derive(Debug)]
+pub struct Decided<'a> {
+    /// Its index in the traffic file.
+    pub index: usize,
+    /// The request.
+    pub request: &'a Request,
+    /// The engine's answer.
+    pub answer: Answer,
+    /// What the engine took to decide, in real time.
+    pub elapsed: Duration,
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// An event does not fit its snapshot.
+    #[error(transparent)]
+    Event(#[from] FormatError),
+}
+
+impl Replay<'_> {
+    /// Loads the snapshot and decides the requests in order, each handed to `each`, which may end
+    /// the run. Returns how many events were applied.
+    ///
+    /// At each arrival, in this order: what ended by then is released and what events changed by
+    /// then is changed, by time (at one time releases go first), then the request is decided. A
+    /// request of no duration ends before the next one, even where that arrives at the same time.
+    ///
+    /// # Errors
+    /// The engine failed; what was handed out before then is no whole run.
+    pub fn run(
+        &self,
+        engine: &mut dyn Engine,
+        snapshot: &Arc<Snapshot>,
+        requests: &[Request],
+        each: &mut dyn FnMut(Decided<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, ReplayError> {
+        engine.load(snapshot)?;
+        let mut state = State {
+            snapshot: Arc::clone(snapshot),
+            held: BinaryHeap::new(),
+            sequence: 0,
+            events: 0,
+        };
+        let mut now = 0;
+        for (index, request) in requests.iter().enumerate() {
+            now = request.time_us.unwrap_or(now).max(now);
+            state.advance(engine, self.schedule, now)?;
+            let random = request
+                .random
+                .unwrap_or_else(|| random::draw(self.seed, index as u64));
+            let started = Instant::now();
+            let answer = engine.decide(request, random, now, self.trace)?;
+            let elapsed = started.elapsed();
+            if let Some(held) = answer.held {
+                state.hold(held, now.saturating_add(request.duration_us));
+            }
+            let decided = Decided {
+                index,
+                request,
+                answer,
+                elapsed,
+            };
+            if each(decided).is_break() {
+                break;
+            }
+        }
+        Ok(state.events)
+    }
+}
+
+struct State {
+    snapshot: Arc<Snapshot>,
+    /// By end, then by arrival.
+    held: BinaryHeap<Reverse<(u64, u64, Held)>>,
+    sequence: u64,
+    /// How many events are applied.
+    events: usize,
+}
+
+impl State {
+    fn hold(&mut self, held: Held, end: u64) {
+        self.sequence += 1;
+        self.held.push(Reverse((end, self.sequence, held)));
+    }
+
+    fn advance(
+        &mut self,
+        engine: &mut dyn Engine,
+        schedule: Option<&Schedule>,
+        now: u64,
+    ) -> Result<(), ReplayError> {
+        if let Some(schedule) = schedule {
+            while let Some(time) = schedule.time(self.events).filter(|time| *time <= now) {
+                self.release(engine, time)?;
+                let before = Arc::clone(&self.snapshot);
+                while schedule.time(self.events) == Some(time) {
+                    self.snapshot = schedule.apply_at(self.events, &self.snapshot)?;
+                    self.events += 1;
+                }
+                engine.update(&self.snapshot)?;
+                let held = std::mem::take(&mut self.held);
+                self.held = held
+                    .into_iter()
+                    .filter_map(|Reverse((end, sequence, held))| {
+                        let held = renumber(held, &before, &self.snapshot)?;
+                        Some(Reverse((end, sequence, held)))
+                    })
+                    .collect();
+            }
+        }
+        self.release(engine, now)?;
+        Ok(())
+    }
+
+    fn release(&mut self, engine: &mut dyn Engine, now: u64) -> Result<(), EngineError> {
+        while let Some(Reverse((end, _, held))) = self.held.peek().copied() {
+            if end > now {
+                break;
+            }
+            self.held.pop();
+            engine.release(held)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is held, in the indices of the snapshot that follows; `None` where the cluster has gone or
+/// is another one, which knows nothing of it.
+fn renumber(held: Held, before: &Snapshot, after: &Snapshot) -> Option<Held> {
+    let cluster = before.clusters.get(held.cluster)?;
+    let index = after
+        .clusters
+        .iter()
+        .position(|candidate| keeps_state(cluster, candidate))?;
+    let gone = Held {
+        cluster: index,
+        locality: Held::GONE,
+        endpoint: Held::GONE,
+        ..held
+    };
+    let address = endpoint_at(before, held).and_then(endpoint::address);
+    let Some(address) = address else {
+        return Some(gone);
+    };
+    let assignment = after.clusters.get(index)?.load_assignment.as_ref();
+    let places = assignment.into_iter().flat_map(|assignment| {
+        assignment
+            .endpoints
+            .iter()
+            .enumerate()
+            .flat_map(|(locality, endpoints)| {
+                endpoints
+                    .lb_endpoints
+                    .iter()
+                    .enumerate()
+                    .map(move |(endpoint, candidate)| (locality, endpoint, candidate))
+            })
+    });
+    let same = places.filter(|(_, _, candidate)| {
+        endpoint::address(candidate).as_deref() == Some(address.as_str())
+    });
+    // An address that stands in several localities goes to the one with its index, if any.
+    let place = same.min_by_key(|(locality, _, _)| *locality != held.locality);
+    Some(place.map_or(gone, |(locality, endpoint, _)| Held {
+        locality,
+        endpoint,
+        ..gone
+    }))
+}
+
+fn endpoint_at(snapshot: &Snapshot, held: Held) -> Option<&LbEndpoint> {
+    snapshot
+        .clusters
+        .get(held.cluster)?
+        .load_assignment
+        .as_ref()?
+        .endpoints
+        .get(held.locality)?
+        .lb_endpoints
+        .get(held.endpoint)
+}
