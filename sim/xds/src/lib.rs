@@ -1,10 +1,23 @@
 //! xDS in: every form in which an Envoy's configuration comes, read into one [`Snapshot`].
 
+mod assemble;
+mod encode;
+pub mod error;
+mod form;
+mod path;
+mod read;
 pub mod report;
+mod schema;
 pub mod snapshot;
+mod source;
+mod text;
+mod view;
+mod wire;
 
+pub use error::{Place, ReadError};
+pub use read::{ReadOptions, read, read_bytes};
 pub use report::{Effect, Finding, FindingKind, Report};
 pub use snapshot::{
-    Cluster, FilterChain, Listener, RouteConfiguration, Snapshot, Terminal, Unsupported,
+    Balancer, Cluster, FilterChain, Listener, RouteConfiguration, Snapshot, Terminal, Unsupported,
     VirtualHost,
 };

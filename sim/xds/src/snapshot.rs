@@ -121,8 +121,28 @@ pub struct Cluster {
     /// EDS's, else `Cluster.load_assignment`. `None` where the snapshot holds none; the cluster is
     /// then `unsupported`.
     pub load_assignment: Option<ClusterLoadAssignment>,
+    /// How an endpoint is chosen, whether `lb_policy` or `load_balancing_policy` says so.
+    pub balancer: Balancer,
     /// Every request that chooses this cluster is undecided from there on (its endpoint).
     pub unsupported: Option<Unsupported>,
+}
+
+/// How a cluster's endpoints are chosen, of the ways that are decided here.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Balancer {
+    /// `ROUND_ROBIN`, or the extension of the same name.
+    #[default]
+    RoundRobin,
+    /// `LEAST_REQUEST`, or the extension of the same name.
+    LeastRequest {
+        /// How many endpoints are drawn; at least 2.
+        choice_count: u32,
+        /// Exponent of the active requests in a weighted endpoint's weight; 1.0 unless the
+        /// configuration says otherwise.
+        active_request_bias: f64,
+    },
+    /// `CLUSTER_PROVIDED`, of a cluster of type ORIGINAL_DST: where the connection was going.
+    OriginalDestination,
 }
 
 impl Snapshot {

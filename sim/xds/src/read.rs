@@ -1,0 +1,69 @@
+//! From a file to a snapshot.
+
+use std::path::Path;
+
+use crate::{
+    assemble,
+    error::ReadError,
+    form::{self, Form},
+    snapshot::Snapshot,
+    source::Source,
+};
+
+/// How a snapshot is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Refuse a snapshot in which anything is not known or not decided.
+    pub strict: bool,
+}
+
+/// Reads a snapshot, in any of the forms.
+///
+/// # Errors
+/// The file cannot be read, is none of the forms, or holds what Envoy would refuse; in strict
+/// mode also what is not known or not decided here.
+pub fn read(path: &Path, options: &ReadOptions) -> Result<Snapshot, ReadError> {
+    let file = path.display().to_string();
+    match std::fs::read(path) {
+        Ok(bytes) => read_bytes(&file, &bytes, options),
+        Err(source) => Err(ReadError::Unreadable { file, source }),
+    }
+}
+
+/// Reads a snapshot from the content of a file; `name` stands for the file in errors, and tells
+/// YAML by its ending where the content starts as JSON does.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_bytes(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<Snapshot, ReadError> {
+    let snapshot = match form::as_text(name, bytes)? {
+        Some(text) => {
+            let document = form::document(name, text)?;
+            let input = form::detect(name, &document)?;
+            let source = Source {
+                file: name,
+                document: Some(&document),
+            };
+            assemble(&input, &source)?
+        }
+        None => {
+            let source = Source {
+                file: name,
+                document: None,
+            };
+            assemble(&form::detect_binary(&source, bytes)?, &source)?
+        }
+    };
+    if options.strict && !snapshot.report.findings.is_empty() {
+        return Err(ReadError::Strict {
+            file: name.to_owned(),
+            report: Box::new(snapshot.report),
+        });
+    }
+    Ok(snapshot)
+}
+
+fn assemble(input: &form::Input, source: &Source<'_>) -> Result<Snapshot, ReadError> {
+    let resources = form::collect(input, source)?;
+    assemble::assemble(resources, input.form == Form::RouteConfiguration, source)
+}

@@ -1,0 +1,141 @@
+//! A message as its schema and its bytes, read field by field without being decoded.
+
+use crate::{
+    path::{Path, Segment},
+    schema::{Field, Message, schema},
+    wire::{self, Raw},
+};
+
+/// A message, and where it stands.
+#[derive(Clone)]
+pub(crate) struct View<'a> {
+    pub(crate) message: &'static Message,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) path: Path,
+}
+
+/// A `google.protobuf.Any`.
+#[derive(Clone)]
+pub(crate) struct AnyView<'a> {
+    pub(crate) type_url: &'a str,
+    pub(crate) value: &'a [u8],
+    pub(crate) path: Path,
+}
+
+impl<'a> View<'a> {
+    /// The fields of this name, with their values. Bytes that are no message end it; whoever
+    /// verifies the input has refused those before.
+    fn values(
+        &self,
+        name: &str,
+    ) -> Option<(&'static Field, impl Iterator<Item = Raw<'a>> + use<'a>)> {
+        let field = self.message.field(name)?;
+        let number = field.number;
+        let values = wire::fields(self.bytes)
+            .filter_map(Result::ok)
+            .filter(move |(other, _)| *other == number)
+            .map(|(_, value)| value);
+        Some((field, values))
+    }
+
+    /// The messages of a repeated field.
+    pub(crate) fn children(&self, name: &str) -> Vec<View<'a>> {
+        let Some((field, values)) = self.values(name) else {
+            return Vec::new();
+        };
+        let Some(message) = field.message() else {
+            return Vec::new();
+        };
+        values
+            .filter_map(bytes)
+            .enumerate()
+            .map(|(index, bytes)| View {
+                message,
+                bytes,
+                path: self.path.item(&field.name, index),
+            })
+            .collect()
+    }
+
+    /// The message of a field that is not repeated.
+    pub(crate) fn child(&self, name: &str) -> Option<View<'a>> {
+        let (field, values) = self.values(name)?;
+        Some(View {
+            message: field.message()?,
+            bytes: values.filter_map(bytes).last()?,
+            path: self.path.field(&field.name),
+        })
+    }
+
+    /// The string of a field; empty where it is not set.
+    pub(crate) fn text(&self, name: &str) -> &'a str {
+        self.values(name)
+            .and_then(|(_, values)| values.filter_map(bytes).last())
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .unwrap_or_default()
+    }
+
+    /// Whether the field is set.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.values(name)
+            .is_some_and(|(_, mut values)| values.next().is_some())
+    }
+
+    /// The Any of this field.
+    pub(crate) fn any(&self, name: &str) -> Option<AnyView<'a>> {
+        self.child(name).map(|child| child.as_any())
+    }
+
+    /// This message, which is an Any.
+    pub(crate) fn as_any(&self) -> AnyView<'a> {
+        let value = self
+            .values("value")
+            .and_then(|(_, values)| values.filter_map(bytes).last());
+        AnyView {
+            type_url: self.text("type_url"),
+            value: value.unwrap_or_default(),
+            path: self.path.clone(),
+        }
+    }
+}
+
+impl<'a> AnyView<'a> {
+    /// The content, where its type is built in.
+    pub(crate) fn content(&self) -> Option<View<'a>> {
+        Some(View {
+            message: schema().message_of_url(self.type_url)?,
+            bytes: self.value,
+            path: self.path.clone(),
+        })
+    }
+
+    /// The message's name in the type URL.
+    pub(crate) fn type_name(&self) -> &'a str {
+        crate::schema::type_name(self.type_url)
+    }
+}
+
+fn bytes(value: Raw<'_>) -> Option<&[u8]> {
+    match value {
+        Raw::Bytes(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// A message at the root of a file, or at a path below it.
+pub(crate) fn root<'a>(name: &str, bytes: &'a [u8], path: Path) -> Option<View<'a>> {
+    Some(View {
+        message: schema().message(name)?,
+        bytes,
+        path,
+    })
+}
+
+/// The path of an element of a stream; of the only one, the file itself.
+pub(crate) fn stream_path(index: usize, length: usize) -> Path {
+    let mut path = Path::default();
+    if length > 1 {
+        path.push(Segment::Index(index));
+    }
+    path
+}
