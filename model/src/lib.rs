@@ -1,1 +1,43 @@
-//! Placeholder while the crate is being written.
+//! The decision engine: which listener, filter chain, virtual host, route, cluster and endpoint a
+//! request goes to, as Envoy decides it.
+//!
+//! `no_std`, no allocation, no panics. The policy is a flat table that `twinmesh-compile` writes
+//! (its shape: [`layout`]); everything that varies between requests is input. The same source runs
+//! in userspace and, behind a thin shell, as a BPF program: what differs between the two is the
+//! [`Machine`] trait and nothing else.
+//!
+//! A decision goes top down through one file a step: [`listener`], [`filter_chain`], [`head`],
+//! [`virtual_host`], [`route`] (with [`matcher`]), [`weighted_cluster`], [`priority`] and
+//! [`endpoint`]; [`decide`] strings them together.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod bytes;
+pub mod decide;
+pub mod endpoint;
+pub mod filter_chain;
+pub mod head;
+pub mod integer;
+pub mod layout;
+pub mod least_request;
+pub mod listener;
+pub mod machine;
+pub mod matcher;
+pub mod priority;
+pub mod query_parameter;
+pub mod random;
+pub mod regex;
+pub mod round_robin;
+pub mod route;
+pub mod scan;
+pub mod slot;
+pub mod string;
+pub mod target;
+pub mod trie;
+pub mod virtual_host;
+pub mod weighted_cluster;
+
+pub use decide::decide;
+pub use layout::Span;
+pub use machine::Machine;

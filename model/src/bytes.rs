@@ -1,0 +1,46 @@
+//! Eight bytes at a time in one word, the first byte in the lowest bits.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+/// The highest bit of each byte: how every test here marks a byte.
+pub const MARKS: u64 = 0x8080_8080_8080_8080;
+
+/// Marks the bytes from `first` to `last`, both below 128.
+#[inline(always)]
+pub const fn within(word: u64, first: u8, last: u8) -> u64 {
+    let low = word & !MARKS;
+    let from = low.wrapping_add(ONES.wrapping_mul(0x80 - first as u64));
+    let above = low.wrapping_add(ONES.wrapping_mul(0x7f - last as u64));
+    from & !above & !word & MARKS
+}
+
+/// Marks the bytes equal to `byte`, below 128.
+#[inline(always)]
+pub const fn equal(word: u64, byte: u8) -> u64 {
+    within(word, byte, byte)
+}
+
+/// `word` with its ASCII capitals made small.
+#[inline(always)]
+pub const fn lower(word: u64) -> u64 {
+    word | within(word, b'A', b'Z') >> 2
+}
+
+/// How many bytes stand before the first mark; 8 where there is none.
+#[inline(always)]
+pub const fn first(marks: u64) -> u64 {
+    if marks == 0 {
+        return 8;
+    }
+    let lowest = marks & marks.wrapping_neg();
+    ((lowest >> 7).wrapping_sub(1) & ONES).wrapping_mul(ONES) >> 56
+}
+
+/// The first `count` bytes (0..=8), the others 0.
+#[inline(always)]
+pub const fn keep(word: u64, count: u64) -> u64 {
+    if count >= 8 {
+        word
+    } else {
+        word & !(u64::MAX << ((count & 7) << 3))
+    }
+}

@@ -1,0 +1,254 @@
+//! A decision from top to bottom: connection, head, virtual host, route, cluster, endpoint.
+
+use crate::{
+    Machine, Span,
+    layout::{
+        RECORD, bad_request, cluster, connection, filter_chain, framing, header, high, input,
+        listener, low, outcome, route, route_configuration, slot, unsupported, virtual_host, work,
+    },
+    route::NONE,
+    target,
+};
+
+/// Decides one request; the work area holds the answer ([`work::OUTCOME`] and what follows).
+#[inline(always)]
+pub fn decide<M: Machine>(machine: &mut M) {
+    let mut index = 0;
+    while index < work::LEFT {
+        machine.set_word(work::OUTCOME + index, 0);
+        index += 1;
+    }
+    let chain = if machine.word(work::ROUTE_CONFIGURATION) == 0 {
+        let chain = machine.connection();
+        if chain == 0 {
+            return;
+        }
+        chain
+    } else {
+        0
+    };
+    if chain != 0
+        && low(machine.policy64(chain.wrapping_add(filter_chain::KIND))) == filter_chain::TCP
+    {
+        let action = low(machine.policy64(chain.wrapping_add(filter_chain::TARGET)));
+        machine.action(action);
+        return;
+    }
+    let refused = machine.head();
+    if refused != 0 {
+        let unsupported = high(refused);
+        if unsupported != 0 {
+            end(machine, outcome::UNSUPPORTED, unsupported);
+        } else {
+            end(machine, outcome::BAD_REQUEST, refused);
+        }
+        return;
+    }
+    let host = machine.request();
+    if host == 0 {
+        return;
+    }
+    let number = machine.route(host);
+    if number >= NONE {
+        if number == NONE {
+            end(machine, outcome::NO_ROUTE, 0);
+        } else {
+            end(machine, outcome::UNSUPPORTED, unsupported::TOO_MANY_VALUES);
+        }
+        return;
+    }
+    machine.set_word(work::CHOSEN_ROUTE, number.wrapping_add(1));
+    let routes = low(machine.policy64(header::ROUTES));
+    machine.action(routes.wrapping_add(number.wrapping_mul(RECORD)));
+}
+
+/// Leaves an outcome.
+#[inline(always)]
+fn end<M: Machine>(machine: &mut M, outcome: u64, reason: u64) {
+    machine.set_word(work::OUTCOME, outcome);
+    machine.set_word(work::REASON, reason);
+}
+
+/// Leaves `unsupported` where the record names a reason.
+#[inline(always)]
+fn undecided<M: Machine>(machine: &mut M, reason: u64) -> bool {
+    if reason != 0 {
+        end(machine, outcome::UNSUPPORTED, reason);
+    }
+    reason != 0
+}
+
+/// Listener and filter chain. The filter chain's offset, or 0 where the decision ends here.
+#[inline(always)]
+pub fn connection<M: Machine>(machine: &mut M) -> u64 {
+    let found = machine.listener();
+    if found == 0 {
+        end(machine, outcome::NO_LISTENER, 0);
+        return 0;
+    }
+    machine.set_word(work::CHOSEN_LISTENER, found);
+    let reason = low(machine.policy64(found.wrapping_add(listener::REASON)));
+    if undecided(machine, reason) {
+        return 0;
+    }
+    let chain = machine.filter_chain(found);
+    if chain == 0 {
+        end(machine, outcome::NO_FILTER_CHAIN, 0);
+        return 0;
+    }
+    machine.set_word(work::CHOSEN_FILTER_CHAIN, chain);
+    let reason = low(machine.policy64(chain.wrapping_add(filter_chain::REASON)));
+    if undecided(machine, reason) {
+        return 0;
+    }
+    chain
+}
+
+/// The host as the connection manager's options leave it.
+#[inline(always)]
+fn strip_host<M: Machine>(machine: &mut M, flags: u64) {
+    let host = Span(machine.word(work::HOST));
+    let mut stripped = host;
+    if flags & (filter_chain::STRIP_ANY_PORT | filter_chain::STRIP_MATCHING_PORT) != 0 {
+        let without = Span(machine.without_port(stripped));
+        if without.length() != stripped.length()
+            && (flags & filter_chain::STRIP_ANY_PORT != 0
+                || target::port_matches(machine, stripped, without))
+        {
+            stripped = without;
+        }
+    }
+    machine.set_word(work::HOST, stripped.0);
+}
+
+/// The virtual host, or 0 where the decision ends here.
+#[inline(always)]
+pub fn request<M: Machine>(machine: &mut M) -> u64 {
+    let chain = machine.word(work::CHOSEN_FILTER_CHAIN);
+    let mut configuration = machine.word(work::ROUTE_CONFIGURATION);
+    if chain != 0 {
+        let kind = machine.policy64(chain.wrapping_add(filter_chain::KIND));
+        let normal = high(machine.policy64(chain.wrapping_add(filter_chain::REASON)));
+        configuration = low(machine.policy64(chain.wrapping_add(filter_chain::TARGET)));
+        if high(kind) != 0 {
+            strip_host(machine, high(kind));
+        }
+        if normal != 0 {
+            let path = Span(machine.word(work::PATH));
+            if machine.regex(normal, path) == 0 {
+                end(machine, outcome::UNSUPPORTED, unsupported::PATH_NOT_NORMAL);
+                return 0;
+            }
+        }
+    }
+    if pseudo_headers(machine) != 0 {
+        end(machine, outcome::UNSUPPORTED, unsupported::TOO_MANY_VALUES);
+        return 0;
+    }
+    machine.set_word(work::CHOSEN_ROUTE_CONFIGURATION, configuration);
+    let reason = low(machine.policy64(configuration.wrapping_add(route_configuration::REASON)));
+    if undecided(machine, reason) {
+        return 0;
+    }
+    let host = machine.virtual_host(configuration);
+    if host == 0 {
+        end(machine, outcome::NO_VIRTUAL_HOST, 0);
+        return 0;
+    }
+    machine.set_word(work::CHOSEN_VIRTUAL_HOST, host);
+    let reason = low(machine.policy64(host.wrapping_add(virtual_host::REASON)));
+    if undecided(machine, reason) {
+        return 0;
+    }
+    let index = machine.policy64(host.wrapping_add(virtual_host::INDEX));
+    if high(index) & virtual_host::QUERY != 0 && machine.query_parameters() != 0 {
+        end(machine, outcome::UNSUPPORTED, unsupported::TOO_MANY_VALUES);
+        return 0;
+    }
+    host
+}
+
+/// Fills the slots of `:authority`, `:method`, `:path` and `:scheme`. 0, or 1 where there is no
+/// room.
+#[inline(always)]
+fn pseudo_headers<M: Machine>(machine: &mut M) -> u64 {
+    let table = high(machine.policy64(header::QUERY_PARAMETERS));
+    let used = machine.policy64(table);
+    // The flag says that some matcher reads a pseudo header; most snapshots have none.
+    if high(used) == 0 {
+        return 0;
+    }
+    let tls = machine.word(work::CONNECTION) & connection::TLS != 0;
+    let scheme = if tls {
+        Span::new(input::HTTPS, 5)
+    } else {
+        Span::new(input::HTTP, 4)
+    };
+    let host = Span(machine.word(work::HOST));
+    let method = Span(machine.word(work::METHOD));
+    let path = Span(machine.word(work::TARGET));
+    machine.add(slot::AUTHORITY, host)
+        | machine.add(slot::METHOD, method)
+        | machine.add(slot::PATH, path)
+        | machine.add(slot::SCHEME, scheme)
+}
+
+/// What a route does with the request. 0.
+#[inline(always)]
+pub fn action<M: Machine>(machine: &mut M, record: u64) -> u64 {
+    let action = machine.policy64(record.wrapping_add(route::ACTION));
+    let kind = low(action);
+    let chosen = if kind == route::CLUSTER {
+        high(action)
+    } else if kind == route::WEIGHTED_CLUSTERS {
+        machine.weighted_cluster(high(action))
+    } else {
+        let outcome = if kind == route::REDIRECT {
+            outcome::REDIRECT
+        } else if kind == route::DIRECT_RESPONSE {
+            outcome::DIRECT_RESPONSE
+        } else {
+            outcome::UNSUPPORTED
+        };
+        end(machine, outcome, high(action));
+        return 0;
+    };
+    machine.cluster(chosen)
+}
+
+/// The endpoint of a cluster. 0.
+#[inline(always)]
+pub fn cluster<M: Machine>(machine: &mut M, record: u64) -> u64 {
+    machine.set_word(work::CHOSEN_CLUSTER, record);
+    let kind = machine.policy64(record.wrapping_add(cluster::KIND));
+    let outcome = if low(kind) == cluster::MISSING {
+        outcome::NO_CLUSTER
+    } else if low(kind) == cluster::UNSUPPORTED {
+        outcome::UNSUPPORTED
+    } else if low(kind) == cluster::ORIGINAL_DESTINATION {
+        outcome::FORWARD_TO_DESTINATION
+    } else if machine.endpoint(record) == 0 {
+        outcome::NO_HEALTHY_UPSTREAM
+    } else {
+        outcome::FORWARD
+    };
+    end(machine, outcome, high(kind));
+    0
+}
+
+/// Whether a target or its authority is what Envoy takes; the last checks of a head. 0, or what
+/// [`crate::head::head`] gives.
+#[inline(always)]
+pub fn authority<M: Machine>(machine: &mut M) -> u64 {
+    let bits = machine.word(work::FRAMING);
+    let target = Span(machine.word(work::TARGET));
+    if machine.input8(target.offset()) != b'/' as u64 {
+        let reason = target::absolute(machine);
+        if reason != 0 {
+            return reason << 32;
+        }
+    } else if bits & framing::HOST == 0 {
+        return bad_request::NO_HOST;
+    }
+    0
+}
