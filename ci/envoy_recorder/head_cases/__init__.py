@@ -1,6 +1,7 @@
 """The request heads that ci/record-heads sends, by topic."""
 
-from envoy_recorder.head_cases import framing, header, host, request_line, target
+from envoy_recorder.head_cases import (
+    absolute, framing, header, host, method, precedence, repeat, request_line, target)
 
 
 def all_heads() -> list[dict]:
@@ -11,7 +12,11 @@ def all_heads() -> list[dict]:
             ("target", target.heads()),
             ("host", host.heads()),
             ("header", header.heads()),
-            ("framing", framing.heads())):
+            ("framing", framing.heads()),
+            ("repeat", repeat.heads()),
+            ("method", method.heads()),
+            ("absolute", absolute.heads()),
+            ("precedence", precedence.heads())):
         for index, head in enumerate(listed):
             heads.append({"id": f"{topic}-{index:03}", "topic": topic, **head})
     return heads
