@@ -1,0 +1,237 @@
+//! What a cluster says of its endpoints and of how to choose among them.
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy,
+    common_lb_config::LocalityConfigSpecifier as OldLocalityConfig,
+};
+use envoy_types::pb::envoy::config::core::v3::{
+    Address, HealthStatus, RuntimeDouble, address, socket_address::PortSpecifier,
+};
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier,
+};
+use envoy_types::pb::envoy::extensions::load_balancing_policies::common::v3::{
+    LocalityLbConfig, locality_lb_config::LocalityConfigSpecifier,
+};
+use envoy_types::pb::envoy::extensions::load_balancing_policies::{
+    least_request::v3::{LeastRequest, least_request::SelectionMethod},
+    round_robin::v3::RoundRobin,
+};
+use prost::Message as _;
+
+use crate::least_request::Options;
+
+const DEFAULT_CHOICE_COUNT: u32 = 2;
+const DEFAULT_ACTIVE_REQUEST_BIAS: f64 = 1.0;
+
+/// How a cluster chooses among its endpoints.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Policy {
+    RoundRobin,
+    LeastRequest(Options),
+    /// The connection's own destination is the endpoint.
+    OriginalDestination,
+    /// One that is not decided here.
+    Undecided,
+}
+
+/// An endpoint and its place in the load assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// Index into `ClusterLoadAssignment.endpoints`.
+    pub(crate) locality: usize,
+    /// Index into its `lb_endpoints`.
+    pub(crate) endpoint: usize,
+    pub(crate) weight: u32,
+    pub(crate) health: Health,
+}
+
+/// What `health_status` means to a balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Health {
+    Healthy,
+    Degraded,
+    Unhealthy,
+    /// Not healthy, and not counted among the endpoints that could be.
+    Draining,
+}
+
+/// The cluster's policy, and whether it has `fail_traffic_on_panic`.
+pub(crate) fn policy(config: &ClusterConfig) -> (Policy, bool) {
+    let is_original_destination = matches!(
+        config.cluster_discovery_type,
+        Some(ClusterDiscoveryType::Type(kind)) if kind == DiscoveryType::OriginalDst as i32
+    );
+    if is_original_destination {
+        return (Policy::OriginalDestination, false);
+    }
+    if let Some(policies) = &config.load_balancing_policy {
+        let first = policies
+            .policies
+            .first()
+            .and_then(|policy| policy.typed_extension_config.as_ref())
+            .and_then(|extension| extension.typed_config.as_ref());
+        return first.map_or((Policy::Undecided, false), |any| {
+            let message = any.type_url.rsplit('/').next().unwrap_or_default();
+            typed_policy(message, &any.value).unwrap_or((Policy::Undecided, false))
+        });
+    }
+    let fails_on_panic = config
+        .common_lb_config
+        .as_ref()
+        .and_then(|common| common.locality_config_specifier.as_ref())
+        .is_some_and(|locality| {
+            matches!(locality, OldLocalityConfig::ZoneAwareLbConfig(zone_aware)
+                if zone_aware.fail_traffic_on_panic)
+        });
+    let policy = match LbPolicy::try_from(config.lb_policy) {
+        Ok(LbPolicy::RoundRobin) => Policy::RoundRobin,
+        Ok(LbPolicy::LeastRequest) => match &config.lb_config {
+            Some(LbConfig::LeastRequestLbConfig(old)) => Policy::LeastRequest(options(
+                old.choice_count.as_ref().map(|count| count.value),
+                old.active_request_bias.as_ref(),
+            )),
+            _ => Policy::LeastRequest(options(None, None)),
+        },
+        _ => Policy::Undecided,
+    };
+    (policy, fails_on_panic)
+}
+
+fn typed_policy(message: &str, value: &[u8]) -> Option<(Policy, bool)> {
+    const PACKAGE: &str = "envoy.extensions.load_balancing_policies.";
+    match message.strip_prefix(PACKAGE)? {
+        "round_robin.v3.RoundRobin" => {
+            let config = RoundRobin::decode(value).ok()?;
+            Some((
+                Policy::RoundRobin,
+                fails_on_panic(config.locality_lb_config.as_ref()),
+            ))
+        }
+        "least_request.v3.LeastRequest" => {
+            let config = LeastRequest::decode(value).ok()?;
+            let scans = config.selection_method == SelectionMethod::FullScan as i32
+                || config.enable_full_scan.is_some_and(|scan| scan.value);
+            if scans {
+                return None;
+            }
+            let options = options(
+                config.choice_count.as_ref().map(|count| count.value),
+                config.active_request_bias.as_ref(),
+            );
+            Some((
+                Policy::LeastRequest(options),
+                fails_on_panic(config.locality_lb_config.as_ref()),
+            ))
+        }
+        _ => None,
+    }
+}
+
+fn options(choice_count: Option<u32>, active_request_bias: Option<&RuntimeDouble>) -> Options {
+    Options {
+        choice_count: choice_count.unwrap_or(DEFAULT_CHOICE_COUNT),
+        active_request_bias: active_request_bias
+            .map_or(DEFAULT_ACTIVE_REQUEST_BIAS, |bias| bias.default_value),
+    }
+}
+
+fn fails_on_panic(locality: Option<&LocalityLbConfig>) -> bool {
+    matches!(
+        locality.and_then(|locality| locality.locality_config_specifier.as_ref()),
+        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zone_aware))
+            if zone_aware.fail_traffic_on_panic
+    )
+}
+
+/// The endpoints of each priority, in the order of the load assignment.
+pub(crate) fn hosts_by_priority(assignment: &ClusterLoadAssignment) -> Vec<Vec<Host>> {
+    let mut priorities = vec![Vec::new()];
+    for (locality, of_locality) in assignment.endpoints.iter().enumerate() {
+        let priority = usize::try_from(of_locality.priority).unwrap_or(usize::MAX);
+        while priorities.len() <= priority {
+            priorities.push(Vec::new());
+        }
+        let hosts = of_locality
+            .lb_endpoints
+            .iter()
+            .enumerate()
+            .map(|(index, endpoint)| Host {
+                locality,
+                endpoint: index,
+                weight: endpoint
+                    .load_balancing_weight
+                    .as_ref()
+                    .map_or(1, |weight| weight.value.max(1)),
+                health: health(endpoint.health_status),
+            });
+        if let Some(of_priority) = priorities.get_mut(priority) {
+            of_priority.extend(hosts);
+        }
+    }
+    priorities
+}
+
+fn health(status: i32) -> Health {
+    match HealthStatus::try_from(status) {
+        Ok(HealthStatus::Unknown | HealthStatus::Healthy) => Health::Healthy,
+        Ok(HealthStatus::Degraded) => Health::Degraded,
+        Ok(HealthStatus::Draining) => Health::Draining,
+        Ok(HealthStatus::Unhealthy | HealthStatus::Timeout) | Err(_) => Health::Unhealthy,
+    }
+}
+
+/// The address of an endpoint: `ip:port`, or a pipe's path.
+pub(crate) fn address(endpoint: &LbEndpoint) -> Option<String> {
+    match &address_of(endpoint)?.address {
+        Some(address::Address::SocketAddress(socket)) => {
+            let port = match &socket.port_specifier {
+                Some(PortSpecifier::PortValue(port)) => port.to_string(),
+                Some(PortSpecifier::NamedPort(name)) => name.clone(),
+                None => return None,
+            };
+            let is_ipv6 = socket.address.parse::<std::net::Ipv6Addr>().is_ok();
+            Some(if is_ipv6 {
+                format!("[{}]:{port}", socket.address)
+            } else {
+                format!("{}:{port}", socket.address)
+            })
+        }
+        Some(address::Address::Pipe(pipe)) => Some(pipe.path.clone()),
+        _ => None,
+    }
+}
+
+/// The name that `auto_host_rewrite` takes: the endpoint's, else the one that DNS resolves.
+pub(crate) fn hostname(config: &ClusterConfig, endpoint: &LbEndpoint) -> String {
+    if let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier
+        && !endpoint.hostname.is_empty()
+    {
+        return endpoint.hostname.clone();
+    }
+    let is_dns = matches!(
+        config.cluster_discovery_type,
+        Some(ClusterDiscoveryType::Type(kind))
+            if kind == DiscoveryType::StrictDns as i32 || kind == DiscoveryType::LogicalDns as i32
+    );
+    match address_of(endpoint).and_then(|address| address.address.as_ref()) {
+        Some(address::Address::SocketAddress(socket)) if is_dns => socket.address.clone(),
+        _ => String::new(),
+    }
+}
+
+fn address_of(endpoint: &LbEndpoint) -> Option<&Address> {
+    match endpoint.host_identifier.as_ref()? {
+        HostIdentifier::Endpoint(endpoint) => endpoint.address.as_ref(),
+        HostIdentifier::EndpointName(_) => None,
+    }
+}
+
+/// `region/zone/sub_zone`; `None` where all three are empty.
+pub(crate) fn locality_name(assignment: &ClusterLoadAssignment, locality: usize) -> Option<String> {
+    let locality = assignment.endpoints.get(locality)?.locality.as_ref()?;
+    let parts = [&locality.region, &locality.zone, &locality.sub_zone];
+    let name = parts.map(String::as_str).join("/");
+    parts.iter().any(|part| !part.is_empty()).then_some(name)
+}

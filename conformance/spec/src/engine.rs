@@ -1,0 +1,655 @@
+//! The engine: one request through all rules, in Envoy's order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteAction, RouteMatch, VirtualHost as VirtualHostConfig,
+    route::Action,
+    route_action::{ClusterNotFoundResponseCode, ClusterSpecifier},
+    virtual_host::TlsRequirementType,
+    weighted_cluster::cluster_weight::HostRewriteSpecifier,
+};
+use envoy_types::pb::envoy::extensions::filters::network::{
+    http_connection_manager::v3::HttpConnectionManager, tcp_proxy::v3::TcpProxy,
+};
+use twinmesh_engine::{
+    Answer, Chain, Decision, Engine, EngineError, Held, Outcome, Request, Step, Strictness,
+};
+use twinmesh_xds::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost};
+
+use crate::balancer::Balancers;
+use crate::cluster::{self, Policy};
+use crate::connection::Connection;
+use crate::filter_chain;
+use crate::head::{self, Refused};
+use crate::listener::{self, Entry, canonical};
+use crate::message::Message;
+use crate::path_normalization;
+use crate::priority;
+use crate::redirect;
+use crate::regex::Regexes;
+use crate::rewrite;
+use crate::route;
+use crate::tcp_proxy;
+use crate::virtual_host;
+use crate::weighted_cluster::{self, Choice};
+
+const NAME: &str = "spec";
+const DEFAULT_OVERPROVISIONING_FACTOR: u32 = 140;
+const DEFAULT_HEALTHY_PANIC_THRESHOLD: u32 = 50;
+
+/// The engine `spec`.
+#[derive(Debug, Default)]
+pub struct Spec {
+    loaded: Option<Loaded>,
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    snapshot: Arc<Snapshot>,
+    regexes: Regexes,
+    balancers: Balancers,
+}
+
+impl Spec {
+    /// An engine without a snapshot.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Engine for Spec {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn strictness(&self) -> Strictness {
+        Strictness::Exact
+    }
+
+    fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        let decided = snapshot
+            .regexes
+            .iter()
+            .filter(|(_, dfa)| dfa.is_ok())
+            .map(|(pattern, _)| pattern.as_str());
+        let regexes = Regexes::compile(decided).map_err(error)?;
+        self.generation += 1;
+        self.loaded = Some(Loaded {
+            snapshot: Arc::clone(snapshot),
+            regexes,
+            balancers: Balancers::default(),
+        });
+        Ok(())
+    }
+
+    fn decide(
+        &mut self,
+        request: &Request,
+        random: u64,
+        _now_us: u64,
+        trace: bool,
+    ) -> Result<Answer, EngineError> {
+        let Some(loaded) = &mut self.loaded else {
+            return Err(error("no snapshot is loaded".to_owned()));
+        };
+        let snapshot = Arc::clone(&loaded.snapshot);
+        let entry = listener::select(&snapshot, request).map_err(|e| error(e.to_string()))?;
+        let mut run = Run {
+            snapshot: &snapshot,
+            regexes: &loaded.regexes,
+            balancers: &mut loaded.balancers,
+            request,
+            random,
+            generation: self.generation,
+            traces: trace,
+            answer: Answer::default(),
+        };
+        run.answer.decision.id.clone_from(&request.id);
+        run.answer.decision.engine = Some(NAME.to_owned());
+        run.enter(entry);
+        Ok(run.answer)
+    }
+
+    fn release(&mut self, held: Held) -> Result<(), EngineError> {
+        if let Some(loaded) = &mut self.loaded
+            && held.generation == self.generation
+        {
+            loaded.balancers.release(held);
+        }
+        Ok(())
+    }
+}
+
+fn error(message: String) -> EngineError {
+    EngineError {
+        engine: NAME,
+        message,
+    }
+}
+
+/// One request on its way.
+struct Run<'a> {
+    snapshot: &'a Snapshot,
+    regexes: &'a Regexes,
+    balancers: &'a mut Balancers,
+    request: &'a Request,
+    random: u64,
+    generation: u64,
+    traces: bool,
+    answer: Answer,
+}
+
+/// The route that took the request.
+struct Matched<'a> {
+    route_match: &'a RouteMatch,
+    message: &'a Message,
+}
+
+impl<'a> Run<'a> {
+    fn decision(&mut self) -> &mut Decision {
+        &mut self.answer.decision
+    }
+
+    fn step(&mut self, step: Step) {
+        if self.traces {
+            self.answer.trace.steps.push(step);
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome, reason: impl Into<String>) {
+        let decision = self.decision();
+        decision.outcome = outcome;
+        decision.reason = Some(reason.into());
+    }
+
+    /// Ends in a reply that Envoy makes itself.
+    fn reply(&mut self, outcome: Outcome, status: u32, message: &Message, reason: &str) {
+        self.decision().status = Some(message.local_reply_status(status));
+        self.end(outcome, reason);
+    }
+
+    fn undecided(&mut self, reason: impl Into<String>) {
+        self.step(Step::Unsupported);
+        self.end(Outcome::Unsupported, reason);
+    }
+
+    /// Ends where the reader found something that is not decided; otherwise `false`.
+    fn is_unsupported(&mut self, unsupported: Option<&Unsupported>) -> bool {
+        let Some(unsupported) = unsupported else {
+            return false;
+        };
+        self.undecided(format!("{}: {}", unsupported.path, unsupported.reason));
+        true
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        match entry {
+            Entry::Nowhere => self.end(Outcome::NoListener, "no listener takes the connection"),
+            Entry::Listener(index) => self.at_listener(index),
+            Entry::RouteConfiguration(index) => {
+                let manager = HttpConnectionManager::default();
+                if let Some(message) = self.at_head(&manager, Some(index), None) {
+                    self.at_route_configuration(index, &message);
+                }
+            }
+        }
+    }
+
+    fn at_listener(&mut self, index: usize) {
+        let snapshot = self.snapshot;
+        let Some(listener) = snapshot.listeners.get(index) else {
+            return;
+        };
+        self.step(Step::Listener(index));
+        self.decision().listener = Some(listener.name.clone());
+        if self.is_unsupported(listener.unsupported.as_ref()) {
+            return;
+        }
+        let connection = Connection::new(self.request, listener);
+        let Some(chain) = filter_chain::select(listener, &connection) else {
+            self.end(
+                Outcome::NoFilterChain,
+                "no filter chain matches, and there is no default",
+            );
+            return;
+        };
+        self.step(Step::FilterChain(chain));
+        let filter_chain = match chain {
+            Chain::Index(index) => listener.filter_chains.get(index),
+            Chain::Default => listener.default_filter_chain.as_ref(),
+        };
+        let Some(filter_chain) = filter_chain else {
+            return;
+        };
+        self.decision().filter_chain = named(&filter_chain.config.name);
+        match &filter_chain.terminal {
+            Terminal::Http {
+                manager,
+                route_configuration,
+            } => {
+                let port = connection.destination.port();
+                let unsupported = filter_chain.unsupported.as_ref();
+                let Some(message) =
+                    self.at_head_of_chain(manager, *route_configuration, port, unsupported)
+                else {
+                    return;
+                };
+                match route_configuration {
+                    Some(index) => self.at_route_configuration(*index, &message),
+                    None => self.undecided("the snapshot does not hold the route configuration"),
+                }
+            }
+            Terminal::Tcp(proxy) => {
+                if !self.is_unsupported(filter_chain.unsupported.as_ref()) {
+                    self.at_tcp_proxy(proxy);
+                }
+            }
+            Terminal::Unknown => {
+                if !self.is_unsupported(filter_chain.unsupported.as_ref()) {
+                    self.undecided("the filter chain has no terminal filter that is decided");
+                }
+            }
+        }
+    }
+
+    fn at_head_of_chain(
+        &mut self,
+        manager: &HttpConnectionManager,
+        route_configuration: Option<usize>,
+        port: u16,
+        unsupported: Option<&Unsupported>,
+    ) -> Option<Message> {
+        let message = self.at_head(manager, route_configuration, Some(port))?;
+        if self.is_unsupported(unsupported) {
+            return None;
+        }
+        if let Some(reason) = path_normalization::undecided(manager, &message.path) {
+            self.undecided(reason);
+            return None;
+        }
+        Some(message)
+    }
+
+    fn at_head(
+        &mut self,
+        manager: &HttpConnectionManager,
+        route_configuration: Option<usize>,
+        port: Option<u16>,
+    ) -> Option<Message> {
+        match head::read(self.request, manager, port) {
+            Ok(message) => Some(message),
+            Err(Refused::Undecided(reason)) => {
+                self.undecided(reason);
+                None
+            }
+            Err(Refused::Bad {
+                why,
+                status,
+                by_connection_manager,
+            }) => {
+                self.step(Step::BadRequest(why));
+                if by_connection_manager {
+                    self.name_route_configuration(route_configuration);
+                }
+                self.decision().status = Some(status);
+                self.end(Outcome::BadRequest, format!("the head is refused: {why:?}"));
+                None
+            }
+        }
+    }
+
+    fn name_route_configuration(&mut self, index: Option<usize>) {
+        let found = index.and_then(|index| self.snapshot.route_configurations.get(index));
+        self.decision().route_config = found.and_then(|found| named(&found.name));
+    }
+
+    fn at_route_configuration(&mut self, index: usize, message: &Message) {
+        let snapshot = self.snapshot;
+        let Some(route_configuration) = snapshot.route_configurations.get(index) else {
+            return;
+        };
+        self.step(Step::RouteConfiguration(index));
+        self.name_route_configuration(Some(index));
+        if self.is_unsupported(route_configuration.unsupported.as_ref()) {
+            return;
+        }
+        let selected = virtual_host::select(&route_configuration.config, &message.authority);
+        let Some((index, domain)) = selected else {
+            self.reply(
+                Outcome::NoVirtualHost,
+                404,
+                message,
+                "no virtual host has a domain that covers the authority",
+            );
+            return;
+        };
+        self.step(Step::VirtualHost {
+            virtual_host: index,
+            domain,
+        });
+        self.at_virtual_host(route_configuration, index, message);
+    }
+
+    fn at_virtual_host(
+        &mut self,
+        route_configuration: &'a RouteConfiguration,
+        index: usize,
+        message: &Message,
+    ) {
+        let Some(config) = route_configuration.config.virtual_hosts.get(index) else {
+            return;
+        };
+        self.decision().virtual_host = named(&config.name);
+        let marks = route_configuration.virtual_hosts.get(index);
+        if self.is_unsupported(marks.and_then(|marks| marks.unsupported.as_ref())) {
+            return;
+        }
+        if message.forwarded_proto != "https" {
+            if config.require_tls == TlsRequirementType::All as i32 {
+                self.decision().location = Some(redirect::to_tls(message));
+                self.reply(
+                    Outcome::Redirect,
+                    301,
+                    message,
+                    "the virtual host requires TLS",
+                );
+                return;
+            }
+            if config.require_tls == TlsRequirementType::ExternalOnly as i32 {
+                self.undecided("require_tls: EXTERNAL_ONLY is not decided");
+                return;
+            }
+        }
+        self.at_routes(config, marks, message);
+    }
+
+    fn at_routes(
+        &mut self,
+        virtual_host: &'a VirtualHostConfig,
+        marks: Option<&VirtualHost>,
+        message: &Message,
+    ) {
+        let found = route::select(virtual_host, message, self.regexes);
+        for (route, failed) in found.failed.iter().enumerate() {
+            self.step(Step::RouteNotMatched {
+                route,
+                failed: *failed,
+            });
+        }
+        let taken = found
+            .route
+            .and_then(|index| Some((index, virtual_host.routes.get(index)?)));
+        let Some((index, route)) = taken else {
+            self.reply(
+                Outcome::NoRoute,
+                404,
+                message,
+                "no route of the virtual host matches",
+            );
+            return;
+        };
+        self.step(Step::Route(index));
+        self.decision().route = Some(route::name(route, index));
+        let mark = marks.and_then(|marks| marks.routes.get(index)?.as_ref());
+        if self.is_unsupported(mark) {
+            return;
+        }
+        if let Some(reason) = route::undecided(route) {
+            self.undecided(reason);
+            return;
+        }
+        self.at_action(route, message);
+    }
+
+    fn at_action(&mut self, route: &'a Route, message: &Message) {
+        let nothing = RouteMatch::default();
+        let matched = Matched {
+            route_match: route.r#match.as_ref().unwrap_or(&nothing),
+            message,
+        };
+        match &route.action {
+            Some(Action::Redirect(action)) => {
+                match redirect::location(action, matched.route_match, message) {
+                    Some(location) => {
+                        self.decision().location = Some(location);
+                        let status = redirect::status(action);
+                        self.reply(Outcome::Redirect, status, message, "the route redirects");
+                    }
+                    None => self.undecided("its regex_rewrite is not decided"),
+                }
+            }
+            Some(Action::DirectResponse(action)) => self.reply(
+                Outcome::DirectResponse,
+                action.status,
+                message,
+                "the route answers by itself",
+            ),
+            Some(Action::Route(action)) => self.at_route_action(action, &matched),
+            _ => self.undecided("the route's action is not decided"),
+        }
+    }
+
+    fn at_route_action(&mut self, action: &'a RouteAction, matched: &Matched<'_>) {
+        let message = matched.message;
+        let mut host_rewrite = None;
+        let name = match &action.cluster_specifier {
+            Some(ClusterSpecifier::Cluster(name)) => Some(name.clone()),
+            Some(ClusterSpecifier::ClusterHeader(header)) => message.first_value(header),
+            Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+                let Some(choice) = weighted_cluster::select(weighted, message, self.random) else {
+                    self.undecided("the weights are all zero");
+                    return;
+                };
+                self.weighted(choice);
+                let Some(entry) = weighted.clusters.get(choice.entry) else {
+                    return;
+                };
+                if let Some(HostRewriteSpecifier::HostRewriteLiteral(literal)) =
+                    &entry.host_rewrite_specifier
+                {
+                    host_rewrite = Some(literal.as_str());
+                }
+                if entry.name.is_empty() {
+                    message.first_value(&entry.cluster_header)
+                } else {
+                    Some(entry.name.clone())
+                }
+            }
+            _ => {
+                self.undecided("the cluster specifier is not decided");
+                return;
+            }
+        };
+        self.decision().cluster.clone_from(&name);
+        let Some(index) = name.and_then(|name| self.cluster_index(&name)) else {
+            let status =
+                match ClusterNotFoundResponseCode::try_from(action.cluster_not_found_response_code)
+                {
+                    Ok(ClusterNotFoundResponseCode::NotFound) => 404,
+                    Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
+                    Ok(ClusterNotFoundResponseCode::ServiceUnavailable) | Err(_) => 503,
+                };
+            self.reply(
+                Outcome::NoCluster,
+                status,
+                message,
+                "there is no such cluster",
+            );
+            return;
+        };
+        match self.at_cluster(index) {
+            Picked::Undecided => {}
+            Picked::Nothing => self.reply(
+                Outcome::NoHealthyUpstream,
+                503,
+                message,
+                "the cluster has no endpoint that may be used",
+            ),
+            Picked::Endpoint { hostname } => {
+                let path = rewrite::path(action, matched.route_match, message);
+                let authority = rewrite::authority(action, host_rewrite, message, &hostname);
+                let request = self.request;
+                let decision = self.decision();
+                decision.path = (path != request.path).then_some(path);
+                let is_same = request.authority.as_deref() == Some(authority.as_str());
+                decision.authority = (!is_same).then_some(authority);
+                self.end(Outcome::Forward, "the route forwards");
+            }
+        }
+    }
+
+    fn at_tcp_proxy(&mut self, proxy: &'a TcpProxy) {
+        let Some((name, choice)) = tcp_proxy::cluster(proxy, self.random) else {
+            self.undecided("the tcp_proxy names no cluster");
+            return;
+        };
+        if let Some(choice) = choice {
+            self.weighted(choice);
+        }
+        self.decision().cluster = Some(name.to_owned());
+        let Some(index) = self.cluster_index(name) else {
+            self.end(Outcome::NoCluster, "there is no such cluster");
+            return;
+        };
+        match self.at_cluster(index) {
+            Picked::Undecided => {}
+            Picked::Nothing => self.end(
+                Outcome::NoHealthyUpstream,
+                "the cluster has no endpoint that may be used",
+            ),
+            Picked::Endpoint { .. } => self.end(Outcome::Forward, "the tcp_proxy forwards"),
+        }
+    }
+
+    fn weighted(&mut self, choice: Choice) {
+        self.step(Step::WeightedCluster {
+            entry: choice.entry,
+            value: choice.value,
+            from: choice.from,
+            to: choice.to,
+        });
+    }
+
+    fn cluster_index(&self, name: &str) -> Option<usize> {
+        let clusters = &self.snapshot.clusters;
+        clusters.iter().position(|cluster| cluster.name == name)
+    }
+
+    /// Chooses an endpoint and writes it down.
+    fn at_cluster(&mut self, index: usize) -> Picked {
+        let snapshot = self.snapshot;
+        let Some(cluster) = snapshot.clusters.get(index) else {
+            return Picked::Nothing;
+        };
+        self.step(Step::Cluster(index));
+        if self.is_unsupported(cluster.unsupported.as_ref()) {
+            return Picked::Undecided;
+        }
+        let (policy, fail_traffic_on_panic) = cluster::policy(&cluster.config);
+        match policy {
+            Policy::Undecided => {
+                self.undecided("the cluster's load balancing policy is not decided");
+                return Picked::Undecided;
+            }
+            Policy::OriginalDestination => {
+                let destination = self.request.destination.map(canonical);
+                return self.original_destination(destination);
+            }
+            Policy::RoundRobin | Policy::LeastRequest(_) => {}
+        }
+        let Some(assignment) = &cluster.load_assignment else {
+            self.undecided("the snapshot does not hold the cluster's endpoints");
+            return Picked::Undecided;
+        };
+        let assigned = assignment.policy.as_ref();
+        let common = cluster.config.common_lb_config.as_ref();
+        let options = priority::Options {
+            overprovisioning_factor: assigned
+                .and_then(|policy| policy.overprovisioning_factor.as_ref())
+                .map_or(DEFAULT_OVERPROVISIONING_FACTOR, |factor| factor.value),
+            weighted_priority_health: assigned
+                .is_some_and(|policy| policy.weighted_priority_health),
+            healthy_panic_threshold: common
+                .and_then(|common| common.healthy_panic_threshold.as_ref())
+                .map_or(DEFAULT_HEALTHY_PANIC_THRESHOLD, |percent| {
+                    priority::threshold_percent(percent.value)
+                }),
+            fail_traffic_on_panic,
+        };
+        let priorities = cluster::hosts_by_priority(assignment);
+        let choice = priority::select(&priorities, options, self.random);
+        let number = u32::try_from(choice.priority).unwrap_or(u32::MAX);
+        self.step(Step::Priority {
+            priority: number,
+            value: choice.value,
+            degraded: choice.degraded,
+            panic: choice.panic,
+        });
+        let (Some(source), Some(hosts)) = (choice.source, priorities.get(choice.priority)) else {
+            return Picked::Nothing;
+        };
+        let hosts = priority::usable(hosts, source);
+        let key = (index, choice.priority, source);
+        let picked = self.balancers.pick(key, &hosts, policy, self.random);
+        let Some(host) = picked.and_then(|picked| hosts.get(picked)) else {
+            return Picked::Nothing;
+        };
+        let endpoint = assignment
+            .endpoints
+            .get(host.locality)
+            .and_then(|locality| locality.lb_endpoints.get(host.endpoint));
+        let Some(endpoint) = endpoint else {
+            return Picked::Nothing;
+        };
+        self.step(Step::Endpoint {
+            locality: host.locality,
+            endpoint: host.endpoint,
+        });
+        let held = Held {
+            cluster: index,
+            locality: host.locality,
+            endpoint: host.endpoint,
+            generation: self.generation,
+        };
+        self.balancers.hold(held);
+        self.answer.held = Some(held);
+        let decision = self.decision();
+        decision.endpoint = cluster::address(endpoint);
+        decision.priority = Some(number);
+        decision.locality = cluster::locality_name(assignment, host.locality);
+        Picked::Endpoint {
+            hostname: cluster::hostname(&cluster.config, endpoint),
+        }
+    }
+
+    fn original_destination(&mut self, destination: Option<SocketAddr>) -> Picked {
+        let Some(destination) = destination else {
+            return Picked::Nothing;
+        };
+        let decision = self.decision();
+        decision.endpoint = Some(destination.to_string());
+        decision.priority = Some(0);
+        Picked::Endpoint {
+            hostname: String::new(),
+        }
+    }
+}
+
+/// What a cluster gave.
+enum Picked {
+    Endpoint {
+        hostname: String,
+    },
+    /// No endpoint may be used.
+    Nothing,
+    /// The decision ended as undecided.
+    Undecided,
+}
+
+/// A name, where there is one.
+fn named(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
+}

@@ -1,0 +1,334 @@
+//! Whether Envoy 1.40 takes a request head, and what it makes of it.
+//!
+//! The order of the checks is Envoy's, as far as it shows in the status. The codec first: the
+//! head's size, the request line, then each header line in order (its name, its value, their
+//! number), content-length, transfer-encoding, the target, the authority. Then the connection
+//! manager: a missing authority, a path that does not start with `/`, a fragment. Only what the
+//! connection manager refuses names the route configuration, and only there a gRPC request is
+//! answered with the status 200.
+
+use envoy_types::pb::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use twinmesh_engine::{BadRequest, Request};
+
+use crate::host;
+use crate::message::Message;
+use crate::target::{self, Target};
+
+/// Every method that Envoy's parser knows.
+const METHODS: [&str; 35] = [
+    "ACL",
+    "BIND",
+    "CHECKOUT",
+    "CONNECT",
+    "COPY",
+    "DELETE",
+    "GET",
+    "HEAD",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MOVE",
+    "MSEARCH",
+    "NOTIFY",
+    "OPTIONS",
+    "PATCH",
+    "POST",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "PUT",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "SOURCE",
+    "SUBSCRIBE",
+    "TRACE",
+    "UNBIND",
+    "UNLINK",
+    "UNLOCK",
+    "UNSUBSCRIBE",
+];
+
+const DEFAULT_MAX_HEADERS_COUNT: usize = 100;
+const DEFAULT_MAX_REQUEST_HEADERS_KB: u32 = 60;
+
+/// What Envoy makes of a head that it does not route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It is answered at once.
+    Bad {
+        why: BadRequest,
+        status: u32,
+        /// The connection manager refused it, not its codec.
+        by_connection_manager: bool,
+    },
+    /// It asks for something that is not decided here; the text says what.
+    Undecided(&'static str),
+}
+
+fn by_codec(why: BadRequest, status: u32) -> Refused {
+    Refused::Bad {
+        why,
+        status,
+        by_connection_manager: false,
+    }
+}
+
+/// Whether the request line alone is one that Envoy's parser takes.
+pub(crate) fn request_line_is_valid(request: &Request) -> bool {
+    METHODS.contains(&request.method.as_str()) && target::fits_a_request_line(&request.path)
+}
+
+/// The request as routes see it.
+///
+/// # Errors
+/// Envoy refuses the head, or does with it what is not decided here.
+pub(crate) fn read(
+    request: &Request,
+    manager: &HttpConnectionManager,
+    destination_port: Option<u16>,
+) -> Result<Message, Refused> {
+    let kilobytes = manager
+        .max_request_headers_kb
+        .as_ref()
+        .map_or(DEFAULT_MAX_REQUEST_HEADERS_KB, |limit| limit.value);
+    let size = u64::try_from(request.head().len()).unwrap_or(u64::MAX);
+    if size > u64::from(kilobytes) * 1024 {
+        return Err(by_codec(BadRequest::TooLarge, 431));
+    }
+    if request.method == "CONNECT" {
+        return Err(Refused::Undecided("the method CONNECT is not decided"));
+    }
+    if !request_line_is_valid(request) {
+        return Err(by_codec(BadRequest::RequestLine, 400));
+    }
+    let mut message = Message {
+        method: request.method.clone(),
+        headers: header_lines(request, manager)?,
+        ..Message::default()
+    };
+    let transfer_encoding_wins = manager
+        .http_protocol_options
+        .as_ref()
+        .is_some_and(|options| options.allow_chunked_length);
+    check_length_and_encoding(&message, transfer_encoding_wins)?;
+    let mut authority = take_authority(request, &mut message);
+    let allow_absolute_url = manager
+        .http_protocol_options
+        .as_ref()
+        .and_then(|options| options.allow_absolute_url.as_ref())
+        .is_none_or(|allow| allow.value);
+    let mut scheme = None;
+    match target::parse(&request.path, &request.method, allow_absolute_url) {
+        None => return Err(by_codec(BadRequest::Target, 400)),
+        Some(Target::Origin(path)) => message.path = path,
+        Some(Target::Absolute {
+            scheme: of_target,
+            authority: of_target_too,
+            path,
+        }) => {
+            scheme = Some(of_target);
+            authority = Some(of_target_too);
+            message.path = path;
+        }
+    }
+    if authority.as_deref().is_some_and(|text| !is_authority(text)) {
+        return Err(by_codec(BadRequest::InvalidHost, 400));
+    }
+    check_in_connection_manager(&message, authority.is_some())?;
+    check_connection_header(&message)?;
+    message.authority = host::strip(&authority.unwrap_or_default(), manager, destination_port);
+    set_scheme(&mut message, scheme, request, manager)?;
+    Ok(message)
+}
+
+/// The header lines as the parser takes them apart.
+fn header_lines(
+    request: &Request,
+    manager: &HttpConnectionManager,
+) -> Result<Vec<(String, String)>, Refused> {
+    let options = manager.common_http_protocol_options.as_ref();
+    let most = options
+        .and_then(|options| options.max_headers_count.as_ref())
+        .map_or(DEFAULT_MAX_HEADERS_COUNT, |most| {
+            usize::try_from(most.value).unwrap_or(usize::MAX)
+        });
+    let underscores = options.map_or(0, |options| options.headers_with_underscores_action);
+    let mut count = usize::from(request.authority.is_some());
+    let mut headers = Vec::new();
+    for (name, value) in &request.headers {
+        // On the wire the name ends at the first colon.
+        let line = format!("{name}: {value}");
+        let (name, value) = line.split_once(':').unwrap_or((&line, ""));
+        if name.is_empty() || !name.bytes().all(is_token_byte) {
+            return Err(by_codec(BadRequest::HeaderName, 400));
+        }
+        if !value.bytes().all(is_value_byte) {
+            return Err(by_codec(BadRequest::HeaderValue, 400));
+        }
+        if name.contains('_') {
+            if underscores == HeadersWithUnderscoresAction::RejectRequest as i32 {
+                return Err(by_codec(BadRequest::HeaderName, 400));
+            }
+            if underscores == HeadersWithUnderscoresAction::DropHeader as i32 {
+                continue;
+            }
+        }
+        count += 1;
+        if count > most {
+            return Err(by_codec(BadRequest::TooLarge, 431));
+        }
+        let value = value.trim_matches([' ', '\t']);
+        headers.push((name.to_ascii_lowercase(), value.to_owned()));
+    }
+    Ok(headers)
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+fn check_length_and_encoding(
+    message: &Message,
+    transfer_encoding_wins: bool,
+) -> Result<(), Refused> {
+    let of = |wanted: &str| -> Vec<&str> {
+        message
+            .headers
+            .iter()
+            .filter(|(name, _)| name == wanted)
+            .map(|(_, value)| value.as_str())
+            .collect()
+    };
+    let lengths = of("content-length");
+    let encodings = of("transfer-encoding");
+    let is_length =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok();
+    match lengths.as_slice() {
+        [] => {}
+        [length] if is_length(length) => {}
+        _ => return Err(by_codec(BadRequest::ContentLength, 400)),
+    }
+    let is_chunked = matches!(encodings.as_slice(), [one] if one.eq_ignore_ascii_case("chunked"));
+    if !encodings.is_empty() && !lengths.is_empty() && !(transfer_encoding_wins && is_chunked) {
+        return Err(by_codec(BadRequest::TransferEncoding, 400));
+    }
+    if !encodings.is_empty() && !is_chunked {
+        return Err(by_codec(BadRequest::TransferEncoding, 501));
+    }
+    Ok(())
+}
+
+/// Host is one entry: repeated lines are joined with a comma.
+fn take_authority(request: &Request, message: &mut Message) -> Option<String> {
+    let mut lines: Vec<String> = request
+        .authority
+        .iter()
+        .map(|authority| authority.trim_matches([' ', '\t']).to_owned())
+        .collect();
+    message.headers.retain(|(name, value)| {
+        let is_host = name == "host";
+        if is_host {
+            lines.push(value.clone());
+        }
+        !is_host
+    });
+    (!lines.is_empty()).then(|| lines.join(","))
+}
+
+fn is_authority(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=@[]_~".contains(&byte))
+}
+
+fn check_in_connection_manager(message: &Message, has_authority: bool) -> Result<(), Refused> {
+    let refuse = |why, status| {
+        Err(Refused::Bad {
+            why,
+            status: message.local_reply_status(status),
+            by_connection_manager: true,
+        })
+    };
+    if !has_authority {
+        return refuse(BadRequest::NoHost, 400);
+    }
+    if !message.path.starts_with('/') {
+        return refuse(BadRequest::Target, 404);
+    }
+    if message.path.contains('#') {
+        return refuse(BadRequest::Target, 400);
+    }
+    if message.method == "QUERY" && message.values("content-type").is_empty() {
+        return refuse(BadRequest::RequestLine, 400);
+    }
+    Ok(())
+}
+
+/// Connection may name headers that Envoy then removes or refuses, or ask to upgrade.
+fn check_connection_header(message: &Message) -> Result<(), Refused> {
+    let is_plain = |token: &str| {
+        let token = token.trim();
+        token.is_empty()
+            || token.eq_ignore_ascii_case("close")
+            || token.eq_ignore_ascii_case("keep-alive")
+    };
+    let all_plain = message
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "connection")
+        .all(|(_, value)| value.split(',').all(is_plain));
+    if all_plain {
+        Ok(())
+    } else {
+        Err(Refused::Undecided(
+            "its Connection header has more than close and keep-alive, which is not decided",
+        ))
+    }
+}
+
+/// `:scheme` comes from an absolute target, else from x-forwarded-proto, else from the connection.
+fn set_scheme(
+    message: &mut Message,
+    of_target: Option<String>,
+    request: &Request,
+    manager: &HttpConnectionManager,
+) -> Result<(), Refused> {
+    let of_connection = if request.is_tls() { "https" } else { "http" };
+    let use_remote_address = manager
+        .use_remote_address
+        .as_ref()
+        .is_some_and(|use_remote_address| use_remote_address.value);
+    let forwarded: Vec<&str> = message
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "x-forwarded-proto")
+        .map(|(_, value)| value.as_str())
+        .collect();
+    let trusted = !(use_remote_address && manager.xff_num_trusted_hops == 0);
+    message.forwarded_proto = if trusted && !forwarded.is_empty() {
+        forwarded.join(",")
+    } else {
+        of_connection.to_owned()
+    };
+    if message.forwarded_proto.is_empty() {
+        return Err(Refused::Undecided(
+            "its x-forwarded-proto is empty, which is not decided",
+        ));
+    }
+    let lower = message.forwarded_proto.to_ascii_lowercase();
+    message.scheme = match (of_target, lower.as_str()) {
+        (Some(scheme), _) => scheme,
+        (None, "http" | "https") => lower,
+        (None, _) => of_connection.to_owned(),
+    };
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! Which route of a virtual host takes a request: the first whose matchers all accept it.
+
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteAction, RouteMatch, VirtualHost,
+    route::Action,
+    route_action::{ClusterSpecifier, HostRewriteSpecifier},
+    weighted_cluster::RandomValueSpecifier,
+};
+use twinmesh_engine::Failed;
+
+use crate::header;
+use crate::message::Message;
+use crate::path;
+use crate::query_parameter;
+use crate::regex::Regexes;
+
+/// The result of walking over a virtual host's routes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Index of the first route that accepts.
+    pub(crate) route: Option<usize>,
+    /// For each route before it, the matcher that failed first.
+    pub(crate) failed: Vec<Failed>,
+}
+
+/// Walks over the routes.
+pub(crate) fn select(virtual_host: &VirtualHost, message: &Message, regexes: &Regexes) -> Found {
+    let nothing = RouteMatch::default();
+    let mut found = Found::default();
+    for (index, route) in virtual_host.routes.iter().enumerate() {
+        let route_match = route.r#match.as_ref().unwrap_or(&nothing);
+        match first_failed(route_match, message, regexes) {
+            Some(failed) => found.failed.push(failed),
+            None => {
+                found.route = Some(index);
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// The first matcher that refuses the request, in Envoy's order.
+fn first_failed(route_match: &RouteMatch, message: &Message, regexes: &Regexes) -> Option<Failed> {
+    let header = route_match
+        .headers
+        .iter()
+        .position(|matcher| !header::matches(matcher, message, regexes));
+    if let Some(index) = header {
+        return Some(Failed::Header(index));
+    }
+    let query_parameter = route_match
+        .query_parameters
+        .iter()
+        .position(|matcher| !query_parameter::matches(matcher, &message.path, regexes));
+    if let Some(index) = query_parameter {
+        return Some(Failed::QueryParameter(index));
+    }
+    let is_accepted = path::matches(route_match, message.path_without_query(), regexes);
+    (!is_accepted).then_some(Failed::Path)
+}
+
+/// What of a route this engine does not decide; requests that reach it are undecided.
+pub(crate) fn undecided(route: &Route) -> Option<&'static str> {
+    let of_match = route.r#match.as_ref().and_then(undecided_match);
+    of_match.or_else(|| match &route.action {
+        Some(Action::Route(action)) => undecided_action(action),
+        Some(Action::Redirect(_) | Action::DirectResponse(_)) => None,
+        _ => Some("its action is not decided"),
+    })
+}
+
+fn undecided_match(route_match: &RouteMatch) -> Option<&'static str> {
+    if route_match.headers.iter().any(|m| !header::is_decided(m)) {
+        return Some("it matches a header that the connection manager rewrites");
+    }
+    let undecided = [
+        (
+            route_match.runtime_fraction.is_some(),
+            "its runtime_fraction is not decided",
+        ),
+        (
+            !route_match.cookies.is_empty(),
+            "its cookie matchers are not decided",
+        ),
+        (
+            route_match.grpc.is_some(),
+            "its grpc matcher is not decided",
+        ),
+        (
+            route_match.tls_context.is_some(),
+            "its tls_context matcher is not decided",
+        ),
+        (
+            !route_match.dynamic_metadata.is_empty(),
+            "its metadata matchers are not decided",
+        ),
+        (
+            !route_match.filter_state.is_empty(),
+            "its filter state matchers are not decided",
+        ),
+    ];
+    undecided
+        .into_iter()
+        .find_map(|(is_there, what)| is_there.then_some(what))
+}
+
+fn undecided_action(action: &RouteAction) -> Option<&'static str> {
+    let by_hash = matches!(
+        &action.cluster_specifier,
+        Some(ClusterSpecifier::WeightedClusters(weighted))
+            if matches!(&weighted.random_value_specifier,
+                Some(RandomValueSpecifier::UseHashPolicy(by_hash)) if by_hash.value)
+    );
+    let by_plugin = matches!(
+        &action.cluster_specifier,
+        Some(
+            ClusterSpecifier::ClusterSpecifierPlugin(_)
+                | ClusterSpecifier::InlineClusterSpecifierPlugin(_)
+        ) | None
+    );
+    let host_rewrite = !matches!(
+        &action.host_rewrite_specifier,
+        None | Some(
+            HostRewriteSpecifier::HostRewriteLiteral(_)
+                | HostRewriteSpecifier::AutoHostRewrite(_)
+                | HostRewriteSpecifier::HostRewriteHeader(_)
+        )
+    );
+    let undecided = [
+        (by_plugin, "its cluster specifier plugin is not decided"),
+        (by_hash, "a weighted choice by hash policy is not decided"),
+        (
+            action.regex_rewrite.is_some(),
+            "its regex_rewrite is not decided",
+        ),
+        (
+            action.path_rewrite_policy.is_some(),
+            "its path_rewrite_policy is not decided",
+        ),
+        (
+            !action.path_rewrite.is_empty(),
+            "its path_rewrite is not decided",
+        ),
+        (host_rewrite, "its host rewrite is not decided"),
+    ];
+    undecided
+        .into_iter()
+        .find_map(|(is_there, what)| is_there.then_some(what))
+}
+
+/// The route's name, or `#i` where it has none.
+pub(crate) fn name(route: &Route, index: usize) -> String {
+    if route.name.is_empty() {
+        format!("#{index}")
+    } else {
+        route.name.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::config::route::v3::{
+        HeaderMatcher, QueryParameterMatcher, route_match::PathSpecifier,
+    };
+
+    use super::*;
+    use crate::message::tests::message;
+
+    fn route(prefix: &str, headers: &[&str], query_parameters: &[&str]) -> Route {
+        Route {
+            r#match: Some(RouteMatch {
+                path_specifier: Some(PathSpecifier::Prefix(prefix.to_owned())),
+                headers: headers
+                    .iter()
+                    .map(|&name| HeaderMatcher {
+                        name: name.to_owned(),
+                        ..HeaderMatcher::default()
+                    })
+                    .collect(),
+                query_parameters: query_parameters
+                    .iter()
+                    .map(|&name| QueryParameterMatcher {
+                        name: name.to_owned(),
+                        ..QueryParameterMatcher::default()
+                    })
+                    .collect(),
+                ..RouteMatch::default()
+            }),
+            ..Route::default()
+        }
+    }
+
+    #[test]
+    fn the_first_that_accepts_wins_and_the_path_is_asked_last() {
+        let virtual_host = VirtualHost {
+            routes: vec![
+                route("/other", &["x", "y"], &["z"]),
+                route("/other", &["x"], &["q", "z"]),
+                route("/other", &["x"], &["q"]),
+                route("/p", &["x"], &["q"]),
+                route("/", &[], &[]),
+            ],
+            ..VirtualHost::default()
+        };
+        let found = select(&virtual_host, &message(&[("x", "1")]), &Regexes::default());
+        assert_eq!(
+            found,
+            Found {
+                route: Some(3),
+                failed: vec![Failed::Header(1), Failed::QueryParameter(1), Failed::Path],
+            }
+        );
+    }
+
+    #[test]
+    fn names() {
+        let mut route = Route::default();
+        assert_eq!(name(&route, 3), "#3");
+        route.name = "r".to_owned();
+        assert_eq!(name(&route, 3), "r");
+    }
+}

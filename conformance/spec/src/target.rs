@@ -1,0 +1,159 @@
+//! The request target: `/path?query`, `*`, or `scheme://authority/path?query`.
+
+/// What the target says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Path and query as they stand.
+    Origin(String),
+    /// An absolute one; `path` is `/` where the target has none.
+    Absolute {
+        /// Lower-cased: `http` or `https`.
+        scheme: String,
+        /// Host and port, without user information.
+        authority: String,
+        path: String,
+    },
+}
+
+/// Whether Envoy's parser takes the target on a request line at all.
+pub(crate) fn fits_a_request_line(target: &str) -> bool {
+    let in_path = |byte: u8| (b'!'..=b'~').contains(&byte);
+    match target.bytes().next() {
+        None => return false,
+        Some(b'/' | b'*') => return target.bytes().all(in_path),
+        Some(_) => {}
+    }
+    let Some((scheme, rest)) = target.split_once("://") else {
+        return false;
+    };
+    if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return false;
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let in_authority =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=@[]_~".contains(&byte);
+    authority.bytes().all(in_authority) && !authority.contains("@@") && path.bytes().all(in_path)
+}
+
+/// Takes apart a target that fits a request line; `None` where Envoy refuses it afterwards.
+pub(crate) fn parse(target: &str, method: &str, allow_absolute_url: bool) -> Option<Target> {
+    if target.starts_with('/') || (target.starts_with('*') && method == "OPTIONS") {
+        return Some(Target::Origin(target.to_owned()));
+    }
+    let (scheme, rest) = target.split_once("://")?;
+    if !allow_absolute_url {
+        // The path then does not start with `/`, which the connection manager refuses.
+        return Some(Target::Origin(target.to_owned()));
+    }
+    let scheme = scheme.to_ascii_lowercase();
+    if scheme != "http" && scheme != "https" {
+        return None;
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let authority = authority.rsplit('@').next()?;
+    if !is_host_and_port(authority) {
+        return None;
+    }
+    Some(Target::Absolute {
+        scheme,
+        authority: authority.to_owned(),
+        path: if path.is_empty() { "/" } else { path }.to_owned(),
+    })
+}
+
+fn is_host_and_port(authority: &str) -> bool {
+    let (host_is_valid, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let Some((address, port)) = rest.split_once(']') else {
+                return false;
+            };
+            let in_address = |byte: u8| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.';
+            let is_valid = !address.is_empty() && address.bytes().all(in_address);
+            (is_valid, port)
+        }
+        None => {
+            let end = authority.find(':').unwrap_or(authority.len());
+            let (host, port) = authority.split_at(end);
+            let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            (!host.is_empty() && host.bytes().all(in_host), port)
+        }
+    };
+    let port_is_valid = match port.strip_prefix(':') {
+        Some(digits) => {
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+        }
+        None => port.is_empty(),
+    };
+    host_is_valid && port_is_valid
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("/", true)]
+    #[case("*", true)]
+    #[case("//x/y", true)]
+    #[case("/%", true)]
+    #[case("/#f", true)]
+    #[case("http://x/y?z", true)]
+    #[case("http://x:port/p", true)]
+    #[case("ftp://x", true)]
+    #[case("", false)]
+    #[case("foo", false)]
+    #[case("?q", false)]
+    #[case("x:80", false)]
+    #[case("/a b", false)]
+    #[case("/a\tb", false)]
+    #[case("/ü", false)]
+    #[case("/\x7f", false)]
+    #[case("http://a b/", false)]
+    #[case("http://a\"/", false)]
+    #[case("http://a@@b/", false)]
+    #[case("1http://a/", false)]
+    fn on_a_request_line(#[case] target: &str, #[case] expected: bool) {
+        assert_eq!(fits_a_request_line(target), expected);
+    }
+
+    #[rstest]
+    #[case("http://x/y?z", Some(("http", "x", "/y?z")))]
+    #[case("HTTP://X/y", Some(("http", "X", "/y")))]
+    #[case("https://x:99", Some(("https", "x:99", "/")))]
+    #[case("http://x?q", Some(("http", "x", "?q")))]
+    #[case("http://u:p@x/", Some(("http", "x", "/")))]
+    #[case("http://[::1]:8/p", Some(("http", "[::1]:8", "/p")))]
+    #[case("http://", None)]
+    #[case("http:///p", None)]
+    #[case("http://x:/p", None)]
+    #[case("http://x:port/p", None)]
+    #[case("http://x:65536/p", None)]
+    #[case("http://a,b/p", None)]
+    #[case("http://[::1/p", None)]
+    #[case("ftp://x/y", None)]
+    fn absolute(#[case] target: &str, #[case] expected: Option<(&str, &str, &str)>) {
+        let expected = expected.map(|(scheme, authority, path)| Target::Absolute {
+            scheme: scheme.to_owned(),
+            authority: authority.to_owned(),
+            path: path.to_owned(),
+        });
+        assert_eq!(parse(target, "GET", true), expected);
+    }
+
+    #[rstest]
+    #[case("*", "OPTIONS", true, true)]
+    #[case("*x", "OPTIONS", true, true)]
+    #[case("*", "GET", true, false)]
+    #[case("http://x/", "GET", false, true)]
+    fn other_forms(
+        #[case] target: &str,
+        #[case] method: &str,
+        #[case] allow_absolute_url: bool,
+        #[case] is_taken: bool,
+    ) {
+        let expected = is_taken.then(|| Target::Origin(target.to_owned()));
+        assert_eq!(parse(target, method, allow_absolute_url), expected);
+    }
+}

@@ -1,0 +1,306 @@
+//! Replays the traffic of recorded cases and compares each decision with Envoy's.
+//!
+//! A decision may be `unsupported`; it may never be another one. The corpus lies beside the
+//! workspace; further folders of cases are named by `TWINMESH_CASES` (separated by `:`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use twinmesh_engine::{Decision, Engine, Outcome, Request};
+use twinmesh_spec::Spec;
+use twinmesh_xds::{ReadOptions, read};
+
+#[derive(Deserialize)]
+struct Case {
+    comparison: Comparison,
+}
+
+#[derive(Deserialize)]
+struct Comparison {
+    exact: Vec<String>,
+    #[serde(default)]
+    phase: Vec<Phase>,
+    #[serde(default)]
+    distribution: Vec<Distribution>,
+}
+
+/// The picks of this cluster are exact up to a rotation.
+#[derive(Deserialize)]
+struct Phase {
+    cluster: String,
+    fields: Vec<String>,
+    period: usize,
+}
+
+/// Fields that are not compared one by one, for the decisions that all given names fit.
+#[derive(Deserialize)]
+struct Distribution {
+    fields: Vec<String>,
+    cluster: Option<String>,
+    route_config: Option<String>,
+    virtual_host: Option<String>,
+    route: Option<String>,
+    ids: Option<Vec<String>>,
+}
+
+impl Distribution {
+    fn frees(&self, field: &str, decision: &Decision) -> bool {
+        let fits =
+            |wanted: &Option<String>, actual: &Option<String>| wanted.is_none() || wanted == actual;
+        self.fields.iter().any(|freed| freed == field)
+            && fits(&self.cluster, &decision.cluster)
+            && fits(&self.route_config, &decision.route_config)
+            && fits(&self.virtual_host, &decision.virtual_host)
+            && fits(&self.route, &decision.route)
+            && self
+                .ids
+                .as_ref()
+                .is_none_or(|ids| ids.contains(&decision.id))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    cases: usize,
+    unread: usize,
+    agreed: usize,
+    unsupported: usize,
+    different: Vec<String>,
+}
+
+fn lines<T: DeserializeOwned>(path: &Path) -> Vec<T> {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines()
+        .zip(1..)
+        .map(|(line, number)| {
+            serde_json::from_str(line)
+                .unwrap_or_else(|e| panic!("{}:{number}: {e}", path.display()))
+        })
+        .collect()
+}
+
+fn fields(decision: &Decision) -> Value {
+    serde_json::to_value(decision).expect("a decision can be written")
+}
+
+/// A decision without a random number of its own gets one that differs from line to line.
+fn random(request: &Request, line: usize) -> u64 {
+    request
+        .random
+        .unwrap_or((line as u64).wrapping_mul(0x2545_F491_4F6C_DD1D))
+}
+
+/// Where the codec refused a head, a recording names the route configuration only if the access
+/// log happened to have the line; the engine never does.
+fn is_recorders_doing(field: &str, recorded: &Decision, ours: &Decision) -> bool {
+    let by_codec = recorded
+        .reason
+        .as_deref()
+        .is_some_and(|reason| reason.starts_with("http1."));
+    field == "route_config"
+        && recorded.outcome == Outcome::BadRequest
+        && by_codec
+        && ours.route_config.is_none()
+}
+
+fn replay(folder: &Path, tally: &mut Tally) {
+    tally.cases += 1;
+    let text = fs::read_to_string(folder.join("case.toml")).expect("case.toml can be read");
+    let case: Case = toml::from_str(&text).expect("case.toml is valid");
+    let snapshot = match read(&folder.join("config_dump.json"), &ReadOptions::default()) {
+        Ok(snapshot) => Arc::new(snapshot),
+        Err(error) => {
+            println!("{}: not read: {error}", folder.display());
+            tally.unread += 1;
+            return;
+        }
+    };
+    let requests: Vec<Request> = lines(&folder.join("requests.traffic.jsonl"));
+    let recorded: Vec<Decision> = lines(&folder.join("recorded.decisions.jsonl"));
+    assert_eq!(requests.len(), recorded.len());
+    let mut engine = Spec::new();
+    engine.load(&snapshot).expect("the snapshot loads");
+    let mut ours = Vec::new();
+    for (line, request) in requests.iter().enumerate() {
+        let answer = engine
+            .decide(request, random(request, line), 0, true)
+            .unwrap_or_else(|e| panic!("{}: {}: {e}", folder.display(), request.id));
+        if let Some(held) = answer.held {
+            engine.release(held).expect("what is held can be released");
+        }
+        ours.push(answer.decision);
+    }
+    let mut picks: BTreeMap<&str, Vec<(&Decision, &Decision)>> = BTreeMap::new();
+    for ((request, recorded), ours) in requests.iter().zip(&recorded).zip(&ours) {
+        if ours.outcome == Outcome::Unsupported {
+            tally.unsupported += 1;
+            continue;
+        }
+        let phase = case
+            .comparison
+            .phase
+            .iter()
+            .find(|phase| recorded.cluster.as_deref() == Some(&phase.cluster));
+        if let Some(phase) = phase
+            && recorded.outcome == Outcome::Forward
+        {
+            picks
+                .entry(&phase.cluster)
+                .or_default()
+                .push((recorded, ours));
+        }
+        let (theirs, mine) = (fields(recorded), fields(ours));
+        let different: Vec<_> = case
+            .comparison
+            .exact
+            .iter()
+            .filter(|field| {
+                theirs[field.as_str()] != mine[field.as_str()]
+                    && !phase.is_some_and(|phase| phase.fields.contains(field))
+                    && !case
+                        .comparison
+                        .distribution
+                        .iter()
+                        .any(|distribution| distribution.frees(field, recorded))
+                    && !is_recorders_doing(field, recorded, ours)
+            })
+            .map(|field| format!("{field}: envoy {} spec {}", theirs[field], mine[field]))
+            .collect();
+        if different.is_empty() {
+            tally.agreed += 1;
+        } else {
+            tally.different.push(format!(
+                "{} {}: {}\n    request {}\n    reason {:?}, envoy's {:?}",
+                folder.display(),
+                request.id,
+                different.join("; "),
+                serde_json::to_string(request).expect("a request can be written"),
+                ours.reason,
+                recorded.reason,
+            ));
+        }
+    }
+    for phase in &case.comparison.phase {
+        let Some(picks) = picks.get(phase.cluster.as_str()) else {
+            continue;
+        };
+        if !is_rotation(picks, phase) {
+            let list = |pick: fn(&(&Decision, &Decision)) -> Option<String>| {
+                picks
+                    .iter()
+                    .map(|p| pick(p).unwrap_or_default())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            tally.different.push(format!(
+                "{} cluster {}: the picks are no rotation of Envoy's (period {})\n    envoy {}\n    spec  {}",
+                folder.display(),
+                phase.cluster,
+                phase.period,
+                list(|(recorded, _)| recorded.endpoint.clone()),
+                list(|(_, ours)| ours.endpoint.clone()),
+            ));
+        }
+    }
+}
+
+/// Whether ours is Envoy's cycle started elsewhere.
+fn is_rotation(picks: &[(&Decision, &Decision)], phase: &Phase) -> bool {
+    let key = |decision: &Decision| -> Vec<Value> {
+        let all = fields(decision);
+        phase
+            .fields
+            .iter()
+            .map(|field| all[field].clone())
+            .collect()
+    };
+    let theirs: Vec<_> = picks.iter().map(|(recorded, _)| key(recorded)).collect();
+    let ours: Vec<_> = picks.iter().map(|(_, ours)| key(ours)).collect();
+    let period = phase.period.max(1);
+    (0..period).any(|shift| {
+        // Positions shift apart lie at the same place of the cycle.
+        let mut cycle: Vec<Option<&Vec<Value>>> = vec![None; period];
+        let mut agree = |position: usize, value| match cycle.get_mut(position % period) {
+            Some(place @ None) => {
+                *place = Some(value);
+                true
+            }
+            Some(Some(other)) => *other == value,
+            None => false,
+        };
+        theirs
+            .iter()
+            .enumerate()
+            .all(|(position, value)| agree(position, value))
+            && ours
+                .iter()
+                .enumerate()
+                .all(|(position, value)| agree(position + shift, value))
+    })
+}
+
+/// The folders that hold a case, with the name of the set each belongs to.
+fn cases(root: &Path, found: &mut Vec<(String, PathBuf)>) {
+    let mut folders: Vec<PathBuf> = fs::read_dir(root)
+        .unwrap_or_else(|e| panic!("{}: {e}", root.display()))
+        .map(|entry| entry.expect("the folder can be listed").path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    for folder in folders {
+        if folder.join("case.toml").exists() {
+            let set = root
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            found.push((set.unwrap_or_default(), folder));
+        } else {
+            cases(&folder, found);
+        }
+    }
+}
+
+#[test]
+fn no_decision_differs_from_the_recorded_one() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let corpus = workspace.join("../shared/corpus/recorded");
+    let mut found = Vec::new();
+    if corpus.is_dir() {
+        cases(&corpus, &mut found);
+    } else {
+        println!("{} is absent: nothing of it was replayed", corpus.display());
+    }
+    let fixtures = workspace.join("fixtures");
+    if fixtures.is_dir() {
+        cases(&fixtures, &mut found);
+    }
+    for root in std::env::var("TWINMESH_CASES")
+        .unwrap_or_default()
+        .split(':')
+    {
+        if !root.is_empty() {
+            cases(Path::new(root), &mut found);
+        }
+    }
+    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    for (set, folder) in &found {
+        replay(folder, tallies.entry(set.clone()).or_default());
+    }
+    let mut different = Vec::new();
+    for (set, tally) in tallies {
+        println!(
+            "{set}: {} cases ({} not read), {} agreed, {} unsupported, {} different",
+            tally.cases,
+            tally.unread,
+            tally.agreed,
+            tally.unsupported,
+            tally.different.len()
+        );
+        different.extend(tally.different);
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
