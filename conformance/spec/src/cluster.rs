@@ -145,6 +145,55 @@ fn fails_on_panic(locality: Option<&LocalityLbConfig>) -> bool {
     )
 }
 
+/// Whether the cluster weighs localities against each other, which is not decided.
+///
+/// Where each priority has one locality at most, there is nothing to weigh.
+pub(crate) fn weighs_localities(
+    config: &ClusterConfig,
+    assignment: &ClusterLoadAssignment,
+) -> bool {
+    let old = config
+        .common_lb_config
+        .as_ref()
+        .and_then(|common| common.locality_config_specifier.as_ref())
+        .is_some_and(|locality| matches!(locality, OldLocalityConfig::LocalityWeightedLbConfig(_)));
+    let new = config
+        .load_balancing_policy
+        .as_ref()
+        .and_then(|policies| policies.policies.first())
+        .and_then(|policy| policy.typed_extension_config.as_ref())
+        .and_then(|extension| extension.typed_config.as_ref())
+        .and_then(|any| locality_config(&any.type_url, &any.value))
+        .is_some_and(|locality| {
+            matches!(
+                locality.locality_config_specifier,
+                Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
+            )
+        });
+    let weighs = if config.load_balancing_policy.is_some() {
+        new
+    } else {
+        old
+    };
+    let mut priorities: Vec<u32> = assignment
+        .endpoints
+        .iter()
+        .map(|locality| locality.priority)
+        .collect();
+    let count = priorities.len();
+    priorities.sort_unstable();
+    priorities.dedup();
+    weighs && priorities.len() != count
+}
+
+fn locality_config(type_url: &str, value: &[u8]) -> Option<LocalityLbConfig> {
+    match type_url.rsplit('.').next()? {
+        "RoundRobin" => RoundRobin::decode(value).ok()?.locality_lb_config,
+        "LeastRequest" => LeastRequest::decode(value).ok()?.locality_lb_config,
+        _ => None,
+    }
+}
+
 /// The endpoints of each priority, in the order of the load assignment.
 pub(crate) fn hosts_by_priority(assignment: &ClusterLoadAssignment) -> Vec<Vec<Host>> {
     let mut priorities = vec![Vec::new()];

@@ -70,12 +70,7 @@ impl Engine for Spec {
     }
 
     fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
-        let decided = snapshot
-            .regexes
-            .iter()
-            .filter(|(_, dfa)| dfa.is_ok())
-            .map(|(pattern, _)| pattern.as_str());
-        let regexes = Regexes::compile(decided).map_err(error)?;
+        let regexes = Regexes::of(snapshot).map_err(error)?;
         self.generation += 1;
         self.loaded = Some(Loaded {
             snapshot: Arc::clone(snapshot),
@@ -564,6 +559,10 @@ impl<'a> Run<'a> {
             self.undecided("the snapshot does not hold the cluster's endpoints");
             return Picked::Undecided;
         };
+        if cluster::weighs_localities(&cluster.config, assignment) {
+            self.undecided("the choice among weighted localities is not decided");
+            return Picked::Undecided;
+        }
         let assigned = assignment.policy.as_ref();
         let common = cluster.config.common_lb_config.as_ref();
         let options = priority::Options {

@@ -2,8 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use envoy_types::pb::envoy::config::route::v3::{
+    HeaderMatcher, QueryParameterMatcher, RouteMatch, header_matcher::HeaderMatchSpecifier,
+    query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
+};
+use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use regex_automata::nfa::thompson::{self, pikevm::PikeVM};
 use regex_syntax::hir::{Hir, Look};
+use twinmesh_xds::Snapshot;
 
 /// Every pattern of a snapshot, ready to match.
 #[derive(Debug, Default)]
@@ -12,6 +18,24 @@ pub(crate) struct Regexes {
 }
 
 impl Regexes {
+    /// Compiles every pattern that a route of the snapshot matches by, but those that the reader
+    /// found not to be decided.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub(crate) fn of(snapshot: &Snapshot) -> Result<Self, String> {
+        let routes = snapshot
+            .route_configurations
+            .iter()
+            .flat_map(|route_configuration| &route_configuration.config.virtual_hosts)
+            .flat_map(|virtual_host| &virtual_host.routes);
+        let patterns = routes
+            .filter_map(|route| route.r#match.as_ref())
+            .flat_map(patterns)
+            .filter(|pattern| !matches!(snapshot.regexes.get(*pattern), Some(Err(_))));
+        Self::compile(patterns)
+    }
+
     /// Compiles the patterns.
     ///
     /// # Errors
@@ -19,6 +43,9 @@ impl Regexes {
     pub(crate) fn compile<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut machines = BTreeMap::new();
         for pattern in patterns {
+            if machines.contains_key(pattern) {
+                continue;
+            }
             let machine =
                 compile(pattern).map_err(|error| format!("the regex `{pattern}`: {error}"))?;
             machines.insert(pattern.to_owned(), machine);
@@ -38,6 +65,43 @@ impl Regexes {
     #[cfg(test)]
     pub(crate) fn for_tests(patterns: &[&str]) -> Self {
         Self::compile(patterns.iter().copied()).expect("the tests' patterns are valid")
+    }
+}
+
+/// The patterns of a route.
+fn patterns(route_match: &RouteMatch) -> Vec<&str> {
+    let of_path = match &route_match.path_specifier {
+        Some(PathSpecifier::SafeRegex(pattern)) => Some(pattern.regex.as_str()),
+        _ => None,
+    };
+    let of_headers = route_match.headers.iter().filter_map(of_header);
+    let of_parameters = route_match.query_parameters.iter().filter_map(of_parameter);
+    of_path
+        .into_iter()
+        .chain(of_headers)
+        .chain(of_parameters)
+        .collect()
+}
+
+fn of_header(matcher: &HeaderMatcher) -> Option<&str> {
+    match matcher.header_match_specifier.as_ref()? {
+        HeaderMatchSpecifier::SafeRegexMatch(pattern) => Some(&pattern.regex),
+        HeaderMatchSpecifier::StringMatch(string) => of_string(string),
+        _ => None,
+    }
+}
+
+fn of_parameter(matcher: &QueryParameterMatcher) -> Option<&str> {
+    match matcher.query_parameter_match_specifier.as_ref()? {
+        QueryParameterMatchSpecifier::StringMatch(string) => of_string(string),
+        QueryParameterMatchSpecifier::PresentMatch(_) => None,
+    }
+}
+
+fn of_string(matcher: &StringMatcher) -> Option<&str> {
+    match matcher.match_pattern.as_ref()? {
+        MatchPattern::SafeRegex(pattern) => Some(&pattern.regex),
+        _ => None,
     }
 }
 

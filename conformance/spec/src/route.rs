@@ -4,6 +4,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteMatch, VirtualHost,
     route::Action,
     route_action::{ClusterSpecifier, HostRewriteSpecifier},
+    route_match::PathSpecifier,
     weighted_cluster::RandomValueSpecifier,
 };
 use twinmesh_engine::Failed;
@@ -74,7 +75,12 @@ fn undecided_match(route_match: &RouteMatch) -> Option<&'static str> {
     if route_match.headers.iter().any(|m| !header::is_decided(m)) {
         return Some("it matches a header that the connection manager rewrites");
     }
+    let by_policy = matches!(
+        route_match.path_specifier,
+        Some(PathSpecifier::PathMatchPolicy(_)) | None
+    );
     let undecided = [
+        (by_policy, "its path matcher is not decided"),
         (
             route_match.runtime_fraction.is_some(),
             "its runtime_fraction is not decided",
@@ -160,9 +166,7 @@ pub(crate) fn name(route: &Route, index: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::pb::envoy::config::route::v3::{
-        HeaderMatcher, QueryParameterMatcher, route_match::PathSpecifier,
-    };
+    use envoy_types::pb::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher};
 
     use super::*;
     use crate::message::tests::message;

@@ -95,17 +95,19 @@ fn random(request: &Request, line: usize) -> u64 {
         .unwrap_or((line as u64).wrapping_mul(0x2545_F491_4F6C_DD1D))
 }
 
-/// Where the codec refused a head, a recording names the route configuration only if the access
-/// log happened to have the line; the engine never does.
+/// What a recording says more or less than the engine, because the recorder read it from the access
+/// log: where the codec refused a head, the route configuration is there only if the log had the
+/// line; a cluster that does not exist is not there after a weighted choice.
 fn is_recorders_doing(field: &str, recorded: &Decision, ours: &Decision) -> bool {
     let by_codec = recorded
         .reason
         .as_deref()
         .is_some_and(|reason| reason.starts_with("http1."));
-    field == "route_config"
-        && recorded.outcome == Outcome::BadRequest
-        && by_codec
-        && ours.route_config.is_none()
+    let refused = recorded.outcome == Outcome::BadRequest && by_codec;
+    (field == "route_config" && refused && ours.route_config.is_none())
+        || (field == "cluster"
+            && recorded.outcome == Outcome::NoCluster
+            && recorded.cluster.is_none())
 }
 
 fn replay(folder: &Path, tally: &mut Tally) {
@@ -135,12 +137,8 @@ fn replay(folder: &Path, tally: &mut Tally) {
         }
         ours.push(answer.decision);
     }
-    let mut picks: BTreeMap<&str, Vec<(&Decision, &Decision)>> = BTreeMap::new();
+    let mut picks: BTreeMap<&str, Picks> = BTreeMap::new();
     for ((request, recorded), ours) in requests.iter().zip(&recorded).zip(&ours) {
-        if ours.outcome == Outcome::Unsupported {
-            tally.unsupported += 1;
-            continue;
-        }
         let phase = case
             .comparison
             .phase
@@ -149,10 +147,15 @@ fn replay(folder: &Path, tally: &mut Tally) {
         if let Some(phase) = phase
             && recorded.outcome == Outcome::Forward
         {
-            picks
-                .entry(&phase.cluster)
-                .or_default()
-                .push((recorded, ours));
+            let picks = picks.entry(&phase.cluster).or_default();
+            picks.theirs.push(recorded);
+            if ours.outcome != Outcome::Unsupported {
+                picks.ours.push(ours);
+            }
+        }
+        if ours.outcome == Outcome::Unsupported {
+            tally.unsupported += 1;
+            continue;
         }
         let (theirs, mine) = (fields(recorded), fields(ours));
         let different: Vec<_> = case
@@ -190,28 +193,36 @@ fn replay(folder: &Path, tally: &mut Tally) {
             continue;
         };
         if !is_rotation(picks, phase) {
-            let list = |pick: fn(&(&Decision, &Decision)) -> Option<String>| {
-                picks
+            let list = |decisions: &[&Decision]| {
+                let endpoints: Vec<_> = decisions
                     .iter()
-                    .map(|p| pick(p).unwrap_or_default())
-                    .collect::<Vec<_>>()
-                    .join(" ")
+                    .map(|decision| decision.endpoint.as_deref().unwrap_or_default())
+                    .collect();
+                endpoints.join(" ")
             };
             tally.different.push(format!(
                 "{} cluster {}: the picks are no rotation of Envoy's (period {})\n    envoy {}\n    spec  {}",
                 folder.display(),
                 phase.cluster,
                 phase.period,
-                list(|(recorded, _)| recorded.endpoint.clone()),
-                list(|(_, ours)| ours.endpoint.clone()),
+                list(&picks.theirs),
+                list(&picks.ours),
             ));
         }
     }
 }
 
+/// The picks of one cluster, in order. A request that is unsupported here moved Envoy's balancer
+/// and not this one.
+#[derive(Default)]
+struct Picks<'a> {
+    theirs: Vec<&'a Decision>,
+    ours: Vec<&'a Decision>,
+}
+
 /// Whether ours is Envoy's cycle started elsewhere.
-fn is_rotation(picks: &[(&Decision, &Decision)], phase: &Phase) -> bool {
-    let key = |decision: &Decision| -> Vec<Value> {
+fn is_rotation(picks: &Picks<'_>, phase: &Phase) -> bool {
+    let key = |decision: &&Decision| -> Vec<Value> {
         let all = fields(decision);
         phase
             .fields
@@ -219,8 +230,8 @@ fn is_rotation(picks: &[(&Decision, &Decision)], phase: &Phase) -> bool {
             .map(|field| all[field].clone())
             .collect()
     };
-    let theirs: Vec<_> = picks.iter().map(|(recorded, _)| key(recorded)).collect();
-    let ours: Vec<_> = picks.iter().map(|(_, ours)| key(ours)).collect();
+    let theirs: Vec<_> = picks.theirs.iter().map(key).collect();
+    let ours: Vec<_> = picks.ours.iter().map(key).collect();
     let period = phase.period.max(1);
     (0..period).any(|shift| {
         // Positions shift apart lie at the same place of the cycle.
