@@ -13,10 +13,10 @@ use regex_syntax::hir::Hir;
 const NFA_BYTES: usize = 4 << 20;
 
 /// Memory for the sets of NFA states, in bytes. The time goes with it.
-const SETS_BYTES: usize = 8 << 20;
+const SETS_BYTES: usize = 4 << 20;
 
 /// Memory for the table before it is minimal, in bytes.
-const TABLE_BYTES: usize = 16 << 20;
+const TABLE_BYTES: usize = 4 << 20;
 
 /// How many times the cap the DFA may have in states before it is minimal.
 const SLACK: usize = 8;

@@ -13,9 +13,12 @@ pub enum Error {
     TooLarge(#[from] TooLarge),
 }
 
-/// The pattern is valid and its DFA has more states than the cap.
+/// The pattern is valid, and its DFA has more states than the cap or takes more memory to build than
+/// a table of that size ever should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the regex `{pattern}` needs a DFA of more than {cap} states")]
+#[error(
+    "the regex `{pattern}` has no DFA of at most {cap} states within the limits of its construction"
+)]
 pub struct TooLarge {
     /// The pattern.
     pub pattern: String,

@@ -19,7 +19,7 @@ use stack::{Repeat, Stack};
 
 /// How deep groups and repeats may nest. Parentheses alone do not count: only what is left of
 /// them in the parsed pattern does.
-pub const MAX_NESTING: usize = 250;
+pub const MAX_NESTING: usize = 100;
 
 /// RE2's limit of copies in `x{n}`, also for the product of nested repeats.
 const MAX_REPEAT: u32 = 1000;
