@@ -168,29 +168,31 @@ pub fn request<M: Machine>(machine: &mut M) -> u64 {
     host
 }
 
+/// Fills a slot that some route refers to. 0, or 1 where there is no room.
+#[inline(always)]
+fn fill<M: Machine>(machine: &mut M, slot: u64, span: Span) -> u64 {
+    let table = high(machine.policy64(header::QUERY_PARAMETERS));
+    if high(machine.policy64(table.wrapping_add(slot * slot::RECORD))) == 0 {
+        return 0;
+    }
+    machine.add(slot, span)
+}
+
 /// Fills the slots of `:authority`, `:method`, `:path` and `:scheme`. 0, or 1 where there is no
 /// room.
 #[inline(always)]
 fn pseudo_headers<M: Machine>(machine: &mut M) -> u64 {
-    let table = high(machine.policy64(header::QUERY_PARAMETERS));
-    let used = machine.policy64(table);
-    // The flag says that some matcher reads a pseudo header; most snapshots have none.
-    if high(used) == 0 {
-        return 0;
-    }
     let tls = machine.word(work::CONNECTION) & connection::TLS != 0;
-    let scheme = if tls {
-        Span::new(input::HTTPS, 5)
-    } else {
-        Span::new(input::HTTP, 4)
-    };
+    let scheme = if tls { Span::new(input::HTTPS, 5) } else { Span::new(input::HTTP, 4) };
     let host = Span(machine.word(work::HOST));
     let method = Span(machine.word(work::METHOD));
-    let path = Span(machine.word(work::TARGET));
-    machine.add(slot::AUTHORITY, host)
-        | machine.add(slot::METHOD, method)
-        | machine.add(slot::PATH, path)
-        | machine.add(slot::SCHEME, scheme)
+    let target = Span(machine.word(work::TARGET));
+    let path = Span(machine.word(work::PATH));
+    fill(machine, slot::AUTHORITY, host)
+        | fill(machine, slot::METHOD, method)
+        | fill(machine, slot::PATH, target)
+        | fill(machine, slot::SCHEME, scheme)
+        | fill(machine, slot::PATH_WITHOUT_QUERY, path)
 }
 
 /// What a route does with the request. 0.

@@ -201,15 +201,19 @@ pub fn header_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     if value.offset() == low(TOO_LONG) {
         return (256 + unsupported::TOO_MANY_VALUES) << 32;
     }
-    let refused = if found <= slot::FIRST {
-        machine.framing(found.wrapping_sub(1), value)
-    } else {
-        0
-    };
-    if refused != 0 {
-        return refused << 32;
+    let slot = found.wrapping_sub(1);
+    if slot < slot::FIRST {
+        let refused = machine.framing(slot, value);
+        if refused != 0 {
+            return refused << 32;
+        }
+        let table = high(machine.policy64(header::QUERY_PARAMETERS));
+        let wanted = high(machine.policy64(table.wrapping_add(slot.wrapping_mul(slot::RECORD))));
+        if slot >= slot::AUTHORITY || wanted == 0 {
+            return next;
+        }
     }
-    if found.wrapping_sub(1) >= slot::FIRST && machine.add(found.wrapping_sub(1), value) != 0 {
+    if machine.add(slot, value) != 0 {
         return (256 + unsupported::TOO_MANY_VALUES) << 32;
     }
     next

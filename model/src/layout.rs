@@ -133,17 +133,19 @@ pub mod work {
     pub const INTERVAL_FROM: u64 = 22;
     /// Left: end of the weighted cluster's interval.
     pub const INTERVAL_TO: u64 = 23;
-    /// How many words from [`OUTCOME`] on are left by a decision.
-    pub const LEFT: u64 = 16;
-
-    /// On the way: the host's span, as Host or the target has it.
+    /// Left: the host's span, as Host or the target has it and the connection manager leaves it.
     pub const HOST: u64 = 24;
     /// On the way: the method's span.
     pub const METHOD: u64 = 25;
-    /// On the way: the target's span, with its query.
+    /// Left: the path's span, with its query.
     pub const TARGET: u64 = 26;
+    /// Left: the scheme's span.
+    pub const SCHEME: u64 = 27;
+    /// How many words from [`OUTCOME`] on are left by a decision.
+    pub const LEFT: u64 = 20;
+
     /// On the way: the path's span, without the query.
-    pub const PATH: u64 = 27;
+    pub const PATH: u64 = 37;
     /// On the way: how many occurrences of slots there are.
     pub const OCCURRENCES_USED: u64 = 28;
     /// On the way: the minor version of HTTP/1.
@@ -195,6 +197,8 @@ pub mod connection {
     pub const SOURCE_V6: u64 = 16;
     /// The source is a loopback address or equals the destination's address.
     pub const LOCAL: u64 = 32;
+    /// The request names a listener that the snapshot does not have.
+    pub const NOWHERE: u64 = 64;
 }
 
 /// Bits of [`work::FRAMING`].
@@ -276,6 +280,9 @@ pub mod unsupported {
     pub const PATH_NOT_NORMAL: u64 = 3;
     /// The target is not a path.
     pub const TARGET_FORM: u64 = 4;
+    /// Envoy rewrites a header before routing: obsolete folding, a CR inside a value, headers that
+    /// Connection names, repeated headers that it joins.
+    pub const HEADER_REWRITTEN: u64 = 5;
     /// First number of the snapshot's own reasons.
     pub const FIRST_OF_SNAPSHOT: u64 = 16;
 }
@@ -421,8 +428,6 @@ pub mod route {
     pub const MATCHERS: u64 = 0;
     /// Low: kind of action; high: what the kind needs.
     pub const ACTION: u64 = 8;
-    /// Low: a second value of the kind's.
-    pub const ACTION_DATA: u64 = 16;
     /// Low: offset of its path matcher (for traces).
     pub const PATH: u64 = 24;
 
@@ -486,23 +491,26 @@ pub mod matcher {
 
 /// Slot: what is known of a header or query parameter name that some route refers to.
 pub mod slot {
-    /// Bytes of a slot's record: low: root of its exact values, or 0.
+    /// Bytes of a slot's record: low: root of its exact values, or 0; high: whether some route
+    /// refers to it.
     pub const RECORD: u64 = 8;
 
-    /// `:authority` and Host.
-    pub const AUTHORITY: u64 = 0;
-    /// `:method`.
-    pub const METHOD: u64 = 1;
-    /// `:path`.
-    pub const PATH: u64 = 2;
-    /// `:scheme`.
-    pub const SCHEME: u64 = 3;
     /// `content-length`.
-    pub const CONTENT_LENGTH: u64 = 4;
+    pub const CONTENT_LENGTH: u64 = 0;
     /// `transfer-encoding`.
-    pub const TRANSFER_ENCODING: u64 = 5;
+    pub const TRANSFER_ENCODING: u64 = 1;
+    /// `:authority` and Host; like those after it filled when the whole head is read.
+    pub const AUTHORITY: u64 = 2;
+    /// `:method`.
+    pub const METHOD: u64 = 3;
+    /// `:path`.
+    pub const PATH: u64 = 4;
+    /// `:scheme`.
+    pub const SCHEME: u64 = 5;
+    /// The path without its query: what `safe_regex` path matchers look at.
+    pub const PATH_WITHOUT_QUERY: u64 = 6;
     /// First slot of other names.
-    pub const FIRST: u64 = 6;
+    pub const FIRST: u64 = 7;
 }
 
 /// Cluster.

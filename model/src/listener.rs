@@ -18,6 +18,9 @@ pub fn choose<M: Machine>(machine: &mut M) -> u64 {
         return given;
     }
     let bits = machine.word(work::CONNECTION);
+    if bits & connection::NOWHERE != 0 {
+        return 0;
+    }
     let exact = machine.policy64(header::LISTENERS);
     let ports = machine.policy64(header::LISTENERS_BY_PORT);
     let mut found = 0;

@@ -185,16 +185,17 @@ pub fn route<M: Machine>(machine: &mut M, host: u64) -> u64 {
     TOO_MANY
 }
 
-/// How a route looked at by itself fails: 0 it accepts the request; else one plus the position of
-/// the first matcher that does not, the path's standing last. For traces, in userspace.
+/// The offset of the first matcher of a route that does not accept the request, the route being
+/// looked at by itself and its path last; 0 where all do. For traces, in userspace.
 pub fn first_failed<M: Machine>(machine: &mut M, number: u64) -> u64 {
     let routes = low(machine.policy64(header::ROUTES));
     let record = routes.wrapping_add(number.wrapping_mul(RECORD));
     let matchers = machine.policy64(record);
     let mut index = 0;
     while index < high(matchers) {
-        if machine.matcher(low(matchers).wrapping_add(index * RECORD)) == 0 {
-            return index + 1;
+        let matcher = low(matchers).wrapping_add(index * RECORD);
+        if machine.matcher(matcher) == 0 {
+            return matcher;
         }
         index += 1;
     }
@@ -202,7 +203,7 @@ pub fn first_failed<M: Machine>(machine: &mut M, number: u64) -> u64 {
     if path == 0 || path_matches(machine, path) {
         0
     } else {
-        index + 1
+        path
     }
 }
 

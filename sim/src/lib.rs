@@ -1,1 +1,102 @@
-//! Placeholder while the crate is being written.
+//! The engine `sim`: the model in userspace, over virtual time.
+
+mod memory;
+
+use std::sync::Arc;
+
+use twinmesh_compile::{Compiled, compile};
+use twinmesh_engine::{Answer, Engine, EngineError, Failed, Held, Request, Step, Strictness};
+use twinmesh_model::layout::{Span, matcher, work};
+use twinmesh_model::{Machine, route};
+use twinmesh_xds::Snapshot;
+
+pub use memory::Memory;
+
+const NAME: &str = "sim";
+
+/// The engine `sim`.
+#[derive(Debug, Default)]
+pub struct Sim {
+    loaded: Option<(Compiled, Memory)>,
+    generation: u64,
+    sequence: u64,
+}
+
+fn error(message: impl ToString) -> EngineError {
+    EngineError { engine: NAME, message: message.to_string() }
+}
+
+impl Engine for Sim {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn strictness(&self) -> Strictness {
+        Strictness::ExactWithinLimits
+    }
+
+    fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        let compiled = compile(snapshot).map_err(error)?;
+        let memory = Memory::new(&compiled);
+        self.generation += 1;
+        self.loaded = Some((compiled, memory));
+        Ok(())
+    }
+
+    fn decide(&mut self, request: &Request, random: u64, _now_us: u64, trace: bool) -> Result<Answer, EngineError> {
+        let Some((compiled, memory)) = &mut self.loaded else {
+            return Err(error("no snapshot is loaded"));
+        };
+        self.sequence += 1;
+        compiled.prepare(request, random, self.sequence, memory)?;
+        twinmesh_model::decide(memory);
+        let left = memory.left();
+        let mut not_matched = |end: u64| not_matched(memory, end);
+        let not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>> = if trace { Some(&mut not_matched) } else { None };
+        let mut answer = compiled.answer(request, &left, not_matched);
+        answer.decision.engine = Some(NAME.to_owned());
+        if let Some(held) = &mut answer.held {
+            held.generation = self.generation;
+        }
+        Ok(answer)
+    }
+
+    fn release(&mut self, held: Held) -> Result<(), EngineError> {
+        if held.generation == self.generation
+            && let Some((compiled, memory)) = &mut self.loaded
+            && let Some(word) = compiled.active_word(held)
+        {
+            let active = memory.state(word);
+            memory.set_state(word, active.saturating_sub(1));
+        }
+        Ok(())
+    }
+}
+
+/// Why each route of the virtual host before `end` does not take the request that the memory still
+/// holds.
+pub fn not_matched(memory: &mut Memory, end: u64) -> Vec<Step> {
+    let host = memory.word(work::CHOSEN_VIRTUAL_HOST);
+    let first = memory.policy64(host + 8) & 0xffff_ffff;
+    (first..end)
+        .filter_map(|number| {
+            let failed = route::first_failed(memory, number);
+            if failed == 0 {
+                return None;
+            }
+            let index = memory.policy64(failed + matcher::INDEX);
+            let position = (index & 0xffff_ffff) as usize;
+            let failed = match index >> 32 {
+                0 => Failed::Header(position),
+                1 => Failed::QueryParameter(position),
+                _ => Failed::Path,
+            };
+            Some(Step::RouteNotMatched { route: (number - first) as usize, failed })
+        })
+        .collect()
+}
+
+/// A stretch of input, for tests of the parser.
+pub fn span(memory: &Memory, word: u64) -> Span {
+    Span(memory.word(word))
+}

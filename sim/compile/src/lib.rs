@@ -1,1 +1,151 @@
-//! Placeholder while the crate is being written.
+//! Snapshot to compiled tables: what [`twinmesh_model`] reads, and the way back from its answer to
+//! names.
+//!
+//! [`compile`] writes the policy; [`Compiled::prepare`] lays a request out as the model's input;
+//! [`Compiled::answer`] turns what the model left into a decision and a trace.
+
+mod answer;
+mod arena;
+pub mod capacity;
+mod cluster;
+mod compiler;
+mod filter_chain;
+pub mod input;
+mod listener;
+mod matcher;
+mod names;
+mod path;
+mod redirect;
+mod route;
+mod schedule;
+mod seen;
+mod trie;
+mod virtual_host;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use twinmesh_engine::Held;
+use twinmesh_xds::{Snapshot, Unsupported};
+
+pub use answer::Left;
+pub use capacity::CapacityError;
+pub use input::Input;
+
+use compiler::Compiler;
+
+/// A snapshot's tables.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// What was compiled.
+    pub snapshot: Arc<Snapshot>,
+    /// The policy, in words.
+    pub policy: Vec<u64>,
+    /// The balancers' state to start with, in words.
+    pub state: Vec<u64>,
+    /// How much of each thing there is.
+    pub sizes: Sizes,
+    reasons: Vec<Unsupported>,
+    endpoints: Vec<(usize, usize, usize)>,
+    numbers: HashMap<(usize, usize, usize), u64>,
+    missing: Vec<String>,
+    listeners: HashMap<String, u64>,
+    configurations: HashMap<String, u64>,
+    addresses: Vec<(usize, std::net::SocketAddr, bool)>,
+}
+
+/// Sizes of the compiled tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sizes {
+    /// Bytes of policy.
+    pub policy_bytes: u64,
+    /// Bytes of balancer state.
+    pub state_bytes: u64,
+    /// Listeners.
+    pub listeners: u64,
+    /// Route configurations.
+    pub route_configurations: u64,
+    /// Routes of all virtual hosts.
+    pub routes: u64,
+    /// Clusters.
+    pub clusters: u64,
+    /// Endpoints of all clusters.
+    pub endpoints: u64,
+    /// Header and query parameter names that routes refer to.
+    pub names: u64,
+    /// Entries of the trie table that are used.
+    pub trie_entries: u64,
+}
+
+/// Compiles a snapshot.
+///
+/// # Errors
+/// The snapshot has more of something than the tables hold; the error says of what.
+pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
+    let mut compiler = Compiler::new(snapshot);
+    compiler.write_clusters()?;
+    let mut configurations = Vec::with_capacity(snapshot.route_configurations.len());
+    for (index, configuration) in snapshot.route_configurations.iter().enumerate() {
+        configurations.push(compiler.route_configuration(index, configuration)?);
+    }
+    let listeners = compiler.listeners(&configurations)?;
+    compiler.write_routes();
+    let names = compiler.names.len() as u64;
+    compiler.names.write(&mut compiler.arena)?;
+    let trie_entries = compiler.arena.tries.len() as u64;
+    let routes = snapshot
+        .route_configurations
+        .iter()
+        .flat_map(|configuration| &configuration.config.virtual_hosts)
+        .map(|host| host.routes.len() as u64)
+        .sum();
+    let missing = compiler.missing().to_vec();
+    let policy = compiler.arena.finish()?;
+    let sizes = Sizes {
+        policy_bytes: policy.len() as u64 * 8,
+        state_bytes: compiler.state.len() as u64 * 8,
+        listeners: snapshot.listeners.len() as u64,
+        route_configurations: snapshot.route_configurations.len() as u64,
+        routes,
+        clusters: snapshot.clusters.len() as u64,
+        endpoints: compiler.endpoints.len() as u64,
+        names,
+        trie_entries,
+    };
+    let mut by_name = HashMap::new();
+    for (listener, offset) in snapshot.listeners.iter().zip(listeners) {
+        by_name.entry(listener.name.clone()).or_insert(offset);
+    }
+    let mut configurations_by_name = HashMap::new();
+    for (configuration, offset) in snapshot.route_configurations.iter().zip(configurations) {
+        configurations_by_name.entry(configuration.name.clone()).or_insert(offset);
+    }
+    let addresses = snapshot
+        .listeners
+        .iter()
+        .enumerate()
+        .flat_map(|(index, listener)| {
+            listener::addresses(listener).into_iter().map(move |(address, v4_too)| (index, address, v4_too))
+        })
+        .collect();
+    Ok(Compiled {
+        snapshot: Arc::clone(snapshot),
+        policy,
+        state: compiler.state,
+        sizes,
+        reasons: compiler.reasons,
+        numbers: compiler.endpoints.iter().zip(0..).map(|(&place, number)| (place, number)).collect(),
+        endpoints: compiler.endpoints,
+        missing,
+        listeners: by_name,
+        configurations: configurations_by_name,
+        addresses,
+    })
+}
+
+impl Compiled {
+    /// The state word that counts the active requests of an endpoint.
+    pub fn active_word(&self, held: Held) -> Option<u64> {
+        self.numbers.get(&(held.cluster, held.locality, held.endpoint)).copied()
+    }
+}

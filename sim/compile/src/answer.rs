@@ -1,0 +1,311 @@
+//! From what the model left back to names: the decision and its trace.
+
+use envoy_types::pb::envoy::config::core::v3::{Locality, address::Address as AddressKind, socket_address::PortSpecifier};
+use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
+use envoy_types::pb::envoy::config::route::v3::{Route, route::Action};
+use twinmesh_engine::{Answer, BadRequest, Chain, Decision, Domain, Held, Outcome, Request, Step, Trace};
+use twinmesh_model::layout::{bad_request, domain, level, listener, low, outcome, unsupported, work};
+use twinmesh_xds::RouteConfiguration;
+
+use crate::Compiled;
+use crate::redirect;
+use crate::seen::Seen;
+
+/// The words that a decision leaves, from [`work::OUTCOME`] on.
+pub type Left = [u64; work::LEFT as usize];
+
+/// What the model left, by name.
+pub(crate) struct Record<'a> {
+    pub(crate) left: &'a Left,
+}
+
+impl Record<'_> {
+    pub(crate) fn word(&self, index: u64) -> u64 {
+        self.left.get((index - work::OUTCOME) as usize).copied().unwrap_or(0)
+    }
+}
+
+impl Compiled {
+    fn policy_word(&self, offset: u64) -> u64 {
+        self.policy.get((offset / 8) as usize).copied().unwrap_or(0)
+    }
+
+    /// The index that a record carries in its third word.
+    fn index(&self, record: u64) -> Option<usize> {
+        (record != 0).then(|| low(self.policy_word(record + listener::INDEX)) as usize)
+    }
+
+    /// The decision and, if asked for, the trace; `not_matched` gives the steps of the routes
+    /// before the one with this index (or of all, where none matched).
+    pub fn answer(
+        &self,
+        request: &Request,
+        left: &Left,
+        not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>>,
+    ) -> Answer {
+        let record = Record { left };
+        let code = record.word(work::OUTCOME);
+        let mut answer = Answer::default();
+        answer.decision.id.clone_from(&request.id);
+        answer.decision.outcome = outcome_of(code);
+        let mut steps = Vec::new();
+        let decision = &mut answer.decision;
+        if let Some(index) = self.index(record.word(work::CHOSEN_LISTENER)) {
+            steps.push(Step::Listener(index));
+            let chosen = self.snapshot.listeners.get(index);
+            decision.listener = chosen.map(|listener| listener.name.clone());
+            if let Some(chain) = self.index(record.word(work::CHOSEN_FILTER_CHAIN)) {
+                let default = chain == u32::MAX as usize;
+                steps.push(Step::FilterChain(if default { Chain::Default } else { Chain::Index(chain) }));
+                let config = chosen.and_then(|listener| {
+                    if default { listener.default_filter_chain.as_ref() } else { listener.filter_chains.get(chain) }
+                });
+                decision.filter_chain =
+                    config.map(|chain| chain.config.name.clone()).filter(|name| !name.is_empty());
+            }
+        }
+        if code == outcome::BAD_REQUEST {
+            let code = bad_request_of(record.word(work::REASON));
+            steps.push(Step::BadRequest(code));
+            decision.status = Some(status_of(code));
+            decision.reason = Some(format!("the request head is refused: {code:?}"));
+        }
+        let seen = self.seen(request, &record);
+        let mut not_matched = not_matched;
+        self.routing(&seen, &record, decision, &mut steps, &mut not_matched);
+        if let Some(held) = self.upstream(request, &seen, &record, decision, &mut steps) {
+            answer.held = Some(held);
+        }
+        if code == outcome::UNSUPPORTED {
+            steps.push(Step::Unsupported);
+            decision.reason = Some(self.reason(record.word(work::REASON)));
+        }
+        if not_matched.is_some() {
+            answer.trace = Trace { steps };
+        }
+        answer
+    }
+
+    /// Route configuration, virtual host and route.
+    fn routing(
+        &self,
+        seen: &Seen,
+        record: &Record<'_>,
+        decision: &mut Decision,
+        steps: &mut Vec<Step>,
+        not_matched: &mut Option<&mut dyn FnMut(u64) -> Vec<Step>>,
+    ) {
+        let Some(index) = self.index(record.word(work::CHOSEN_ROUTE_CONFIGURATION)) else { return };
+        let Some(configuration) = self.snapshot.route_configurations.get(index) else { return };
+        steps.push(Step::RouteConfiguration(index));
+        decision.route_config = Some(configuration.name.clone()).filter(|name| !name.is_empty());
+        let code = record.word(work::OUTCOME);
+        if code == outcome::NO_VIRTUAL_HOST || code == outcome::NO_ROUTE {
+            decision.status = Some(seen.status(404));
+        }
+        let host = record.word(work::CHOSEN_VIRTUAL_HOST);
+        let Some(position) = self.index(host) else { return };
+        let Some(config) = configuration.config.virtual_hosts.get(position) else { return };
+        steps.push(Step::VirtualHost { virtual_host: position, domain: domain_of(record.word(work::DOMAIN)) });
+        decision.virtual_host = Some(config.name.clone());
+        let first = low(self.policy_word(host + 8));
+        let marked =
+            |marks: &RouteConfiguration| marks.virtual_hosts.get(position).is_some_and(|host| host.unsupported.is_some());
+        let Some(number) = record.word(work::CHOSEN_ROUTE).checked_sub(1) else {
+            if code == outcome::NO_ROUTE && !marked(configuration) && let Some(not_matched) = not_matched {
+                steps.extend(not_matched(first + config.routes.len() as u64));
+            }
+            return;
+        };
+        if let Some(not_matched) = not_matched {
+            steps.extend(not_matched(number));
+        }
+        let position = (number - first) as usize;
+        steps.push(Step::Route(position));
+        let Some(route) = config.routes.get(position) else { return };
+        decision.route = Some(if route.name.is_empty() { format!("#{position}") } else { route.name.clone() });
+        local_reply(seen, route, code, decision);
+    }
+
+    /// Cluster and endpoint; what the request holds.
+    fn upstream(
+        &self,
+        request: &Request,
+        seen: &Seen,
+        record: &Record<'_>,
+        decision: &mut Decision,
+        steps: &mut Vec<Step>,
+    ) -> Option<Held> {
+        if let Some(entry) = record.word(work::ENTRY).checked_sub(1) {
+            steps.push(Step::WeightedCluster {
+                entry: entry as usize,
+                value: record.word(work::VALUE),
+                from: record.word(work::INTERVAL_FROM),
+                to: record.word(work::INTERVAL_TO),
+            });
+        }
+        let index = self.index(record.word(work::CHOSEN_CLUSTER))?;
+        let code = record.word(work::OUTCOME);
+        let Some(cluster) = self.snapshot.clusters.get(index) else {
+            decision.cluster = self.missing.get(index - self.snapshot.clusters.len()).cloned();
+            return None;
+        };
+        decision.cluster = Some(cluster.name.clone());
+        steps.push(Step::Cluster(index));
+        if code == outcome::FORWARD_TO_DESTINATION {
+            let routed = record.word(work::CHOSEN_ROUTE) != 0;
+            match request.destination {
+                Some(address) => {
+                    let address = std::net::SocketAddr::new(address.ip().to_canonical(), address.port());
+                    decision.endpoint = Some(address.to_string());
+                    decision.priority = Some(0);
+                    if routed {
+                        seen.rewritten(request, decision);
+                    }
+                }
+                None => {
+                    decision.outcome = Outcome::NoHealthyUpstream;
+                    decision.status = routed.then(|| seen.status(503));
+                }
+            }
+            return None;
+        }
+        let value = record.word(work::PRIORITY_VALUE);
+        let level_word = record.word(work::LEVEL);
+        let routed = record.word(work::CHOSEN_ROUTE) != 0;
+        if code == outcome::NO_HEALTHY_UPSTREAM && routed {
+            decision.status = Some(seen.status(503));
+        }
+        if code != outcome::FORWARD {
+            return None;
+        }
+        if routed {
+            seen.rewritten(request, decision);
+        }
+        steps.push(Step::Priority {
+            priority: (level_word & 0xffff) as u32,
+            value: value as u32,
+            degraded: level_word & level::DEGRADED != 0,
+            panic: level_word & level::PANIC != 0,
+        });
+        let number = record.word(work::ENDPOINT).checked_sub(1)?;
+        let &(_, locality, position) = self.endpoints.get(number as usize)?;
+        steps.push(Step::Endpoint { locality, endpoint: position });
+        let group = cluster.load_assignment.as_ref()?.endpoints.get(locality)?;
+        decision.priority = Some(group.priority);
+        decision.locality = group.locality.as_ref().and_then(locality_name);
+        decision.endpoint = group.lb_endpoints.get(position).and_then(endpoint_name);
+        Some(Held { cluster: index, locality, endpoint: position, generation: 0 })
+    }
+
+    /// A reason in words.
+    pub fn reason(&self, number: u64) -> String {
+        match number {
+            unsupported::HEAD_TOO_LARGE => "the request head is larger than this engine takes".to_owned(),
+            unsupported::TOO_MANY_VALUES => {
+                "the request has more headers, parameters or candidate routes than this engine looks at".to_owned()
+            }
+            unsupported::PATH_NOT_NORMAL => "path normalisation would change the path, which is not decided".to_owned(),
+            unsupported::TARGET_FORM => "the form of the request's target is not decided".to_owned(),
+            unsupported::HEADER_REWRITTEN => {
+                "Envoy rewrites a header of this request before routing, which is not decided".to_owned()
+            }
+            _ => number
+                .checked_sub(unsupported::FIRST_OF_SNAPSHOT)
+                .and_then(|index| self.reasons.get(index as usize))
+                .map_or_else(|| format!("reason {number}"), |reason| format!("{}: {}", reason.path, reason.reason)),
+        }
+    }
+}
+
+/// What a redirect, a direct response or a missing cluster answers.
+fn local_reply(seen: &Seen, route: &Route, code: u64, decision: &mut Decision) {
+    match (&route.action, code) {
+        (Some(Action::Redirect(action)), outcome::REDIRECT) => {
+            decision.status = Some(seen.status(redirect::status(action)));
+            decision.location = Some(redirect::location(seen, route, action));
+        }
+        (Some(Action::DirectResponse(action)), outcome::DIRECT_RESPONSE) => decision.status = Some(seen.status(action.status)),
+        (Some(Action::Route(action)), outcome::NO_CLUSTER) => {
+            use envoy_types::pb::envoy::config::route::v3::route_action::ClusterNotFoundResponseCode;
+            let status = match ClusterNotFoundResponseCode::try_from(action.cluster_not_found_response_code) {
+                Ok(ClusterNotFoundResponseCode::NotFound) => 404,
+                Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
+                _ => 503,
+            };
+            decision.status = Some(seen.status(status));
+        }
+        _ => {}
+    }
+}
+
+/// `region/zone/sub_zone`; nothing where all are empty.
+fn locality_name(locality: &Locality) -> Option<String> {
+    let empty = locality.region.is_empty() && locality.zone.is_empty() && locality.sub_zone.is_empty();
+    (!empty).then(|| format!("{}/{}/{}", locality.region, locality.zone, locality.sub_zone))
+}
+
+/// `ip:port`, or a pipe's path.
+fn endpoint_name(endpoint: &LbEndpoint) -> Option<String> {
+    let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else { return None };
+    match endpoint.address.as_ref()?.address.as_ref()? {
+        AddressKind::SocketAddress(socket) => {
+            let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else { return None };
+            Some(if socket.address.contains(':') {
+                format!("[{}]:{port}", socket.address)
+            } else {
+                format!("{}:{port}", socket.address)
+            })
+        }
+        AddressKind::Pipe(pipe) => Some(pipe.path.clone()),
+        AddressKind::EnvoyInternalAddress(_) => None,
+    }
+}
+
+fn outcome_of(code: u64) -> Outcome {
+    match code {
+        outcome::FORWARD | outcome::FORWARD_TO_DESTINATION => Outcome::Forward,
+        outcome::REDIRECT => Outcome::Redirect,
+        outcome::DIRECT_RESPONSE => Outcome::DirectResponse,
+        outcome::NO_LISTENER => Outcome::NoListener,
+        outcome::NO_FILTER_CHAIN => Outcome::NoFilterChain,
+        outcome::NO_VIRTUAL_HOST => Outcome::NoVirtualHost,
+        outcome::NO_ROUTE => Outcome::NoRoute,
+        outcome::NO_CLUSTER => Outcome::NoCluster,
+        outcome::NO_HEALTHY_UPSTREAM => Outcome::NoHealthyUpstream,
+        outcome::BAD_REQUEST => Outcome::BadRequest,
+        _ => Outcome::Unsupported,
+    }
+}
+
+fn domain_of(code: u64) -> Domain {
+    match code {
+        domain::EXACT => Domain::Exact,
+        domain::SUFFIX => Domain::Suffix,
+        domain::PREFIX => Domain::Prefix,
+        _ => Domain::Any,
+    }
+}
+
+fn bad_request_of(code: u64) -> BadRequest {
+    match code {
+        bad_request::HEADER_NAME => BadRequest::HeaderName,
+        bad_request::HEADER_VALUE => BadRequest::HeaderValue,
+        bad_request::NO_HOST => BadRequest::NoHost,
+        bad_request::DUPLICATE_HOST => BadRequest::DuplicateHost,
+        bad_request::INVALID_HOST => BadRequest::InvalidHost,
+        bad_request::CONTENT_LENGTH => BadRequest::ContentLength,
+        bad_request::TRANSFER_ENCODING => BadRequest::TransferEncoding,
+        bad_request::TARGET => BadRequest::Target,
+        bad_request::TOO_LARGE => BadRequest::TooLarge,
+        _ => BadRequest::RequestLine,
+    }
+}
+
+fn status_of(code: BadRequest) -> u32 {
+    match code {
+        BadRequest::TooLarge => 431,
+        BadRequest::TransferEncoding => 501,
+        _ => 400,
+    }
+}

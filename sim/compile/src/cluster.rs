@@ -1,0 +1,255 @@
+//! Compiles clusters: endpoint sets by priority and health, their loads, and their balancers.
+
+use envoy_types::pb::envoy::config::core::v3::HealthStatus;
+use twinmesh_model::layout::{cluster, header, level, pair, set};
+use twinmesh_xds::{Balancer, Cluster};
+
+use crate::compiler::Compiler;
+use crate::{CapacityError, capacity, schedule};
+
+/// An endpoint as its priority sees it.
+#[derive(Debug, Clone, Copy)]
+struct Endpoint {
+    number: u64,
+    weight: u64,
+    health: Health,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+fn health(status: i32) -> Health {
+    match HealthStatus::try_from(status) {
+        Ok(HealthStatus::Unknown | HealthStatus::Healthy) => Health::Healthy,
+        Ok(HealthStatus::Degraded) => Health::Degraded,
+        _ => Health::Unhealthy,
+    }
+}
+
+/// Loads of the priorities, in percent, as `LoadBalancerBase` computes them.
+#[derive(Debug, Default)]
+struct Loads {
+    healthy: Vec<u64>,
+    degraded: Vec<u64>,
+    panic: Vec<bool>,
+}
+
+impl Loads {
+    fn new(priorities: &[Vec<Endpoint>], overprovisioning: u64, panic_threshold: f64) -> Self {
+        let count = |endpoints: &[Endpoint], health| {
+            endpoints.iter().filter(|endpoint| endpoint.health == health).count() as u64
+        };
+        let available = |health| -> Vec<u64> {
+            priorities
+                .iter()
+                .map(|endpoints| match endpoints.len() as u64 {
+                    0 => 0,
+                    all => (overprovisioning * count(endpoints, health) / all).min(100),
+                })
+                .collect()
+        };
+        let healthy = available(Health::Healthy);
+        let degraded = available(Health::Degraded);
+        let total = (healthy.iter().sum::<u64>() + degraded.iter().sum::<u64>()).min(100);
+        let panic: Vec<bool> = priorities
+            .iter()
+            .map(|endpoints| {
+                let share = |health| match endpoints.len() as f64 {
+                    0.0 => 0.0,
+                    all => 100.0 * count(endpoints, health) as f64 / all,
+                };
+                total != 100 && share(Health::Healthy) + share(Health::Degraded) < panic_threshold
+            })
+            .collect();
+        if !panic.is_empty() && panic.iter().all(|&panic| panic) {
+            return Self::total_panic(priorities, panic);
+        }
+        if total == 0 {
+            let none = vec![0; priorities.len()];
+            return Self { healthy: none.clone(), degraded: none, panic };
+        }
+        let mut left = 100;
+        let mut share = |available: &[u64]| -> Vec<u64> {
+            available
+                .iter()
+                .map(|&available| {
+                    let load = left.min(available * 100 / total);
+                    left -= load;
+                    load
+                })
+                .collect()
+        };
+        let mut loads = Self { healthy: share(&healthy), degraded: share(&degraded), panic };
+        // What rounding left over goes to the first that has any.
+        let first = |available: &[u64]| available.iter().position(|&available| available > 0);
+        if let Some(load) = first(&healthy).and_then(|first| loads.healthy.get_mut(first)) {
+            *load += left;
+        } else if let Some(load) = first(&degraded).and_then(|first| loads.degraded.get_mut(first)) {
+            *load += left;
+        }
+        loads
+    }
+
+    /// All priorities are in panic: the load follows how many endpoints they have.
+    fn total_panic(priorities: &[Vec<Endpoint>], panic: Vec<bool>) -> Self {
+        let all: u64 = priorities.iter().map(|endpoints| endpoints.len() as u64).sum();
+        let mut left = 100;
+        let mut healthy: Vec<u64> = priorities
+            .iter()
+            .map(|endpoints| {
+                let load = (100 * endpoints.len() as u64).checked_div(all).unwrap_or(0);
+                left -= load;
+                load
+            })
+            .collect();
+        let first = priorities.iter().position(|endpoints| !endpoints.is_empty()).unwrap_or(0);
+        if let Some(load) = healthy.get_mut(first) {
+            *load += left;
+        }
+        Self { degraded: vec![0; priorities.len()], healthy, panic }
+    }
+}
+
+impl Compiler<'_> {
+    /// Writes the records of all clusters.
+    ///
+    /// # Errors
+    /// Something does not fit.
+    pub fn write_clusters(&mut self) -> Result<(), CapacityError> {
+        let snapshot = self.snapshot;
+        capacity::check("clusters", snapshot.clusters.len() as u64, capacity::CLUSTERS)?;
+        let mut all = Vec::with_capacity(snapshot.clusters.len());
+        for (index, cluster) in snapshot.clusters.iter().enumerate() {
+            all.push(self.number_endpoints(index, cluster));
+        }
+        capacity::check("endpoints", self.endpoints.len() as u64, capacity::ENDPOINTS)?;
+        // The active counts come first in the state.
+        self.state = vec![0; self.endpoints.len()];
+        self.arena.set(header::ACTIVE, 0);
+        for (index, (cluster, priorities)) in snapshot.clusters.iter().zip(all).enumerate() {
+            let offset = self.cluster(index, cluster, &priorities)?;
+            self.set_cluster(&cluster.name, offset);
+        }
+        Ok(())
+    }
+
+    /// The endpoints of a cluster by priority, each with its number.
+    fn number_endpoints(&mut self, index: usize, cluster: &Cluster) -> Vec<Vec<Endpoint>> {
+        let mut priorities: Vec<Vec<Endpoint>> = vec![Vec::new()];
+        let Some(assignment) = &cluster.load_assignment else { return priorities };
+        for (locality, endpoints) in assignment.endpoints.iter().enumerate() {
+            let priority = endpoints.priority as usize;
+            if priorities.len() <= priority {
+                priorities.resize(priority + 1, Vec::new());
+            }
+            for (position, endpoint) in endpoints.lb_endpoints.iter().enumerate() {
+                let number = self.endpoints.len() as u64;
+                self.endpoints.push((index, locality, position));
+                if let Some(priority) = priorities.get_mut(priority) {
+                    priority.push(Endpoint {
+                        number,
+                        weight: endpoint.load_balancing_weight.as_ref().map_or(1, |weight| u64::from(weight.value)),
+                        health: health(endpoint.health_status),
+                    });
+                }
+            }
+        }
+        priorities
+    }
+
+    fn cluster(
+        &mut self,
+        index: usize,
+        cluster: &Cluster,
+        priorities: &[Vec<Endpoint>],
+    ) -> Result<u64, CapacityError> {
+        if let Some(unsupported) = &cluster.unsupported {
+            let reason = self.reason(unsupported);
+            return Ok(self.arena.record([0, pair(cluster::UNSUPPORTED, reason), index as u64, 0]));
+        }
+        if cluster.balancer == Balancer::OriginalDestination {
+            return Ok(self.arena.record([0, cluster::ORIGINAL_DESTINATION, index as u64, 0]));
+        }
+        let common = cluster.config.common_lb_config.as_ref();
+        let threshold = common
+            .and_then(|common| common.healthy_panic_threshold.as_ref())
+            .map_or(50.0, |threshold| threshold.value);
+        // Envoy reads the percentage as a whole number.
+        let threshold = threshold.clamp(0.0, 100.0).trunc();
+        let fail_on_panic = common.is_some_and(|common| {
+            use envoy_types::pb::envoy::config::cluster::v3::cluster::common_lb_config::LocalityConfigSpecifier;
+            matches!(&common.locality_config_specifier,
+                Some(LocalityConfigSpecifier::ZoneAwareLbConfig(config)) if config.fail_traffic_on_panic)
+        });
+        let overprovisioning = cluster
+            .load_assignment
+            .as_ref()
+            .and_then(|assignment| assignment.policy.as_ref())
+            .and_then(|policy| policy.overprovisioning_factor.as_ref())
+            .map_or(140, |factor| u64::from(factor.value));
+        let loads = Loads::new(priorities, overprovisioning, threshold);
+        let mut levels = Vec::new();
+        let mut sum = 0;
+        for (degraded, shares) in [(false, &loads.healthy), (true, &loads.degraded)] {
+            for (priority, (&share, endpoints)) in shares.iter().zip(priorities).enumerate() {
+                if share == 0 {
+                    continue;
+                }
+                sum += share;
+                let panic = loads.panic.get(priority).copied().unwrap_or(false);
+                let wanted = if degraded { Health::Degraded } else { Health::Healthy };
+                let chosen: Vec<Endpoint> =
+                    endpoints.iter().filter(|endpoint| panic || endpoint.health == wanted).copied().collect();
+                let set = if (panic && fail_on_panic) || chosen.is_empty() { 0 } else { self.set(cluster, &chosen)? };
+                let flags =
+                    if degraded { level::DEGRADED } else { 0 } | if panic { level::PANIC } else { 0 };
+                levels.push([pair(sum, set), priority as u64 | flags]);
+            }
+        }
+        let offset = self.arena.words(levels.as_flattened());
+        Ok(self.arena.record([pair(offset, levels.len() as u64), cluster::BALANCED, index as u64, 0]))
+    }
+
+    /// A set of endpoints and its balancer; the offset of its record.
+    fn set(&mut self, cluster: &Cluster, endpoints: &[Endpoint]) -> Result<u64, CapacityError> {
+        let words: Vec<u64> = endpoints.iter().map(|endpoint| pair(endpoint.number, endpoint.weight)).collect();
+        let list = self.arena.words(&words);
+        let count = endpoints.len() as u64;
+        let state = self.state.len() as u64;
+        let weights: Vec<u64> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
+        let equal = weights.windows(2).all(|pair| pair.first() == pair.last());
+        let record = match cluster.balancer {
+            Balancer::LeastRequest { choice_count, .. } if equal => {
+                self.state.push(0);
+                capacity::check("choice_count", u64::from(choice_count), twinmesh_model::least_request::CHOICES)?;
+                let choices = if count == 1 { 1 } else { u64::from(choice_count) };
+                [pair(set::SAMPLE, count), list, pair(state, choices), 0]
+            }
+            Balancer::LeastRequest { active_request_bias, .. } => {
+                let (common, costs) = schedule::costs(&weights, active_request_bias);
+                self.state.extend(schedule::heap(&weights, common, &costs));
+                let table = if active_request_bias == 1.0 { 0 } else { self.arena.words(&costs) };
+                [pair(set::HEAP, count), list, pair(state, 0), pair(common, table)]
+            }
+            _ if equal => {
+                self.state.push(0);
+                [pair(set::ROUND_ROBIN, count), list, pair(state, 0), 0]
+            }
+            _ => {
+                self.state.push(0);
+                let picks = schedule::picks(&weights)?;
+                let words: Vec<u64> = picks
+                    .chunks(4)
+                    .map(|chunk| chunk.iter().rev().fold(0, |word, &pick| word << 16 | u64::from(pick)))
+                    .collect();
+                let schedule = self.arena.words(&words);
+                [pair(set::SCHEDULE, count), pair(list, schedule), pair(state, picks.len() as u64), 0]
+            }
+        };
+        Ok(self.arena.record(record))
+    }
+}

@@ -1,0 +1,97 @@
+//! What the parts of the compiler share while a snapshot is compiled.
+
+use std::collections::HashMap;
+
+use twinmesh_model::layout::{cluster, header, unsupported};
+use twinmesh_xds::{Snapshot, Unsupported};
+
+use crate::arena::Arena;
+use crate::names::Names;
+
+/// A snapshot on its way into tables.
+#[derive(Debug)]
+pub struct Compiler<'a> {
+    /// What is compiled.
+    pub snapshot: &'a Snapshot,
+    /// The policy so far.
+    pub arena: Arena,
+    /// Names and values that matchers refer to.
+    pub names: Names,
+    /// The routes' records: the table is written when all are known.
+    pub routes: Vec<u64>,
+    /// Why something is not decided; numbers count from [`unsupported::FIRST_OF_SNAPSHOT`].
+    pub reasons: Vec<Unsupported>,
+    /// The balancers' state.
+    pub state: Vec<u64>,
+    /// Where each endpoint stands: cluster, locality, position.
+    pub endpoints: Vec<(usize, usize, usize)>,
+    /// The next class's number.
+    pub classes: u64,
+    clusters: HashMap<String, u64>,
+    missing: Vec<String>,
+}
+
+impl<'a> Compiler<'a> {
+    /// Nothing compiled yet.
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        Self {
+            snapshot,
+            arena: Arena::new(),
+            names: Names::new(),
+            routes: Vec::new(),
+            reasons: Vec::new(),
+            state: Vec::new(),
+            endpoints: Vec::new(),
+            classes: 0,
+            clusters: HashMap::new(),
+            missing: Vec::new(),
+        }
+    }
+
+    /// The number of a reason.
+    pub fn reason(&mut self, reason: &Unsupported) -> u64 {
+        let index = match self.reasons.iter().position(|other| other == reason) {
+            Some(index) => index,
+            None => {
+                self.reasons.push(reason.clone());
+                self.reasons.len() - 1
+            }
+        };
+        index as u64 + unsupported::FIRST_OF_SNAPSHOT
+    }
+
+    /// The number of a reason, or 0.
+    pub fn reason_or_none(&mut self, reason: Option<&Unsupported>) -> u64 {
+        reason.map_or(0, |reason| self.reason(reason))
+    }
+
+    /// Says where a cluster's record stands.
+    pub fn set_cluster(&mut self, name: &str, offset: u64) {
+        self.clusters.insert(name.to_owned(), offset);
+    }
+
+    /// The record of a cluster; one that says so where the snapshot does not have it.
+    pub fn cluster_offset(&mut self, name: &str) -> u64 {
+        if let Some(&offset) = self.clusters.get(name) {
+            return offset;
+        }
+        let index = self.snapshot.clusters.len() + self.missing.len();
+        self.missing.push(name.to_owned());
+        let offset = self.arena.record([0, cluster::MISSING, index as u64, 0]);
+        self.clusters.insert(name.to_owned(), offset);
+        offset
+    }
+
+    /// Names of clusters that routes refer to and the snapshot does not have; their indices follow
+    /// the snapshot's.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    /// Writes the routes' table.
+    pub fn write_routes(&mut self) {
+        let routes = std::mem::take(&mut self.routes);
+        let offset = self.arena.words(&routes);
+        self.arena.set(header::ROUTES, offset);
+    }
+}

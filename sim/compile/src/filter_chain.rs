@@ -1,0 +1,318 @@
+//! Compiles the filter chain match of a listener: one node a level, in Envoy's order.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use envoy_types::pb::envoy::config::core::v3::CidrRange;
+use envoy_types::pb::envoy::config::listener::v3::{FilterChainMatch, filter_chain_match::ConnectionSourceType};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager,
+    http_connection_manager::{PathWithEscapedSlashesAction, StripPortMode},
+};
+use twinmesh_model::layout::{filter_chain, pair};
+use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
+use twinmesh_xds::{FilterChain, Terminal, Unsupported};
+
+use crate::CapacityError;
+use crate::compiler::Compiler;
+use crate::trie::Keys;
+
+/// A filter chain's match and its record.
+pub type Chain = (FilterChainMatch, u64);
+
+impl Compiler<'_> {
+    /// Compiles a filter chain; the offset of its record. `configurations` are the route
+    /// configurations' offsets.
+    ///
+    /// # Errors
+    /// Something does not fit.
+    pub fn filter_chain(
+        &mut self,
+        index: u64,
+        chain: &FilterChain,
+        configurations: &[u64],
+    ) -> Result<u64, CapacityError> {
+        let mut reason = chain.unsupported.clone();
+        let mut normal = 0;
+        let (kind, target) = match &chain.terminal {
+            Terminal::Http { manager, route_configuration } => {
+                let configuration = route_configuration.and_then(|index| configurations.get(index)).copied();
+                if configuration.is_none() && reason.is_none() {
+                    reason = Some(Unsupported {
+                        path: "route_specifier".to_owned(),
+                        reason: "the snapshot does not hold the route configuration".to_owned(),
+                    });
+                }
+                if let Some(pattern) = unchanged_paths(manager) {
+                    match Dfa::new(&pattern, DEFAULT_STATE_CAP) {
+                        Ok(dfa) => normal = self.arena.dfa(&dfa),
+                        Err(error) => {
+                            reason.get_or_insert(Unsupported {
+                                path: "normalize_path".to_owned(),
+                                reason: error.to_string(),
+                            });
+                        }
+                    }
+                }
+                (pair(filter_chain::HTTP, flags(manager)), configuration.unwrap_or(0))
+            }
+            Terminal::Tcp(proxy) => (filter_chain::TCP, self.tcp_route(proxy)?),
+            Terminal::Unknown => {
+                reason.get_or_insert(Unsupported {
+                    path: "filters".to_owned(),
+                    reason: "the filter chain has no terminal filter that is decided".to_owned(),
+                });
+                (0, 0)
+            }
+        };
+        let reason = self.reason_or_none(reason.as_ref());
+        Ok(self.arena.record([kind, target, index, pair(reason, normal)]))
+    }
+
+    /// Writes the levels of a listener's filter chain match; the first node, or 0.
+    pub fn filter_chain_match(&mut self, chains: &[Chain]) -> u64 {
+        let by_port = group(chains, |matched| match &matched.destination_port {
+            Some(port) if port.value != 0 => vec![Some(port.value as u16)],
+            _ => vec![None],
+        });
+        self.ports(by_port, Self::destination_addresses)
+    }
+
+    /// A level of ports.
+    fn ports(&mut self, groups: Groups<u16>, next: fn(&mut Self, &[Chain]) -> u64) -> u64 {
+        let mut keys = Keys::default();
+        let mut default = 0;
+        for (port, chains) in groups {
+            let node = next(self, &chains);
+            match port {
+                Some(port) => {
+                    keys.exact.insert(port.to_be_bytes().to_vec(), node);
+                }
+                None => default = node,
+            }
+        }
+        self.node(&keys, &Keys::default(), default)
+    }
+
+    fn destination_addresses(&mut self, chains: &[Chain]) -> u64 {
+        let groups = group(chains, |matched| ranges(&matched.prefix_ranges));
+        self.addresses(groups, Self::server_names)
+    }
+
+    /// A level of address ranges.
+    fn addresses(&mut self, groups: Groups<Range>, next: fn(&mut Self, &[Chain]) -> u64) -> u64 {
+        let mut v4: BTreeMap<Vec<u8>, (u8, u64)> = BTreeMap::new();
+        let mut v6 = v4.clone();
+        let mut default = 0;
+        for (range, chains) in groups {
+            let node = next(self, &chains);
+            match range {
+                None => default = node,
+                Some((IpAddr::V4(address), length)) => expand(&mut v4, &address.octets(), length, node),
+                Some((IpAddr::V6(address), length)) => expand(&mut v6, &address.octets(), length, node),
+            }
+        }
+        let keys = |ranges: BTreeMap<Vec<u8>, (u8, u64)>| Keys {
+            prefix: ranges.into_iter().map(|(bytes, (_, node))| (bytes, node)).collect(),
+            ..Keys::default()
+        };
+        self.node(&keys(v4), &keys(v6), default)
+    }
+
+    fn server_names(&mut self, chains: &[Chain]) -> u64 {
+        let groups = group(chains, |matched| texts(&matched.server_names));
+        let mut exact = Keys::default();
+        let mut suffixes = Keys::default();
+        let mut default = 0;
+        for (name, chains) in groups {
+            let node = self.transport_protocols(&chains);
+            match name.map(|name| name.to_ascii_lowercase()) {
+                None => default = node,
+                Some(name) => match name.strip_prefix('*') {
+                    Some(suffix) => {
+                        suffixes.prefix.insert(suffix.bytes().rev().collect(), node);
+                    }
+                    None => {
+                        exact.exact.insert(name.into_bytes(), node);
+                    }
+                },
+            }
+        }
+        self.node(&exact, &suffixes, default)
+    }
+
+    fn transport_protocols(&mut self, chains: &[Chain]) -> u64 {
+        let groups = group(chains, |matched| match matched.transport_protocol.as_str() {
+            "" => vec![None],
+            protocol => vec![Some(protocol.to_owned())],
+        });
+        let (mut tls, mut raw, mut default) = (0, 0, 0);
+        for (protocol, chains) in groups {
+            let node = self.application_protocols(&chains);
+            match protocol.as_deref() {
+                None => default = node,
+                Some("tls") => tls = node,
+                Some("raw_buffer") => raw = node,
+                // Other transport protocols are none that a connection here has.
+                Some(_) => {}
+            }
+        }
+        self.arena.record([pair(tls, raw), default, 0, 0])
+    }
+
+    fn application_protocols(&mut self, chains: &[Chain]) -> u64 {
+        let groups = group(chains, |matched| texts(&matched.application_protocols));
+        let mut keys = Keys::default();
+        let mut default = 0;
+        for (protocol, chains) in groups {
+            let node = self.direct_sources(&chains);
+            match protocol {
+                Some(protocol) => {
+                    keys.exact.insert(protocol.into_bytes(), node);
+                }
+                None => default = node,
+            }
+        }
+        self.node(&keys, &Keys::default(), default)
+    }
+
+    fn direct_sources(&mut self, chains: &[Chain]) -> u64 {
+        let groups = group(chains, |matched| ranges(&matched.direct_source_prefix_ranges));
+        self.addresses(groups, Self::source_types)
+    }
+
+    fn source_types(&mut self, chains: &[Chain]) -> u64 {
+        let groups = group(chains, |matched| vec![Some(matched.source_type)]);
+        let (mut local, mut external, mut any) = (0, 0, 0);
+        for (kind, chains) in groups {
+            let node = self.sources(&chains);
+            match kind.map(ConnectionSourceType::try_from) {
+                Some(Ok(ConnectionSourceType::SameIpOrLoopback)) => local = node,
+                Some(Ok(ConnectionSourceType::External)) => external = node,
+                _ => any = node,
+            }
+        }
+        self.arena.record([pair(local, external), any, 0, 0])
+    }
+
+    fn sources(&mut self, chains: &[Chain]) -> u64 {
+        let groups = group(chains, |matched| ranges(&matched.source_prefix_ranges));
+        self.addresses(groups, Self::source_ports)
+    }
+
+    fn source_ports(&mut self, chains: &[Chain]) -> u64 {
+        let groups = group(chains, |matched| {
+            if matched.source_ports.is_empty() {
+                vec![None]
+            } else {
+                matched.source_ports.iter().map(|&port| Some(port as u16)).collect()
+            }
+        });
+        self.ports(groups, |_, chains| chains.first().map_or(0, |(_, chain)| *chain))
+    }
+
+    fn node(&mut self, low: &Keys, high: &Keys, default: u64) -> u64 {
+        let mut root = |keys: &Keys| if keys.is_empty() { 0 } else { self.arena.trie(keys) };
+        let roots = pair(root(low), root(high));
+        self.arena.record([roots, default, 0, 0])
+    }
+}
+
+type Groups<Key> = BTreeMap<Option<Key>, Vec<Chain>>;
+type Range = (IpAddr, u8);
+
+/// The chains by the keys that they have at a level; `None` where a chain has none.
+fn group<Key: Ord>(chains: &[Chain], keys: impl Fn(&FilterChainMatch) -> Vec<Option<Key>>) -> Groups<Key> {
+    let mut groups: Groups<Key> = BTreeMap::new();
+    for chain in chains {
+        for key in keys(&chain.0) {
+            groups.entry(key).or_default().push(chain.clone());
+        }
+    }
+    groups
+}
+
+fn texts(texts: &[String]) -> Vec<Option<String>> {
+    if texts.is_empty() { vec![None] } else { texts.iter().cloned().map(Some).collect() }
+}
+
+/// Address ranges; the reader has refused what is none.
+fn ranges(ranges: &[CidrRange]) -> Vec<Option<Range>> {
+    if ranges.is_empty() {
+        return vec![None];
+    }
+    ranges
+        .iter()
+        .filter_map(|range| {
+            let address: IpAddr = range.address_prefix.parse().ok()?;
+            let length = range.prefix_len.as_ref().map_or(0, |length| length.value as u8);
+            Some(Some((address, length)))
+        })
+        .collect()
+}
+
+/// Adds a range as byte prefixes: up to 128 where it ends within a byte. Of two ranges the longer
+/// keeps what both cover.
+fn expand(ranges: &mut BTreeMap<Vec<u8>, (u8, u64)>, octets: &[u8], length: u8, node: u64) {
+    let whole = usize::from(length / 8);
+    let bits = length % 8;
+    let mut add = |bytes: Vec<u8>| {
+        let place = ranges.entry(bytes).or_insert((length, node));
+        if place.0 <= length {
+            *place = (length, node);
+        }
+    };
+    let start = octets.get(..whole).unwrap_or(octets).to_vec();
+    match octets.get(whole) {
+        Some(&octet) if bits != 0 => {
+            let mask = 0xffu8 << (8 - bits);
+            for last in 0..=!mask {
+                let mut bytes = start.clone();
+                bytes.push(octet & mask | last);
+                add(bytes);
+            }
+        }
+        _ => add(start),
+    }
+}
+
+/// The flags of a connection manager.
+fn flags(manager: &HttpConnectionManager) -> u64 {
+    let mut flags = 0;
+    if matches!(manager.strip_port_mode, Some(StripPortMode::StripAnyHostPort(true))) {
+        flags |= filter_chain::STRIP_ANY_PORT;
+    }
+    if manager.strip_matching_host_port {
+        flags |= filter_chain::STRIP_MATCHING_PORT;
+    }
+    if manager.strip_trailing_host_dot {
+        flags |= filter_chain::STRIP_TRAILING_DOT;
+    }
+    flags
+}
+
+/// The regex of paths (without query) that the connection manager's options leave as they are;
+/// `None` where it has none that change paths.
+fn unchanged_paths(manager: &HttpConnectionManager) -> Option<String> {
+    let normalize = manager.normalize_path.as_ref().is_some_and(|value| value.value);
+    let escaped = !matches!(
+        PathWithEscapedSlashesAction::try_from(manager.path_with_escaped_slashes_action),
+        Ok(PathWithEscapedSlashesAction::ImplementationSpecificDefault | PathWithEscapedSlashesAction::KeepUnchanged)
+    );
+    if normalize {
+        // What normalisation decodes, escapes or turns, and the segments that it resolves.
+        const CHANGED: &str = r#"%\\"<>^\x60{|}"#;
+        let segment = format!(r"(?:[^/.{CHANGED}][^/{CHANGED}]*|\.[^/.{CHANGED}][^/{CHANGED}]*|\.\.[^/{CHANGED}]+)");
+        return Some(if manager.merge_slashes {
+            format!("(?:/{segment})*/{segment}?")
+        } else {
+            format!("(?:/{segment}?)+")
+        });
+    }
+    match (manager.merge_slashes, escaped) {
+        (false, false) => None,
+        (true, false) => Some(r"(?:/[^/]+)*/?".to_owned()),
+        (false, true) => Some(r"(?:[^%]|%+[^25%]|%+2[^Ff%]|%+5[^Cc%])*(?:%+[25]?)?".to_owned()),
+        (true, true) => Some(r"(?:/[^/%]+)*/?".to_owned()),
+    }
+}

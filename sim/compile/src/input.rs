@@ -1,0 +1,127 @@
+//! Lays a request out as the model's input.
+
+use std::net::{IpAddr, SocketAddr};
+
+use twinmesh_engine::{EngineError, Request};
+use twinmesh_model::layout::{connection, input, work};
+
+use crate::Compiled;
+
+/// Where a request is written to: an engine's work area and input.
+pub trait Input {
+    /// Writes a word of the work area.
+    fn set_word(&mut self, index: u64, value: u64);
+    /// Writes bytes of the input.
+    fn set_bytes(&mut self, offset: u64, bytes: &[u8]);
+    /// Bytes of head that fit.
+    fn head_bytes(&self) -> u64;
+}
+
+/// An address in 16 bytes; IPv4 mapped into IPv6.
+pub fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// A v4-mapped address is an IPv4 connection.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+impl Compiled {
+    /// Writes what the model reads: the connection's ends, the names that it asked for, the head as
+    /// a client would send it, and the random number. `sequence` differs from the one before.
+    ///
+    /// # Errors
+    /// The request names a listener or a route configuration that the snapshot does not have, or
+    /// names none where several fit.
+    pub fn prepare<I: Input>(
+        &self,
+        request: &Request,
+        random: u64,
+        sequence: u64,
+        to: &mut I,
+    ) -> Result<(), EngineError> {
+        let error = |message: String| EngineError { engine: "sim", message: format!("request {}: {message}", request.id) };
+        let configuration = match &request.route_config {
+            Some(name) => *self
+                .configurations
+                .get(name)
+                .ok_or_else(|| error(format!("the snapshot has no route configuration `{name}`")))?,
+            // A snapshot that is nothing but a route configuration.
+            None if self.snapshot.listeners.is_empty() && self.configurations.len() == 1 => {
+                self.configurations.values().next().copied().unwrap_or(0)
+            }
+            None => 0,
+        };
+        let mut nowhere = false;
+        let listener = match &request.listener {
+            Some(name) => self.listeners.get(name).copied().unwrap_or_else(|| {
+                nowhere = true;
+                0
+            }),
+            None if configuration == 0 && request.destination.is_none() => {
+                let mut offsets = self.listeners.values();
+                match (offsets.next(), offsets.next()) {
+                    (Some(&only), None) => only,
+                    (None, _) => 0,
+                    _ => {
+                        return Err(error(
+                            "names no listener, destination or route_config, and the snapshot has several listeners"
+                                .to_owned(),
+                        ));
+                    }
+                }
+            }
+            None => 0,
+        };
+        let head = request.head();
+        to.set_word(work::HEAD_LENGTH, head.len() as u64);
+        to.set_word(work::LISTENER, listener);
+        to.set_word(work::ROUTE_CONFIGURATION, configuration);
+        to.set_word(work::RANDOM, random);
+        to.set_word(work::SEQUENCE, sequence & 0xff_ffff_ffff);
+        to.set_bytes(input::SLASH, b"/");
+        to.set_bytes(input::HTTP, b"http");
+        to.set_bytes(input::HTTPS, b"https");
+        let mut bits = if request.is_tls() { connection::TLS } else { 0 };
+        if nowhere {
+            bits |= connection::NOWHERE;
+        }
+        let destination = request.destination.map(canonical);
+        let source = request.source.map(canonical);
+        if let Some(address) = destination {
+            bits |= if address.is_ipv4() { connection::DESTINATION_V4 } else { connection::DESTINATION_V6 };
+            to.set_bytes(input::DESTINATION_ADDRESS, &address_bytes(address.ip()));
+            to.set_bytes(input::DESTINATION_PORT, &address.port().to_be_bytes());
+        }
+        if let Some(address) = source {
+            bits |= if address.is_ipv4() { connection::SOURCE_V4 } else { connection::SOURCE_V6 };
+            to.set_bytes(input::SOURCE_ADDRESS, &address_bytes(address.ip()));
+            to.set_bytes(input::SOURCE_PORT, &address.port().to_be_bytes());
+            if address.ip().is_loopback() || destination.is_some_and(|other| other.ip() == address.ip()) {
+                bits |= connection::LOCAL;
+            }
+        }
+        to.set_word(work::CONNECTION, bits);
+        let sni = request.sni.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let fits = |text: &str, limit: u64| text.len() as u64 <= limit;
+        if !fits(&sni, input::SERVER_NAME_BYTES) {
+            return Err(error(format!("sni has {} bytes; at most {} fit", sni.len(), input::SERVER_NAME_BYTES)));
+        }
+        to.set_word(work::SERVER_NAME_LENGTH, sni.len() as u64);
+        to.set_bytes(input::SERVER_NAME, sni.as_bytes());
+        let alpn = request.alpn.as_deref().unwrap_or_default();
+        if !fits(alpn, input::APPLICATION_PROTOCOLS_BYTES) {
+            return Err(error(format!("alpn has {} bytes; at most {} fit", alpn.len(), input::APPLICATION_PROTOCOLS_BYTES)));
+        }
+        to.set_word(work::APPLICATION_PROTOCOLS_LENGTH, alpn.len() as u64);
+        to.set_bytes(input::APPLICATION_PROTOCOLS, alpn.as_bytes());
+        if head.len() as u64 <= to.head_bytes() {
+            to.set_bytes(input::HEAD, &head);
+        }
+        Ok(())
+    }
+}

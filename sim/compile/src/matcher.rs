@@ -1,0 +1,218 @@
+//! Compiles header matchers, query parameter matchers and path matchers.
+
+#![expect(deprecated, reason = "Envoy still takes the deprecated forms")]
+
+use envoy_types::pb::envoy::config::route::v3::{
+    HeaderMatcher, QueryParameterMatcher, header_matcher::HeaderMatchSpecifier,
+    query_parameter_matcher::QueryParameterMatchSpecifier,
+};
+use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
+use twinmesh_model::layout::{matcher, pair};
+use twinmesh_re2::Dfa;
+use twinmesh_xds::Snapshot;
+
+use crate::arena::Arena;
+use crate::names::Names;
+use crate::{CapacityError, capacity};
+
+/// A matcher's record, and what the route table may file the route under.
+#[derive(Debug, Clone)]
+pub struct Matcher {
+    /// The record.
+    pub record: [u64; 4],
+    /// Slot and value's number, where the request must have this value.
+    pub key: Option<(u64, u64)>,
+}
+
+/// How a value is looked at.
+enum Value {
+    Present,
+    Exact(String),
+    Text(u64, Vec<u8>),
+    Dfa(u64),
+    Range(i64, i64),
+}
+
+/// Which message a matcher stands in: the high half of [`matcher::INDEX`].
+pub mod of {
+    /// `RouteMatch.headers`.
+    pub const HEADER: u64 = 0;
+    /// `RouteMatch.query_parameters`.
+    pub const QUERY_PARAMETER: u64 = 1;
+    /// The path.
+    pub const PATH: u64 = 2;
+}
+
+/// The kind of a string matcher; `None` where it is not decided.
+fn string(
+    arena: &mut Arena,
+    snapshot: &Snapshot,
+    matcher: &StringMatcher,
+) -> Result<Option<Value>, CapacityError> {
+    let ignore_case = matcher.ignore_case;
+    let text = |kind, text: &str| Value::Text(kind, text.as_bytes().to_vec());
+    Ok(match &matcher.match_pattern {
+        Some(MatchPattern::Exact(exact)) if ignore_case => {
+            Some(Value::Dfa(arena.dfa(&Dfa::equals(exact.as_bytes(), true)?)))
+        }
+        Some(MatchPattern::Exact(exact)) => Some(Value::Exact(exact.clone())),
+        Some(MatchPattern::Prefix(prefix)) if ignore_case => {
+            Some(Value::Dfa(arena.dfa(&Dfa::starts_with(prefix.as_bytes(), true)?)))
+        }
+        Some(MatchPattern::Prefix(prefix)) => Some(text(matcher::PREFIX, prefix)),
+        Some(MatchPattern::Suffix(suffix)) if ignore_case => {
+            Some(Value::Dfa(arena.dfa(&Dfa::ends_with(suffix.as_bytes(), true)?)))
+        }
+        Some(MatchPattern::Suffix(suffix)) => Some(text(matcher::SUFFIX, suffix)),
+        Some(MatchPattern::Contains(part)) => {
+            Some(Value::Dfa(arena.dfa(&Dfa::contains(part.as_bytes(), ignore_case)?)))
+        }
+        Some(MatchPattern::SafeRegex(regex)) => regex_value(arena, snapshot, &regex.regex),
+        _ => None,
+    })
+}
+
+/// A compiled regex; `None` where its DFA is over the cap.
+fn regex_value(arena: &mut Arena, snapshot: &Snapshot, pattern: &str) -> Option<Value> {
+    snapshot.regexes.get(pattern)?.as_ref().ok().map(|dfa| Value::Dfa(arena.dfa(dfa)))
+}
+
+/// Joins the parts of a record.
+fn record(
+    arena: &mut Arena,
+    names: &mut Names,
+    slot: u64,
+    value: Value,
+    flags: u64,
+    index: u64,
+) -> Result<Matcher, CapacityError> {
+    let (kind, length, data, end) = match &value {
+        Value::Present => (matcher::PRESENT, 0, 0, 0),
+        Value::Exact(text) => {
+            capacity::text(text.as_bytes())?;
+            (matcher::EXACT, 0, names.value(slot, text), 0)
+        }
+        Value::Text(kind, text) => {
+            capacity::text(text)?;
+            (*kind, text.len() as u64, arena.text(text), 0)
+        }
+        Value::Dfa(offset) => (matcher::REGEX, 0, *offset, 0),
+        Value::Range(start, end) => (matcher::RANGE, 0, *start as u64, *end as u64),
+    };
+    let key = (kind == matcher::EXACT && flags == 0).then_some((slot, data));
+    Ok(Matcher { record: [kind | flags << 8 | slot << 16 | length << 32, data, end, index], key })
+}
+
+/// Whether an empty value passes, inversion not applied: what
+/// `treat_missing_header_as_empty` asks.
+fn accepts_empty(snapshot: &Snapshot, specifier: Option<&HeaderMatchSpecifier>) -> bool {
+    let regex = |pattern: &str| matches!(snapshot.regexes.get(pattern), Some(Ok(dfa)) if dfa.is_match(b""));
+    match specifier {
+        None => true,
+        Some(HeaderMatchSpecifier::PresentMatch(present)) => *present,
+        Some(HeaderMatchSpecifier::ExactMatch(text)) => text.is_empty(),
+        Some(HeaderMatchSpecifier::PrefixMatch(text))
+        | Some(HeaderMatchSpecifier::SuffixMatch(text))
+        | Some(HeaderMatchSpecifier::ContainsMatch(text)) => text.is_empty(),
+        Some(HeaderMatchSpecifier::SafeRegexMatch(matcher)) => regex(&matcher.regex),
+        Some(HeaderMatchSpecifier::RangeMatch(_)) => false,
+        Some(HeaderMatchSpecifier::StringMatch(matcher)) => match &matcher.match_pattern {
+            Some(
+                MatchPattern::Exact(text)
+                | MatchPattern::Prefix(text)
+                | MatchPattern::Suffix(text)
+                | MatchPattern::Contains(text),
+            ) => text.is_empty(),
+            Some(MatchPattern::SafeRegex(matcher)) => regex(&matcher.regex),
+            _ => false,
+        },
+    }
+}
+
+/// A header matcher; `None` where it is not decided and counts as matching.
+///
+/// # Errors
+/// Names or texts do not fit.
+pub fn header(
+    arena: &mut Arena,
+    names: &mut Names,
+    snapshot: &Snapshot,
+    matcher: &HeaderMatcher,
+    index: usize,
+) -> Result<Option<Matcher>, CapacityError> {
+    let slot = names.header(&matcher.name)?;
+    let specifier = matcher.header_match_specifier.as_ref();
+    let mut flags = if matcher.invert_match { matcher::INVERT } else { 0 };
+    let value = match specifier {
+        None => Some(Value::Present),
+        Some(HeaderMatchSpecifier::PresentMatch(present)) => {
+            // A present header gives `present`, a missing one its opposite; then inversion.
+            if !present {
+                flags ^= matcher::INVERT;
+            }
+            Some(Value::Present)
+        }
+        Some(HeaderMatchSpecifier::ExactMatch(text)) if text.is_empty() => Some(Value::Present),
+        Some(HeaderMatchSpecifier::ExactMatch(text)) => Some(Value::Exact(text.clone())),
+        Some(HeaderMatchSpecifier::PrefixMatch(text)) => Some(Value::Text(matcher::PREFIX, text.clone().into_bytes())),
+        Some(HeaderMatchSpecifier::SuffixMatch(text)) => Some(Value::Text(matcher::SUFFIX, text.clone().into_bytes())),
+        Some(HeaderMatchSpecifier::ContainsMatch(text)) => {
+            Some(Value::Dfa(arena.dfa(&Dfa::contains(text.as_bytes(), false)?)))
+        }
+        Some(HeaderMatchSpecifier::SafeRegexMatch(matcher)) => regex_value(arena, snapshot, &matcher.regex),
+        Some(HeaderMatchSpecifier::RangeMatch(range)) => Some(Value::Range(range.start, range.end)),
+        Some(HeaderMatchSpecifier::StringMatch(matcher)) => string(arena, snapshot, matcher)?,
+    };
+    let Some(value) = value else { return Ok(None) };
+    let if_missing = match specifier {
+        None => matcher.invert_match,
+        Some(HeaderMatchSpecifier::PresentMatch(present)) => !present ^ matcher.invert_match,
+        _ => {
+            matcher.treat_missing_header_as_empty && (accepts_empty(snapshot, specifier) ^ matcher.invert_match)
+        }
+    };
+    if if_missing {
+        flags |= matcher::IF_MISSING;
+    }
+    record(arena, names, slot, value, flags, pair(index as u64, of::HEADER)).map(Some)
+}
+
+/// A query parameter matcher; `None` where it is not decided and counts as matching.
+///
+/// # Errors
+/// Names or texts do not fit.
+pub fn query_parameter(
+    arena: &mut Arena,
+    names: &mut Names,
+    snapshot: &Snapshot,
+    matcher: &QueryParameterMatcher,
+    index: usize,
+) -> Result<Option<Matcher>, CapacityError> {
+    let slot = names.query_parameter(&matcher.name)?;
+    let (value, flags) = match &matcher.query_parameter_match_specifier {
+        None => (Some(Value::Present), 0),
+        Some(QueryParameterMatchSpecifier::PresentMatch(true)) => (Some(Value::Present), 0),
+        Some(QueryParameterMatchSpecifier::PresentMatch(false)) => {
+            (Some(Value::Present), matcher::INVERT | matcher::IF_MISSING)
+        }
+        Some(QueryParameterMatchSpecifier::StringMatch(matcher)) => (string(arena, snapshot, matcher)?, 0),
+    };
+    let Some(value) = value else { return Ok(None) };
+    record(arena, names, slot, value, flags, pair(index as u64, of::QUERY_PARAMETER)).map(Some)
+}
+
+/// The record of a path matcher that compares with a text.
+///
+/// # Errors
+/// The text does not fit.
+pub fn path_text(arena: &mut Arena, kind: u64, text: &str) -> Result<[u64; 4], CapacityError> {
+    capacity::text(text.as_bytes())?;
+    let length = text.len() as u64;
+    Ok([kind | length << 32, arena.text(text.as_bytes()), 0, pair(0, of::PATH)])
+}
+
+/// The record of a path matcher that is a DFA: of a regex, or of text whose case is ignored. With
+/// a slot it can stand among a route's matchers.
+pub fn path_dfa(dfa: u64, slot: u64) -> [u64; 4] {
+    [matcher::REGEX | slot << 16, dfa, 0, pair(0, of::PATH)]
+}

@@ -1,0 +1,155 @@
+//! Slots: a number for each header and query parameter name that some route refers to, and a
+//! number for each value that some matcher compares with for equality.
+
+use std::collections::BTreeMap;
+
+use twinmesh_model::{
+    bytes::{keep, lower},
+    head::filter_bit,
+    layout::{header, pair, slot, work},
+};
+
+use crate::arena::Arena;
+use crate::trie::Keys;
+use crate::{CapacityError, capacity};
+
+/// Names and values seen so far.
+#[derive(Debug)]
+pub struct Names {
+    headers: BTreeMap<String, u64>,
+    query_parameters: BTreeMap<String, u64>,
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Slot {
+    wanted: bool,
+    values: BTreeMap<Vec<u8>, u64>,
+}
+
+impl Names {
+    /// The names that have slots of their own.
+    pub fn new() -> Self {
+        let headers = [
+            ("content-length", slot::CONTENT_LENGTH),
+            ("transfer-encoding", slot::TRANSFER_ENCODING),
+            ("host", slot::AUTHORITY),
+            (":authority", slot::AUTHORITY),
+            (":method", slot::METHOD),
+            (":path", slot::PATH),
+            (":scheme", slot::SCHEME),
+        ];
+        Self {
+            headers: headers.into_iter().map(|(name, slot)| (name.to_owned(), slot)).collect(),
+            query_parameters: BTreeMap::new(),
+            slots: vec![Slot::default(); slot::FIRST as usize],
+        }
+    }
+
+    /// The slot of a header, or of a pseudo header.
+    ///
+    /// # Errors
+    /// There are more names than slots.
+    pub fn header(&mut self, name: &str) -> Result<u64, CapacityError> {
+        let name = name.to_ascii_lowercase();
+        let slot = match self.headers.get(&name) {
+            Some(&slot) => slot,
+            None => {
+                let slot = self.next()?;
+                self.headers.insert(name, slot);
+                slot
+            }
+        };
+        self.want(slot);
+        Ok(slot)
+    }
+
+    /// The slot of a query parameter.
+    ///
+    /// # Errors
+    /// There are more names than slots.
+    pub fn query_parameter(&mut self, name: &str) -> Result<u64, CapacityError> {
+        if let Some(&slot) = self.query_parameters.get(name) {
+            return Ok(slot);
+        }
+        let slot = self.next()?;
+        self.query_parameters.insert(name.to_owned(), slot);
+        self.want(slot);
+        Ok(slot)
+    }
+
+    /// Says that some matcher looks at the path without its query.
+    pub fn path_without_query(&mut self) -> u64 {
+        self.want(slot::PATH_WITHOUT_QUERY);
+        slot::PATH_WITHOUT_QUERY
+    }
+
+    /// The number of a value of a slot; never 0.
+    pub fn value(&mut self, slot: u64, value: &str) -> u64 {
+        let Some(slot) = self.slots.get_mut(slot as usize) else { return 0 };
+        let next = slot.values.len() as u64 + 1;
+        *slot.values.entry(value.as_bytes().to_vec()).or_insert(next)
+    }
+
+    /// How many names have slots.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn want(&mut self, slot: u64) {
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            slot.wanted = true;
+        }
+    }
+
+    fn next(&mut self) -> Result<u64, CapacityError> {
+        let next = self.slots.len() as u64;
+        capacity::check("header and query parameter names", next + 1, work::SLOTS_MAX)?;
+        self.slots.push(Slot::default());
+        Ok(next)
+    }
+
+    /// Writes the names, the filter over them and the values.
+    ///
+    /// # Errors
+    /// A name or value is longer than texts of the policy may be.
+    pub fn write(&self, arena: &mut Arena) -> Result<(), CapacityError> {
+        let mut filter = [0; 8];
+        let mut keys = Keys::default();
+        for (name, &slot) in self.headers.iter().filter(|(name, _)| !name.starts_with(':')) {
+            capacity::text(name.as_bytes())?;
+            keys.exact.insert(name.as_bytes().to_vec(), slot + 1);
+            let mut start = [0; 8];
+            for (to, from) in start.iter_mut().zip(name.as_bytes()) {
+                *to = *from;
+            }
+            let length = name.len() as u64;
+            let bit = filter_bit(keep(lower(u64::from_le_bytes(start)), length), length);
+            if let Some(word) = filter.get_mut((bit >> 6) as usize) {
+                *word |= 1 << (bit & 63);
+            }
+        }
+        let filter = arena.words(&filter);
+        let headers = arena.trie(&keys);
+        let mut keys = Keys::default();
+        for (name, &slot) in &self.query_parameters {
+            capacity::text(name.as_bytes())?;
+            keys.exact.insert(name.as_bytes().to_vec(), slot + 1);
+        }
+        let query_parameters = arena.trie(&keys);
+        let mut table = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            let mut keys = Keys::default();
+            for (value, &number) in &slot.values {
+                capacity::text(value)?;
+                keys.exact.insert(value.clone(), number);
+            }
+            let root = if keys.is_empty() { 0 } else { arena.trie(&keys) };
+            table.push(pair(root, u64::from(slot.wanted)));
+        }
+        let table = arena.words(&table);
+        arena.set(header::HEADER_NAMES, pair(headers, filter));
+        arena.set(header::QUERY_PARAMETERS, pair(query_parameters, table));
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! Compiles route configurations: domains, virtual hosts and their routes.
+
+use envoy_types::pb::envoy::config::route::v3::VirtualHost as VirtualHostConfig;
+use twinmesh_model::layout::{RECORD, pair, route_configuration, virtual_host};
+use twinmesh_xds::{RouteConfiguration, VirtualHost};
+
+use crate::compiler::Compiler;
+use crate::route::Routes;
+use crate::trie::Keys;
+use crate::{CapacityError, capacity};
+
+impl Compiler<'_> {
+    /// Compiles a route configuration; the offset of its record.
+    ///
+    /// # Errors
+    /// Something does not fit.
+    pub fn route_configuration(
+        &mut self,
+        index: usize,
+        configuration: &RouteConfiguration,
+    ) -> Result<u64, CapacityError> {
+        let mut domains = Keys::default();
+        let mut suffixes = Keys::default();
+        let mut any = 0;
+        let none = VirtualHost::default();
+        for (position, config) in configuration.config.virtual_hosts.iter().enumerate() {
+            let marks = configuration.virtual_hosts.get(position).unwrap_or(&none);
+            let offset = self.virtual_host(position, config, marks)?;
+            for domain in &config.domains {
+                capacity::text(domain.as_bytes())?;
+                let domain = domain.to_ascii_lowercase();
+                if domain == "*" {
+                    any = offset;
+                } else if let Some(suffix) = domain.strip_prefix('*') {
+                    suffixes.prefix.insert(suffix.bytes().rev().collect(), offset);
+                } else if let Some(prefix) = domain.strip_suffix('*') {
+                    domains.prefix.insert(prefix.as_bytes().to_vec(), offset);
+                } else {
+                    domains.exact.insert(domain.into_bytes(), offset);
+                }
+            }
+        }
+        let flags =
+            if configuration.config.ignore_port_in_host_matching { route_configuration::IGNORE_PORT } else { 0 };
+        let domains = pair(self.arena.trie(&domains), self.arena.trie(&suffixes));
+        let reason = self.reason_or_none(configuration.unsupported.as_ref());
+        Ok(self.arena.record([domains, pair(any, flags), index as u64, reason]))
+    }
+
+    fn virtual_host(
+        &mut self,
+        index: usize,
+        config: &VirtualHostConfig,
+        marks: &VirtualHost,
+    ) -> Result<u64, CapacityError> {
+        let first = self.routes.len() as u64 / (RECORD / 8);
+        let mut routes = Routes::default();
+        for (position, route) in config.routes.iter().enumerate() {
+            let unsupported = marks.routes.get(position).and_then(Option::as_ref);
+            self.route(&mut routes, route, unsupported)?;
+        }
+        capacity::check("routes", first + config.routes.len() as u64, capacity::ROUTES)?;
+        let paths = routes.paths.write(&mut self.arena, first, &routes.candidates, &mut self.classes);
+        let lower = if routes.lower_paths.is_empty() {
+            0
+        } else {
+            routes.lower_paths.write(&mut self.arena, first, &routes.candidates, &mut self.classes)
+        };
+        let flags = if routes.query { virtual_host::QUERY } else { 0 };
+        let reason = self.reason_or_none(marks.unsupported.as_ref());
+        Ok(self.arena.record([
+            pair(paths, lower),
+            pair(first, config.routes.len() as u64),
+            pair(index as u64, flags),
+            reason,
+        ]))
+    }
+}
