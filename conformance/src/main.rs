@@ -1,2 +1,7 @@
 //! The offline command `twinmesh`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    twinmesh::cli::run()
+}

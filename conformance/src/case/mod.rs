@@ -1,0 +1,131 @@
+//! Case folders: a snapshot, its traffic, and what another server made of it.
+
+mod find;
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use twinmesh_engine::format::{decisions, traffic};
+use twinmesh_engine::{Decision, FormatError, Request};
+use twinmesh_xds::Snapshot;
+
+pub use find::find;
+pub use settings::{Comparison, Distribution, Phase, Recorder, Settings, Source};
+
+use crate::input::{self, InputError};
+
+/// A case, read and known to be consistent.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// How it is called in reports: its folder, as it was reached from the arguments.
+    pub name: String,
+    /// `config_dump.json`, or another snapshot form.
+    pub snapshot: Arc<Snapshot>,
+    /// `requests.traffic.jsonl`.
+    pub requests: Vec<Request>,
+    /// `recorded.decisions.jsonl`; `None` where the case has none and engines are compared with
+    /// one another only.
+    pub recorded: Option<Vec<Decision>>,
+    /// How what was recorded is compared.
+    pub comparison: Comparison,
+}
+
+/// The file names of a case folder.
+pub mod files {
+    /// Where it comes from and how it is compared.
+    pub const SETTINGS: &str = "case.toml";
+    /// The traffic.
+    pub const TRAFFIC: &str = "requests.traffic.jsonl";
+    /// What was recorded.
+    pub const RECORDED: &str = "recorded.decisions.jsonl";
+    /// The snapshot, without its ending: one of `.json`, `.yaml`, `.yml`, `.pb`.
+    pub const SNAPSHOT: &str = "config_dump";
+}
+
+impl Case {
+    /// Reads a case folder.
+    ///
+    /// # Errors
+    /// A file is missing, cannot be read, or does not fit the others.
+    pub fn read(folder: &Path, name: &str, strict: bool) -> Result<Self, InputError> {
+        let settings_file = folder.join(files::SETTINGS);
+        let settings = Settings::read(&settings_file)?;
+        let requests = traffic::read(&folder.join(files::TRAFFIC))?;
+        if let Some(expected) = settings.requests.filter(|count| *count != requests.len()) {
+            let message = format!(
+                "{expected}, but {} has {} lines: one of them is not whole",
+                files::TRAFFIC,
+                requests.len()
+            );
+            let error = FormatError::file(&settings_file, message);
+            return Err(InputError::from(FormatError {
+                field: Some("requests".to_owned()),
+                ..error
+            }));
+        }
+        let recorded_file = folder.join(files::RECORDED);
+        let recorded = if recorded_file.exists() {
+            let recorded = decisions::read(&recorded_file)?;
+            decisions::fits(&recorded_file, &recorded, &requests)?;
+            Some(recorded)
+        } else {
+            None
+        };
+        check_ids(&settings_file, &settings.comparison, &requests)?;
+        let snapshot = input::snapshot(&snapshot_file(folder)?, strict)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            name: name.to_owned(),
+            snapshot: Arc::new(snapshot),
+            requests,
+            recorded,
+            comparison: settings.comparison,
+        })
+    }
+}
+
+/// The snapshot in a case folder.
+fn snapshot_file(folder: &Path) -> Result<PathBuf, FormatError> {
+    let endings = ["json", "yaml", "yml", "pb"];
+    let mut found = endings
+        .iter()
+        .map(|ending| folder.join(files::SNAPSHOT).with_extension(ending))
+        .filter(|file| file.exists());
+    match (found.next(), found.next()) {
+        (Some(file), None) => Ok(file),
+        (None, _) => Err(FormatError::file(
+            &folder.join(files::SNAPSHOT).with_extension("json"),
+            "expected the case's snapshot here (or as .yaml, .yml, .pb), found no such file",
+        )),
+        (Some(first), Some(second)) => Err(FormatError::file(
+            &second,
+            format!(
+                "expected one snapshot in a case, found {} beside it",
+                first.display()
+            ),
+        )),
+    }
+}
+
+fn check_ids(
+    file: &Path,
+    comparison: &Comparison,
+    requests: &[Request],
+) -> Result<(), FormatError> {
+    let known: std::collections::HashSet<&str> =
+        requests.iter().map(|request| request.id.as_str()).collect();
+    for (index, distribution) in comparison.distribution.iter().enumerate() {
+        for id in distribution.ids.iter().flatten() {
+            if !known.contains(id.as_str()) {
+                return Err(FormatError {
+                    field: Some(format!("comparison.distribution[{index}].ids")),
+                    ..FormatError::file(file, format!("`{id}` is no request of the traffic file"))
+                });
+            }
+        }
+    }
+    Ok(())
+}

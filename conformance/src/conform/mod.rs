@@ -1,0 +1,173 @@
+//! `twinmesh conform`: every case through every engine.
+
+mod divergence;
+mod json;
+mod junit;
+mod run;
+mod shard;
+mod table;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::case;
+use crate::engines;
+use crate::failure::{Failure, Status};
+use crate::output::{self, Output, Style};
+
+pub use run::{Counts, Detail, NotRun, Report, Row};
+pub use shard::Shard;
+pub use table::rate;
+
+/// Replays cases through the engines and compares their decisions.
+///
+/// A case is a folder with case.toml, config_dump.json (or another snapshot form),
+/// requests.traffic.jsonl and, where an Envoy was recorded, recorded.decisions.jsonl; folders are
+/// searched for cases. Each engine is compared with what was recorded, as case.toml says, and with
+/// `spec` where that runs too: in every field, and with --trace in every step. A request that an
+/// engine says it cannot decide is counted as unsupported, neither as agreement nor as divergence.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Case folders, or folders of case folders.
+    #[arg(required = true, value_name = "CASE")]
+    pub cases: Vec<PathBuf>,
+    /// The engines to run, comma-separated; all that this machine can run unless given.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub engines: Vec<String>,
+    /// Engines that must run: where one cannot, the command fails (exit code 2). TWINMESH_REQUIRE_KERNEL
+    /// set to 1 requires `kernel`.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub require_engines: Vec<String>,
+    /// Refuse snapshots in which anything is not known or not decided.
+    #[arg(long)]
+    pub strict: bool,
+    /// What the random numbers are drawn from that requests don't give.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Compare every step of every decision too, not only decisions.
+    #[arg(long)]
+    pub trace: bool,
+    /// Stop after the first case that diverges.
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Run only the i-th of n equal parts of the cases, i from 1.
+    #[arg(long, value_name = "i/n")]
+    pub shard: Option<Shard>,
+    /// Write the report to standard output as JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a JUnit report to this file too.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Where a minimal reproducer of each divergence is written, as a case folder.
+    #[arg(long, value_name = "DIR", default_value = "twinmesh-reproducers")]
+    pub reproducers: PathBuf,
+    /// Write no reproducers.
+    #[arg(long, conflicts_with = "reproducers")]
+    pub no_reproducers: bool,
+    /// How many divergences of each case and engine are printed.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub show: usize,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A case cannot be read, an engine that must run does not, or a report cannot be written.
+pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
+    let required = required(arguments);
+    for name in arguments.engines.iter().chain(&required) {
+        if !engines::NAMES.contains(&name.as_str()) {
+            return Err(Failure(engines::unknown(name)));
+        }
+    }
+    let found = case::find(&arguments.cases)?;
+    let cases = match arguments.shard {
+        Some(shard) => shard.part(found),
+        None => found,
+    };
+    let (mut engines, not_run) = engines_to_run(arguments);
+    if let Some(missing) = not_run
+        .iter()
+        .find(|missing| required.contains(&missing.engine))
+    {
+        return Err(Failure(format!(
+            "engine {} must run and does not: {}",
+            missing.engine, missing.reason
+        )));
+    }
+    if engines.is_empty() {
+        let reasons: Vec<String> = not_run.iter().map(ToString::to_string).collect();
+        return Err(Failure(format!(
+            "no engine runs here: {}",
+            reasons.join("; ")
+        )));
+    }
+    let mut report = run::run(arguments, &cases, &mut engines)?;
+    report.not_run = not_run;
+    if let Some(file) = &arguments.junit {
+        output::file(file, junit::write(&report)?.as_bytes())?;
+    }
+    let mut output = Output::stdout();
+    if arguments.json {
+        output.line(json::write(&report)?)?;
+    } else {
+        table::write(&report, style, &mut output)?;
+    }
+    output.finish()?;
+    match report.errors.as_slice() {
+        [] if report.diverges() => Ok(Status::Divergence),
+        [] => Ok(Status::Agreement),
+        errors => Err(Failure(format!(
+            "{} of {} cases could not be compared in full:\n{}",
+            report.failed_cases(),
+            cases.len(),
+            errors
+                .iter()
+                .map(|error| format!("  {error}"))
+                .collect::<Vec<String>>()
+                .join("\n")
+        ))),
+    }
+}
+
+/// The engines that must run.
+fn required(arguments: &Arguments) -> Vec<String> {
+    let mut required = arguments.require_engines.clone();
+    let kernel = std::env::var_os("TWINMESH_REQUIRE_KERNEL");
+    if kernel.is_some_and(|value| !value.is_empty() && value != "0") {
+        required.push("kernel".to_owned());
+    }
+    required
+}
+
+type Engines = Vec<Box<dyn twinmesh_engine::Engine>>;
+
+fn engines_to_run(arguments: &Arguments) -> (Engines, Vec<NotRun>) {
+    let mut run: Engines = Vec::new();
+    let mut not_run = Vec::new();
+    let asked = |name: &str| {
+        arguments.engines.is_empty() || arguments.engines.iter().any(|asked| asked == name)
+    };
+    for name in engines::NAMES {
+        if !asked(name) {
+            // Nobody wonders about an engine that was left out by name, unless it must run.
+            if required(arguments).iter().any(|required| required == name) {
+                not_run.push(NotRun {
+                    engine: name.to_owned(),
+                    reason: "--engines leaves it out".to_owned(),
+                });
+            }
+            continue;
+        }
+        match engines::make(name) {
+            Ok(engine) => run.push(engine),
+            Err(reason) => not_run.push(NotRun {
+                engine: name.to_owned(),
+                reason,
+            }),
+        }
+    }
+    (run, not_run)
+}

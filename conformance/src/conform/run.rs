@@ -1,0 +1,291 @@
+//! The cases, one after the other, each through every engine.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use twinmesh_engine::{Decision, Engine};
+
+use super::{Arguments, divergence};
+use crate::case::Case;
+use crate::comparison::{Divergence, Verdict};
+use crate::engines::REFERENCE;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::judge::{Question, Run, interrupted};
+
+/// What `conform` found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// One for each case and engine.
+    pub rows: Vec<Row>,
+    /// The engines that did not run.
+    pub not_run: Vec<NotRun>,
+    /// What went wrong with a case, so that nothing can be said of it.
+    pub errors: Vec<CaseError>,
+    /// How many cases there were.
+    pub cases: usize,
+    /// Cases that were not run, because `--fail-fast` ended the run before.
+    pub left_out: usize,
+    /// The seed.
+    pub seed: u64,
+}
+
+/// One case through one engine.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The case.
+    pub case: String,
+    /// The engine.
+    pub engine: &'static str,
+    /// What it was compared with.
+    pub against: Vec<&'static str>,
+    /// How its requests were judged.
+    pub counts: Counts,
+    /// What the engine took to decide them.
+    pub elapsed: Duration,
+    /// The first divergences.
+    pub details: Vec<Detail>,
+}
+
+/// How many requests were judged how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All of them.
+    pub requests: usize,
+    /// Those that agree with all that they were compared with.
+    pub agreements: usize,
+    /// Those that do not.
+    pub divergences: usize,
+    /// Those that the engine says it cannot decide.
+    pub unsupported: usize,
+}
+
+/// A divergence, with all that is needed to print it.
+#[derive(Debug, Clone)]
+pub struct Detail {
+    /// The request's id.
+    pub id: String,
+    /// Its line in the traffic file, from 1.
+    pub line: usize,
+    /// The request in one line.
+    pub request: String,
+    /// In what the decisions do not agree.
+    pub divergence: Divergence,
+    /// The decisions, each with who made it; the engine's own is the last.
+    pub decisions: Vec<(&'static str, Decision)>,
+    /// Where the traces part, or how the engine decided, in words.
+    pub steps: Vec<String>,
+    /// The minimal reproducer, or why there is none.
+    pub reproducer: Option<Result<PathBuf, String>>,
+}
+
+/// An engine that did not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRun {
+    /// Its name.
+    pub engine: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for NotRun {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} did not run: {}", self.engine, self.reason)
+    }
+}
+
+/// A case that could not be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseError {
+    /// The case.
+    pub case: String,
+    /// The engine; `None` where the case itself is wrong.
+    pub engine: Option<&'static str>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for CaseError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.engine {
+            Some(engine) => write!(formatter, "{}: {engine}: {}", self.case, self.message),
+            None => write!(formatter, "{}: {}", self.case, self.message),
+        }
+    }
+}
+
+impl Report {
+    /// Whether anything diverges.
+    pub fn diverges(&self) -> bool {
+        self.rows.iter().any(|row| row.counts.divergences > 0)
+    }
+
+    /// How many cases could not be compared in full.
+    pub fn failed_cases(&self) -> usize {
+        let cases: BTreeSet<&str> = self
+            .errors
+            .iter()
+            .map(|error| error.case.as_str())
+            .collect();
+        cases.len()
+    }
+}
+
+/// Runs the cases.
+pub fn run(
+    arguments: &Arguments,
+    cases: &[PathBuf],
+    engines: &mut [Box<dyn Engine>],
+) -> Result<Report, Failure> {
+    let mut report = Report {
+        cases: cases.len(),
+        seed: arguments.seed,
+        ..Report::default()
+    };
+    let progress = progress(cases.len());
+    for (index, folder) in cases.iter().enumerate() {
+        if interrupt::requested() {
+            progress.finish_and_clear();
+            return Err(interrupted());
+        }
+        let name = folder.display().to_string();
+        progress.set_message(name.clone());
+        match Case::read(folder, &name, arguments.strict) {
+            Ok(case) => run_case(arguments, &case, engines, &mut report)?,
+            Err(error) => report.errors.push(CaseError {
+                case: name,
+                engine: None,
+                message: error.to_string(),
+            }),
+        }
+        progress.inc(1);
+        if arguments.fail_fast && report.diverges() {
+            report.left_out = cases.len() - index - 1;
+            break;
+        }
+    }
+    progress.finish_and_clear();
+    Ok(report)
+}
+
+fn progress(cases: usize) -> ProgressBar {
+    // Hidden by itself where standard error is no terminal.
+    let bar = ProgressBar::with_draw_target(Some(cases as u64), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} cases  {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn run_case(
+    arguments: &Arguments,
+    case: &Case,
+    engines: &mut [Box<dyn Engine>],
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let question = Question {
+        snapshot: case.snapshot.clone(),
+        requests: &case.requests,
+        recorded: case.recorded.as_deref(),
+        comparison: &case.comparison,
+        seed: arguments.seed,
+    };
+    let mut reference: Option<Run> = None;
+    for place in 0..engines.len() {
+        // The reference goes first, and may be asked again while another engine diverges.
+        let (before, rest) = engines.split_at_mut(place);
+        let Some((engine, after)) = rest.split_first_mut() else {
+            break;
+        };
+        let name = engine.name();
+        let error = |message: String| CaseError {
+            case: case.name.clone(),
+            engine: Some(name),
+            message,
+        };
+        let run = match question.put(engine.as_mut(), arguments.trace) {
+            Ok(run) => run,
+            Err(Failure(_)) if interrupt::requested() => return Err(interrupted()),
+            Err(Failure(message)) => {
+                report.errors.push(error(message));
+                continue;
+            }
+        };
+        let against: Vec<&'static str> = question
+            .recorded
+            .map(|_| "recorded")
+            .into_iter()
+            .chain(reference.as_ref().map(|_| REFERENCE))
+            .collect();
+        // The reference itself is not compared where nothing was recorded: the others are, with it.
+        let is_reference = name == REFERENCE && !after.is_empty();
+        if against.is_empty() && !is_reference {
+            report.errors.push(error(
+                "nothing to compare with: the case has no recorded.decisions.jsonl, and no other engine runs".to_owned(),
+            ));
+            continue;
+        }
+        let verdicts = match question.judge(&run, engine.strictness(), reference.as_ref()) {
+            Ok(verdicts) => verdicts,
+            Err(inconsistent) => {
+                report.errors.push(error(inconsistent.to_string()));
+                continue;
+            }
+        };
+        let mut row = Row {
+            case: case.name.clone(),
+            engine: name,
+            against,
+            counts: Counts::of(&verdicts),
+            elapsed: run.elapsed,
+            details: Vec::new(),
+        };
+        if row.counts.divergences > 0 {
+            let asked = before.first_mut().filter(|first| first.name() == REFERENCE);
+            let compared = divergence::Compared {
+                run: &run,
+                reference: reference.as_ref(),
+                verdicts: &verdicts,
+            };
+            row.details = divergence::details(
+                arguments,
+                case,
+                &question,
+                engine.as_mut(),
+                asked.map(|first| first.as_mut() as &mut dyn Engine),
+                &compared,
+            )?;
+        }
+        report.rows.push(row);
+        if name == REFERENCE {
+            reference = Some(run);
+        }
+    }
+    Ok(())
+}
+
+impl Counts {
+    fn of(verdicts: &[Verdict]) -> Self {
+        let count = |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(|it| wanted(it)).count();
+        Self {
+            requests: verdicts.len(),
+            agreements: count(|verdict| *verdict == Verdict::Agrees),
+            divergences: count(|verdict| matches!(verdict, Verdict::Diverges(_))),
+            unsupported: count(|verdict| *verdict == Verdict::Unsupported),
+        }
+    }
+
+    /// Adds another case's.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            agreements: self.agreements + other.agreements,
+            divergences: self.divergences + other.divergences,
+            unsupported: self.unsupported + other.unsupported,
+        }
+    }
+}

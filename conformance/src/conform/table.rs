@@ -1,0 +1,197 @@
+//! The report for people.
+
+use std::time::Duration;
+
+use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+
+use super::{Counts, Detail, Report, Row};
+use crate::comparison::{Field, Fields};
+use crate::failure::Failure;
+use crate::output::{Output, Style};
+
+/// Writes the table, the divergences, the engines that did not run, and the summary.
+pub fn write(report: &Report, style: Style, output: &mut Output) -> Result<(), Failure> {
+    output.line(table(report, style))?;
+    for row in &report.rows {
+        for detail in &row.details {
+            write_detail(row, detail, style, output)?;
+        }
+        let left_out = row.counts.divergences - row.details.len().min(row.counts.divergences);
+        if left_out > 0 {
+            let text = format!("{} {}: {left_out} more divergences", row.case, row.engine);
+            output.line(style.red(&text))?;
+        }
+    }
+    output.line("")?;
+    for not_run in &report.not_run {
+        output.line(style.yellow(&not_run.to_string()))?;
+    }
+    output.line(summary(report, style))
+}
+
+fn table(report: &Report, style: Style) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    if style.enabled {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header([
+        "case",
+        "engine",
+        "requests",
+        "agreements",
+        "divergences",
+        "unsupported",
+        "decisions/s",
+    ]);
+    for row in &report.rows {
+        table.add_row(cells(&row.case, row.engine, row.counts, row.elapsed, style));
+    }
+    let mut engines: Vec<&'static str> = Vec::new();
+    for row in &report.rows {
+        if !engines.contains(&row.engine) {
+            engines.push(row.engine);
+        }
+    }
+    for engine in engines {
+        let rows = report.rows.iter().filter(|row| row.engine == engine);
+        let (counts, elapsed, number) = rows.fold(
+            (Counts::default(), Duration::ZERO, 0),
+            |(counts, elapsed, number), row| {
+                (counts.plus(row.counts), elapsed + row.elapsed, number + 1)
+            },
+        );
+        if number > 1 {
+            let name = format!("all {number} cases");
+            table.add_row(cells(&name, engine, counts, elapsed, style));
+        }
+    }
+    for column in 2..7 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn cells(case: &str, engine: &str, counts: Counts, elapsed: Duration, style: Style) -> Vec<Cell> {
+    let coloured = |count: usize, color: Color| {
+        let cell = Cell::new(count);
+        if style.enabled && count > 0 {
+            cell.fg(color)
+        } else {
+            cell
+        }
+    };
+    vec![
+        Cell::new(case),
+        Cell::new(engine),
+        Cell::new(counts.requests),
+        coloured(counts.agreements, Color::Green),
+        coloured(counts.divergences, Color::Red),
+        coloured(counts.unsupported, Color::Yellow),
+        Cell::new(rate(counts.requests, elapsed)),
+    ]
+}
+
+/// Decisions per second, as a whole number.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+pub fn rate(requests: usize, elapsed: Duration) -> String {
+    if requests == 0 || elapsed.is_zero() {
+        return "-".to_owned();
+    }
+    format!("{:.0}", requests as f64 / elapsed.as_secs_f64())
+}
+
+fn write_detail(
+    row: &Row,
+    detail: &Detail,
+    style: Style,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    output.line("")?;
+    let heading = format!(
+        "divergence: {} {}: request `{}` (line {})",
+        row.case, row.engine, detail.id, detail.line
+    );
+    output.line(style.red(&heading))?;
+    output.line(format!("  {}", detail.request))?;
+    for line in side_by_side(detail, style).lines() {
+        output.line(format!("  {line}"))?;
+    }
+    if let Some(note) = &detail.divergence.note {
+        output.line(format!("  {note}"))?;
+    }
+    for step in &detail.steps {
+        output.line(format!("  {step}"))?;
+    }
+    match &detail.reproducer {
+        Some(Ok(folder)) => output.line(format!("  reproducer: {}", folder.display())),
+        Some(Err(message)) => output.line(format!("  no reproducer: {message}")),
+        None => Ok(()),
+    }
+}
+
+/// The decisions, a column each; a field that differs is marked.
+fn side_by_side(detail: &Detail, style: Style) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if style.enabled {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    let mut header = vec![String::new()];
+    header.extend(detail.decisions.iter().map(|(who, _)| (*who).to_owned()));
+    table.set_header(header);
+    for field in Fields::EVERY.iter().filter(|field| *field != Field::Engine) {
+        let values: Vec<Option<String>> = detail
+            .decisions
+            .iter()
+            .map(|(_, decision)| field.value(decision).map(std::borrow::Cow::into_owned))
+            .collect();
+        if values.iter().all(Option::is_none) {
+            continue;
+        }
+        let differs = detail.divergence.fields.contains(field);
+        let mark = if differs { "*" } else { " " };
+        let mut cells = vec![Cell::new(format!("{mark} {}", field.name()))];
+        for value in values {
+            let cell = Cell::new(value.unwrap_or_else(|| "-".to_owned()));
+            cells.push(if differs && style.enabled {
+                cell.fg(Color::Red)
+            } else {
+                cell
+            });
+        }
+        table.add_row(cells);
+    }
+    let text = table.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.join("\n")
+}
+
+fn summary(report: &Report, style: Style) -> String {
+    let counts = report
+        .rows
+        .iter()
+        .fold(Counts::default(), |counts, row| counts.plus(row.counts));
+    let mut text = format!(
+        "{} cases, {} decisions compared: {} agreements, {} divergences, {} unsupported",
+        report.cases - report.left_out,
+        counts.requests,
+        counts.agreements,
+        counts.divergences,
+        counts.unsupported
+    );
+    if report.left_out > 0 {
+        text.push_str(&format!("; --fail-fast left out {} cases", report.left_out));
+    }
+    if report.errors.is_empty() && counts.divergences == 0 {
+        style.green(&text)
+    } else {
+        style.red(&text)
+    }
+}

@@ -1,0 +1,36 @@
+//! The engines by name: the one place where they are made.
+
+use twinmesh_engine::Engine;
+
+/// Every engine's name, in the order of the tables. `spec` goes first: the others are compared
+/// with it.
+pub const NAMES: [&str; 4] = ["spec", "sim", "bpf-vm", "kernel"];
+
+/// The engine that the others are compared with.
+pub const REFERENCE: &str = "spec";
+
+/// The engine of commands that run one.
+pub const DEFAULT: &str = REFERENCE;
+
+/// Why an engine does not run here, for whoever wants it to.
+pub type WhyNot = String;
+
+/// Makes an engine.
+///
+/// # Errors
+/// Why it does not run on this machine, or that there is none of this name.
+pub fn make(name: &str) -> Result<Box<dyn Engine>, WhyNot> {
+    match name {
+        "spec" => Ok(Box::new(twinmesh_spec::Spec::default())),
+        "sim" | "bpf-vm" | "kernel" => Err("this build does not contain it yet".to_owned()),
+        other => Err(unknown(other)),
+    }
+}
+
+/// What is said of a name that no engine has.
+pub fn unknown(name: &str) -> String {
+    format!(
+        "no engine is called `{name}`: expected one of {}",
+        NAMES.join(", ")
+    )
+}

@@ -1,0 +1,267 @@
+//! `twinmesh explain`: how one request is decided, step by step.
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use twinmesh_engine::format::traffic;
+use twinmesh_engine::{Answer, Replay, Request, Step, request::parse_connection_end};
+use twinmesh_xds::Snapshot;
+
+use crate::comparison::{Field, Fields, outcome_name};
+use crate::failure::{Failure, Status};
+use crate::output::{Output, Style};
+use crate::words::{self, Narrator};
+use crate::{engines, input};
+
+/// Tells how one request is decided: every step, with the xDS resource and field that decided.
+///
+/// The request is given by flags, or named in a traffic file; the requests before it in the file
+/// are decided first, so that the balancers stand where they would.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The snapshot, in any of the forms.
+    #[arg(long, value_name = "FILE")]
+    snapshot: PathBuf,
+    /// A traffic file that has the request.
+    #[arg(long, value_name = "FILE", requires = "id")]
+    traffic: Option<PathBuf>,
+    /// The request's id in the traffic file.
+    #[arg(long, value_name = "ID", requires = "traffic")]
+    id: Option<String>,
+    #[command(flatten)]
+    request: RequestFlags,
+    /// The engine whose steps are told: spec, sim.
+    #[arg(long, value_name = "NAME", default_value = engines::REFERENCE)]
+    engine: String,
+    /// What the random numbers are drawn from that requests don't give.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How many routes that did not match are shown, the nearest first.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    routes: usize,
+    /// Refuse a snapshot in which anything is not known or not decided.
+    #[arg(long)]
+    strict: bool,
+}
+
+#[derive(Debug, Args)]
+struct RequestFlags {
+    /// The method.
+    #[arg(long, default_value = "GET", conflicts_with = "traffic")]
+    method: String,
+    /// The scheme.
+    #[arg(long, default_value = "http", conflicts_with = "traffic")]
+    scheme: String,
+    /// The host that is asked for, with its port if the client sends one.
+    #[arg(long, conflicts_with = "traffic")]
+    authority: Option<String>,
+    /// The path, with its query.
+    #[arg(long, default_value = "/", conflicts_with = "traffic")]
+    path: String,
+    /// A header; may be repeated.
+    #[arg(short = 'H', long = "header", value_name = "K: V", value_parser = header, conflicts_with = "traffic")]
+    headers: Vec<(String, String)>,
+    /// What the connection asked for, before any redirection.
+    #[arg(long, value_name = "IP:PORT", value_parser = parse_connection_end, conflicts_with = "traffic")]
+    destination: Option<SocketAddr>,
+    /// The connection's peer.
+    #[arg(long, value_name = "IP:PORT", value_parser = parse_connection_end, conflicts_with = "traffic")]
+    source: Option<SocketAddr>,
+    /// Names the listener outright.
+    #[arg(long, value_name = "NAME", conflicts_with = "traffic")]
+    listener: Option<String>,
+    /// Names the route configuration outright.
+    #[arg(long, value_name = "NAME", conflicts_with = "traffic")]
+    route_config: Option<String>,
+    /// Server name of the TLS ClientHello.
+    #[arg(long, value_name = "NAME", conflicts_with = "traffic")]
+    sni: Option<String>,
+    /// The client's ALPN list, comma-separated.
+    #[arg(long, value_name = "LIST", conflicts_with = "traffic")]
+    alpn: Option<String>,
+    /// The connection is TLS; given with --sni or --alpn, it is anyway.
+    #[arg(long, conflicts_with = "traffic")]
+    tls: bool,
+    /// The request's random number; drawn from the seed unless given.
+    #[arg(long, value_name = "N", conflicts_with = "traffic")]
+    random: Option<u64>,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once(':')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("expected `name: value`")?;
+    if name.eq_ignore_ascii_case("host") {
+        return Err("the Host header is given by --authority".to_owned());
+    }
+    if text.contains(['\r', '\n']) {
+        return Err("a line break cannot stand in a header".to_owned());
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+impl RequestFlags {
+    fn request(&self) -> Result<Request, Failure> {
+        for (flag, text) in [
+            ("--method", Some(&self.method)),
+            ("--path", Some(&self.path)),
+            ("--authority", self.authority.as_ref()),
+        ] {
+            if text.is_some_and(|text| text.contains(['\r', '\n'])) {
+                return Err(Failure(format!(
+                    "{flag}: a line break cannot stand in a request's head"
+                )));
+            }
+        }
+        Ok(Request {
+            id: "request".to_owned(),
+            method: self.method.clone(),
+            scheme: self.scheme.clone(),
+            authority: self.authority.clone(),
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            source: self.source,
+            destination: self.destination,
+            listener: self.listener.clone(),
+            route_config: self.route_config.clone(),
+            sni: self.sni.clone(),
+            alpn: self.alpn.clone(),
+            tls: self.tls.then_some(true),
+            random: self.random,
+            time_us: None,
+            duration_us: 0,
+            connection: None,
+        })
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// An input is wrong, or standard output does not take the words.
+pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
+    let mut engine = engines::make(&arguments.engine)
+        .map_err(|reason| Failure(format!("engine {}: {reason}", arguments.engine)))?;
+    let requests = match (&arguments.traffic, &arguments.id) {
+        (Some(file), Some(id)) => {
+            let mut requests = traffic::read(file)?;
+            let place = requests
+                .iter()
+                .position(|request| request.id == *id)
+                .ok_or_else(|| {
+                    Failure(format!("{}: no request has the id `{id}`", file.display()))
+                })?;
+            requests.truncate(place + 1);
+            requests
+        }
+        _ => vec![arguments.request.request()?],
+    };
+    let snapshot = Arc::new(input::snapshot(&arguments.snapshot, arguments.strict)?);
+    let replay = Replay {
+        seed: arguments.seed,
+        trace: true,
+        schedule: None,
+    };
+    let mut answer = None;
+    replay.run(engine.as_mut(), &snapshot, &requests, &mut |decided| {
+        if decided.index + 1 == requests.len() {
+            answer = Some(decided.answer);
+        }
+        ControlFlow::Continue(())
+    })?;
+    let (Some(answer), Some(request)) = (answer, requests.last()) else {
+        return Err(Failure("the engine gave no answer".to_owned()));
+    };
+    let mut output = Output::stdout();
+    for line in explain(&snapshot, request, &answer, arguments.routes, style) {
+        output.line(line)?;
+    }
+    output.finish()?;
+    Ok(Status::Agreement)
+}
+
+/// The words for an answer, line by line.
+pub fn explain(
+    snapshot: &Snapshot,
+    request: &Request,
+    answer: &Answer,
+    routes: usize,
+    style: Style,
+) -> Vec<String> {
+    let mut lines = vec![entry(style, "request", &words::request_line(request))];
+    for (name, value) in &request.headers {
+        lines.push(entry(style, "", &format!("{name}: {value}")));
+    }
+    let mut narrator = Narrator::new(snapshot, request);
+    let mut unmatched = Vec::new();
+    for step in &answer.trace.steps {
+        let sentence = narrator.tell(step);
+        if let Step::RouteNotMatched { route, failed } = step {
+            let nearness = words::nearness(narrator.route_at(*route), *failed, request);
+            unmatched.push((nearness, *route, sentence));
+            continue;
+        }
+        lines.extend(not_matched(std::mem::take(&mut unmatched), routes, style));
+        lines.push(entry(style, sentence.topic, &sentence.choice));
+        if !sentence.because.is_empty() {
+            lines.push(entry(style, "", &style.dim(&sentence.because)));
+        }
+    }
+    lines.extend(not_matched(unmatched, routes, style));
+    lines.extend(decision(answer, style));
+    lines
+}
+
+/// The routes that did not match: the nearest, and how many others.
+fn not_matched(
+    mut unmatched: Vec<(words::Nearness, usize, words::Sentence)>,
+    shown: usize,
+    style: Style,
+) -> Vec<String> {
+    if unmatched.is_empty() {
+        return Vec::new();
+    }
+    let total = unmatched.len();
+    unmatched.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
+    unmatched.truncate(shown);
+    unmatched.sort_by_key(|(_, route, _)| *route);
+    let mut lines = Vec::new();
+    let mut title = "not matched";
+    for (_, _, sentence) in &unmatched {
+        lines.push(entry(style, title, &sentence.choice));
+        lines.push(entry(style, "", &style.dim(&sentence.because)));
+        title = "";
+    }
+    let others = total - unmatched.len();
+    if others > 0 {
+        let text = format!("and {others} other routes that did not match");
+        lines.push(entry(style, title, &text));
+    }
+    lines
+}
+
+fn decision(answer: &Answer, style: Style) -> Vec<String> {
+    let decision = &answer.decision;
+    let mut lines = vec![entry(style, "decision", outcome_name(decision.outcome))];
+    let hidden = Fields::from_iter([Field::Outcome, Field::Engine]);
+    for field in Fields::EVERY.without(hidden).iter() {
+        if let Some(value) = field.value(decision) {
+            lines.push(entry(style, "", &format!("{}: {value}", field.name())));
+        }
+    }
+    lines
+}
+
+fn entry(style: Style, topic: &str, text: &str) -> String {
+    let padded = format!("{topic:<20}");
+    let line = if topic.is_empty() {
+        format!("{padded}{text}")
+    } else {
+        format!("{}{text}", style.bold(&padded))
+    };
+    line.trim_end().to_owned()
+}

@@ -1,0 +1,25 @@
+//! Reading what the commands are given, and how they say that it is wrong.
+
+use std::path::Path;
+
+use twinmesh_engine::FormatError;
+use twinmesh_xds::{ReadError, ReadOptions, Snapshot};
+
+/// An input is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// A traffic, decisions or events file, a case or its settings.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] ReadError),
+}
+
+/// Reads a snapshot; with `strict`, one that is known and decided in full.
+///
+/// # Errors
+/// The file cannot be read, or what Envoy would refuse, or (strict) what is not decided.
+pub fn snapshot(file: &Path, strict: bool) -> Result<Snapshot, InputError> {
+    Ok(twinmesh_xds::read(file, &ReadOptions { strict })?)
+}

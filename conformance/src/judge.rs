@@ -1,0 +1,132 @@
+//! Runs an engine over a case and says for each request whether its decision stands.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use twinmesh_engine::{Decision, Engine, Outcome, Replay, Request, Strictness, Trace};
+use twinmesh_xds::Snapshot;
+
+use crate::case::Comparison;
+use crate::comparison::{
+    Divergence, Fields, Inconsistent, Verdict, compare_traces, compare_with_engine,
+    compare_with_recorded,
+};
+use crate::failure::Failure;
+use crate::interrupt;
+
+/// What is asked of an engine.
+#[derive(Debug, Clone)]
+pub struct Question<'a> {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// The requests, in order of arrival.
+    pub requests: &'a [Request],
+    /// What another server made of them.
+    pub recorded: Option<&'a [Decision]>,
+    /// How that is compared.
+    pub comparison: &'a Comparison,
+    /// From what the random numbers are drawn that requests don't give.
+    pub seed: u64,
+}
+
+/// What an engine made of all requests.
+#[derive(Debug, Clone, Default)]
+pub struct Run {
+    /// One for each request.
+    pub decisions: Vec<Decision>,
+    /// One for each request, where they were asked for.
+    pub traces: Vec<Trace>,
+    /// What the engine took for all of them.
+    pub elapsed: Duration,
+}
+
+impl Question<'_> {
+    /// Puts it to an engine.
+    ///
+    /// # Errors
+    /// The engine failed, or the run was interrupted.
+    pub fn put(&self, engine: &mut dyn Engine, trace: bool) -> Result<Run, Failure> {
+        let mut run = Run {
+            decisions: Vec::with_capacity(self.requests.len()),
+            ..Run::default()
+        };
+        let replay = Replay {
+            seed: self.seed,
+            trace,
+            schedule: None,
+        };
+        replay.run(engine, &self.snapshot, self.requests, &mut |decided| {
+            if interrupt::requested() {
+                return ControlFlow::Break(());
+            }
+            run.elapsed += decided.elapsed;
+            run.decisions.push(decided.answer.decision);
+            if trace {
+                run.traces.push(decided.answer.trace);
+            }
+            ControlFlow::Continue(())
+        })?;
+        if run.decisions.len() < self.requests.len() {
+            return Err(interrupted());
+        }
+        Ok(run)
+    }
+
+    /// A verdict for each request: against the recording, and against the reference.
+    ///
+    /// # Errors
+    /// The recording contradicts its `case.toml`.
+    pub fn judge(
+        &self,
+        run: &Run,
+        strictness: Strictness,
+        reference: Option<&Run>,
+    ) -> Result<Vec<Verdict>, Inconsistent> {
+        let mut verdicts = match self.recorded {
+            Some(recorded) => {
+                compare_with_recorded(&self.snapshot, self.comparison, recorded, &run.decisions)?
+            }
+            None => run.decisions.iter().map(alone).collect(),
+        };
+        if let Some(reference) = reference {
+            for (index, verdict) in verdicts.iter_mut().enumerate() {
+                let (Some(expected), Some(found)) =
+                    (reference.decisions.get(index), run.decisions.get(index))
+                else {
+                    continue;
+                };
+                let mut compared = compare_with_engine(expected, found, strictness);
+                if compared == Verdict::Agrees && traces_part(reference, run, index) {
+                    compared = Verdict::Diverges(Divergence {
+                        fields: Fields::default(),
+                        note: Some("the decisions are equal, and their traces are not".to_owned()),
+                    });
+                }
+                *verdict = std::mem::take(verdict).and(compared);
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+/// A decision that is compared with nothing yet.
+fn alone(decision: &Decision) -> Verdict {
+    if decision.outcome == Outcome::Unsupported {
+        Verdict::Unsupported
+    } else {
+        Verdict::Agrees
+    }
+}
+
+fn traces_part(reference: &Run, run: &Run, index: usize) -> bool {
+    match (reference.traces.get(index), run.traces.get(index)) {
+        (Some(one), Some(other)) => compare_traces(one, other).is_some(),
+        _ => false,
+    }
+}
+
+/// What is said after Ctrl-C.
+pub fn interrupted() -> Failure {
+    Failure("interrupted: the run is not whole, and nothing of it is reported".to_owned())
+}

@@ -1,0 +1,308 @@
+//! Minimal reproducers: a divergence with as little around it as it needs, as a case folder.
+
+mod parts;
+mod shrink;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use twinmesh_engine::{Decision, Engine, Outcome, endpoint, format, random};
+use twinmesh_xds::Snapshot;
+
+use crate::case::{Case, Settings, files};
+use crate::comparison::{Field, Fields, Verdict};
+use crate::failure::Failure;
+use crate::judge::Question;
+use crate::output;
+
+use parts::Part;
+use shrink::Candidate;
+
+/// Shrinks the divergence of the request at `index` and writes it as a case folder below `folder`;
+/// returns that folder.
+///
+/// # Errors
+/// It does not diverge when it is run again, it cannot be written, or what was written, read
+/// again, does not diverge.
+pub fn write(
+    folder: &Path,
+    case: &Case,
+    question: &Question<'_>,
+    index: usize,
+    engine: &mut dyn Engine,
+    reference: Option<&mut (dyn Engine + '_)>,
+) -> Result<PathBuf, Failure> {
+    let lost = || Failure("the divergence has gone when the case is run again".to_owned());
+    let id = question
+        .requests
+        .get(index)
+        .map(|request| request.id.clone())
+        .ok_or_else(lost)?;
+    let mut asked = Asked {
+        question,
+        engine,
+        reference,
+        id: &id,
+        expected: None,
+    };
+    let mut candidate = Candidate {
+        snapshot: named(&question.snapshot),
+        requests: pinned(question),
+        recorded: question.recorded.map(<[Decision]>::to_vec),
+    };
+    let mut kinds = Part::ALL.as_slice();
+    // Where the engines agree with one another, it is the recording that they diverge from.
+    let mut without_recording = candidate.clone();
+    without_recording.recorded = None;
+    if asked.reference.is_some() && asked.diverges(&without_recording) {
+        candidate = without_recording;
+    } else if candidate.recorded.is_some() {
+        kinds = Part::BESIDE_A_RECORDING.as_slice();
+        asked.expected = asked.decision(&candidate);
+    }
+    if !asked.diverges(&candidate) {
+        return Err(lost());
+    }
+    let shrunk = shrink::shrink(candidate, &id, kinds, &mut |candidate| {
+        asked.diverges(candidate)
+    });
+    let name = format!("{}-{}-{id}", case.name, asked.engine.name());
+    let target = free_folder(folder, &name)?;
+    write_case(&target, case, &shrunk)?;
+    let written = Case::read(&target, &name, false)?;
+    let again = Candidate {
+        snapshot: Arc::unwrap_or_clone(written.snapshot),
+        requests: written.requests,
+        recorded: written.recorded,
+    };
+    if !asked.diverges(&again) {
+        return Err(Failure(format!(
+            "{} was written, and does not diverge when it is read again",
+            target.display()
+        )));
+    }
+    Ok(target)
+}
+
+struct Asked<'a, 'b> {
+    question: &'a Question<'a>,
+    engine: &'a mut dyn Engine,
+    reference: Option<&'a mut (dyn Engine + 'b)>,
+    id: &'a str,
+    /// The engine's decision, which must stay where another server cannot be asked again.
+    expected: Option<Decision>,
+}
+
+impl Asked<'_, '_> {
+    fn diverges(&mut self, candidate: &Candidate) -> bool {
+        self.try_diverges(candidate).unwrap_or(false)
+    }
+
+    /// `None` where an engine does not take the candidate.
+    fn try_diverges(&mut self, candidate: &Candidate) -> Option<bool> {
+        let question = self.question_of(candidate);
+        let place = candidate.requests.iter().position(|it| it.id == self.id)?;
+        let reference = match &mut self.reference {
+            Some(reference) if candidate.recorded.is_none() => {
+                Some(question.put(*reference, false).ok()?)
+            }
+            _ => None,
+        };
+        let run = question.put(self.engine, false).ok()?;
+        if let Some(expected) = &self.expected {
+            let compared = Fields::EVERY.without(Field::NEVER_COMPARED);
+            let found = run.decisions.get(place)?;
+            let recorded = candidate.recorded.as_ref()?.get(place)?;
+            if !compared.differing(expected, found).is_empty()
+                || !still_there(&candidate.snapshot, recorded)
+            {
+                return Some(false);
+            }
+        }
+        let verdicts = question
+            .judge(&run, self.engine.strictness(), reference.as_ref())
+            .ok()?;
+        Some(matches!(verdicts.get(place)?, Verdict::Diverges(_)))
+    }
+
+    fn decision(&mut self, candidate: &Candidate) -> Option<Decision> {
+        let question = self.question_of(candidate);
+        let place = candidate.requests.iter().position(|it| it.id == self.id)?;
+        let run = question.put(self.engine, false).ok()?;
+        run.decisions.get(place).cloned()
+    }
+
+    fn question_of<'c>(&self, candidate: &'c Candidate) -> Question<'c>
+    where
+        Self: 'c,
+    {
+        Question {
+            snapshot: Arc::new(candidate.snapshot.clone()),
+            requests: &candidate.requests,
+            recorded: candidate.recorded.as_deref(),
+            comparison: self.question.comparison,
+            seed: self.question.seed,
+        }
+    }
+}
+
+/// The requests, each with the random number that it had: in less traffic it would draw another.
+fn pinned(question: &Question<'_>) -> Vec<twinmesh_engine::Request> {
+    let mut requests = question.requests.to_vec();
+    for (index, request) in (0..).zip(&mut requests) {
+        request.random = request
+            .random
+            .or_else(|| Some(random::draw(question.seed, index)));
+    }
+    requests
+}
+
+/// The snapshot with a name for each route: decisions name an unnamed one by its index, which
+/// changes when one before it is left out.
+fn named(snapshot: &Snapshot) -> Snapshot {
+    let mut snapshot = snapshot.clone();
+    for configuration in &mut snapshot.route_configurations {
+        for virtual_host in &mut configuration.config.virtual_hosts {
+            for (index, route) in virtual_host.routes.iter_mut().enumerate() {
+                if route.name.is_empty() {
+                    route.name = format!("#{index}");
+                }
+            }
+        }
+    }
+    parts::mirror(&mut snapshot);
+    snapshot
+}
+
+/// Whether what a recorded decision names is in the snapshot.
+fn still_there(snapshot: &Snapshot, recorded: &Decision) -> bool {
+    let named =
+        |name: &Option<String>, there: &dyn Fn(&str) -> bool| name.as_deref().is_none_or(there);
+    let configuration = recorded
+        .route_config
+        .as_deref()
+        .and_then(|name| snapshot.route_configuration(name));
+    let virtual_hosts = || {
+        configuration
+            .into_iter()
+            .flat_map(|configuration| &configuration.config.virtual_hosts)
+            .filter(|virtual_host| Some(&virtual_host.name) == recorded.virtual_host.as_ref())
+    };
+    let cluster = recorded
+        .cluster
+        .as_deref()
+        .and_then(|name| snapshot.cluster(name));
+    named(&recorded.listener, &|name| {
+        snapshot
+            .listeners
+            .iter()
+            .any(|listener| listener.name == name)
+    }) && named(&recorded.filter_chain, &|name| {
+        snapshot.listeners.iter().any(|listener| {
+            let mut chains = listener.filter_chains.iter();
+            chains.any(|chain| chain.config.name == name)
+                || listener
+                    .default_filter_chain
+                    .as_ref()
+                    .is_some_and(|chain| chain.config.name == name)
+        })
+    }) && named(&recorded.route_config, &|_| configuration.is_some())
+        && named(&recorded.virtual_host, &|_| {
+            virtual_hosts().next().is_some()
+        })
+        && named(&recorded.route, &|name| {
+            virtual_hosts()
+                .any(|virtual_host| virtual_host.routes.iter().any(|route| route.name == name))
+        })
+        && (recorded.outcome == Outcome::NoCluster
+            || named(&recorded.cluster, &|_| cluster.is_some()))
+        && named(&recorded.endpoint, &|address| {
+            let assignment = cluster.and_then(|cluster| cluster.load_assignment.as_ref());
+            assignment
+                .into_iter()
+                .flat_map(|assignment| &assignment.endpoints)
+                .flat_map(|locality| &locality.lb_endpoints)
+                .any(|candidate| endpoint::address(candidate).as_deref() == Some(address))
+        })
+}
+
+/// A folder of this name that does not exist yet, created.
+fn free_folder(parent: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let plain: String = name
+        .trim_start_matches(['.', '/'])
+        .chars()
+        .map(|it| {
+            if it.is_ascii_alphanumeric() || "._-".contains(it) {
+                it
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let failure = |path: &Path, error: std::io::Error| {
+        Failure(format!("{}: cannot be created: {error}", path.display()))
+    };
+    std::fs::create_dir_all(parent).map_err(|error| failure(parent, error))?;
+    let mut number = 1;
+    loop {
+        let folder = if number == 1 {
+            parent.join(&plain)
+        } else {
+            parent.join(format!("{plain}-{number}"))
+        };
+        match std::fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(failure(&folder, error)),
+        }
+    }
+}
+
+fn write_case(folder: &Path, case: &Case, shrunk: &Candidate) -> Result<(), Failure> {
+    let snapshot = to_json(&shrunk.snapshot)?;
+    let snapshot_file = folder.join(files::SNAPSHOT).with_extension("json");
+    output::file(&snapshot_file, snapshot.as_bytes())?;
+    let unwritable = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
+    let mut traffic = Vec::new();
+    format::traffic::write(&shrunk.requests, &mut traffic).map_err(unwritable)?;
+    output::file(&folder.join(files::TRAFFIC), &traffic)?;
+    if let Some(recorded) = &shrunk.recorded {
+        let mut lines = Vec::new();
+        for decision in recorded {
+            format::decisions::write(decision, &mut lines).map_err(unwritable)?;
+        }
+        output::file(&folder.join(files::RECORDED), &lines)?;
+    }
+    let settings = Settings::reproducer(case, shrunk);
+    let text = toml::to_string(&settings)
+        .map_err(|error| Failure(format!("{}: case.toml: {error}", folder.display())))?;
+    output::file(&folder.join(files::SETTINGS), text.as_bytes())
+}
+
+impl Settings {
+    /// The settings of a case cut down from another.
+    fn reproducer(case: &Case, shrunk: &Candidate) -> Self {
+        let mut comparison = case.comparison.clone();
+        let there = |id: &String| shrunk.requests.iter().any(|request| request.id == *id);
+        comparison.distribution.retain_mut(|distribution| {
+            if let Some(ids) = &mut distribution.ids {
+                ids.retain(there);
+            }
+            distribution.ids.as_ref().is_none_or(|ids| !ids.is_empty())
+        });
+        Self {
+            name: None,
+            set: None,
+            requests: Some(shrunk.requests.len()),
+            notes: vec![format!("cut down from the case {}", case.name)],
+            comparison,
+            ..Self::default()
+        }
+    }
+}
+
+fn to_json(_: &Snapshot) -> Result<String, Failure> {
+    Err(Failure(
+        "snapshots cannot be written as JSON yet".to_owned(),
+    ))
+}

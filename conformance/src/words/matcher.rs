@@ -1,0 +1,190 @@
+//! Matchers of a route in words: what each expects, and what the request has instead.
+
+use envoy_types::pb::envoy::config::route::v3::{
+    HeaderMatcher, QueryParameterMatcher, RouteMatch, header_matcher::HeaderMatchSpecifier,
+    query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
+};
+use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
+use twinmesh_engine::{Failed, Request};
+
+/// A route's `match` in words, as one line.
+pub fn route_match(route_match: &RouteMatch) -> String {
+    let mut parts = vec![path(route_match)];
+    parts.extend(route_match.headers.iter().map(header));
+    parts.extend(route_match.query_parameters.iter().map(query_parameter));
+    if route_match.grpc.is_some() {
+        parts.push("grpc".to_owned());
+    }
+    if route_match.runtime_fraction.is_some() {
+        parts.push("a runtime fraction".to_owned());
+    }
+    parts.join(", ")
+}
+
+/// The matcher that failed: the field that holds it, what it expects, and what was found.
+pub fn failed(route_match: &RouteMatch, failed: Failed, request: &Request) -> String {
+    match failed {
+        Failed::Header(index) => match route_match.headers.get(index) {
+            Some(matcher) => format!(
+                "match.headers[{index}] expects {}; {}",
+                header(matcher),
+                found_header(&matcher.name, request)
+            ),
+            None => format!("match.headers[{index}] does not match"),
+        },
+        Failed::QueryParameter(index) => match route_match.query_parameters.get(index) {
+            Some(matcher) => format!(
+                "match.query_parameters[{index}] expects {}; {}",
+                query_parameter(matcher),
+                found_query_parameter(&matcher.name, request)
+            ),
+            None => format!("match.query_parameters[{index}] does not match"),
+        },
+        Failed::Path => format!(
+            "match.{} expects {}; the request has {:?}",
+            path_field(route_match),
+            path(route_match),
+            path_of(request)
+        ),
+    }
+}
+
+/// The request's path without its query.
+pub fn path_of(request: &Request) -> &str {
+    let end = request.path.find('?').unwrap_or(request.path.len());
+    request.path.get(..end).unwrap_or(&request.path)
+}
+
+fn path_field(route_match: &RouteMatch) -> &'static str {
+    match &route_match.path_specifier {
+        Some(PathSpecifier::Prefix(_)) => "prefix",
+        Some(PathSpecifier::Path(_)) => "path",
+        Some(PathSpecifier::SafeRegex(_)) => "safe_regex",
+        Some(PathSpecifier::ConnectMatcher(_)) => "connect_matcher",
+        Some(PathSpecifier::PathSeparatedPrefix(_)) => "path_separated_prefix",
+        Some(PathSpecifier::PathMatchPolicy(_)) => "path_match_policy",
+        None => "path_specifier",
+    }
+}
+
+fn path(route_match: &RouteMatch) -> String {
+    let folded = route_match
+        .case_sensitive
+        .as_ref()
+        .is_some_and(|sensitive| !sensitive.value);
+    let text = match &route_match.path_specifier {
+        Some(PathSpecifier::Prefix(value)) => format!("a path that starts with {value:?}"),
+        Some(PathSpecifier::Path(value)) => format!("the path {value:?}"),
+        Some(PathSpecifier::SafeRegex(value)) => format!("a path that matches /{}/", value.regex),
+        Some(PathSpecifier::ConnectMatcher(_)) => "a CONNECT request".to_owned(),
+        Some(PathSpecifier::PathSeparatedPrefix(value)) => {
+            format!("the path {value:?} or one below it")
+        }
+        Some(PathSpecifier::PathMatchPolicy(policy)) => {
+            format!("path_match_policy {}", policy.name)
+        }
+        None => "any path".to_owned(),
+    };
+    if folded {
+        format!("{text} in any case")
+    } else {
+        text
+    }
+}
+
+/// A header matcher in words.
+pub fn header(matcher: &HeaderMatcher) -> String {
+    #[expect(deprecated, reason = "snapshots have them")]
+    let condition = match &matcher.header_match_specifier {
+        Some(HeaderMatchSpecifier::ExactMatch(value)) if value.is_empty() => "present".to_owned(),
+        Some(HeaderMatchSpecifier::ExactMatch(value)) => format!("exactly {value:?}"),
+        Some(HeaderMatchSpecifier::SafeRegexMatch(value)) => format!("matching /{}/", value.regex),
+        Some(HeaderMatchSpecifier::RangeMatch(range)) => {
+            format!("a number from {} to below {}", range.start, range.end)
+        }
+        Some(HeaderMatchSpecifier::PresentMatch(true)) | None => "present".to_owned(),
+        Some(HeaderMatchSpecifier::PresentMatch(false)) => "absent".to_owned(),
+        Some(HeaderMatchSpecifier::PrefixMatch(value)) => format!("starting with {value:?}"),
+        Some(HeaderMatchSpecifier::SuffixMatch(value)) => format!("ending in {value:?}"),
+        Some(HeaderMatchSpecifier::ContainsMatch(value)) => format!("containing {value:?}"),
+        Some(HeaderMatchSpecifier::StringMatch(value)) => string(value),
+    };
+    let not = if matcher.invert_match { "not " } else { "" };
+    let missing = if matcher.treat_missing_header_as_empty {
+        " (missing counts as empty)"
+    } else {
+        ""
+    };
+    format!("header {} {not}{condition}{missing}", matcher.name)
+}
+
+/// A query parameter matcher in words.
+pub fn query_parameter(matcher: &QueryParameterMatcher) -> String {
+    let condition = match &matcher.query_parameter_match_specifier {
+        Some(QueryParameterMatchSpecifier::StringMatch(value)) => string(value),
+        Some(QueryParameterMatchSpecifier::PresentMatch(false)) => "absent".to_owned(),
+        Some(QueryParameterMatchSpecifier::PresentMatch(true)) | None => "present".to_owned(),
+    };
+    format!("query parameter {} {condition}", matcher.name)
+}
+
+fn string(matcher: &StringMatcher) -> String {
+    let text = match &matcher.match_pattern {
+        Some(MatchPattern::Exact(value)) => format!("exactly {value:?}"),
+        Some(MatchPattern::Prefix(value)) => format!("starting with {value:?}"),
+        Some(MatchPattern::Suffix(value)) => format!("ending in {value:?}"),
+        Some(MatchPattern::Contains(value)) => format!("containing {value:?}"),
+        Some(MatchPattern::SafeRegex(value)) => format!("matching /{}/", value.regex),
+        Some(MatchPattern::Custom(custom)) => format!("fit for {}", custom.name),
+        None => "of any value".to_owned(),
+    };
+    if matcher.ignore_case {
+        format!("{text} in any case")
+    } else {
+        text
+    }
+}
+
+fn found_header(name: &str, request: &Request) -> String {
+    let pseudo = match name.to_ascii_lowercase().as_str() {
+        ":method" => Some(Some(request.method.as_str())),
+        ":path" => Some(Some(request.path.as_str())),
+        ":scheme" => Some(Some(request.scheme.as_str())),
+        ":authority" | "host" => Some(request.authority.as_deref()),
+        _ => None,
+    };
+    let values: Vec<&str> = match pseudo {
+        Some(value) => value.into_iter().collect(),
+        None => request
+            .headers
+            .iter()
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .collect(),
+    };
+    found(&values)
+}
+
+fn found_query_parameter(name: &str, request: &Request) -> String {
+    let query = request.path.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('#').next().unwrap_or(query);
+    let values: Vec<&str> = query
+        .split('&')
+        .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
+        .filter(|(other, _)| *other == name)
+        .map(|(_, value)| value)
+        .take(1)
+        .collect();
+    found(&values)
+}
+
+fn found(values: &[&str]) -> String {
+    match values {
+        [] => "the request has none".to_owned(),
+        [value] => format!("the request has {value:?}"),
+        several => {
+            let several: Vec<String> = several.iter().map(|value| format!("{value:?}")).collect();
+            format!("the request has {}", several.join(" and "))
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The steps of a trace in words, each with the xDS resource and field that decided.
+
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, VirtualHost, route::Action, route_action::ClusterSpecifier,
+};
+use twinmesh_engine::{BadRequest, Chain, Domain, Request, Step, endpoint};
+use twinmesh_xds::{Balancer, Snapshot, Terminal};
+
+use super::matcher;
+
+/// One step in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentence {
+    /// What was decided: `listener`, `virtual host`, `route`, …
+    pub topic: &'static str,
+    /// The resource, or the part of one, that was chosen.
+    pub choice: String,
+    /// The field that decided, and why.
+    pub because: String,
+}
+
+/// Turns the steps of one trace into words, one after the other: a step's index counts inside what
+/// the steps before chose.
+#[derive(Debug, Clone)]
+pub struct Narrator<'a> {
+    snapshot: &'a Snapshot,
+    request: &'a Request,
+    listener: Option<usize>,
+    route_configuration: Option<usize>,
+    virtual_host: Option<usize>,
+    route: Option<usize>,
+    cluster: Option<usize>,
+}
+
+impl<'a> Narrator<'a> {
+    /// Starts before the first step.
+    pub fn new(snapshot: &'a Snapshot, request: &'a Request) -> Self {
+        Self {
+            snapshot,
+            request,
+            listener: None,
+            route_configuration: None,
+            virtual_host: None,
+            route: None,
+            cluster: None,
+        }
+    }
+
+    /// The step in words.
+    pub fn tell(&mut self, step: &Step) -> Sentence {
+        match step {
+            Step::Listener(index) => {
+                self.listener = Some(*index);
+                self.tell_listener(*index)
+            }
+            Step::FilterChain(chain) => self.tell_filter_chain(*chain),
+            Step::BadRequest(reason) => Sentence {
+                topic: "request head",
+                choice: "refused".to_owned(),
+                because: bad_request(*reason).to_owned(),
+            },
+            Step::RouteConfiguration(index) => {
+                self.route_configuration = Some(*index);
+                self.tell_route_configuration(*index)
+            }
+            Step::VirtualHost {
+                virtual_host,
+                domain,
+            } => {
+                self.virtual_host = Some(*virtual_host);
+                self.tell_virtual_host(*virtual_host, *domain)
+            }
+            Step::RouteNotMatched { route, failed } => Sentence {
+                topic: "not matched",
+                choice: self.route_name(*route),
+                because: match self
+                    .route_at(*route)
+                    .and_then(|route| route.r#match.as_ref())
+                {
+                    Some(route_match) => matcher::failed(route_match, *failed, self.request),
+                    None => "it has no match".to_owned(),
+                },
+            },
+            Step::Route(index) => {
+                self.route = Some(*index);
+                Sentence {
+                    topic: "route",
+                    choice: self.route_name(*index),
+                    because: match self
+                        .route_at(*index)
+                        .and_then(|route| route.r#match.as_ref())
+                    {
+                        Some(route_match) => {
+                            format!("match: {}", matcher::route_match(route_match))
+                        }
+                        None => String::new(),
+                    },
+                }
+            }
+            Step::WeightedCluster {
+                entry,
+                value,
+                from,
+                to,
+            } => self.tell_weighted_cluster(*entry, *value, *from, *to),
+            Step::Cluster(index) => {
+                self.cluster = Some(*index);
+                self.tell_cluster(*index)
+            }
+            Step::Priority {
+                priority,
+                value,
+                degraded,
+                panic,
+            } => {
+                let mut because = format!("the number {value} of 1..=100 falls into its load");
+                if *degraded {
+                    because.push_str(", of its degraded endpoints");
+                }
+                if *panic {
+                    because.push_str("; it is in panic (common_lb_config.healthy_panic_threshold), so that every endpoint of it may be used");
+                }
+                Sentence {
+                    topic: "priority",
+                    choice: priority.to_string(),
+                    because,
+                }
+            }
+            Step::Endpoint { locality, endpoint } => self.tell_endpoint(*locality, *endpoint),
+            Step::Unsupported => Sentence {
+                topic: "not decided",
+                choice: "here this build stops".to_owned(),
+                because: "`reason` of the decision says why".to_owned(),
+            },
+        }
+    }
+
+    fn tell_listener(&self, index: usize) -> Sentence {
+        let name = self
+            .snapshot
+            .listeners
+            .get(index)
+            .map_or(String::new(), |listener| quoted(&listener.name));
+        let because = match (&self.request.listener, self.request.destination) {
+            (Some(_), _) => "the request names it".to_owned(),
+            (None, Some(destination)) => {
+                let address = self
+                    .snapshot
+                    .listeners
+                    .get(index)
+                    .and_then(|listener| listener.config.address.as_ref())
+                    .and_then(endpoint::text);
+                match address {
+                    Some(address) => {
+                        format!("its address {address} takes the connection to {destination}")
+                    }
+                    None => format!("it takes the connection to {destination}"),
+                }
+            }
+            (None, None) => "it is the only one that the request fits".to_owned(),
+        };
+        Sentence {
+            topic: "listener",
+            choice: name,
+            because,
+        }
+    }
+
+    fn tell_filter_chain(&self, chain: Chain) -> Sentence {
+        let listener = self
+            .listener
+            .and_then(|index| self.snapshot.listeners.get(index));
+        let (field, found) = match chain {
+            Chain::Index(index) => (
+                format!("filter_chains[{index}]"),
+                listener.and_then(|listener| listener.filter_chains.get(index)),
+            ),
+            Chain::Default => (
+                "default_filter_chain".to_owned(),
+                listener.and_then(|listener| listener.default_filter_chain.as_ref()),
+            ),
+        };
+        let choice = match found.map(|found| found.config.name.as_str()) {
+            Some(name) if !name.is_empty() => format!("{field} {}", quoted(name)),
+            _ => field,
+        };
+        let how = match (chain, found) {
+            (Chain::Default, _) => "no filter_chain_match takes the connection".to_owned(),
+            (Chain::Index(_), Some(found)) => match &found.config.filter_chain_match {
+                Some(criteria) => super::chain::criteria(criteria),
+                None => "it has no filter_chain_match".to_owned(),
+            },
+            (Chain::Index(_), None) => String::new(),
+        };
+        let terminal = match found.map(|found| &found.terminal) {
+            Some(Terminal::Http { .. }) => "; its last filter is an http_connection_manager",
+            Some(Terminal::Tcp(_)) => "; its last filter is a tcp_proxy",
+            _ => "",
+        };
+        Sentence {
+            topic: "filter chain",
+            choice,
+            because: format!("{how}{terminal}"),
+        }
+    }
+
+    fn tell_route_configuration(&self, index: usize) -> Sentence {
+        let name = self
+            .snapshot
+            .route_configurations
+            .get(index)
+            .map_or("", |configuration| &configuration.name);
+        let because = if self.request.route_config.is_some() {
+            "the request names it".to_owned()
+        } else {
+            "http_connection_manager.rds.route_config_name, or its route_config".to_owned()
+        };
+        Sentence {
+            topic: "route configuration",
+            choice: quoted(name),
+            because,
+        }
+    }
+
+    fn tell_virtual_host(&self, index: usize, domain: Domain) -> Sentence {
+        let virtual_host = self.virtual_host_at(index);
+        let kind = match domain {
+            Domain::Exact => "is the host",
+            Domain::Suffix => "is the longest that the host ends in",
+            Domain::Prefix => "is the longest that the host starts with",
+            Domain::Any => "takes any host",
+        };
+        let host = self.request.authority.as_deref().unwrap_or("");
+        let name = virtual_host.map_or("", |virtual_host| &virtual_host.name);
+        let because = match virtual_host.and_then(|found| super::host::domain(found, domain, host))
+        {
+            Some((place, text)) => format!("domains[{place}] {text:?} {kind} ({host:?})"),
+            None => format!("one of its domains {kind} ({host:?})"),
+        };
+        Sentence {
+            topic: "virtual host",
+            choice: quoted(name),
+            because,
+        }
+    }
+
+    fn tell_weighted_cluster(&self, entry: usize, value: u64, from: u64, to: u64) -> Sentence {
+        let clusters = match self.route_action() {
+            Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters.as_slice(),
+            _ => &[],
+        };
+        let name = match clusters.get(entry) {
+            Some(weight) if weight.name.is_empty() => {
+                format!("by header {}", weight.cluster_header)
+            }
+            Some(weight) => quoted(&weight.name),
+            None => String::new(),
+        };
+        let total: u64 = clusters
+            .iter()
+            .filter_map(|weight| weight.weight.as_ref())
+            .map(|weight| u64::from(weight.value))
+            .sum();
+        Sentence {
+            topic: "weighted cluster",
+            choice: format!("weighted_clusters.clusters[{entry}] {name}"),
+            because: format!(
+                "the random number modulo the total weight {total} is {value}, in its interval {from}..{to}"
+            ),
+        }
+    }
+
+    fn tell_cluster(&self, index: usize) -> Sentence {
+        let name = self
+            .snapshot
+            .clusters
+            .get(index)
+            .map_or("", |cluster| &cluster.name);
+        let because = match self.route_action() {
+            Some(ClusterSpecifier::Cluster(_)) => "route.cluster".to_owned(),
+            Some(ClusterSpecifier::ClusterHeader(header)) => {
+                format!("route.cluster_header {header:?}")
+            }
+            Some(ClusterSpecifier::WeightedClusters(_)) => "route.weighted_clusters".to_owned(),
+            Some(_) => "the route's cluster specifier".to_owned(),
+            None => "tcp_proxy.cluster".to_owned(),
+        };
+        Sentence {
+            topic: "cluster",
+            choice: quoted(name),
+            because,
+        }
+    }
+
+    fn tell_endpoint(&self, locality: usize, index: usize) -> Sentence {
+        let cluster = self
+            .cluster
+            .and_then(|index| self.snapshot.clusters.get(index));
+        let address = cluster
+            .and_then(|cluster| cluster.load_assignment.as_ref())
+            .and_then(|assignment| assignment.endpoints.get(locality))
+            .and_then(|locality| locality.lb_endpoints.get(index))
+            .and_then(endpoint::address);
+        let balancer = match cluster.map(|cluster| cluster.balancer) {
+            Some(Balancer::RoundRobin) => "the next in turn (ROUND_ROBIN)".to_owned(),
+            Some(Balancer::LeastRequest { choice_count, .. }) => {
+                format!("the least busy of {choice_count} drawn, or by weight (LEAST_REQUEST)")
+            }
+            Some(Balancer::OriginalDestination) => {
+                "where the connection was going (ORIGINAL_DST)".to_owned()
+            }
+            None => String::new(),
+        };
+        Sentence {
+            topic: "endpoint",
+            choice: address.unwrap_or_default(),
+            because: format!("endpoints[{locality}].lb_endpoints[{index}]: {balancer}"),
+        }
+    }
+
+    fn virtual_host_at(&self, index: usize) -> Option<&'a VirtualHost> {
+        self.snapshot
+            .route_configurations
+            .get(self.route_configuration?)?
+            .config
+            .virtual_hosts
+            .get(index)
+    }
+
+    /// The route at an index of the virtual host chosen.
+    pub fn route_at(&self, index: usize) -> Option<&'a Route> {
+        self.virtual_host_at(self.virtual_host?)?.routes.get(index)
+    }
+
+    fn route_name(&self, index: usize) -> String {
+        match self.route_at(index).map(|route| route.name.as_str()) {
+            Some(name) if !name.is_empty() => format!("routes[{index}] {}", quoted(name)),
+            _ => format!("routes[{index}]"),
+        }
+    }
+
+    fn route_action(&self) -> Option<&'a ClusterSpecifier> {
+        match self.route_at(self.route?)?.action.as_ref()? {
+            Action::Route(action) => action.cluster_specifier.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+fn quoted(name: &str) -> String {
+    if name.is_empty() {
+        "(unnamed)".to_owned()
+    } else {
+        format!("{name:?}")
+    }
+}
+
+/// Why a head is refused, in words.
+fn bad_request(reason: BadRequest) -> &'static str {
+    match reason {
+        BadRequest::RequestLine => "the request line is not `METHOD target HTTP/1.x`",
+        BadRequest::HeaderName => "a header line has no colon, or no valid name",
+        BadRequest::HeaderValue => "a header value has a byte that may not be in one",
+        BadRequest::NoHost => "it has no Host",
+        BadRequest::DuplicateHost => "it has more than one Host",
+        BadRequest::InvalidHost => "Host is no valid authority",
+        BadRequest::ContentLength => "Content-Length is no number, or two of them differ",
+        BadRequest::TransferEncoding => {
+            "Transfer-Encoding is not `chunked`, repeated, or beside Content-Length"
+        }
+        BadRequest::Target => "the target is not a valid one, or has a fragment",
+        BadRequest::TooLarge => "it is larger, or has more headers, than Envoy takes",
+    }
+}

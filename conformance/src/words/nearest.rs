@@ -1,0 +1,76 @@
+//! Which of the routes that did not match came nearest: for the reader, not for the decision.
+
+use envoy_types::pb::envoy::config::route::v3::{Route, RouteMatch, route_match::PathSpecifier};
+use twinmesh_engine::{Failed, Request};
+
+use super::matcher::path_of;
+
+/// How near a route came; larger is nearer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Nearness {
+    /// Its path fits: only other matchers kept the request away.
+    path_fits: bool,
+    /// Matchers before the one that failed.
+    passed: usize,
+    /// Bytes that the path that it expects and the request's have in common at the start.
+    common: usize,
+}
+
+/// How near the route came to matching the request.
+pub fn nearness(route: Option<&Route>, failed: Failed, request: &Request) -> Nearness {
+    let route_match = route.and_then(|route| route.r#match.as_ref());
+    let headers = route_match.map_or(0, |route_match| route_match.headers.len());
+    let parameters = route_match.map_or(0, |route_match| route_match.query_parameters.len());
+    let (passed, at_path) = match failed {
+        Failed::Header(index) => (index, false),
+        Failed::QueryParameter(index) => (headers + index, false),
+        Failed::Path => (headers + parameters, true),
+    };
+    let path = path_of(request);
+    Nearness {
+        path_fits: !at_path && route_match.is_some_and(|route_match| path_fits(route_match, path)),
+        passed,
+        common: route_match.map_or(0, |route_match| common(route_match, path)),
+    }
+}
+
+/// Whether the path fits, as far as that can be told without the regex engine.
+fn path_fits(route_match: &RouteMatch, path: &str) -> bool {
+    let folded = route_match
+        .case_sensitive
+        .as_ref()
+        .is_some_and(|sensitive| !sensitive.value);
+    let fold = |text: &str| {
+        if folded {
+            text.to_ascii_lowercase()
+        } else {
+            text.to_owned()
+        }
+    };
+    let path = fold(path);
+    match &route_match.path_specifier {
+        Some(PathSpecifier::Prefix(prefix)) => path.starts_with(&fold(prefix)),
+        Some(PathSpecifier::Path(exact)) => path == fold(exact),
+        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => path
+            .strip_prefix(&fold(prefix))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        _ => false,
+    }
+}
+
+fn common(route_match: &RouteMatch, path: &str) -> usize {
+    let expected = match &route_match.path_specifier {
+        Some(
+            PathSpecifier::Prefix(text)
+            | PathSpecifier::Path(text)
+            | PathSpecifier::PathSeparatedPrefix(text),
+        ) => text,
+        Some(PathSpecifier::SafeRegex(regex)) => &regex.regex,
+        _ => return 0,
+    };
+    expected
+        .bytes()
+        .zip(path.bytes())
+        .take_while(|(expected, found)| expected == found)
+        .count()
+}
