@@ -1,17 +1,21 @@
 //! xDS in: every form in which an Envoy's configuration comes, read into one [`Snapshot`].
 
 mod assemble;
+mod classify;
 mod encode;
 pub mod error;
 mod form;
 mod path;
 mod read;
+mod regexes;
 pub mod report;
 mod schema;
 pub mod snapshot;
 mod source;
 mod text;
+mod validate;
 mod view;
+mod walk;
 mod wire;
 
 pub use error::{Place, ReadError};

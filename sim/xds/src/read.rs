@@ -65,5 +65,5 @@ pub fn read_bytes(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<Sna
 
 fn assemble(input: &form::Input, source: &Source<'_>) -> Result<Snapshot, ReadError> {
     let resources = form::collect(input, source)?;
-    assemble::assemble(resources, input.form == Form::RouteConfiguration, source)
+    assemble::assemble(resources, input.form != Form::ConfigDump, source)
 }

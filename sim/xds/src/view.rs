@@ -75,6 +75,39 @@ impl<'a> View<'a> {
             .unwrap_or_default()
     }
 
+    /// The strings of a repeated field.
+    pub(crate) fn texts(&self, name: &str) -> Vec<&'a str> {
+        self.values(name)
+            .into_iter()
+            .flat_map(|(_, values)| values)
+            .filter_map(bytes)
+            .map(|bytes| std::str::from_utf8(bytes).unwrap_or_default())
+            .collect()
+    }
+
+    /// The integer, enum or bool of a field, as it is on the wire; 0 where it is not set.
+    pub(crate) fn number(&self, name: &str) -> u64 {
+        let value = self.values(name).and_then(|(_, values)| values.last());
+        match value {
+            Some(Raw::Varint(value) | Raw::Fixed64(value)) => value,
+            Some(Raw::Fixed32(value)) => u64::from(value),
+            _ => 0,
+        }
+    }
+
+    /// The number in the wrapper of a field; `None` where it is not set.
+    pub(crate) fn wrapped(&self, name: &str) -> Option<u64> {
+        self.child(name).map(|wrapper| wrapper.number("value"))
+    }
+
+    /// The entries of a map from names to messages.
+    pub(crate) fn entries(&self, name: &str) -> Vec<(&'a str, View<'a>)> {
+        self.children(name)
+            .iter()
+            .filter_map(|entry| Some((entry.text("key"), entry.child("value")?)))
+            .collect()
+    }
+
     /// Whether the field is set.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.values(name)
@@ -120,15 +153,6 @@ fn bytes(value: Raw<'_>) -> Option<&[u8]> {
         Raw::Bytes(bytes) => Some(bytes),
         _ => None,
     }
-}
-
-/// A message at the root of a file, or at a path below it.
-pub(crate) fn root<'a>(name: &str, bytes: &'a [u8], path: Path) -> Option<View<'a>> {
-    Some(View {
-        message: schema().message(name)?,
-        bytes,
-        path,
-    })
 }
 
 /// The path of an element of a stream; of the only one, the file itself.

@@ -5,7 +5,9 @@ use crate::view::View;
 
 pub(super) fn collect<'a>(bootstrap: &View<'a>, resources: &mut Resources<'a>) {
     resources.clusters_known = true;
+    resources.validate_clusters = true;
     resources.wrappers.push(bootstrap.clone());
+    around(bootstrap, resources);
     if let Some(held) = bootstrap.child("static_resources") {
         resources.listeners.extend(held.children("listeners"));
         resources.clusters.extend(held.children("clusters"));
@@ -20,6 +22,29 @@ pub(super) fn collect<'a>(bootstrap: &View<'a>, resources: &mut Resources<'a>) {
                 resource: "bootstrap".to_owned(),
                 path: config.path,
                 message: format!("{kind} that come this way are not in the snapshot"),
+            });
+        }
+    }
+}
+
+/// What a bootstrap says besides its resources, also in a dump.
+pub(super) fn around<'a>(bootstrap: &View<'a>, resources: &mut Resources<'a>) {
+    let local = bootstrap
+        .child("cluster_manager")
+        .is_some_and(|manager| !manager.text("local_cluster_name").is_empty());
+    resources.local_cluster |= local;
+    let Some(runtime) = bootstrap.child("layered_runtime") else {
+        return;
+    };
+    for layer in runtime.children("layers") {
+        let is_empty = layer
+            .child("static_layer")
+            .is_some_and(|layer| !layer.has("fields"));
+        if !is_empty {
+            resources.remarks.push(Remark {
+                resource: "bootstrap".to_owned(),
+                path: layer.path,
+                message: "runtime values are not looked at: defaults decide".to_owned(),
             });
         }
     }

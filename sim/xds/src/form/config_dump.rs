@@ -76,8 +76,13 @@ fn section<'a>(
             source,
             resources,
         ),
-        // Bootstrap, secrets, scoped routes: no engine decides by them; who walks over the
-        // wrappers says so where they hold something.
+        "envoy.admin.v3.BootstrapConfigDump" => {
+            if let Some(bootstrap) = section.child("bootstrap") {
+                super::bootstrap::around(&bootstrap, resources);
+            }
+            Ok(())
+        }
+        // Secrets and scoped routes: connection managers with scoped routes are not decided.
         _ => Ok(()),
     }
 }

@@ -1,0 +1,285 @@
+//! Clusters: their endpoints and balancers.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use envoy_types::pb::envoy::{
+    config::{
+        cluster::v3::{
+            Cluster as ClusterConfig,
+            cluster::{ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy},
+        },
+        core::v3::{HealthStatus, address},
+        endpoint::v3::{ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier},
+    },
+    extensions::load_balancing_policies::least_request::v3::LeastRequest,
+};
+use prost::Message as _;
+
+use super::{Assembly, Held, decode};
+use crate::{
+    classify::{LEAST_REQUEST, ROUND_ROBIN},
+    error::ReadError,
+    schema::type_name,
+    snapshot::{Balancer, Cluster, Unsupported},
+    validate,
+    view::View,
+    walk::Walker,
+};
+
+/// `choice_count` where it is not set.
+const CHOICES: u32 = 2;
+
+/// A cluster that routes name and the snapshot does not hold.
+pub(super) fn absent(name: &str, reason: &str) -> Cluster {
+    Cluster {
+        name: name.to_owned(),
+        config: ClusterConfig {
+            name: name.to_owned(),
+            ..ClusterConfig::default()
+        },
+        unsupported: Some(Unsupported {
+            path: String::new(),
+            reason: reason.to_owned(),
+        }),
+        ..Cluster::default()
+    }
+}
+
+impl Assembly<'_> {
+    pub(super) fn clusters(
+        &mut self,
+        views: &[View<'_>],
+        held: &Held<'_, '_>,
+    ) -> Result<Vec<Cluster>, ReadError> {
+        let assignments: HashMap<&str, &View<'_>> = held
+            .load_assignments
+            .iter()
+            .map(|view| (view.text("cluster_name"), view))
+            .collect();
+        let mut clusters = Vec::with_capacity(views.len());
+        for view in views {
+            clusters.push(self.cluster(view, &assignments, held)?);
+        }
+        Ok(clusters)
+    }
+
+    fn cluster(
+        &mut self,
+        view: &View<'_>,
+        assignments: &HashMap<&str, &View<'_>>,
+        held: &Held<'_, '_>,
+    ) -> Result<Cluster, ReadError> {
+        let resource = format!("cluster {:?}", view.text("name"));
+        let config: ClusterConfig = decode(view, self.source)?;
+        let kind = discovery_type(&config);
+        let service = match &config.eds_cluster_config {
+            Some(eds) if !eds.service_name.is_empty() => eds.service_name.as_str(),
+            _ => config.name.as_str(),
+        };
+        let is_eds = kind == Some(DiscoveryType::Eds);
+        let name = if is_eds { service } else { &config.name };
+        let own = assignments.get(name).copied();
+        let decoded: Option<ClusterLoadAssignment> = match own {
+            Some(assignment) => Some(decode(assignment, self.source)?),
+            None => None,
+        };
+        let mut missing = None;
+        let (load_assignment, is_own) = match (kind, &config.load_assignment, decoded) {
+            (Some(DiscoveryType::Eds), _, Some(assignment)) => (Some(assignment), true),
+            (Some(DiscoveryType::Eds), _, None) => {
+                missing = Some(format!(
+                    "endpoints of EDS cluster {name} are not in the snapshot"
+                ));
+                (None, false)
+            }
+            (
+                Some(DiscoveryType::StrictDns | DiscoveryType::LogicalDns),
+                Some(configured),
+                dumped,
+            ) => match (unresolved(configured), dumped) {
+                (None, _) => (Some(configured.clone()), false),
+                (Some(_), Some(dumped)) if has_endpoints(&dumped) => (Some(dumped), true),
+                (Some(host), _) => {
+                    missing = Some(format!("the host name {host} is not resolved here"));
+                    (Some(configured.clone()), false)
+                }
+            },
+            (_, Some(configured), dumped) => {
+                let mut assignment = configured.clone();
+                if let Some(dumped) = dumped {
+                    take_health(&mut assignment, &dumped);
+                }
+                (Some(assignment), false)
+            }
+            (_, None, dumped) => {
+                let is_own = dumped.is_some();
+                (dumped, is_own)
+            }
+        };
+
+        let mut walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
+        walker.context.several_localities =
+            load_assignment.as_ref().is_some_and(several_localities);
+        let several_localities = walker.context.several_localities;
+        let mut unsupported = walker.resource(view)?.unsupported;
+        validate::cluster::check(&config, &view.path, self.source)?;
+        if let (true, Some(view), Some(assignment)) = (is_own, own, &load_assignment) {
+            let mut walker = Walker::new(
+                self.source,
+                &mut self.report,
+                resource.clone(),
+                !held.dumped,
+            );
+            walker.context.several_localities = several_localities;
+            let found = walker.resource(view)?.unsupported;
+            unsupported = unsupported.or(found);
+            if !held.dumped {
+                validate::cluster::check_endpoints(assignment, is_eds, &view.path, self.source)?;
+            }
+        }
+        if let Some(reason) = missing {
+            let path = if is_eds {
+                "eds_cluster_config"
+            } else {
+                "load_assignment"
+            };
+            let found = self.unsupported(&resource, path.to_owned(), reason);
+            unsupported.get_or_insert(found);
+        }
+        if held.local_cluster && several_localities {
+            let reason = "Envoy prefers endpoints in its own zone, which is not decided".to_owned();
+            let found = self.unsupported(&resource, "load_assignment".to_owned(), reason);
+            unsupported.get_or_insert(found);
+        }
+        Ok(Cluster {
+            name: config.name.clone(),
+            balancer: balancer(&config),
+            load_assignment,
+            config,
+            unsupported,
+        })
+    }
+}
+
+/// The cluster's type; `None` where an extension is.
+fn discovery_type(config: &ClusterConfig) -> Option<DiscoveryType> {
+    match &config.cluster_discovery_type {
+        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(*kind).ok(),
+        Some(ClusterDiscoveryType::ClusterType(_)) => None,
+        None => Some(DiscoveryType::Static),
+    }
+}
+
+/// The balancer, of those that are decided; others are unsupported by their table.
+fn balancer(config: &ClusterConfig) -> Balancer {
+    if let Some(policy) = &config.load_balancing_policy {
+        let any = policy
+            .policies
+            .first()
+            .and_then(|policy| policy.typed_extension_config.as_ref())
+            .and_then(|extension| extension.typed_config.as_ref());
+        return match any.map(|any| (type_name(&any.type_url), &any.value)) {
+            Some((LEAST_REQUEST, value)) => {
+                let policy = LeastRequest::decode(value.as_slice()).unwrap_or_default();
+                Balancer::LeastRequest {
+                    choice_count: policy.choice_count.map_or(CHOICES, |count| count.value),
+                    active_request_bias: policy
+                        .active_request_bias
+                        .map_or(1.0, |bias| bias.default_value),
+                }
+            }
+            Some((ROUND_ROBIN, _)) | Some(_) | None => Balancer::RoundRobin,
+        };
+    }
+    match LbPolicy::try_from(config.lb_policy) {
+        Ok(LbPolicy::LeastRequest) => {
+            let policy = match &config.lb_config {
+                Some(LbConfig::LeastRequestLbConfig(policy)) => policy.clone(),
+                _ => Default::default(),
+            };
+            Balancer::LeastRequest {
+                choice_count: policy.choice_count.map_or(CHOICES, |count| count.value),
+                active_request_bias: policy
+                    .active_request_bias
+                    .map_or(1.0, |bias| bias.default_value),
+            }
+        }
+        Ok(LbPolicy::ClusterProvided) => Balancer::OriginalDestination,
+        _ => Balancer::RoundRobin,
+    }
+}
+
+fn endpoints(assignment: &ClusterLoadAssignment) -> impl Iterator<Item = &LbEndpoint> {
+    assignment
+        .endpoints
+        .iter()
+        .flat_map(|locality| &locality.lb_endpoints)
+}
+
+fn has_endpoints(assignment: &ClusterLoadAssignment) -> bool {
+    endpoints(assignment).next().is_some()
+}
+
+/// The address and port of an endpoint, where it has those.
+pub(crate) fn socket(endpoint: &LbEndpoint) -> Option<(&str, u32)> {
+    use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
+    let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
+        return None;
+    };
+    match endpoint.address.as_ref()?.address.as_ref()? {
+        address::Address::SocketAddress(socket) => {
+            let port = match &socket.port_specifier {
+                Some(PortSpecifier::PortValue(port)) => *port,
+                _ => 0,
+            };
+            Some((&socket.address, port))
+        }
+        _ => None,
+    }
+}
+
+/// A host name among the endpoints.
+fn unresolved(assignment: &ClusterLoadAssignment) -> Option<&str> {
+    endpoints(assignment)
+        .filter_map(socket)
+        .map(|(address, _)| address)
+        .find(|address| address.parse::<IpAddr>().is_err())
+}
+
+/// Whether some priority has endpoints in more than one locality.
+fn several_localities(assignment: &ClusterLoadAssignment) -> bool {
+    let mut localities: HashMap<u32, HashSet<_>> = HashMap::new();
+    for group in &assignment.endpoints {
+        if !group.lb_endpoints.is_empty() {
+            let locality = group.locality.clone().unwrap_or_default();
+            let name = (locality.region, locality.zone, locality.sub_zone);
+            localities.entry(group.priority).or_default().insert(name);
+        }
+    }
+    localities.values().any(|localities| localities.len() > 1)
+}
+
+/// A dump tells the health that Envoy found out; the configuration what it was told.
+fn take_health(assignment: &mut ClusterLoadAssignment, dumped: &ClusterLoadAssignment) {
+    let found: HashMap<(String, u32), i32> = endpoints(dumped)
+        .filter_map(|endpoint| {
+            let (address, port) = socket(endpoint)?;
+            Some(((address.to_owned(), port), endpoint.health_status))
+        })
+        .collect();
+    let healthy = [HealthStatus::Unknown as i32, HealthStatus::Healthy as i32];
+    for group in &mut assignment.endpoints {
+        for endpoint in &mut group.lb_endpoints {
+            let Some((address, port)) = socket(endpoint) else {
+                continue;
+            };
+            let Some(health) = found.get(&(address.to_owned(), port)) else {
+                continue;
+            };
+            if healthy.contains(&endpoint.health_status) && !healthy.contains(health) {
+                endpoint.health_status = *health;
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Listeners, their filter chains, and the route configurations that stand in them.
+
+use std::collections::HashMap;
+
+use envoy_types::pb::envoy::{
+    config::{
+        core::v3::{Address, address, socket_address::PortSpecifier},
+        listener::v3::{FilterChain as FilterChainConfig, Listener as ListenerConfig},
+        route::v3::RouteConfiguration as RouteConfigurationConfig,
+    },
+    extensions::filters::network::{
+        http_connection_manager::v3::{
+            HttpConnectionManager, http_connection_manager::RouteSpecifier,
+        },
+        tcp_proxy::v3::TcpProxy,
+    },
+};
+
+use super::{Assembly, decode};
+use crate::{
+    classify::{MANAGER, TCP_PROXY},
+    error::ReadError,
+    snapshot::{FilterChain, Listener, RouteConfiguration, Snapshot, Terminal},
+    source::Source,
+    validate,
+    view::View,
+    walk::{Scope, Walker},
+};
+
+/// Listeners, and the route configurations that were written inline in them.
+pub(super) struct Listeners {
+    listeners: Vec<Listener>,
+    /// [`Terminal::Http`] counts these from [`INLINE`] on until they have their place.
+    inline: Vec<RouteConfiguration>,
+    by_name: HashMap<String, Vec<usize>>,
+}
+
+/// More route configurations than a snapshot can have.
+const INLINE: usize = usize::MAX / 2;
+
+impl Listeners {
+    /// Whether a route configuration that a dump lists is one of those that stand in listeners.
+    pub(super) fn holds(&self, view: &View<'_>, source: &Source<'_>) -> Result<bool, ReadError> {
+        let Some(places) = self.by_name.get(view.text("name")) else {
+            return Ok(false);
+        };
+        let config: RouteConfigurationConfig = decode(view, source)?;
+        Ok(places
+            .iter()
+            .filter_map(|place| self.inline.get(*place))
+            .any(|inline| inline.config == config))
+    }
+
+    /// Appends the inline route configurations to the snapshot's, and adds the listeners.
+    pub(super) fn put_into(mut self, snapshot: &mut Snapshot) {
+        let first = snapshot.route_configurations.len();
+        for listener in &mut self.listeners {
+            let chains = listener
+                .filter_chains
+                .iter_mut()
+                .chain(&mut listener.default_filter_chain);
+            for chain in chains {
+                if let Terminal::Http {
+                    route_configuration: Some(index),
+                    ..
+                } = &mut chain.terminal
+                    && *index >= INLINE
+                {
+                    *index = *index - INLINE + first;
+                }
+            }
+        }
+        snapshot.route_configurations.extend(self.inline);
+        snapshot.listeners = self.listeners;
+    }
+}
+
+/// A filter chain, with what the walk over it found.
+struct Chain<'c, 'a> {
+    config: &'c FilterChainConfig,
+    view: View<'a>,
+    scope: Scope,
+    resource: &'c str,
+    /// Length of the path to the listener.
+    root: usize,
+}
+
+impl Assembly<'_> {
+    pub(super) fn listeners(
+        &mut self,
+        views: &[View<'_>],
+        named: &[RouteConfiguration],
+    ) -> Result<Listeners, ReadError> {
+        let named: HashMap<&str, usize> = named
+            .iter()
+            .enumerate()
+            .map(|(index, configuration)| (configuration.name.as_str(), index))
+            .collect();
+        let mut listeners = Listeners {
+            listeners: Vec::with_capacity(views.len()),
+            inline: Vec::new(),
+            by_name: HashMap::new(),
+        };
+        for view in views {
+            let listener = self.listener(view, &named, &mut listeners.inline)?;
+            listeners.listeners.push(listener);
+        }
+        for (index, configuration) in listeners.inline.iter().enumerate() {
+            listeners
+                .by_name
+                .entry(configuration.name.clone())
+                .or_default()
+                .push(index);
+        }
+        Ok(listeners)
+    }
+
+    fn listener(
+        &mut self,
+        view: &View<'_>,
+        named: &HashMap<&str, usize>,
+        inline: &mut Vec<RouteConfiguration>,
+    ) -> Result<Listener, ReadError> {
+        let config: ListenerConfig = decode(view, self.source)?;
+        let name = if config.name.is_empty() {
+            config
+                .address
+                .as_ref()
+                .map(address_text)
+                .unwrap_or_default()
+        } else {
+            config.name.clone()
+        };
+        let resource = format!("listener {name:?}");
+        let mut scope =
+            Walker::new(self.source, &mut self.report, resource.clone(), true).resource(view)?;
+        validate::listener::check(&config, &view.path, self.source)?;
+        let mut listener = Listener {
+            name,
+            ..Listener::default()
+        };
+        let scopes = scope.parts_of("filter_chains");
+        let views = view.children("filter_chains");
+        for ((config, view_of_chain), scope) in config.filter_chains.iter().zip(views).zip(scopes) {
+            let chain = Chain {
+                config,
+                view: view_of_chain,
+                scope,
+                resource: &resource,
+                root: view.path.len(),
+            };
+            listener
+                .filter_chains
+                .push(self.filter_chain(chain, named, inline)?);
+        }
+        let scope_of_default = scope.parts_of("default_filter_chain").pop();
+        if let (Some(config), Some(view_of_chain), Some(scope)) = (
+            &config.default_filter_chain,
+            view.child("default_filter_chain"),
+            scope_of_default,
+        ) {
+            let chain = Chain {
+                config,
+                view: view_of_chain,
+                scope,
+                resource: &resource,
+                root: view.path.len(),
+            };
+            listener.default_filter_chain = Some(self.filter_chain(chain, named, inline)?);
+        }
+        listener.unsupported = scope.unsupported;
+        listener.config = config;
+        Ok(listener)
+    }
+
+    fn filter_chain(
+        &mut self,
+        mut from: Chain<'_, '_>,
+        named: &HashMap<&str, usize>,
+        inline: &mut Vec<RouteConfiguration>,
+    ) -> Result<FilterChain, ReadError> {
+        let routes = from.scope.parts_of("route_config").pop();
+        let mut chain = FilterChain {
+            config: from.config.clone(),
+            terminal: Terminal::Unknown,
+            unsupported: from.scope.unsupported.take(),
+        };
+        let terminal = from
+            .view
+            .children("filters")
+            .pop()
+            .and_then(|filter| filter.any("typed_config"))
+            .and_then(|any| any.content());
+        let Some(terminal) = terminal else {
+            if chain.unsupported.is_none() {
+                let path = from.view.path.field("filters").from(from.root);
+                let reason = "the chain has no filter that ends it".to_owned();
+                chain.unsupported = Some(self.unsupported(from.resource, path, reason));
+            }
+            return Ok(chain);
+        };
+        match terminal.message.name.as_str() {
+            TCP_PROXY => {
+                let proxy: TcpProxy = decode(&terminal, self.source)?;
+                chain.terminal = Terminal::Tcp(Box::new(proxy));
+            }
+            MANAGER => {
+                let mut manager: HttpConnectionManager = decode(&terminal, self.source)?;
+                validate::listener::check_manager(&manager, &terminal.path, self.source)?;
+                let route_configuration = match &mut manager.route_specifier {
+                    Some(RouteSpecifier::RouteConfig(config)) => {
+                        let path = terminal.path.field("route_config");
+                        let configuration = self.finish_routes(
+                            config.clone(),
+                            routes.unwrap_or_default(),
+                            from.resource,
+                            &path,
+                            from.root,
+                        )?;
+                        inline.push(configuration);
+                        Some(INLINE + inline.len() - 1)
+                    }
+                    Some(RouteSpecifier::Rds(rds)) => {
+                        let found = named.get(rds.route_config_name.as_str()).copied();
+                        if found.is_none() {
+                            let path = terminal.path.field("rds").field("route_config_name");
+                            let reason = format!(
+                                "the route configuration {:?} is not in the snapshot",
+                                rds.route_config_name
+                            );
+                            let path = path.from(from.root);
+                            let missing = self.unsupported(from.resource, path, reason);
+                            chain.unsupported.get_or_insert(missing);
+                        }
+                        found
+                    }
+                    _ => None,
+                };
+                if !ends_in_router(&terminal) && chain.unsupported.is_none() {
+                    let path = terminal.path.field("http_filters").from(from.root);
+                    let reason = "the connection manager has no router".to_owned();
+                    chain.unsupported = Some(self.unsupported(from.resource, path, reason));
+                }
+                chain.terminal = Terminal::Http {
+                    manager: Box::new(manager),
+                    route_configuration,
+                };
+            }
+            // The walk has said that it is not decided.
+            _ => {}
+        }
+        Ok(chain)
+    }
+}
+
+fn ends_in_router(manager: &View<'_>) -> bool {
+    manager
+        .children("http_filters")
+        .pop()
+        .and_then(|filter| filter.any("typed_config"))
+        .is_some_and(|any| any.type_name().ends_with(".http.router.v3.Router"))
+}
+
+/// An address as `ip:port`, with brackets around an IPv6 address, or a pipe's path.
+fn address_text(address: &Address) -> String {
+    match &address.address {
+        Some(address::Address::SocketAddress(socket)) => {
+            let port = match &socket.port_specifier {
+                Some(PortSpecifier::PortValue(port)) => port.to_string(),
+                Some(PortSpecifier::NamedPort(name)) => name.clone(),
+                None => "0".to_owned(),
+            };
+            if socket.address.contains(':') {
+                format!("[{}]:{port}", socket.address)
+            } else {
+                format!("{}:{port}", socket.address)
+            }
+        }
+        Some(address::Address::Pipe(pipe)) => pipe.path.clone(),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,167 @@
+//! From resources to a snapshot: each is walked over, validated and decoded, and what belongs
+//! together is put together.
+
+mod cluster;
+mod listener;
+mod route;
+
+pub(crate) use route::clusters_of;
+
+use std::collections::HashSet;
+
+use prost::Message;
+
+use crate::{
+    error::ReadError,
+    form::{CLUSTER, Remark, Resources},
+    regexes::Regexes,
+    report::{Effect, Finding, FindingKind, Report},
+    snapshot::{Snapshot, Unsupported},
+    source::Source,
+    validate,
+    view::View,
+    walk::Walker,
+};
+
+/// What all resources of one snapshot share.
+struct Assembly<'s> {
+    source: &'s Source<'s>,
+    report: Report,
+    regexes: Regexes,
+}
+
+/// Puts a snapshot together. `validate_wrappers`: the form itself is one that Envoy reads, not one
+/// that it writes.
+pub(crate) fn assemble(
+    resources: Resources<'_>,
+    validate_wrappers: bool,
+    source: &Source<'_>,
+) -> Result<Snapshot, ReadError> {
+    let mut assembly = Assembly {
+        source,
+        report: Report::default(),
+        regexes: Regexes::default(),
+    };
+    for wrapper in &resources.wrappers {
+        let name = wrapper.message.name.rsplit('.').next().unwrap_or_default();
+        Walker::new(
+            source,
+            &mut assembly.report,
+            name.to_owned(),
+            validate_wrappers,
+        )
+        .wrapper(wrapper)?;
+    }
+    for remark in resources.remarks {
+        assembly.remark(remark);
+    }
+    validate::names::check(&resources.listeners, "name", source)?;
+    validate::names::check(&resources.clusters, "name", source)?;
+    validate::names::check(&resources.route_configurations, "name", source)?;
+    if !resources.dumped_endpoints {
+        validate::names::check(&resources.load_assignments, "cluster_name", source)?;
+    }
+
+    let mut snapshot = Snapshot::default();
+    for view in &resources.route_configurations {
+        let configuration = assembly.route_configuration(view)?;
+        snapshot.route_configurations.push(configuration);
+    }
+    let listeners = assembly.listeners(&resources.listeners, &snapshot.route_configurations)?;
+    for view in &resources.static_route_configurations {
+        if !listeners.holds(view, source)? {
+            let configuration = assembly.route_configuration(view)?;
+            snapshot.route_configurations.push(configuration);
+        }
+    }
+    listeners.put_into(&mut snapshot);
+    let held = Held {
+        load_assignments: &resources.load_assignments,
+        dumped: resources.dumped_endpoints,
+        local_cluster: resources.local_cluster,
+    };
+    snapshot.clusters = assembly.clusters(&resources.clusters, &held)?;
+    if resources.clusters_known && !resources.more_clusters {
+        if resources.validate_clusters {
+            validate::route::clusters_exist(&snapshot, &resources.listeners, source)?;
+        }
+    } else {
+        let reason = if resources.clusters_known {
+            "the cluster comes by CDS and is not in the snapshot"
+        } else {
+            "the snapshot holds no clusters"
+        };
+        add_missing_clusters(&mut snapshot, reason, &mut assembly.report.findings);
+    }
+    snapshot.regexes = assembly.regexes.into_map();
+    snapshot.report = assembly.report;
+    Ok(snapshot)
+}
+
+/// The endpoints that a form holds beside its clusters.
+struct Held<'h, 'a> {
+    load_assignments: &'h [View<'a>],
+    /// An Envoy wrote them.
+    dumped: bool,
+    /// Envoy itself belongs to a cluster, and prefers its own zone.
+    local_cluster: bool,
+}
+
+impl Assembly<'_> {
+    fn remark(&mut self, remark: Remark) {
+        self.report.findings.push(Finding {
+            resource: remark.resource,
+            path: remark.path.to_string(),
+            kind: FindingKind::NotDecided,
+            effect: Effect::ReadOver,
+            message: remark.message,
+        });
+    }
+
+    /// Reports that something is not decided, and gives what says so in the snapshot.
+    fn unsupported(&mut self, resource: &str, path: String, reason: String) -> Unsupported {
+        self.report.findings.push(Finding {
+            resource: resource.to_owned(),
+            path: path.clone(),
+            kind: FindingKind::NotDecided,
+            effect: Effect::Unsupported,
+            message: reason.clone(),
+        });
+        Unsupported { path, reason }
+    }
+}
+
+/// The typed message of a view.
+fn decode<T: Message + Default>(view: &View<'_>, source: &Source<'_>) -> Result<T, ReadError> {
+    T::decode(view.bytes)
+        .map_err(|error| source.wire(&view.path, &view.message.name, error.to_string()))
+}
+
+/// A form that does not say which clusters there are must not make them look absent.
+fn add_missing_clusters(snapshot: &mut Snapshot, reason: &str, findings: &mut Vec<Finding>) {
+    let mut known: HashSet<String> = snapshot
+        .clusters
+        .iter()
+        .map(|cluster| cluster.name.clone())
+        .collect();
+    let mut missing = Vec::new();
+    for name in route::referred_clusters(snapshot) {
+        if known.insert(name.to_owned()) {
+            missing.push(cluster::absent(name, reason));
+        }
+    }
+    if missing.is_empty() {
+        return;
+    }
+    findings.push(Finding {
+        resource: CLUSTER.to_owned(),
+        path: String::new(),
+        kind: FindingKind::NotDecided,
+        effect: Effect::Unsupported,
+        message: format!(
+            "{reason}: {} clusters that routes name are decided up to their endpoint",
+            missing.len()
+        ),
+    });
+    snapshot.clusters.extend(missing);
+}

@@ -1,0 +1,153 @@
+//! Route configurations: what is not decided in them, and their regexes.
+
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteAction, RouteConfiguration as RouteConfigurationConfig, route::Action,
+    route_action::ClusterSpecifier,
+};
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy;
+
+use super::{Assembly, decode};
+use crate::{
+    error::ReadError,
+    path::{Path, Segment},
+    regexes::patterns,
+    snapshot::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost},
+    validate,
+    view::View,
+    walk::{Scope, Walker},
+};
+
+impl Assembly<'_> {
+    /// Reads a route configuration that is a resource of its own.
+    pub(super) fn route_configuration(
+        &mut self,
+        view: &View<'_>,
+    ) -> Result<RouteConfiguration, ReadError> {
+        let resource = format!("route configuration {:?}", view.text("name"));
+        let walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
+        let scope = walker.resource(view)?;
+        let config = decode(view, self.source)?;
+        self.finish_routes(config, scope, &resource, &view.path, view.path.len())
+    }
+
+    /// Validates a route configuration and puts it together with what the walk over it found.
+    /// `root` is the length of the path to the resource that it stands in.
+    pub(super) fn finish_routes(
+        &mut self,
+        config: RouteConfigurationConfig,
+        mut scope: Scope,
+        resource: &str,
+        path: &Path,
+        root: usize,
+    ) -> Result<RouteConfiguration, ReadError> {
+        validate::route::check(&config, path, self.source)?;
+        let mut virtual_hosts = Vec::with_capacity(config.virtual_hosts.len());
+        let mut hosts = scope.parts_of("virtual_hosts").into_iter();
+        let mut path = path.clone();
+        for (index, host) in config.virtual_hosts.iter().enumerate() {
+            let mut found = hosts.next().unwrap_or_default();
+            let mut routes = found.parts_of("routes").into_iter();
+            let mut verdicts = Vec::with_capacity(host.routes.len());
+            path.push(Segment::Field("virtual_hosts"));
+            path.push(Segment::Index(index));
+            for (index, route) in host.routes.iter().enumerate() {
+                let verdict = routes.next().and_then(|route| route.unsupported);
+                path.push(Segment::Field("routes"));
+                path.push(Segment::Index(index));
+                let too_large = self.compile(route, resource, &mut path, root)?;
+                verdicts.push(verdict.or(too_large));
+                path.pop();
+                path.pop();
+            }
+            path.pop();
+            path.pop();
+            virtual_hosts.push(VirtualHost {
+                unsupported: found.unsupported,
+                routes: verdicts,
+            });
+        }
+        Ok(RouteConfiguration {
+            name: config.name.clone(),
+            config,
+            unsupported: scope.unsupported,
+            virtual_hosts,
+        })
+    }
+
+    /// Compiles the regexes of a route; one over the cap makes the route undecided.
+    fn compile(
+        &mut self,
+        route: &Route,
+        resource: &str,
+        path: &mut Path,
+        root: usize,
+    ) -> Result<Option<Unsupported>, ReadError> {
+        let Some(matched) = &route.r#match else {
+            return Ok(None);
+        };
+        let mut unsupported = None;
+        path.push(Segment::Field("match"));
+        let before = path.len();
+        for pattern in patterns(matched) {
+            pattern.extend(path);
+            let too_large = self
+                .regexes
+                .compile(pattern.regex)
+                .map_err(|error| self.source.invalid(path, error.to_string()))?;
+            if let Some(too_large) = too_large {
+                let found = self.unsupported(resource, path.from(root), too_large.to_string());
+                unsupported.get_or_insert(found);
+            }
+            path.truncate(before);
+        }
+        path.pop();
+        Ok(unsupported)
+    }
+}
+
+/// The names of all clusters that routes and TCP proxies send to.
+pub(super) fn referred_clusters(snapshot: &Snapshot) -> Vec<&str> {
+    let mut names = Vec::new();
+    for configuration in &snapshot.route_configurations {
+        for host in &configuration.config.virtual_hosts {
+            for route in &host.routes {
+                if let Some(Action::Route(action)) = &route.action {
+                    names.extend(clusters_of(action));
+                }
+            }
+        }
+    }
+    for listener in &snapshot.listeners {
+        let chains = listener
+            .filter_chains
+            .iter()
+            .chain(&listener.default_filter_chain);
+        for chain in chains {
+            let Terminal::Tcp(proxy) = &chain.terminal else {
+                continue;
+            };
+            match &proxy.cluster_specifier {
+                Some(tcp_proxy::ClusterSpecifier::Cluster(name)) => names.push(name.as_str()),
+                Some(tcp_proxy::ClusterSpecifier::WeightedClusters(weighted)) => {
+                    names.extend(weighted.clusters.iter().map(|entry| entry.name.as_str()));
+                }
+                None => {}
+            }
+        }
+    }
+    names
+}
+
+/// The names of the clusters that a route may send to.
+pub(crate) fn clusters_of(action: &RouteAction) -> Vec<&str> {
+    match &action.cluster_specifier {
+        Some(ClusterSpecifier::Cluster(name)) => vec![name.as_str()],
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted
+            .clusters
+            .iter()
+            .map(|entry| entry.name.as_str())
+            .filter(|name| !name.is_empty())
+            .collect(),
+        _ => Vec::new(),
+    }
+}

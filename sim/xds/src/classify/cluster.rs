@@ -1,0 +1,341 @@
+//! Clusters, their load assignments and balancers.
+
+use super::{
+    Judged, METADATA,
+    Rule::{Decided, Inert, Judge, ReadOver, Unsupported},
+    STATISTICS, TIMING, Table, Verdict, filter, unless_set,
+};
+
+pub(super) const TABLES: &[Table] = &[
+    Table {
+        message: crate::form::CLUSTER,
+        fields: &[
+            ("transport_socket_matches", TLS),
+            ("transport_socket_matcher", TLS),
+            ("name", Decided),
+            ("alt_stat_name", STATISTICS),
+            ("stats_matcher", STATISTICS),
+            ("type", Decided),
+            (
+                "cluster_type",
+                Unsupported("cluster types by extension are not decided"),
+            ),
+            ("eds_cluster_config", Decided),
+            ("connect_timeout", TIMING),
+            ("per_connection_buffer_limit_bytes", Inert),
+            ("per_connection_buffer_high_watermark_timeout", TIMING),
+            ("lb_policy", Judge(balancer)),
+            ("load_assignment", Decided),
+            (
+                "health_checks",
+                ReadOver("endpoints are as healthy as the snapshot says"),
+            ),
+            ("max_requests_per_connection", Inert),
+            (
+                "circuit_breakers",
+                ReadOver("requests are decided as if its thresholds are not reached"),
+            ),
+            ("upstream_http_protocol_options", PROTOCOL),
+            ("common_http_protocol_options", PROTOCOL),
+            ("http_protocol_options", PROTOCOL),
+            ("http2_protocol_options", PROTOCOL),
+            ("typed_extension_protocol_options", PROTOCOL),
+            ("dns_refresh_rate", TIMING),
+            ("dns_jitter", TIMING),
+            ("dns_failure_refresh_rate", TIMING),
+            ("respect_dns_ttl", TIMING),
+            ("dns_lookup_family", Inert),
+            ("dns_resolvers", Inert),
+            ("use_tcp_for_dns_lookups", Inert),
+            ("dns_resolution_config", Inert),
+            ("typed_dns_resolver_config", Inert),
+            ("wait_for_warm_on_init", Inert),
+            (
+                "outlier_detection",
+                ReadOver("endpoints are decided as if none is ejected"),
+            ),
+            ("cleanup_interval", TIMING),
+            ("upstream_bind_config", Inert),
+            ("lb_subset_config", Judge(subsets)),
+            ("ring_hash_lb_config", Inert),
+            ("maglev_lb_config", Inert),
+            ("original_dst_lb_config", Decided),
+            ("least_request_lb_config", Decided),
+            ("round_robin_lb_config", Decided),
+            ("common_lb_config", Decided),
+            ("transport_socket", TLS),
+            ("metadata", METADATA),
+            ("protocol_selection", PROTOCOL),
+            ("upstream_connection_options", Inert),
+            ("close_connections_on_host_health_failure", Inert),
+            ("ignore_health_on_host_removal", Inert),
+            (
+                "filters",
+                ReadOver("upstream filters run after the endpoint is chosen"),
+            ),
+            ("load_balancing_policy", Decided),
+            ("lrs_server", STATISTICS),
+            ("lrs_report_endpoint_metrics", STATISTICS),
+            ("track_timeout_budgets", STATISTICS),
+            (
+                "upstream_config",
+                ReadOver("how requests reach the endpoint does not influence which one it is"),
+            ),
+            ("track_cluster_stats", STATISTICS),
+            ("preconnect_policy", Judge(preconnect)),
+            ("connection_pool_per_downstream_connection", Inert),
+            ("queuing_policies", Inert),
+        ],
+    },
+    Table {
+        message: "envoy.config.cluster.v3.Cluster.EdsClusterConfig",
+        fields: &[("eds_config", Inert), ("service_name", Decided)],
+    },
+    Table {
+        message: "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig",
+        fields: &[
+            (
+                "use_http_header",
+                Judge(|judged| unless_set(judged, ORIGINAL_DESTINATION)),
+            ),
+            ("http_header_name", Inert),
+            ("upstream_port_override", Unsupported(ORIGINAL_DESTINATION)),
+            ("metadata_key", Unsupported(ORIGINAL_DESTINATION)),
+        ],
+    },
+    Table {
+        message: "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig",
+        fields: &[
+            ("choice_count", Decided),
+            ("active_request_bias", Decided),
+            ("slow_start_config", SLOW_START),
+        ],
+    },
+    Table {
+        message: "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig",
+        fields: &[("slow_start_config", SLOW_START)],
+    },
+    Table {
+        message: "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+        fields: &[
+            ("healthy_panic_threshold", Decided),
+            ("zone_aware_lb_config", Decided),
+            ("locality_weighted_lb_config", Judge(locality_weighted)),
+            ("update_merge_window", TIMING),
+            ("ignore_new_hosts_until_first_hc", Inert),
+            ("close_connections_on_host_set_change", Inert),
+            ("consistent_hashing_lb_config", Inert),
+            (
+                "override_host_status",
+                ReadOver("endpoints are not chosen by session"),
+            ),
+        ],
+    },
+    Table {
+        message: "envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig",
+        fields: &[
+            ("routing_enabled", Inert),
+            ("min_cluster_size", Inert),
+            ("fail_traffic_on_panic", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.cluster.v3.LoadBalancingPolicy",
+        fields: &[("policies", Judge(policy))],
+    },
+    Table {
+        message: "envoy.config.cluster.v3.LoadBalancingPolicy.Policy",
+        fields: &[("typed_extension_config", Decided)],
+    },
+    Table {
+        message: "envoy.config.core.v3.TypedExtensionConfig",
+        fields: &[("name", Inert), ("typed_config", Decided)],
+    },
+    Table {
+        message: ROUND_ROBIN,
+        fields: &[
+            ("slow_start_config", SLOW_START),
+            ("locality_lb_config", Decided),
+        ],
+    },
+    Table {
+        message: LEAST_REQUEST,
+        fields: &[
+            ("choice_count", Decided),
+            ("active_request_bias", Decided),
+            ("slow_start_config", SLOW_START),
+            ("locality_lb_config", Decided),
+            (
+                "enable_full_scan",
+                Judge(|judged| unless_set(judged, FULL_SCAN)),
+            ),
+            (
+                "selection_method",
+                Judge(|judged| unless_set(judged, FULL_SCAN)),
+            ),
+        ],
+    },
+    Table {
+        message: "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig",
+        fields: &[
+            ("zone_aware_lb_config", Decided),
+            ("locality_weighted_lb_config", Judge(locality_weighted)),
+        ],
+    },
+    Table {
+        message: "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig",
+        fields: &[
+            ("routing_enabled", Inert),
+            ("min_cluster_size", Inert),
+            ("fail_traffic_on_panic", Decided),
+            ("force_locality_direct_routing", Inert),
+            ("force_local_zone", Inert),
+            ("locality_basis", Inert),
+        ],
+    },
+    Table {
+        message: crate::form::LOAD_ASSIGNMENT,
+        fields: &[
+            ("cluster_name", Decided),
+            ("endpoints", Decided),
+            (
+                "named_endpoints",
+                Unsupported("endpoints by name are not decided"),
+            ),
+            ("policy", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
+        fields: &[
+            (
+                "drop_overloads",
+                Unsupported("requests may be dropped by chance"),
+            ),
+            ("overprovisioning_factor", Decided),
+            ("endpoint_stale_after", TIMING),
+            (
+                "weighted_priority_health",
+                Judge(|judged| unless_set(judged, "health of priorities by weight is not decided")),
+            ),
+        ],
+    },
+    Table {
+        message: "envoy.config.endpoint.v3.LocalityLbEndpoints",
+        fields: &[
+            ("locality", Decided),
+            ("metadata", METADATA),
+            ("lb_endpoints", Decided),
+            (
+                "load_balancer_endpoints",
+                Unsupported("endpoints in a list of their own are not decided"),
+            ),
+            (
+                "leds_cluster_locality_config",
+                Unsupported("endpoints that come by LEDS are not in the snapshot"),
+            ),
+            // Only balancers that weigh localities read it: see `locality_weighted`.
+            ("load_balancing_weight", Inert),
+            ("priority", Decided),
+            ("proximity", Inert),
+        ],
+    },
+    Table {
+        message: "envoy.config.endpoint.v3.LbEndpoint",
+        fields: &[
+            ("endpoint", Decided),
+            (
+                "endpoint_name",
+                Unsupported("endpoints by name are not decided"),
+            ),
+            ("health_status", Decided),
+            ("metadata", METADATA),
+            ("load_balancing_weight", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.endpoint.v3.Endpoint",
+        fields: &[
+            ("address", Decided),
+            ("health_check_config", Inert),
+            ("hostname", Inert),
+            ("additional_addresses", Inert),
+            ("observability_name", Inert),
+        ],
+    },
+];
+
+pub(crate) const ROUND_ROBIN: &str =
+    "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin";
+pub(crate) const LEAST_REQUEST: &str =
+    "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest";
+
+const TLS: super::Rule =
+    ReadOver("how the endpoint is spoken to does not influence which one it is");
+const PROTOCOL: super::Rule =
+    ReadOver("how the endpoint is spoken to does not influence which one it is");
+const SLOW_START: super::Rule = Unsupported("slow start is not decided");
+const ORIGINAL_DESTINATION: &str = "an original destination other than the connection's own";
+const FULL_SCAN: &str = "least request over all endpoints is not decided";
+
+/// `Cluster.lb_policy`, which is not looked at beside `load_balancing_policy`.
+fn balancer(judged: &Judged<'_>) -> Verdict {
+    if judged.parent.has("load_balancing_policy") {
+        return Verdict::Inert;
+    }
+    let name = match judged.number() {
+        0 | 1 | 6 | 7 => return Verdict::Decided,
+        2 => "RING_HASH",
+        3 => "RANDOM",
+        5 => "MAGLEV",
+        _ => "of this number",
+    };
+    Verdict::Unsupported(format!("the balancer {name} is not decided").into())
+}
+
+/// The first policy of the list that Envoy has is taken; it has all those that are known here.
+fn policy(judged: &Judged<'_>) -> Verdict {
+    if judged.index > 0 {
+        return Verdict::Inert;
+    }
+    let kind = judged
+        .child
+        .and_then(|policy| policy.child("typed_extension_config"))
+        .and_then(|extension| extension.any("typed_config"))
+        .map(|any| filter::content_type(&any))
+        .unwrap_or_default();
+    if kind == ROUND_ROBIN || kind == LEAST_REQUEST {
+        Verdict::Decided
+    } else {
+        Verdict::Unsupported(format!("the balancer {kind} is not decided").into())
+    }
+}
+
+/// Without selectors there are no subsets.
+fn subsets(judged: &Judged<'_>) -> Verdict {
+    match judged.child {
+        Some(config) if config.has("subset_selectors") => {
+            Verdict::Unsupported("subsets of a cluster are not decided".into())
+        }
+        _ => Verdict::Inert,
+    }
+}
+
+/// Connections that are opened beforehand take picks of the balancer.
+fn preconnect(judged: &Judged<'_>) -> Verdict {
+    match judged.child {
+        Some(config) if config.has("predictive_preconnect_ratio") => {
+            Verdict::Unsupported("connections opened beforehand shift the balancer".into())
+        }
+        _ => Verdict::Inert,
+    }
+}
+
+/// Where no priority has two localities, there is nothing to weigh.
+fn locality_weighted(judged: &Judged<'_>) -> Verdict {
+    if judged.context.several_localities {
+        Verdict::Unsupported("a choice among weighted localities is not decided".into())
+    } else {
+        Verdict::Inert
+    }
+}

@@ -1,0 +1,107 @@
+//! Matchers of headers, query parameters and strings.
+
+use super::{
+    Judged,
+    Rule::{Decided, Inert, Judge, ReadOver, Unsupported},
+    Table, Verdict,
+};
+
+pub(super) const TABLES: &[Table] = &[
+    Table {
+        message: "envoy.config.route.v3.HeaderMatcher",
+        fields: &[
+            ("name", Judge(name)),
+            ("exact_match", Decided),
+            ("safe_regex_match", Decided),
+            ("range_match", Decided),
+            ("present_match", Decided),
+            ("prefix_match", Decided),
+            ("suffix_match", Decided),
+            ("contains_match", Decided),
+            ("string_match", Decided),
+            ("invert_match", Decided),
+            ("treat_missing_header_as_empty", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.QueryParameterMatcher",
+        fields: &[
+            ("name", Decided),
+            ("string_match", Decided),
+            ("present_match", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.type.matcher.v3.StringMatcher",
+        fields: &[
+            ("exact", Decided),
+            ("prefix", Decided),
+            ("suffix", Decided),
+            ("safe_regex", Decided),
+            ("contains", Decided),
+            (
+                "custom",
+                Unsupported("string matcher extensions are not decided"),
+            ),
+            ("ignore_case", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.type.matcher.v3.RegexMatcher",
+        fields: &[("google_re2", Decided), ("regex", Decided)],
+    },
+    Table {
+        message: "envoy.type.matcher.v3.RegexMatcher.GoogleRE2",
+        fields: &[(
+            "max_program_size",
+            ReadOver("the size of RE2's program is not limited here"),
+        )],
+    },
+    Table {
+        message: "envoy.config.core.v3.Metadata",
+        fields: &[("filter_metadata", Inert), ("typed_filter_metadata", Inert)],
+    },
+];
+
+/// Headers that Envoy's connection manager writes, changes or strips before a route is chosen, so
+/// that what the client sent is not what a matcher sees.
+const WRITTEN_BY_ENVOY: [&str; 16] = [
+    ":protocol",
+    ":scheme",
+    "connection",
+    "expect",
+    "forwarded",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-client-trace-id",
+    "x-request-id",
+    "x-ot-span-context",
+    "x-b3-sampled",
+];
+
+const PREFIXES_WRITTEN_BY_ENVOY: [&str; 2] = ["x-envoy-", "x-forwarded-"];
+
+fn name(judged: &Judged<'_>) -> Verdict {
+    let name = judged.text().to_ascii_lowercase();
+    let written = WRITTEN_BY_ENVOY.contains(&name.as_str())
+        || PREFIXES_WRITTEN_BY_ENVOY
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+    if written {
+        return Verdict::Unsupported(
+            format!("Envoy itself writes or strips the header {name} before it chooses a route")
+                .into(),
+        );
+    }
+    if judged.context.internal_only_headers.contains(&name) {
+        return Verdict::Unsupported(
+            format!("Envoy strips the internal-only header {name} from external requests").into(),
+        );
+    }
+    Verdict::Decided
+}

@@ -1,0 +1,229 @@
+//! What each field of each message on a decision's way means to a decision. One table a message;
+//! a field that is in no table is not decided, so a new one in Envoy's API is never passed over.
+//!
+//! There are four ways to take a field:
+//!  - *decided*: the engines act as it says;
+//!  - *inert*: what a decision says cannot depend on it at all (a timeout, a buffer's size, a name
+//!    for statistics), and it is not worth a finding;
+//!  - *read over*: it does something that no decision tells of (logging, retries, mirroring), or
+//!    that is decided as if it did not act (circuit breakers); reported;
+//!  - *unsupported*: it could change the decision; what it stands in is not decided, and it is
+//!    reported.
+
+mod cluster;
+mod filter;
+mod header;
+mod listener;
+mod per_filter;
+mod route;
+
+use std::borrow::Cow;
+
+use crate::{view::View, wire::Raw};
+
+pub(crate) use cluster::{LEAST_REQUEST, ROUND_ROBIN};
+pub(crate) use listener::{MANAGER, TCP_PROXY};
+
+/// The fields of one message.
+pub(crate) struct Table {
+    /// Fully qualified name of the message.
+    pub(crate) message: &'static str,
+    /// All its fields, by name.
+    pub(crate) fields: &'static [(&'static str, Rule)],
+}
+
+impl Table {
+    /// What holds for the field of this name.
+    pub(crate) fn rule(&self, name: &str) -> Option<&'static Rule> {
+        self.fields
+            .iter()
+            .find(|(field, _)| *field == name)
+            .map(|(_, rule)| rule)
+    }
+}
+
+/// How a field is taken.
+pub(crate) enum Rule {
+    /// The engines act as it says; a message goes by its own table, or is a leaf.
+    Decided,
+    /// As [`Rule::Decided`], and what is unsupported inside stays inside: the snapshot has a
+    /// place for it.
+    Part,
+    /// No decision depends on it.
+    Inert,
+    /// No decision tells of it; the sentence says why.
+    ReadOver(&'static str),
+    /// What it stands in is not decided; the sentence says what it is.
+    Unsupported(&'static str),
+    /// It depends on the value.
+    Judge(fn(&Judged<'_>) -> Verdict),
+}
+
+/// What became of a field whose rule depends on its value.
+pub(crate) enum Verdict {
+    Decided,
+    Inert,
+    ReadOver(Cow<'static, str>),
+    Unsupported(Cow<'static, str>),
+}
+
+/// A value to judge.
+pub(crate) struct Judged<'j> {
+    /// The message that it stands in.
+    pub(crate) parent: &'j View<'j>,
+    /// The value.
+    pub(crate) raw: Raw<'j>,
+    /// The value, where it is a message.
+    pub(crate) child: Option<&'j View<'j>>,
+    /// Its place in a repeated field.
+    pub(crate) index: usize,
+    /// What stands further out.
+    pub(crate) context: &'j Context,
+}
+
+impl<'j> Judged<'j> {
+    /// The value of a field that is a string.
+    fn text(&self) -> &'j str {
+        match self.raw {
+            Raw::Bytes(bytes) => std::str::from_utf8(bytes).unwrap_or_default(),
+            _ => "",
+        }
+    }
+
+    /// The value of a field that is an integer, an enum or a bool, plain or wrapped.
+    fn number(&self) -> u64 {
+        match (self.raw, self.child) {
+            (Raw::Varint(value), _) => value,
+            (_, Some(child)) => child.number("value"),
+            _ => 0,
+        }
+    }
+}
+
+/// What a verdict may depend on besides the message that a field stands in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Context {
+    /// `RouteConfiguration.internal_only_headers`, in lower case.
+    internal_only_headers: Vec<String>,
+    /// Some priority of the cluster has endpoints in more than one locality.
+    pub(crate) several_localities: bool,
+}
+
+impl Context {
+    /// Takes from a part, or a resource, that is entered what holds inside it.
+    pub(crate) fn enter(&mut self, view: &View<'_>) {
+        if view.message.name == crate::form::ROUTE_CONFIGURATION {
+            self.internal_only_headers = view
+                .texts("internal_only_headers")
+                .iter()
+                .map(|name| name.to_ascii_lowercase())
+                .collect();
+        }
+    }
+}
+
+/// The table of a message, where it has one.
+pub(crate) fn table(message: &str) -> Option<&'static Table> {
+    tables().find(|table| table.message == message)
+}
+
+fn tables() -> impl Iterator<Item = &'static Table> {
+    [
+        route::TABLES,
+        header::TABLES,
+        listener::TABLES,
+        filter::TABLES,
+        cluster::TABLES,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Stands in for the table of an Any's content, whose type is known only when it is opened.
+pub(crate) static ANY: Table = Table {
+    message: "google.protobuf.Any",
+    fields: &[],
+};
+
+/// A bool, plain or wrapped, that is decided only where it is false.
+fn unless_set(judged: &Judged<'_>, what: &'static str) -> Verdict {
+    if judged.number() == 0 {
+        Verdict::Inert
+    } else {
+        Verdict::Unsupported(what.into())
+    }
+}
+
+const STATISTICS: Rule = Rule::Inert;
+const TIMING: Rule = Rule::Inert;
+const METADATA: Rule = Rule::Inert;
+const ACCESS_LOG: Rule = Rule::ReadOver("access logs are not written here");
+const TRACING: Rule = Rule::ReadOver("tracing does not influence a decision");
+const HEADERS_AFTER: Rule =
+    Rule::ReadOver("headers are changed after the route is chosen; decisions do not tell of them");
+const RETRIES: Rule = Rule::ReadOver("retries are not played: a decision is the first attempt");
+const MIRRORING: Rule = Rule::ReadOver("mirrored requests are not decided");
+const RATE_LIMITS: Rule =
+    Rule::ReadOver("rate limits act only with a rate limit filter, and one is not decided");
+
+#[cfg(test)]
+mod tests {
+    use super::{Rule, tables};
+    use crate::schema::{Special, schema};
+
+    /// Messages that are decided as a whole, without a table of their own.
+    const LEAVES: [&str; 6] = [
+        "envoy.config.core.v3.Locality",
+        "envoy.config.core.v3.RuntimeDouble",
+        "envoy.config.core.v3.RuntimeFractionalPercent",
+        "envoy.type.v3.FractionalPercent",
+        "envoy.type.v3.Int64Range",
+        "envoy.type.v3.Percent",
+    ];
+
+    #[test]
+    fn every_table_names_every_field_of_its_message() {
+        let mut checked = 0;
+        for table in tables() {
+            let message = schema()
+                .message(table.message)
+                .unwrap_or_else(|| panic!("{} is in the schema", table.message));
+            for field in &message.fields {
+                assert!(
+                    table.rule(&field.name).is_some(),
+                    "{}.{} has no rule",
+                    table.message,
+                    field.name
+                );
+                checked += 1;
+            }
+            for (name, _) in table.fields {
+                let is_field = message.fields.iter().any(|field| field.name == *name);
+                assert!(is_field, "{} has no field {name}", table.message);
+                let same = table.fields.iter().filter(|(other, _)| other == name);
+                assert_eq!(same.count(), 1, "{}.{name}", table.message);
+            }
+        }
+        assert!(checked > 200);
+    }
+
+    #[test]
+    fn every_decided_message_has_a_table_or_is_a_leaf() {
+        for table in tables() {
+            let message = schema().message(table.message).expect("in the schema");
+            for field in &message.fields {
+                let Some(Rule::Decided | Rule::Part) = table.rule(&field.name) else {
+                    continue;
+                };
+                let Some(child) = field.message() else {
+                    continue;
+                };
+                let known = super::table(&child.name).is_some()
+                    || child.special != Special::No
+                    || LEAVES.contains(&child.name.as_str())
+                    || child.fields.is_empty();
+                assert!(known, "{}.{}: {}", table.message, field.name, child.name);
+            }
+        }
+    }
+}

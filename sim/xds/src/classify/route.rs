@@ -1,0 +1,338 @@
+//! RouteConfiguration, virtual hosts and routes.
+
+use super::{
+    HEADERS_AFTER, Judged, METADATA, MIRRORING, RATE_LIMITS, RETRIES,
+    Rule::{self, Decided, Inert, Judge, Part, ReadOver, Unsupported},
+    STATISTICS, TIMING, TRACING, Table, Verdict, per_filter, unless_set,
+};
+
+pub(super) const TABLES: &[Table] = &[
+    Table {
+        message: "envoy.config.route.v3.RouteConfiguration",
+        fields: &[
+            ("name", Decided),
+            ("virtual_hosts", Part),
+            (
+                "vhds",
+                Unsupported("virtual hosts that come on demand are not in the snapshot"),
+            ),
+            (
+                "internal_only_headers",
+                ReadOver(
+                    "these headers are taken from external requests before a route is chosen; routes that match them are not decided",
+                ),
+            ),
+            ("response_headers_to_add", HEADERS_AFTER),
+            ("response_headers_to_remove", HEADERS_AFTER),
+            ("request_headers_to_add", HEADERS_AFTER),
+            ("request_headers_to_remove", HEADERS_AFTER),
+            ("most_specific_header_mutations_wins", Inert),
+            ("validate_clusters", Inert),
+            ("max_direct_response_body_size_bytes", Inert),
+            (
+                "cluster_specifier_plugins",
+                ReadOver("routes that use a cluster specifier plugin are not decided"),
+            ),
+            ("request_mirror_policies", MIRRORING),
+            ("ignore_port_in_host_matching", Decided),
+            (
+                "vhost_header",
+                Unsupported("virtual hosts are chosen by another header than the host"),
+            ),
+            (
+                "ignore_path_parameters_in_path_matching",
+                Judge(|judged| {
+                    unless_set(
+                        judged,
+                        "path parameters are taken off before paths are matched",
+                    )
+                }),
+            ),
+            ("typed_per_filter_config", Judge(per_filter::judge)),
+            ("metadata", METADATA),
+            (
+                "route_specifiers",
+                Unsupported("route specifier extensions are not decided"),
+            ),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.VirtualHost",
+        fields: &[
+            ("name", Decided),
+            ("domains", Decided),
+            ("routes", Part),
+            (
+                "matcher",
+                Unsupported("routes in a matcher tree are not decided"),
+            ),
+            (
+                "require_tls",
+                Judge(|judged| unless_set(judged, "requests without TLS are redirected")),
+            ),
+            ("virtual_clusters", STATISTICS),
+            ("rate_limits", RATE_LIMITS),
+            ("request_headers_to_add", HEADERS_AFTER),
+            ("request_headers_to_remove", HEADERS_AFTER),
+            ("response_headers_to_add", HEADERS_AFTER),
+            ("response_headers_to_remove", HEADERS_AFTER),
+            (
+                "cors",
+                Unsupported("a CORS policy may answer preflight requests"),
+            ),
+            ("typed_per_filter_config", Judge(per_filter::judge)),
+            ("include_request_attempt_count", Inert),
+            ("include_attempt_count_in_response", Inert),
+            ("retry_policy", RETRIES),
+            ("retry_policy_typed_config", RETRIES),
+            ("hedge_policy", RETRIES),
+            ("include_is_timeout_retry_header", Inert),
+            ("per_request_buffer_limit_bytes", Inert),
+            ("request_body_buffer_limit", Inert),
+            ("request_mirror_policies", MIRRORING),
+            ("metadata", METADATA),
+            (
+                "route_specifiers",
+                Unsupported("route specifier extensions are not decided"),
+            ),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.Route",
+        fields: &[
+            ("name", Decided),
+            ("match", Decided),
+            ("route", Decided),
+            ("redirect", Decided),
+            ("direct_response", Decided),
+            (
+                "filter_action",
+                Unsupported("a filter answers in the route's place"),
+            ),
+            (
+                "non_forwarding_action",
+                Unsupported("a filter answers in the route's place"),
+            ),
+            ("metadata", METADATA),
+            ("decorator", TRACING),
+            ("typed_per_filter_config", Judge(per_filter::judge)),
+            ("request_headers_to_add", HEADERS_AFTER),
+            ("request_headers_to_remove", HEADERS_AFTER),
+            ("response_headers_to_add", HEADERS_AFTER),
+            ("response_headers_to_remove", HEADERS_AFTER),
+            ("tracing", TRACING),
+            ("per_request_buffer_limit_bytes", Inert),
+            ("stat_prefix", STATISTICS),
+            ("request_body_buffer_limit", Inert),
+            (
+                "route_specifiers",
+                Unsupported("route specifier extensions are not decided"),
+            ),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteMatch",
+        fields: &[
+            ("prefix", Decided),
+            ("path", Decided),
+            ("safe_regex", Decided),
+            (
+                "connect_matcher",
+                Unsupported("CONNECT requests are not decided"),
+            ),
+            ("path_separated_prefix", Decided),
+            (
+                "path_match_policy",
+                Unsupported("path match extensions are not decided"),
+            ),
+            ("case_sensitive", Decided),
+            ("runtime_fraction", Judge(runtime_fraction)),
+            ("headers", Decided),
+            ("query_parameters", Decided),
+            ("cookies", Unsupported("cookie matchers are not decided")),
+            ("grpc", Unsupported("the gRPC matcher is not decided")),
+            (
+                "tls_context",
+                Unsupported("matchers of the TLS context are not decided"),
+            ),
+            (
+                "dynamic_metadata",
+                Unsupported("matchers of dynamic metadata are not decided"),
+            ),
+            (
+                "filter_state",
+                Unsupported("matchers of the filter state are not decided"),
+            ),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteAction",
+        fields: &[
+            ("cluster", Decided),
+            (
+                "cluster_header",
+                Unsupported("clusters that a header names are not decided"),
+            ),
+            ("weighted_clusters", Decided),
+            (
+                "cluster_specifier_plugin",
+                Unsupported("cluster specifier plugins are not decided"),
+            ),
+            (
+                "inline_cluster_specifier_plugin",
+                Unsupported("cluster specifier plugins are not decided"),
+            ),
+            ("cluster_not_found_response_code", Decided),
+            (
+                "metadata_match",
+                ReadOver(
+                    "only a cluster with subsets looks at it, and such a cluster is not decided",
+                ),
+            ),
+            ("prefix_rewrite", REWRITE),
+            ("regex_rewrite", REWRITE),
+            ("path_rewrite_policy", REWRITE),
+            ("path_rewrite", REWRITE),
+            ("host_rewrite_literal", REWRITE),
+            (
+                "auto_host_rewrite",
+                Judge(|judged| unless_set(judged, "rewrites are not decided")),
+            ),
+            ("host_rewrite_header", REWRITE),
+            ("host_rewrite_path_regex", REWRITE),
+            ("host_rewrite", REWRITE),
+            ("append_x_forwarded_host", Inert),
+            ("timeout", TIMING),
+            ("idle_timeout", TIMING),
+            ("flush_timeout", TIMING),
+            ("early_data_policy", TIMING),
+            ("retry_policy", RETRIES),
+            ("retry_policy_typed_config", RETRIES),
+            ("request_mirror_policies", MIRRORING),
+            (
+                "priority",
+                ReadOver(
+                    "circuit breakers have priorities, and are decided as if their thresholds are not reached",
+                ),
+            ),
+            ("rate_limits", RATE_LIMITS),
+            ("include_vh_rate_limits", RATE_LIMITS),
+            (
+                "hash_policy",
+                ReadOver(
+                    "only clusters with a hash balancer look at it, and such a cluster is not decided",
+                ),
+            ),
+            (
+                "cors",
+                Unsupported("a CORS policy may answer preflight requests"),
+            ),
+            ("max_grpc_timeout", TIMING),
+            ("grpc_timeout_offset", TIMING),
+            (
+                "upgrade_configs",
+                ReadOver("upgrades are not decided: a request is taken as one that asks for none"),
+            ),
+            (
+                "internal_redirect_policy",
+                ReadOver("responses are not followed"),
+            ),
+            (
+                "internal_redirect_action",
+                ReadOver("responses are not followed"),
+            ),
+            (
+                "max_internal_redirects",
+                ReadOver("responses are not followed"),
+            ),
+            ("hedge_policy", RETRIES),
+            ("max_stream_duration", TIMING),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.WeightedCluster",
+        fields: &[
+            ("clusters", Decided),
+            (
+                "total_weight",
+                ReadOver("it is deprecated: the total is the sum of the weights"),
+            ),
+            (
+                "runtime_key_prefix",
+                Unsupported("weights that the runtime may override are not decided"),
+            ),
+            ("header_name", Decided),
+            (
+                "use_hash_policy",
+                Judge(|judged| unless_set(judged, "a choice of clusters by hash is not decided")),
+            ),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.WeightedCluster.ClusterWeight",
+        fields: &[
+            ("name", Decided),
+            (
+                "cluster_header",
+                Unsupported("clusters that a header names are not decided"),
+            ),
+            ("weight", Decided),
+            (
+                "metadata_match",
+                ReadOver(
+                    "only a cluster with subsets looks at it, and such a cluster is not decided",
+                ),
+            ),
+            ("request_headers_to_add", HEADERS_AFTER),
+            ("request_headers_to_remove", HEADERS_AFTER),
+            ("response_headers_to_add", HEADERS_AFTER),
+            ("response_headers_to_remove", HEADERS_AFTER),
+            ("typed_per_filter_config", Judge(per_filter::judge)),
+            ("host_rewrite_literal", REWRITE),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RedirectAction",
+        fields: &[
+            ("https_redirect", Decided),
+            ("scheme_redirect", Decided),
+            ("host_redirect", Decided),
+            ("port_redirect", Decided),
+            ("path_redirect", Decided),
+            ("prefix_rewrite", Decided),
+            ("regex_rewrite", REWRITE),
+            ("path_rewrite", REWRITE),
+            ("response_code", Decided),
+            ("strip_query", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.DirectResponseAction",
+        fields: &[("status", Decided), ("body", Inert), ("body_format", Inert)],
+    },
+];
+
+const REWRITE: Rule = Unsupported("rewrites are not decided");
+
+/// Never and always are decided; what is between draws a random number that no recording knows.
+fn runtime_fraction(judged: &Judged<'_>) -> Verdict {
+    let default = judged.child.and_then(|child| child.child("default_value"));
+    let (numerator, denominator) = match default {
+        Some(fraction) => (
+            fraction.number("numerator"),
+            match fraction.number("denominator") {
+                1 => 10_000,
+                2 => 1_000_000,
+                _ => 100,
+            },
+        ),
+        None => (0, 100),
+    };
+    if numerator == 0 || numerator >= denominator {
+        Verdict::Decided
+    } else {
+        Verdict::Unsupported(
+            format!("a runtime fraction of {numerator} in {denominator} is not decided").into(),
+        )
+    }
+}

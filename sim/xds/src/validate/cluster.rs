@@ -1,0 +1,148 @@
+//! Clusters and load assignments.
+
+use std::collections::HashMap;
+
+use envoy_types::pb::envoy::config::{
+    cluster::v3::{
+        Cluster,
+        cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy},
+    },
+    endpoint::v3::{ClusterLoadAssignment, lb_endpoint::HostIdentifier},
+};
+
+use super::check_address;
+use crate::{error::ReadError, path::Path, source::Source};
+
+/// The largest total weight.
+const MAX_WEIGHT: u64 = u32::MAX as u64;
+
+pub(crate) fn check(config: &Cluster, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    let kind = match &config.cluster_discovery_type {
+        Some(ClusterDiscoveryType::ClusterType(_)) => return Ok(()),
+        Some(ClusterDiscoveryType::Type(kind)) => {
+            DiscoveryType::try_from(*kind).unwrap_or(DiscoveryType::Static)
+        }
+        None => DiscoveryType::Static,
+    };
+    check_eds(config, kind, path, source)?;
+    check_balancer(config, kind, path, source)?;
+    let Some(assignment) = &config.load_assignment else {
+        return Ok(());
+    };
+    let path = path.field("load_assignment");
+    if kind == DiscoveryType::OriginalDst {
+        return Err(source.invalid(&path, "an ORIGINAL_DST cluster has no load assignment"));
+    }
+    if kind == DiscoveryType::LogicalDns {
+        let counts: Vec<usize> = assignment
+            .endpoints
+            .iter()
+            .map(|group| group.lb_endpoints.len())
+            .collect();
+        if counts != [1] {
+            return Err(source.invalid(
+                &path.field("endpoints"),
+                "a LOGICAL_DNS cluster has exactly one locality with exactly one endpoint",
+            ));
+        }
+    }
+    check_endpoints(assignment, kind == DiscoveryType::Static, &path, source)
+}
+
+fn check_eds(
+    config: &Cluster,
+    kind: DiscoveryType,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    match (&config.eds_cluster_config, kind) {
+        (None, DiscoveryType::Eds) => {
+            Err(source.invalid(path, "an EDS cluster needs eds_cluster_config"))
+        }
+        (Some(_), kind) if kind != DiscoveryType::Eds => Err(source.invalid(
+            &path.field("eds_cluster_config"),
+            format!(
+                "it may stand only in an EDS cluster, this is a {} one",
+                kind.as_str_name()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_balancer(
+    config: &Cluster,
+    kind: DiscoveryType,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    if config.load_balancing_policy.is_some() {
+        return Ok(());
+    }
+    let policy = LbPolicy::try_from(config.lb_policy).unwrap_or(LbPolicy::RoundRobin);
+    let is_original = kind == DiscoveryType::OriginalDst;
+    let path = path.field("lb_policy");
+    if policy == LbPolicy::LoadBalancingPolicyConfig {
+        return Err(source.invalid(&path, "load_balancing_policy is required beside it"));
+    }
+    if is_original != (policy == LbPolicy::ClusterProvided) {
+        return Err(source.invalid(
+            &path,
+            format!(
+                "an ORIGINAL_DST cluster, and no other, has the policy CLUSTER_PROVIDED; this is \
+                 a {} one with {}",
+                kind.as_str_name(),
+                policy.as_str_name()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Weights, and addresses where they `must_be_ip`.
+pub(crate) fn check_endpoints(
+    assignment: &ClusterLoadAssignment,
+    must_be_ip: bool,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    let mut localities: HashMap<u32, u64> = HashMap::new();
+    for (index, group) in assignment.endpoints.iter().enumerate() {
+        let path = path.item("endpoints", index);
+        let weight = group.load_balancing_weight.map_or(0, |weight| weight.value);
+        let total = localities.entry(group.priority).or_default();
+        *total += u64::from(weight);
+        if *total > MAX_WEIGHT {
+            return Err(source.invalid(
+                &path.field("load_balancing_weight"),
+                format!(
+                    "the sum of the weights of all localities of priority {} may be at most \
+                     {MAX_WEIGHT}",
+                    group.priority
+                ),
+            ));
+        }
+        let mut total = 0_u64;
+        for (index, endpoint) in group.lb_endpoints.iter().enumerate() {
+            let path = path.item("lb_endpoints", index);
+            total += u64::from(
+                endpoint
+                    .load_balancing_weight
+                    .map_or(1, |weight| weight.value),
+            );
+            if total > MAX_WEIGHT {
+                return Err(source.invalid(
+                    &path.field("load_balancing_weight"),
+                    format!("the sum of the weights of a locality may be at most {MAX_WEIGHT}"),
+                ));
+            }
+            let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
+                continue;
+            };
+            if let (true, Some(address)) = (must_be_ip, &endpoint.address) {
+                check_address(address, &path.field("endpoint").field("address"), source)?;
+            }
+        }
+    }
+    Ok(())
+}

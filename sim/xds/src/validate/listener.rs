@@ -1,0 +1,171 @@
+//! Listeners, filter chains and connection managers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use envoy_types::pb::envoy::{
+    config::listener::v3::{FilterChainMatch, Listener},
+    extensions::filters::network::http_connection_manager::v3::{
+        HttpConnectionManager, http_connection_manager::StripPortMode,
+    },
+};
+
+use super::{check_address, check_cidr};
+use crate::{error::ReadError, path::Path, source::Source};
+
+pub(crate) fn check(config: &Listener, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    let is_internal = config.listener_specifier.is_some();
+    match &config.address {
+        Some(address) => check_address(address, &path.field("address"), source)?,
+        None if is_internal || config.api_listener.is_some() => {}
+        None => return Err(source.invalid(path, "address is required")),
+    }
+    for (index, additional) in config.additional_addresses.iter().enumerate() {
+        if let Some(address) = &additional.address {
+            let path = path.item("additional_addresses", index).field("address");
+            check_address(address, &path, source)?;
+        }
+    }
+    let has_chains = !config.filter_chains.is_empty()
+        || config.default_filter_chain.is_some()
+        || config.fcds_config.is_some();
+    if !has_chains && config.udp_listener_config.is_none() && config.api_listener.is_none() {
+        return Err(source.invalid(path, "at least one filter chain is required"));
+    }
+    check_chains(config, path, source)
+}
+
+/// What a filter chain matches on, one set of values a property; an empty set is any value.
+struct Matched {
+    destination_port: Option<u32>,
+    destination: BTreeSet<(IpAddr, u32)>,
+    server_names: BTreeSet<String>,
+    transport_protocol: String,
+    application_protocols: BTreeSet<String>,
+    direct_source: BTreeSet<(IpAddr, u32)>,
+    source_type: i32,
+    source: BTreeSet<(IpAddr, u32)>,
+    source_ports: BTreeSet<u32>,
+}
+
+impl Matched {
+    /// Whether some connection's properties are listed by both, so that neither is more specific.
+    fn overlaps(&self, other: &Matched) -> bool {
+        fn share<T: Ord>(left: &BTreeSet<T>, right: &BTreeSet<T>) -> bool {
+            if left.is_empty() || right.is_empty() {
+                return left.is_empty() && right.is_empty();
+            }
+            left.intersection(right).next().is_some()
+        }
+        self.destination_port == other.destination_port
+            && share(&self.destination, &other.destination)
+            && share(&self.server_names, &other.server_names)
+            && self.transport_protocol == other.transport_protocol
+            && share(&self.application_protocols, &other.application_protocols)
+            && share(&self.direct_source, &other.direct_source)
+            && self.source_type == other.source_type
+            && share(&self.source, &other.source)
+            && share(&self.source_ports, &other.source_ports)
+    }
+}
+
+/// Refuses two filter chains that match the same.
+fn check_chains(config: &Listener, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    // The matcher tree replaces what the chains say.
+    if config.filter_chain_matcher.is_some() {
+        return Ok(());
+    }
+    let mut all = Vec::with_capacity(config.filter_chains.len());
+    for (index, chain) in config.filter_chains.iter().enumerate() {
+        let path = path
+            .item("filter_chains", index)
+            .field("filter_chain_match");
+        let empty = FilterChainMatch::default();
+        let matched = chain.filter_chain_match.as_ref().unwrap_or(&empty);
+        all.push(matched_by(matched, &path, source)?);
+    }
+    // Chains can overlap only where they share a server name, or both have none.
+    let mut groups: HashMap<(Option<u32>, &str), Vec<usize>> = HashMap::new();
+    for (index, matched) in all.iter().enumerate() {
+        let mut names: Vec<&str> = matched.server_names.iter().map(String::as_str).collect();
+        if names.is_empty() {
+            names.push("");
+        }
+        for name in names {
+            let group = groups.entry((matched.destination_port, name)).or_default();
+            for other in group.iter() {
+                if all.get(*other).is_some_and(|other| other.overlaps(matched)) {
+                    return Err(source.invalid(
+                        &path.item("filter_chains", index),
+                        format!(
+                            "it matches the same connections as {}",
+                            path.item("filter_chains", *other)
+                        ),
+                    ));
+                }
+            }
+            group.push(index);
+        }
+    }
+    Ok(())
+}
+
+fn matched_by(
+    matched: &FilterChainMatch,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<Matched, ReadError> {
+    if !matched.address_suffix.is_empty() || matched.suffix_len.is_some() {
+        return Err(source.invalid(path, "address_suffix and suffix_len are not implemented"));
+    }
+    let mut server_names = BTreeSet::new();
+    for (index, name) in matched.server_names.iter().enumerate() {
+        let rest = name.strip_prefix("*.").unwrap_or(name);
+        if rest.contains('*') {
+            return Err(source.invalid(
+                &path.item("server_names", index),
+                format!("\"*\" may stand only as a first label, {name:?} found"),
+            ));
+        }
+        server_names.insert(name.to_ascii_lowercase());
+    }
+    let ranges = |ranges: &[_], field: &'static str| {
+        ranges
+            .iter()
+            .enumerate()
+            .map(|(index, range)| check_cidr(range, &path.item(field, index), source))
+            .collect::<Result<BTreeSet<_>, _>>()
+    };
+    Ok(Matched {
+        destination_port: matched.destination_port.map(|port| port.value),
+        destination: ranges(&matched.prefix_ranges, "prefix_ranges")?,
+        server_names,
+        transport_protocol: matched.transport_protocol.clone(),
+        application_protocols: matched.application_protocols.iter().cloned().collect(),
+        direct_source: ranges(
+            &matched.direct_source_prefix_ranges,
+            "direct_source_prefix_ranges",
+        )?,
+        source_type: matched.source_type,
+        source: ranges(&matched.source_prefix_ranges, "source_prefix_ranges")?,
+        source_ports: matched.source_ports.iter().copied().collect(),
+    })
+}
+
+pub(crate) fn check_manager(
+    manager: &HttpConnectionManager,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    let any = matches!(
+        manager.strip_port_mode,
+        Some(StripPortMode::StripAnyHostPort(true))
+    );
+    if any && manager.strip_matching_host_port {
+        return Err(source.invalid(
+            path,
+            "only one of strip_matching_host_port and strip_any_host_port may be set",
+        ));
+    }
+    Ok(())
+}

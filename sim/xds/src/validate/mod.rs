@@ -1,0 +1,66 @@
+//! What Envoy 1.40 refuses, beyond the constraints in its .proto files (which `walk` checks).
+
+pub(crate) mod cluster;
+pub(crate) mod listener;
+pub(crate) mod names;
+pub(crate) mod route;
+
+use std::net::IpAddr;
+
+use envoy_types::pb::envoy::config::core::v3::{Address, CidrRange, address};
+
+use crate::{error::ReadError, path::Path, source::Source};
+
+/// An address that must be an IP address.
+fn check_address(address: &Address, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    match &address.address {
+        Some(address::Address::SocketAddress(socket)) if socket.resolver_name.is_empty() => {
+            check_ip(
+                &socket.address,
+                &path.field("socket_address").field("address"),
+                source,
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_ip(text: &str, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    // Envoy takes a scope after an IPv6 address.
+    let address = text.split('%').next().unwrap_or(text);
+    match address.parse::<IpAddr>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(source.invalid(path, format!("an IP address was expected, {text:?} found"))),
+    }
+}
+
+/// A CIDR range, whose prefix must be an IP address; gives its canonical form.
+fn check_cidr(
+    range: &CidrRange,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(IpAddr, u32), ReadError> {
+    let Ok(address) = range.address_prefix.parse::<IpAddr>() else {
+        return Err(source.invalid(
+            &path.field("address_prefix"),
+            format!(
+                "an IP address was expected, {:?} found",
+                range.address_prefix
+            ),
+        ));
+    };
+    let length = range.prefix_len.map_or(0, |length| length.value);
+    // Envoy takes a longer one as the longest.
+    Ok(match address {
+        IpAddr::V4(address) => {
+            let length = length.min(32);
+            let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+            (IpAddr::V4((u32::from(address) & mask).into()), length)
+        }
+        IpAddr::V6(address) => {
+            let length = length.min(128);
+            let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+            (IpAddr::V6((u128::from(address) & mask).into()), length)
+        }
+    })
+}
