@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from envoy_recorder import RecorderError
+from envoy_recorder.client import final
 from envoy_recorder.server import Envoy
 
 HCM = ("type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3."
@@ -130,16 +131,9 @@ def send(source: str, port: int, head: bytes) -> bytes | None:
         return received
 
 
-def final_answer(received: bytes) -> bytes:
-    """What follows any 100 Continue."""
-    while received.startswith(b"HTTP/1.1 100 ") and b"\r\n\r\n" in received:
-        received = received.split(b"\r\n\r\n", 1)[1]
-    return received
-
-
 def complete(received: bytes) -> bool:
     """Whether one final answer has come whole."""
-    head, end, body = final_answer(received).partition(b"\r\n\r\n")
+    head, end, body = final(received).partition(b"\r\n\r\n")
     if not end:
         return False
     for line in head.split(b"\r\n")[1:]:
@@ -159,7 +153,7 @@ def verdict(head: dict, received: bytes | None, entries: list[dict]) -> dict:
     if received.startswith(b"\x00\x00"):  # a SETTINGS frame
         result["outcome"] = "http2"
         return result
-    answer, _, body = final_answer(received).partition(b"\r\n\r\n")
+    answer, _, body = final(received).partition(b"\r\n\r\n")
     if not answer:
         result["outcome"] = "closed"
     else:

@@ -67,7 +67,7 @@ class Envoy:
             if self.admin and self._ready():
                 return
             time.sleep(0.05)
-        tail = log.read_text(encoding="utf-8", errors="replace").strip()[-4000:]
+        tail = log.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
         state = "did not become ready" if self.process.poll() is None else "ended at once"
         raise RecorderError(f"Envoy {state}; its log:\n{tail}")
 

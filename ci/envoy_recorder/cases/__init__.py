@@ -1,0 +1,11 @@
+"""The generated cases: each module has NAME, NOTES, config() and traffic()."""
+
+from envoy_recorder.cases import (
+    bookinfo, canary, canary_pinned, filter_chains, filter_chains_tls, header_matchers,
+    header_view, host_precedence, least_request, path_kinds, priorities, query_parameters,
+    redirect_direct_response, weighted_round_robin)
+
+CASES = {module.NAME: module for module in (
+    bookinfo, canary, canary_pinned, filter_chains, filter_chains_tls, header_matchers,
+    header_view, host_precedence, least_request, path_kinds, priorities, query_parameters,
+    redirect_direct_response, weighted_round_robin)}

@@ -1,0 +1,118 @@
+"""From a log entry and an answer to a line of a decisions file."""
+
+from envoy_recorder import RecorderError
+from envoy_recorder.client import Answer
+from envoy_recorder.instrument import NO_ROUTE
+from envoy_recorder.topology import Topology
+
+FIELDS = ("listener", "filter_chain", "route_config", "virtual_host", "route", "cluster",
+          "endpoint", "priority", "locality", "status", "location", "path", "authority")
+
+
+def decision(request: dict, answer: Answer, entry: dict | None, topology: Topology) -> dict:
+    """The decision that Envoy took, in the project's format."""
+    found = {"id": request["id"]}
+    if answer.received is None:
+        return found | {"outcome": "no_listener", "engine": "envoy",
+                        "reason": "nothing listens at the destination"}
+    if entry is None:
+        if answer.received:
+            raise RecorderError(f"request {request['id']}: answered, but not logged: {answer.received!r}")
+        name = request.get("listener") or listening(request, topology)
+        return found | {"outcome": "no_filter_chain", "listener": name, "engine": "envoy",
+                        "reason": "connection closed: no filter chain match"}
+    known = {key: entry.get(key) for key in FIELDS}
+    known["status"] = entry["status"] or None
+    outcome, keep = classify(request, answer, entry, known)
+    if known["endpoint"] is not None:
+        place = topology.endpoints.get(known["cluster"], {}).get(known["endpoint"])
+        if place is None:
+            raise RecorderError(f"request {request['id']}: {known['endpoint']} is no endpoint of "
+                                f"cluster {known['cluster']}")
+        known["priority"], known["locality"] = place
+    if outcome == "no_cluster":
+        known["cluster"] = named_cluster(known, topology)
+    sent(request, answer, known)
+    found["outcome"] = outcome
+    for key in FIELDS:
+        if key in keep and known[key] not in (None, ""):
+            found[key] = known[key]
+    found["engine"] = "envoy"
+    if outcome == "no_route":
+        # What Envoy says without the route that stands for it.
+        entry = {**entry, "details": "route_not_found", "flags": "NR"}
+    found["reason"] = " ".join(part for part in (entry["details"], entry["flags"])
+                               if part not in (None, "-", ""))
+    return found
+
+
+UP_TO_MANAGER = ("listener", "filter_chain")
+UP_TO_TABLE = UP_TO_MANAGER + ("route_config",)
+UP_TO_HOST = UP_TO_TABLE + ("virtual_host",)
+UP_TO_ROUTE = UP_TO_HOST + ("route",)
+
+
+def classify(request: dict, answer: Answer, entry: dict, known: dict) -> tuple[str, tuple]:
+    """The outcome, and which fields say how far the decision got."""
+    details, status = entry["details"], known["status"]
+    if "route_config" not in entry:
+        if entry["endpoint"] is not None:
+            return "forward", UP_TO_MANAGER + ("cluster", "endpoint", "priority", "locality")
+        if "NC" in entry["flags"]:
+            return "no_cluster", UP_TO_MANAGER + ("cluster",)
+        if "UH" in entry["flags"]:
+            return "no_healthy_upstream", UP_TO_MANAGER + ("cluster",)
+    elif details == "via_upstream":
+        return "forward", UP_TO_ROUTE + ("cluster", "endpoint", "priority", "locality", "path",
+                                         "authority")
+    elif details == "direct_response" and known["route"] == NO_ROUTE:
+        return "no_route", UP_TO_HOST + ("status",)
+    elif details == "direct_response":
+        location = answer.header("location")
+        if location is not None and 300 < status < 400:
+            known["location"] = location
+            return "redirect", UP_TO_ROUTE + ("status", "location")
+        return "direct_response", UP_TO_ROUTE + ("status",)
+    elif details == "route_not_found":
+        return "no_virtual_host", UP_TO_TABLE + ("status",)
+    elif details == "cluster_not_found":
+        return "no_cluster", UP_TO_ROUTE + ("cluster", "status")
+    elif details == "no_healthy_upstream":
+        return "no_healthy_upstream", UP_TO_ROUTE + ("cluster", "status")
+    elif details is not None and details.startswith("http1."):
+        return "bad_request", UP_TO_MANAGER + ("status",)
+    elif status in (400, 404, 426):
+        return "bad_request", UP_TO_TABLE + ("status",)
+    raise RecorderError(f"request {request['id']}: no outcome is known for {entry}")
+
+
+def named_cluster(known: dict, topology: Topology) -> str | None:
+    """The missing cluster that the route names."""
+    route = topology.routes.get((known["route_config"], known["virtual_host"], known["route"]), {})
+    cluster = route.get("route", {}).get("cluster")
+    if cluster is None:
+        raise RecorderError(f"route {known['route']}: cannot tell which cluster is missing")
+    return cluster
+
+
+def listening(request: dict, topology: Topology) -> str | None:
+    """The listener of a destination, by address or any address."""
+    ip, _, port = request["destination"].rpartition(":")
+    for wanted in (ip, "0.0.0.0"):
+        for name, listener in topology.listeners.items():
+            address = listener["address"]["socket_address"]
+            if address["port_value"] == int(port) and address["address"] == wanted:
+                return name
+    raise RecorderError(f"request {request['id']}: no listener has address {request['destination']}")
+
+
+def sent(request: dict, answer: Answer, known: dict) -> None:
+    """Path and authority as the endpoint got them, where they differ."""
+    head = answer.header("x-head")
+    if head is None:
+        return
+    path, authority = (bytes.fromhex(part).decode("utf-8", "replace") for part in head.split(","))
+    if path != request.get("path", "/"):
+        known["path"] = path
+    if authority != request.get("authority"):
+        known["authority"] = authority

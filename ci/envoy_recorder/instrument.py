@@ -1,0 +1,107 @@
+"""A copy of a configuration from which the decisions can be read: logs, and names for what has
+none. Nothing that a decision rests on is changed, save that each virtual host ends in a route
+which stands for "no route matched"."""
+
+import copy
+import json
+from pathlib import Path
+
+from envoy_recorder import RecorderError
+
+HCM = ("type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3."
+       "HttpConnectionManager")
+TCP_PROXY = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+MARK = "twinmesh"
+NO_ROUTE = "twinmesh: no route"
+
+
+def instrument(bootstrap: dict, folder: Path) -> dict:
+    """The instrumented copy; its logs go to `folder`."""
+    result = copy.deepcopy(bootstrap)
+    for listener in result["static_resources"]["listeners"]:
+        for chain in chains(listener):
+            for network_filter in chain["filters"]:
+                config = network_filter.get("typed_config", {})
+                names = {"listener": listener["name"], "filter_chain": chain.get("name", "")}
+                if config.get("@type") == HCM:
+                    manager(config, names, folder)
+                elif config.get("@type") == TCP_PROXY:
+                    config["access_log"] = [log(folder, names)]
+    return result
+
+
+def chains(listener: dict) -> list[dict]:
+    """A listener's filter chains, the default one last."""
+    default = listener.get("default_filter_chain")
+    return listener.get("filter_chains", []) + ([default] if default else [])
+
+
+def manager(config: dict, names: dict, folder: Path) -> None:
+    """A connection manager: its log, and its route table's marks."""
+    table = config.get("route_config")
+    if table is None:
+        raise RecorderError(f"listener {names['listener']}: only an inline route_config is recorded")
+    config["access_log"] = [log(folder, {**names, "route_config": table.get("name", "")})]
+    for host in table.get("virtual_hosts", []):
+        for index, route in enumerate(host.setdefault("routes", [])):
+            mark(route, host["name"], route.get("name") or f"#{index}")
+        none = {"match": {"prefix": "/"}, "direct_response": {"status": 404}}
+        mark(none, host["name"], NO_ROUTE)
+        host["routes"].append(none)
+
+
+def mark(route: dict, virtual_host: str, name: str) -> None:
+    """Metadata that the access log can print."""
+    metadata = route.setdefault("metadata", {}).setdefault("filter_metadata", {})
+    metadata[MARK] = {"virtual_host": virtual_host, "route": name}
+
+
+def log(folder: Path, names: dict) -> dict:
+    """An access log with the names as they are and what Envoy decided."""
+    literal = {key: value.replace("%", "%%") for key, value in names.items()}
+    return {"name": MARK, "typed_config": {
+        "@type": FILE_LOG, "path": str(folder / "access"),
+        "log_format": {"json_format": {
+            **literal,
+            "from": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
+            "virtual_host": f"%METADATA(ROUTE:{MARK}:virtual_host)%",
+            "route": f"%METADATA(ROUTE:{MARK}:route)%",
+            "cluster": "%UPSTREAM_CLUSTER_RAW%",
+            "endpoint": "%UPSTREAM_HOST%",
+            "status": "%RESPONSE_CODE%",
+            "details": "%RESPONSE_CODE_DETAILS%",
+            "flags": "%RESPONSE_FLAGS%"}}}}
+
+
+def strip(dump: dict) -> dict:
+    """A dump of the instrumented copy without what `instrument` added."""
+    result = copy.deepcopy(dump)
+    for value in walk(result):
+        if [entry.get("name") for entry in value.get("access_log", [])] == [MARK]:
+            del value["access_log"]
+        if "virtual_hosts" in value:
+            for host in value["virtual_hosts"]:
+                host["routes"].pop()
+                if not host["routes"]:
+                    del host["routes"]
+        metadata = value.get("metadata", {}).get("filter_metadata", {})
+        if metadata.pop(MARK, None) is not None and not metadata:
+            del value["metadata"]
+    return result
+
+
+def walk(value):
+    """Every object in a JSON value, inner ones after outer ones."""
+    if isinstance(value, dict):
+        yield value
+        for inner in list(value.values()):
+            yield from walk(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from walk(inner)
+
+
+def same(one: dict, other: dict) -> bool:
+    """Whether two dumps hold the same configuration."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
