@@ -145,6 +145,14 @@ fn fails_on_panic(locality: Option<&LocalityLbConfig>) -> bool {
     )
 }
 
+/// Whether the cluster's endpoints stand in its own configuration; without any it is empty.
+pub(crate) fn is_static(config: &ClusterConfig) -> bool {
+    matches!(
+        config.cluster_discovery_type,
+        None | Some(ClusterDiscoveryType::Type(0))
+    )
+}
+
 /// Whether the cluster weighs localities against each other, which is not decided.
 ///
 /// Where each priority has one locality at most, there is nothing to weigh.

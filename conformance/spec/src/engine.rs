@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteMatch, VirtualHost as VirtualHostConfig,
     route::Action,
@@ -220,52 +221,32 @@ impl<'a> Run<'a> {
             return;
         };
         self.decision().filter_chain = named(&filter_chain.config.name);
+        if self.is_unsupported(filter_chain.unsupported.as_ref()) {
+            return;
+        }
         match &filter_chain.terminal {
             Terminal::Http {
                 manager,
                 route_configuration,
             } => {
                 let port = connection.destination.port();
-                let unsupported = filter_chain.unsupported.as_ref();
-                let Some(message) =
-                    self.at_head_of_chain(manager, *route_configuration, port, unsupported)
-                else {
+                let Some(message) = self.at_head(manager, *route_configuration, Some(port)) else {
                     return;
                 };
+                if let Some(reason) = path_normalization::undecided(manager, &message.path) {
+                    self.undecided(reason);
+                    return;
+                }
                 match route_configuration {
                     Some(index) => self.at_route_configuration(*index, &message),
                     None => self.undecided("the snapshot does not hold the route configuration"),
                 }
             }
-            Terminal::Tcp(proxy) => {
-                if !self.is_unsupported(filter_chain.unsupported.as_ref()) {
-                    self.at_tcp_proxy(proxy);
-                }
-            }
+            Terminal::Tcp(proxy) => self.at_tcp_proxy(proxy),
             Terminal::Unknown => {
-                if !self.is_unsupported(filter_chain.unsupported.as_ref()) {
-                    self.undecided("the filter chain has no terminal filter that is decided");
-                }
+                self.undecided("the filter chain has no terminal filter that is decided");
             }
         }
-    }
-
-    fn at_head_of_chain(
-        &mut self,
-        manager: &HttpConnectionManager,
-        route_configuration: Option<usize>,
-        port: u16,
-        unsupported: Option<&Unsupported>,
-    ) -> Option<Message> {
-        let message = self.at_head(manager, route_configuration, Some(port))?;
-        if self.is_unsupported(unsupported) {
-            return None;
-        }
-        if let Some(reason) = path_normalization::undecided(manager, &message.path) {
-            self.undecided(reason);
-            return None;
-        }
-        Some(message)
     }
 
     fn at_head(
@@ -555,7 +536,13 @@ impl<'a> Run<'a> {
             }
             Policy::RoundRobin | Policy::LeastRequest(_) => {}
         }
-        let Some(assignment) = &cluster.load_assignment else {
+        let nothing = ClusterLoadAssignment::default();
+        let is_static = cluster::is_static(&cluster.config);
+        let Some(assignment) = cluster
+            .load_assignment
+            .as_ref()
+            .or(is_static.then_some(&nothing))
+        else {
             self.undecided("the snapshot does not hold the cluster's endpoints");
             return Picked::Undecided;
         };

@@ -2,7 +2,7 @@
 //!
 //! The order of the checks is Envoy's, as far as it shows in the status. The codec first: the
 //! head's size, the request line, then each header line in order (its name, its value, their
-//! number), content-length, transfer-encoding, the target, the authority. Then the connection
+//! number, content-length), transfer-encoding, the target, the authority. Then the connection
 //! manager: a missing authority, a path that does not start with `/`, a fragment. Only what the
 //! connection manager refuses names the route configuration, and only there a gRPC request is
 //! answered with the status 200.
@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_engine::{BadRequest, Request};
 
 use crate::host;
-use crate::message::Message;
+use crate::message::{Message, join};
 use crate::target::{self, Target};
 
 /// Every method that Envoy's parser knows.
@@ -55,6 +55,8 @@ const METHODS: [&str; 35] = [
 ];
 
 const DEFAULT_MAX_HEADERS_COUNT: usize = 100;
+/// So many names in Connection are refused.
+const TOO_MANY_NOMINATED: usize = 10;
 const DEFAULT_MAX_REQUEST_HEADERS_KB: u32 = 60;
 
 /// What Envoy makes of a head that it does not route.
@@ -81,7 +83,27 @@ fn by_codec(why: BadRequest, status: u32) -> Refused {
 
 /// Whether the request line alone is one that Envoy's parser takes.
 pub(crate) fn request_line_is_valid(request: &Request) -> bool {
-    METHODS.contains(&request.method.as_str()) && target::fits_a_request_line(&request.path)
+    request_line(request).is_some()
+}
+
+/// Method and target as the parser takes them off the request line, whose tokens any white space
+/// parts.
+fn request_line(request: &Request) -> Option<(&str, &str)> {
+    let blanks = [' ', '\t'];
+    if request.method.starts_with(blanks) {
+        return None;
+    }
+    let token = |text: &'_ str| -> Option<(usize, usize)> {
+        let trimmed = text.trim_matches(blanks);
+        let start = text.find(trimmed)?;
+        (!trimmed.contains(blanks)).then_some((start, start + trimmed.len()))
+    };
+    let (from, to) = token(&request.method)?;
+    let method = request.method.get(from..to)?;
+    let (from, to) = token(&request.path)?;
+    let target = request.path.get(from..to)?;
+    let is_taken = METHODS.contains(&method) && target::fits_a_request_line(target);
+    is_taken.then_some((method, target))
 }
 
 /// The request as routes see it.
@@ -104,11 +126,11 @@ pub(crate) fn read(
     if request.method == "CONNECT" {
         return Err(Refused::Undecided("the method CONNECT is not decided"));
     }
-    if !request_line_is_valid(request) {
+    let Some((method, target)) = request_line(request) else {
         return Err(by_codec(BadRequest::RequestLine, 400));
-    }
+    };
     let mut message = Message {
-        method: request.method.clone(),
+        method: method.to_owned(),
         headers: header_lines(request, manager)?,
         ..Message::default()
     };
@@ -116,7 +138,8 @@ pub(crate) fn read(
         .http_protocol_options
         .as_ref()
         .is_some_and(|options| options.allow_chunked_length);
-    check_length_and_encoding(&message, transfer_encoding_wins)?;
+    check_transfer_encoding(&message, transfer_encoding_wins)?;
+    check_connection_header(&message)?;
     let mut authority = take_authority(request, &mut message);
     let allow_absolute_url = manager
         .http_protocol_options
@@ -124,7 +147,7 @@ pub(crate) fn read(
         .and_then(|options| options.allow_absolute_url.as_ref())
         .is_none_or(|allow| allow.value);
     let mut scheme = None;
-    match target::parse(&request.path, &request.method, allow_absolute_url) {
+    match target::parse(target, method, allow_absolute_url) {
         None => return Err(by_codec(BadRequest::Target, 400)),
         Some(Target::Origin(path)) => message.path = path,
         Some(Target::Absolute {
@@ -141,7 +164,6 @@ pub(crate) fn read(
         return Err(by_codec(BadRequest::InvalidHost, 400));
     }
     check_in_connection_manager(&message, authority.is_some())?;
-    check_connection_header(&message)?;
     message.authority = host::strip(&authority.unwrap_or_default(), manager, destination_port);
     set_scheme(&mut message, scheme, request, manager)?;
     Ok(message)
@@ -162,6 +184,11 @@ fn header_lines(
     let mut count = usize::from(request.authority.is_some());
     let mut headers = Vec::new();
     for (name, value) in &request.headers {
+        if name.starts_with([' ', '\t']) {
+            return Err(Refused::Undecided(
+                "it has a folded header line, which is not decided",
+            ));
+        }
         // On the wire the name ends at the first colon.
         let line = format!("{name}: {value}");
         let (name, value) = line.split_once(':').unwrap_or((&line, ""));
@@ -183,8 +210,15 @@ fn header_lines(
         if count > most {
             return Err(by_codec(BadRequest::TooLarge, 431));
         }
+        let name = name.to_ascii_lowercase();
         let value = value.trim_matches([' ', '\t']);
-        headers.push((name.to_ascii_lowercase(), value.to_owned()));
+        if name == "content-length" {
+            let is_first = !headers.iter().any(|(other, _)| *other == name);
+            if !is_first || !is_length(value) {
+                return Err(by_codec(BadRequest::ContentLength, 400));
+            }
+        }
+        headers.push((name, value.to_owned()));
     }
     Ok(headers)
 }
@@ -197,35 +231,34 @@ fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-fn check_length_and_encoding(
-    message: &Message,
-    transfer_encoding_wins: bool,
-) -> Result<(), Refused> {
-    let of = |wanted: &str| -> Vec<&str> {
-        message
-            .headers
-            .iter()
-            .filter(|(name, _)| name == wanted)
-            .map(|(_, value)| value.as_str())
-            .collect()
-    };
-    let lengths = of("content-length");
-    let encodings = of("transfer-encoding");
-    let is_length =
-        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok();
-    match lengths.as_slice() {
-        [] => {}
-        [length] if is_length(length) => {}
-        _ => return Err(by_codec(BadRequest::ContentLength, 400)),
-    }
-    let is_chunked = matches!(encodings.as_slice(), [one] if one.eq_ignore_ascii_case("chunked"));
-    if !encodings.is_empty() && !lengths.is_empty() && !(transfer_encoding_wins && is_chunked) {
+/// Digits only, not even a plus sign.
+fn is_length(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && text.parse::<u64>().is_ok()
+}
+
+fn check_transfer_encoding(message: &Message, transfer_encoding_wins: bool) -> Result<(), Refused> {
+    let has_length = !of(message, "content-length").is_empty();
+    let encodings = of(message, "transfer-encoding");
+    let is_chunked = join(&encodings).eq_ignore_ascii_case("chunked");
+    if !encodings.is_empty() && has_length && !(transfer_encoding_wins && is_chunked) {
         return Err(by_codec(BadRequest::TransferEncoding, 400));
     }
     if !encodings.is_empty() && !is_chunked {
         return Err(by_codec(BadRequest::TransferEncoding, 501));
     }
     Ok(())
+}
+
+/// The values of a header, each line apart.
+fn of(message: &Message, wanted: &str) -> Vec<String> {
+    message
+        .headers
+        .iter()
+        .filter(|(name, _)| name == wanted)
+        .map(|(_, value)| value.clone())
+        .collect()
 }
 
 /// Host is one entry: repeated lines are joined with a comma.
@@ -242,7 +275,7 @@ fn take_authority(request: &Request, message: &mut Message) -> Option<String> {
         }
         !is_host
     });
-    (!lines.is_empty()).then(|| lines.join(","))
+    (!lines.is_empty()).then(|| join(&lines))
 }
 
 fn is_authority(text: &str) -> bool {
@@ -281,12 +314,9 @@ fn check_connection_header(message: &Message) -> Result<(), Refused> {
             || token.eq_ignore_ascii_case("close")
             || token.eq_ignore_ascii_case("keep-alive")
     };
-    let all_plain = message
-        .headers
-        .iter()
-        .filter(|(name, _)| name == "connection")
-        .all(|(_, value)| value.split(',').all(is_plain));
-    if all_plain {
+    let connection = join(&of(message, "connection"));
+    let tokens: Vec<&str> = connection.split(',').collect();
+    if tokens.len() < TOO_MANY_NOMINATED && tokens.into_iter().all(is_plain) {
         Ok(())
     } else {
         Err(Refused::Undecided(
@@ -307,15 +337,10 @@ fn set_scheme(
         .use_remote_address
         .as_ref()
         .is_some_and(|use_remote_address| use_remote_address.value);
-    let forwarded: Vec<&str> = message
-        .headers
-        .iter()
-        .filter(|(name, _)| name == "x-forwarded-proto")
-        .map(|(_, value)| value.as_str())
-        .collect();
+    let forwarded = of(message, "x-forwarded-proto");
     let trusted = !(use_remote_address && manager.xff_num_trusted_hops == 0);
     message.forwarded_proto = if trusted && !forwarded.is_empty() {
-        forwarded.join(",")
+        join(&forwarded)
     } else {
         of_connection.to_owned()
     };

@@ -19,6 +19,9 @@ pub(crate) fn matches(matcher: &HeaderMatcher, message: &Message, regexes: &Rege
         return true;
     }
     let mut values = message.values(&matcher.name);
+    if values.is_empty() && matcher.treat_missing_header_as_empty {
+        values.push(String::new());
+    }
     let accepts: &dyn Fn(&str) -> bool = match &matcher.header_match_specifier {
         None => return !values.is_empty() != matcher.invert_match,
         Some(HeaderMatchSpecifier::PresentMatch(present)) => {
@@ -48,10 +51,7 @@ pub(crate) fn matches(matcher: &HeaderMatcher, message: &Message, regexes: &Rege
         }
     };
     if values.is_empty() {
-        if !matcher.treat_missing_header_as_empty {
-            return false;
-        }
-        values.push(String::new());
+        return false;
     }
     values.iter().any(|value| accepts(value)) != matcher.invert_match
 }
@@ -127,11 +127,11 @@ mod tests {
     #[case::regex_in_full(regex("v[0-9]"), &["v12"], [false, true, false, true])]
     #[case::present(present(true), &["v"], [true, false, true, false])]
     #[case::present_empty(present(true), &[""], [true, false, true, false])]
-    #[case::present_missing(present(true), &[], [false, true, false, true])]
-    #[case::absent(present(false), &[], [true, false, true, false])]
+    #[case::present_missing(present(true), &[], [false, true, true, false])]
+    #[case::absent(present(false), &[], [true, false, false, true])]
     #[case::absent_present(present(false), &["v"], [false, true, false, true])]
     #[case::nothing_asked(None, &["v"], [true, false, true, false])]
-    #[case::nothing_asked_missing(None, &[], [false, true, false, true])]
+    #[case::nothing_asked_missing(None, &[], [false, true, true, false])]
     fn header_x(
         #[case] specifier: Option<HeaderMatchSpecifier>,
         #[case] values: &[&str],

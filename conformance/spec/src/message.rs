@@ -2,13 +2,16 @@
 
 /// Headers of which Envoy keeps one entry each: repeated lines are joined with a comma before any
 /// matcher sees them (measured on Envoy 1.40).
-const JOINED: [&str; 31] = [
+const JOINED: [&str; 39] = [
     "accept",
     "accept-encoding",
     "access-control-request-headers",
     "access-control-request-method",
+    "access-control-request-private-network",
+    "authentication",
     "authorization",
     "cache-control",
+    "cdn-loop",
     "content-encoding",
     "content-type",
     "expect",
@@ -21,14 +24,19 @@ const JOINED: [&str; 31] = [
     "if-unmodified-since",
     "origin",
     "pragma",
+    "proxy-status",
     "referer",
     "user-agent",
     "via",
     "x-client-trace-id",
     "x-envoy-attempt-count",
+    "x-envoy-decorator-operation",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
     "x-envoy-external-address",
+    "x-envoy-is-timeout-retry",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",
@@ -69,7 +77,7 @@ impl Message {
             .map(|(_, value)| value.clone())
             .collect();
         if values.len() > 1 && JOINED.contains(&name.as_str()) {
-            return vec![values.join(",")];
+            return vec![join(&values)];
         }
         values
     }
@@ -98,14 +106,26 @@ impl Message {
     }
 }
 
+/// Repeated lines as the one value that Envoy keeps: empty ones leave no trace.
+pub(crate) fn join(values: &[String]) -> String {
+    let values: Vec<&str> = values
+        .iter()
+        .map(String::as_str)
+        .filter(|value| !value.is_empty())
+        .collect();
+    values.join(",")
+}
+
 /// Whether a header reaches the routes as the client sent it. The connection manager adds, removes
 /// or rewrites the others by rules that are not decided here.
 pub(crate) fn arrives_as_sent(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let managed = [
         "connection",
+        "expect",
         "keep-alive",
         "proxy-connection",
+        "referer",
         "te",
         "transfer-encoding",
         "upgrade",

@@ -1,4 +1,8 @@
 //! Regexes: RE2's grammar, matched in full by a virtual machine over an NFA.
+//!
+//! Envoy 1.40 lets RE2 take pattern and value as Latin-1: `.` is one byte, and a character beyond
+//! ASCII is as many as UTF-8 gives it (measured). Here each byte becomes the character of its
+//! number, on both sides.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +63,7 @@ impl Regexes {
         let Some(machine) = self.machines.get(pattern) else {
             return true;
         };
-        machine.is_match(&mut machine.create_cache(), value)
+        machine.is_match(&mut machine.create_cache(), &latin_1(value))
     }
 
     #[cfg(test)]
@@ -105,8 +109,13 @@ fn of_string(matcher: &StringMatcher) -> Option<&str> {
     }
 }
 
+/// The text's bytes, each as the character of its number.
+fn latin_1(text: &str) -> String {
+    text.bytes().map(char::from).collect()
+}
+
 fn compile(pattern: &str) -> Result<PikeVM, String> {
-    let hir = twinmesh_re2::parse(pattern).map_err(|error| error.to_string())?;
+    let hir = twinmesh_re2::parse(&latin_1(pattern)).map_err(|error| error.to_string())?;
     // Anchored here and not in the text, which an alternation would escape from.
     let anchored = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
     let nfa = thompson::Compiler::new()
@@ -114,4 +123,32 @@ fn compile(pattern: &str) -> Result<PikeVM, String> {
         .build_from_hir(&anchored)
         .map_err(|error| error.to_string())?;
     PikeVM::new_from_nfa(nfa).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    // What Envoy 1.40 answered.
+    #[rstest]
+    #[case("a.b", "aüb", false)]
+    #[case("a..b", "aüb", true)]
+    #[case("aüb", "aüb", true)]
+    #[case("a[^x]b", "aüb", false)]
+    #[case("a.b", "axb", true)]
+    #[case("a.b", "axyb", false)]
+    fn bytes_are_characters(#[case] pattern: &str, #[case] value: &str, #[case] expected: bool) {
+        assert_eq!(
+            Regexes::for_tests(&[pattern]).matches(pattern, value),
+            expected
+        );
+    }
+
+    #[test]
+    fn an_invalid_pattern_is_named() {
+        let error = Regexes::compile(["a**"]).expect_err("RE2 refuses it");
+        assert!(error.starts_with("the regex `a**`: "), "{error}");
+    }
 }

@@ -1,5 +1,7 @@
 //! The request target: `/path?query`, `*`, or `scheme://authority/path?query`.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 /// What the target says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -26,13 +28,19 @@ pub(crate) fn fits_a_request_line(target: &str) -> bool {
     let Some((scheme, rest)) = target.split_once("://") else {
         return false;
     };
-    if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-        return false;
-    }
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let in_authority =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=@[]_~".contains(&byte);
-    authority.bytes().all(in_authority) && !authority.contains("@@") && path.bytes().all(in_path)
+    let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte);
+    let (authority, path) = split_authority(rest);
+    let not_in_authority = ['"', '#', '<', '>', '\\', '^', '`', '{', '|', '}'];
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(in_scheme)
+        && authority.bytes().all(in_path)
+        && !authority.contains(not_in_authority)
+        && path.bytes().all(in_path)
+}
+
+/// The authority ends where path or query begin.
+fn split_authority(rest: &str) -> (&str, &str) {
+    rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()))
 }
 
 /// Takes apart a target that fits a request line; `None` where Envoy refuses it afterwards.
@@ -49,8 +57,12 @@ pub(crate) fn parse(target: &str, method: &str, allow_absolute_url: bool) -> Opt
     if scheme != "http" && scheme != "https" {
         return None;
     }
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let authority = authority.rsplit('@').next()?;
+    let (authority, path) = split_authority(rest);
+    let authority = match authority.split_once('@') {
+        Some((user, _)) if user.contains(['[', ']']) => return None,
+        Some((_, authority)) => authority,
+        None => authority,
+    };
     if !is_host_and_port(authority) {
         return None;
     }
@@ -67,14 +79,14 @@ fn is_host_and_port(authority: &str) -> bool {
             let Some((address, port)) = rest.split_once(']') else {
                 return false;
             };
-            let in_address = |byte: u8| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.';
-            let is_valid = !address.is_empty() && address.bytes().all(in_address);
+            let is_valid =
+                address.parse::<Ipv6Addr>().is_ok() || address.parse::<Ipv4Addr>().is_ok();
             (is_valid, port)
         }
         None => {
             let end = authority.find(':').unwrap_or(authority.len());
             let (host, port) = authority.split_at(end);
-            let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
             (!host.is_empty() && host.bytes().all(in_host), port)
         }
     };
@@ -112,8 +124,8 @@ mod tests {
     #[case("/\x7f", false)]
     #[case("http://a b/", false)]
     #[case("http://a\"/", false)]
-    #[case("http://a@@b/", false)]
     #[case("1http://a/", false)]
+    #[case("h+t://a/", true)]
     fn on_a_request_line(#[case] target: &str, #[case] expected: bool) {
         assert_eq!(fits_a_request_line(target), expected);
     }
@@ -131,6 +143,10 @@ mod tests {
     #[case("http://x:port/p", None)]
     #[case("http://x:65536/p", None)]
     #[case("http://a,b/p", None)]
+    #[case("http://a_b/p", None)]
+    #[case("http://a@@b/", None)]
+    #[case("http://[@b/", None)]
+    #[case("http://x:080/p", Some(("http", "x:080", "/p")))]
     #[case("http://[::1/p", None)]
     #[case("ftp://x/y", None)]
     fn absolute(#[case] target: &str, #[case] expected: Option<(&str, &str, &str)>) {

@@ -70,6 +70,8 @@ struct Tally {
     unread: usize,
     agreed: usize,
     unsupported: usize,
+    /// Why, and how often.
+    reasons: BTreeMap<String, usize>,
     different: Vec<String>,
 }
 
@@ -144,17 +146,24 @@ fn replay(folder: &Path, tally: &mut Tally) {
             .phase
             .iter()
             .find(|phase| recorded.cluster.as_deref() == Some(&phase.cluster));
-        if let Some(phase) = phase
-            && recorded.outcome == Outcome::Forward
-        {
-            let picks = picks.entry(&phase.cluster).or_default();
-            picks.theirs.push(recorded);
-            if ours.outcome != Outcome::Unsupported {
-                picks.ours.push(ours);
+        for (decision, is_ours) in [(recorded, false), (ours, true)] {
+            if decision.outcome != Outcome::Forward {
+                continue;
             }
+            let picks = picks
+                .entry(decision.cluster.as_deref().unwrap_or_default())
+                .or_default();
+            let side = if is_ours {
+                &mut picks.ours
+            } else {
+                &mut picks.theirs
+            };
+            side.push(decision);
         }
         if ours.outcome == Outcome::Unsupported {
             tally.unsupported += 1;
+            let reason = ours.reason.clone().unwrap_or_default();
+            *tally.reasons.entry(reason).or_default() += 1;
             continue;
         }
         let (theirs, mine) = (fields(recorded), fields(ours));
@@ -212,8 +221,9 @@ fn replay(folder: &Path, tally: &mut Tally) {
     }
 }
 
-/// The picks of one cluster, in order. A request that is unsupported here moved Envoy's balancer
-/// and not this one.
+/// The picks of one cluster, in order. The sides need not be as long: a request that is
+/// unsupported here moved Envoy's balancer and not this one, and a random choice among clusters
+/// falls elsewhere.
 #[derive(Default)]
 struct Picks<'a> {
     theirs: Vec<&'a Decision>,
@@ -311,6 +321,9 @@ fn no_decision_differs_from_the_recorded_one() {
             tally.unsupported,
             tally.different.len()
         );
+        for (reason, count) in tally.reasons {
+            println!("    {count} {reason}");
+        }
         different.extend(tally.different);
     }
     assert!(different.is_empty(), "{}", different.join("\n"));
