@@ -17,6 +17,7 @@ mod validate;
 mod view;
 mod walk;
 mod wire;
+mod write;
 
 pub use error::{Place, ReadError};
 pub use read::{ReadOptions, read, read_bytes};
@@ -25,3 +26,4 @@ pub use snapshot::{
     Balancer, Cluster, FilterChain, Listener, RouteConfiguration, Snapshot, Terminal, Unsupported,
     VirtualHost,
 };
+pub use write::to_json;

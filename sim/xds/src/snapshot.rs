@@ -20,7 +20,7 @@ use envoy_types::pb::envoy::extensions::filters::network::{
 use crate::report::Report;
 
 /// A consistent set of resources, validated as Envoy validates it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// In the order of the source.
     pub listeners: Vec<Listener>,
@@ -45,7 +45,7 @@ pub struct Unsupported {
 }
 
 /// A listener and its filter chains.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Listener {
     /// `Listener.name`, or its address as `ip:port` where it has none.
     pub name: String,
@@ -60,7 +60,7 @@ pub struct Listener {
 }
 
 /// A filter chain and its terminal network filter.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct FilterChain {
     /// The message as it was read.
     pub config: FilterChainConfig,
@@ -71,7 +71,7 @@ pub struct FilterChain {
 }
 
 /// The last network filter of a filter chain.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum Terminal {
     /// The chain has no filter that this build knows as terminal; its `unsupported` says why.
     #[default]
@@ -89,7 +89,7 @@ pub enum Terminal {
 }
 
 /// A route configuration with what is not decided in it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RouteConfiguration {
     /// `RouteConfiguration.name`; may be empty for an inline one.
     pub name: String,
@@ -102,7 +102,7 @@ pub struct RouteConfiguration {
 }
 
 /// What is not decided in a virtual host.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct VirtualHost {
     /// Every request that reaches this virtual host is undecided.
     pub unsupported: Option<Unsupported>,
@@ -112,7 +112,7 @@ pub struct VirtualHost {
 }
 
 /// A cluster and its endpoints.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Cluster {
     /// `Cluster.name`.
     pub name: String,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use twinmesh_xds::{ReadOptions, read};
+use twinmesh_xds::{ReadOptions, Snapshot, read, read_bytes, to_json};
 
 /// `<workspace>/../shared/corpus`, or a word that it is absent.
 fn corpus() -> Option<PathBuf> {
@@ -42,4 +42,45 @@ fn recorded_dumps_are_read() {
         };
         assert!(!snapshot.listeners.is_empty(), "{}", dump.display());
     }
+}
+
+#[test]
+fn what_is_written_reads_back_as_the_same_snapshot() {
+    let Some(corpus) = corpus() else { return };
+    let mut dumps = Vec::new();
+    let is_dump = |path: &Path| path.ends_with("config_dump.json");
+    files(&corpus.join("recorded"), &is_dump, &mut dumps);
+    dumps.extend(
+        ["authz_configdump.yaml", "proxyconfig_config_dump.json"]
+            .map(|name| corpus.join("public/istio").join(name)),
+    );
+    for dump in dumps {
+        let before = match read(&dump, &ReadOptions::default()) {
+            Ok(snapshot) => snapshot,
+            Err(error) => panic!("{error}"),
+        };
+        let text = to_json(&before);
+        let after = match read_bytes("written", text.as_bytes(), &ReadOptions::default()) {
+            Ok(snapshot) => snapshot,
+            Err(error) => panic!("{}: {error}\n{text}", dump.display()),
+        };
+        let (before, after) = (comparable(before), comparable(after));
+        assert_eq!(before.listeners, after.listeners, "{}", dump.display());
+        assert_eq!(before, after, "{}", dump.display());
+    }
+}
+
+/// A snapshot without its report, and without the bytes of terminal filters: those are the
+/// terminals' own, with their fields in another order.
+fn comparable(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.report.findings.clear();
+    for listener in &mut snapshot.listeners {
+        listener.config.filter_chains.clear();
+        listener.config.default_filter_chain = None;
+        let chains = listener.filter_chains.iter_mut();
+        for chain in chains.chain(&mut listener.default_filter_chain) {
+            chain.config.filters.pop();
+        }
+    }
+    snapshot
 }

@@ -13,7 +13,7 @@ use prost::Message;
 
 use crate::{
     error::ReadError,
-    form::{CLUSTER, Remark, Resources},
+    form::{Remark, Resources},
     regexes::Regexes,
     report::{Effect, Finding, FindingKind, Report},
     snapshot::{Snapshot, Unsupported},
@@ -154,7 +154,7 @@ fn add_missing_clusters(snapshot: &mut Snapshot, reason: &str, findings: &mut Ve
         return;
     }
     findings.push(Finding {
-        resource: CLUSTER.to_owned(),
+        resource: "clusters".to_owned(),
         path: String::new(),
         kind: FindingKind::NotDecided,
         effect: Effect::Unsupported,

@@ -211,7 +211,11 @@ impl Schema {
 
     /// The message that a type URL names: what follows its last slash.
     pub(crate) fn message_of_url(&self, type_url: &str) -> Option<&Message> {
-        self.message(type_name(type_url))
+        match type_name(type_url) {
+            // The name it had before; envoy-types has the new one only.
+            "udpa.type.v1.TypedStruct" => self.message("xds.type.v3.TypedStruct"),
+            name => self.message(name),
+        }
     }
 }
 
