@@ -27,14 +27,17 @@ class Answer:
         return None
 
 
-def send(request: dict, target: tuple[str, int], proxied: bool) -> Answer:
+def send(request: dict, index: int, target: tuple[str, int], proxied: bool) -> Answer:
     """Sends the request to `target`. `proxied`: its addresses go ahead in a PROXY header;
-    else its source, if it has one, is bound."""
+    else its source is bound. Without one, its index gives it a source of its own, by which the
+    access log tells requests apart."""
     with socket.socket() as connection:
         connection.settimeout(ANSWER_SECONDS)
         if "source" in request and not proxied:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bind(connection, request)
+        else:
+            connection.bind((f"127.1.{index // 250}.{index % 250 + 1}", 0))
         try:
             connection.connect(target)
         except ConnectionRefusedError:

@@ -2,7 +2,6 @@
 
 from envoy_recorder import RecorderError
 from envoy_recorder.client import Answer
-from envoy_recorder.instrument import NO_ROUTE
 from envoy_recorder.topology import Topology
 
 FIELDS = ("listener", "filter_chain", "route_config", "virtual_host", "route", "cluster",
@@ -38,9 +37,6 @@ def decision(request: dict, answer: Answer, entry: dict | None, topology: Topolo
         if key in keep and known[key] not in (None, ""):
             found[key] = known[key]
     found["engine"] = "envoy"
-    if outcome == "no_route":
-        # What Envoy says without the route that stands for it.
-        entry = {**entry, "details": "route_not_found", "flags": "NR"}
     found["reason"] = " ".join(part for part in (entry["details"], entry["flags"])
                                if part not in (None, "-", ""))
     return found
@@ -65,14 +61,14 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict) -> tuple[s
     elif details == "via_upstream":
         return "forward", UP_TO_ROUTE + ("cluster", "endpoint", "priority", "locality", "path",
                                          "authority")
-    elif details == "direct_response" and known["route"] == NO_ROUTE:
-        return "no_route", UP_TO_HOST + ("status",)
     elif details == "direct_response":
         location = answer.header("location")
         if location is not None and 300 < status < 400:
             known["location"] = location
             return "redirect", UP_TO_ROUTE + ("status", "location")
         return "direct_response", UP_TO_ROUTE + ("status",)
+    elif details == "route_not_found" and known["virtual_host"] is not None:
+        return "no_route", UP_TO_HOST + ("status",)
     elif details == "route_not_found":
         return "no_virtual_host", UP_TO_TABLE + ("status",)
     elif details == "cluster_not_found":

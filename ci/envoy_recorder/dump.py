@@ -20,7 +20,10 @@ def fetch(envoy: Envoy) -> dict:
                 entries.sort(key=resource_name)
         bootstrap = section.get("bootstrap")
         if bootstrap is not None:
-            bootstrap["node"].pop("extensions", None)
+            node = bootstrap["node"]
+            node.pop("extensions", None)
+            version = node["user_agent_build_version"]
+            version["metadata"] = dict(sorted(version["metadata"].items()))
             bootstrap.pop("admin", None)
             # They come again, in full, in the sections below.
             bootstrap.pop("static_resources", None)

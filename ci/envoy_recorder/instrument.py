@@ -1,6 +1,5 @@
-"""A copy of a configuration from which the decisions can be read: logs, and names for what has
-none. Nothing that a decision rests on is changed, save that each virtual host ends in a route
-which stands for "no route matched"."""
+"""A copy of a configuration from which the decisions can be read: access logs, and names as
+metadata for the logs to print. Nothing that a decision rests on is changed."""
 
 import copy
 import json
@@ -13,7 +12,6 @@ HCM = ("type.googleapis.com/envoy.extensions.filters.network.http_connection_man
 TCP_PROXY = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 MARK = "twinmesh"
-NO_ROUTE = "twinmesh: no route"
 
 
 def instrument(bootstrap: dict, folder: Path) -> dict:
@@ -44,17 +42,14 @@ def manager(config: dict, names: dict, folder: Path) -> None:
         raise RecorderError(f"listener {names['listener']}: only an inline route_config is recorded")
     config["access_log"] = [log(folder, {**names, "route_config": table.get("name", "")})]
     for host in table.get("virtual_hosts", []):
-        for index, route in enumerate(host.setdefault("routes", [])):
-            mark(route, host["name"], route.get("name") or f"#{index}")
-        none = {"match": {"prefix": "/"}, "direct_response": {"status": 404}}
-        mark(none, host["name"], NO_ROUTE)
-        host["routes"].append(none)
+        mark(host, {"virtual_host": host["name"]})
+        for index, route in enumerate(host.get("routes", [])):
+            mark(route, {"route": route.get("name") or f"#{index}"})
 
 
-def mark(route: dict, virtual_host: str, name: str) -> None:
+def mark(resource: dict, names: dict) -> None:
     """Metadata that the access log can print."""
-    metadata = route.setdefault("metadata", {}).setdefault("filter_metadata", {})
-    metadata[MARK] = {"virtual_host": virtual_host, "route": name}
+    resource.setdefault("metadata", {}).setdefault("filter_metadata", {})[MARK] = names
 
 
 def log(folder: Path, names: dict) -> dict:
@@ -65,7 +60,7 @@ def log(folder: Path, names: dict) -> dict:
         "log_format": {"json_format": {
             **literal,
             "from": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
-            "virtual_host": f"%METADATA(ROUTE:{MARK}:virtual_host)%",
+            "virtual_host": f"%METADATA(VIRTUAL_HOST:{MARK}:virtual_host)%",
             "route": f"%METADATA(ROUTE:{MARK}:route)%",
             "cluster": "%UPSTREAM_CLUSTER_RAW%",
             "endpoint": "%UPSTREAM_HOST%",
@@ -80,11 +75,6 @@ def strip(dump: dict) -> dict:
     for value in walk(result):
         if [entry.get("name") for entry in value.get("access_log", [])] == [MARK]:
             del value["access_log"]
-        if "virtual_hosts" in value:
-            for host in value["virtual_hosts"]:
-                host["routes"].pop()
-                if not host["routes"]:
-                    del host["routes"]
         metadata = value.get("metadata", {}).get("filter_metadata", {})
         if metadata.pop(MARK, None) is not None and not metadata:
             del value["metadata"]

@@ -41,9 +41,9 @@ def run(binary: Path, bootstrap: dict, requests: list[dict], topology: Topology,
         if not instrument.same(instrument.strip(dumps.fetch(envoy)), dump):
             raise RecorderError("the instrumented copy differs from the dump in more than its marks")
         answers = []
-        for request in requests:
+        for index, request in enumerate(requests):
             target, proxied = topology.target(request)
-            answers.append(client.send(request, target, proxied))
+            answers.append(client.send(request, index, target, proxied))
             if not envoy.alive():
                 raise RecorderError(f"Envoy ended at request {request['id']}")
         entries = logged(envoy, answers)
