@@ -22,10 +22,11 @@ pub(crate) fn matches(matcher: &HeaderMatcher, message: &Message, regexes: &Rege
     if values.is_empty() && matcher.treat_missing_header_as_empty {
         values.push(String::new());
     }
+    let is_present = !values.is_empty();
     let accepts: &dyn Fn(&str) -> bool = match &matcher.header_match_specifier {
-        None => return !values.is_empty() != matcher.invert_match,
+        None => return is_present != matcher.invert_match,
         Some(HeaderMatchSpecifier::PresentMatch(present)) => {
-            return (!values.is_empty() == *present) != matcher.invert_match;
+            return (is_present == *present) != matcher.invert_match;
         }
         // The deprecated form accepts any value when it is empty.
         Some(HeaderMatchSpecifier::ExactMatch(expected)) => {
@@ -50,7 +51,7 @@ pub(crate) fn matches(matcher: &HeaderMatcher, message: &Message, regexes: &Rege
             &move |value| string_match::matches(string, value, regexes)
         }
     };
-    if values.is_empty() {
+    if !is_present {
         return false;
     }
     values.iter().any(|value| accepts(value)) != matcher.invert_match

@@ -30,9 +30,11 @@ mod regex;
 mod rewrite;
 mod round_robin;
 mod route;
+mod run;
 mod string_match;
 mod target;
 mod tcp_proxy;
+mod upstream;
 mod virtual_host;
 mod weighted_cluster;
 

@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use crate::message::Message;
 use crate::path;
 
-/// Where to; `None` where a regex rewrites the path, which is not decided.
+/// Where to; `None` where the path is rewritten in a way that is not decided.
 pub(crate) fn location(
     action: &RedirectAction,
     route_match: &RouteMatch,
@@ -78,7 +78,6 @@ fn own_host<'a>(message: &'a Message, scheme: &str, has_new_port: bool) -> &'a s
 fn path(action: &RedirectAction, route_match: &RouteMatch, message: &Message) -> Option<String> {
     let (_, query) = split_query(&message.path);
     let path = match &action.path_rewrite_specifier {
-        Some(PathRewriteSpecifier::RegexRewrite(_)) => return None,
         Some(PathRewriteSpecifier::PathRedirect(path)) if !path.is_empty() => {
             // A query of its own displaces the request's, and is never stripped.
             if path.contains('?') {
@@ -91,7 +90,11 @@ fn path(action: &RedirectAction, route_match: &RouteMatch, message: &Message) ->
             let rest = message.path.get(matched.len()..).unwrap_or_default();
             format!("{prefix}{rest}")
         }
-        _ => message.path.clone(),
+        None
+        | Some(PathRewriteSpecifier::PathRedirect(_) | PathRewriteSpecifier::PrefixRewrite(_)) => {
+            message.path.clone()
+        }
+        Some(_) => return None,
     };
     if action.strip_query {
         return Some(split_query(&path).0.to_owned());

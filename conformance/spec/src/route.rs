@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     route_match::PathSpecifier,
     weighted_cluster::RandomValueSpecifier,
 };
+use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use twinmesh_engine::Failed;
 
 use crate::header;
@@ -43,6 +44,10 @@ pub(crate) fn select(virtual_host: &VirtualHost, message: &Message, regexes: &Re
 
 /// The first matcher that refuses the request, in Envoy's order.
 fn first_failed(route_match: &RouteMatch, message: &Message, regexes: &Regexes) -> Option<Failed> {
+    // Envoy asks it first. There is no code of its own for a route that is never taken.
+    if runtime_fraction(route_match) == Fraction::Never {
+        return Some(Failed::Path);
+    }
     let header = route_match
         .headers
         .iter()
@@ -59,6 +64,32 @@ fn first_failed(route_match: &RouteMatch, message: &Message, regexes: &Regexes) 
     }
     let is_accepted = path::matches(route_match, message.path_without_query(), regexes);
     (!is_accepted).then_some(Failed::Path)
+}
+
+/// How often `RouteMatch.runtime_fraction` lets requests through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fraction {
+    Always,
+    /// That takes a random number, and is not decided.
+    Sometimes,
+    Never,
+}
+
+fn runtime_fraction(route_match: &RouteMatch) -> Fraction {
+    let Some(fraction) = &route_match.runtime_fraction else {
+        return Fraction::Always;
+    };
+    let percent = fraction.default_value.unwrap_or_default();
+    let denominator = match DenominatorType::try_from(percent.denominator) {
+        Ok(DenominatorType::TenThousand) => 10_000,
+        Ok(DenominatorType::Million) => 1_000_000,
+        Ok(DenominatorType::Hundred) | Err(_) => 100,
+    };
+    match percent.numerator {
+        0 => Fraction::Never,
+        numerator if numerator >= denominator => Fraction::Always,
+        _ => Fraction::Sometimes,
+    }
 }
 
 /// What of a route this engine does not decide; requests that reach it are undecided.
@@ -82,7 +113,7 @@ fn undecided_match(route_match: &RouteMatch) -> Option<&'static str> {
     let undecided = [
         (by_policy, "its path matcher is not decided"),
         (
-            route_match.runtime_fraction.is_some(),
+            runtime_fraction(route_match) == Fraction::Sometimes,
             "its runtime_fraction is not decided",
         ),
         (
@@ -168,6 +199,10 @@ pub(crate) fn name(route: &Route, index: usize) -> String {
 mod tests {
     use envoy_types::pb::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher};
 
+    use envoy_types::pb::envoy::config::core::v3::RuntimeFractionalPercent;
+    use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
+    use rstest::rstest;
+
     use super::*;
     use crate::message::tests::message;
 
@@ -215,6 +250,32 @@ mod tests {
                 failed: vec![Failed::Header(1), Failed::QueryParameter(1), Failed::Path],
             }
         );
+    }
+
+    #[rstest]
+    #[case(0, DenominatorType::Hundred, Fraction::Never)]
+    #[case(1, DenominatorType::Hundred, Fraction::Sometimes)]
+    #[case(99, DenominatorType::Hundred, Fraction::Sometimes)]
+    #[case(100, DenominatorType::Hundred, Fraction::Always)]
+    #[case(100, DenominatorType::TenThousand, Fraction::Sometimes)]
+    #[case(10_000, DenominatorType::TenThousand, Fraction::Always)]
+    #[case(1_000_000, DenominatorType::Million, Fraction::Always)]
+    fn fractions(
+        #[case] numerator: u32,
+        #[case] denominator: DenominatorType,
+        #[case] expected: Fraction,
+    ) {
+        let route_match = RouteMatch {
+            runtime_fraction: Some(RuntimeFractionalPercent {
+                default_value: Some(FractionalPercent {
+                    numerator,
+                    denominator: denominator as i32,
+                }),
+                ..RuntimeFractionalPercent::default()
+            }),
+            ..RouteMatch::default()
+        };
+        assert_eq!(runtime_fraction(&route_match), expected);
     }
 
     #[test]

@@ -1,0 +1,393 @@
+//! One request through all rules, in Envoy's order, up to the cluster.
+
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteAction, RouteMatch, VirtualHost as VirtualHostConfig,
+    route::Action,
+    route_action::{ClusterNotFoundResponseCode, ClusterSpecifier},
+    virtual_host::TlsRequirementType,
+    weighted_cluster::cluster_weight::HostRewriteSpecifier,
+};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use twinmesh_engine::{Answer, Chain, Decision, Outcome, Request, Step};
+use twinmesh_xds::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost};
+
+use crate::balancer::Balancers;
+use crate::connection::Connection;
+use crate::filter_chain;
+use crate::head::{self, Refused};
+use crate::listener::Entry;
+use crate::message::Message;
+use crate::path_normalization;
+use crate::redirect;
+use crate::regex::Regexes;
+use crate::rewrite;
+use crate::route;
+use crate::upstream::Picked;
+use crate::virtual_host;
+use crate::weighted_cluster::{self, Choice};
+
+/// One request on its way.
+pub(crate) struct Run<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) regexes: &'a Regexes,
+    pub(crate) balancers: &'a mut Balancers,
+    pub(crate) request: &'a Request,
+    pub(crate) random: u64,
+    pub(crate) generation: u64,
+    pub(crate) traces: bool,
+    pub(crate) answer: Answer,
+}
+
+/// The route that took the request.
+struct Matched<'a> {
+    route_match: &'a RouteMatch,
+    message: &'a Message,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn decision(&mut self) -> &mut Decision {
+        &mut self.answer.decision
+    }
+
+    pub(crate) fn step(&mut self, step: Step) {
+        if self.traces {
+            self.answer.trace.steps.push(step);
+        }
+    }
+
+    pub(crate) fn end(&mut self, outcome: Outcome, reason: impl Into<String>) {
+        let decision = self.decision();
+        decision.outcome = outcome;
+        decision.reason = Some(reason.into());
+    }
+
+    /// Ends in a reply that Envoy makes itself.
+    fn reply(&mut self, outcome: Outcome, status: u32, message: &Message, reason: &str) {
+        self.decision().status = Some(message.local_reply_status(status));
+        self.end(outcome, reason);
+    }
+
+    pub(crate) fn undecided(&mut self, reason: impl Into<String>) {
+        self.step(Step::Unsupported);
+        self.end(Outcome::Unsupported, reason);
+    }
+
+    /// Ends where the reader found something that is not decided; otherwise `false`.
+    pub(crate) fn is_unsupported(&mut self, unsupported: Option<&Unsupported>) -> bool {
+        let Some(unsupported) = unsupported else {
+            return false;
+        };
+        self.undecided(format!("{}: {}", unsupported.path, unsupported.reason));
+        true
+    }
+
+    pub(crate) fn enter(&mut self, entry: Entry) {
+        match entry {
+            Entry::Nowhere => self.end(Outcome::NoListener, "no listener takes the connection"),
+            Entry::Listener(index) => self.at_listener(index),
+            Entry::RouteConfiguration(index) => {
+                let manager = HttpConnectionManager::default();
+                if let Some(message) = self.at_head(&manager, Some(index), None) {
+                    self.at_route_configuration(index, &message);
+                }
+            }
+        }
+    }
+
+    fn at_listener(&mut self, index: usize) {
+        let snapshot = self.snapshot;
+        let Some(listener) = snapshot.listeners.get(index) else {
+            return;
+        };
+        self.step(Step::Listener(index));
+        self.decision().listener = Some(listener.name.clone());
+        if self.is_unsupported(listener.unsupported.as_ref()) {
+            return;
+        }
+        let connection = Connection::new(self.request, listener);
+        let Some(chain) = filter_chain::select(listener, &connection) else {
+            self.end(
+                Outcome::NoFilterChain,
+                "no filter chain matches, and there is no default",
+            );
+            return;
+        };
+        self.step(Step::FilterChain(chain));
+        let filter_chain = match chain {
+            Chain::Index(index) => listener.filter_chains.get(index),
+            Chain::Default => listener.default_filter_chain.as_ref(),
+        };
+        let Some(filter_chain) = filter_chain else {
+            return;
+        };
+        self.decision().filter_chain = named(&filter_chain.config.name);
+        if self.is_unsupported(filter_chain.unsupported.as_ref()) {
+            return;
+        }
+        match &filter_chain.terminal {
+            Terminal::Http {
+                manager,
+                route_configuration,
+            } => {
+                let port = connection.destination.port();
+                let Some(message) = self.at_head(manager, *route_configuration, Some(port)) else {
+                    return;
+                };
+                if let Some(reason) = path_normalization::undecided(manager, &message.path) {
+                    self.undecided(reason);
+                    return;
+                }
+                match route_configuration {
+                    Some(index) => self.at_route_configuration(*index, &message),
+                    None => self.undecided("the snapshot does not hold the route configuration"),
+                }
+            }
+            Terminal::Tcp(proxy) => self.at_tcp_proxy(proxy),
+            Terminal::Unknown => {
+                self.undecided("the filter chain has no terminal filter that is decided");
+            }
+        }
+    }
+
+    fn at_head(
+        &mut self,
+        manager: &HttpConnectionManager,
+        route_configuration: Option<usize>,
+        port: Option<u16>,
+    ) -> Option<Message> {
+        match head::read(self.request, manager, port) {
+            Ok(message) => Some(message),
+            Err(Refused::Undecided(reason)) => {
+                self.undecided(reason);
+                None
+            }
+            Err(Refused::Bad {
+                why,
+                status,
+                by_connection_manager,
+            }) => {
+                self.step(Step::BadRequest(why));
+                if by_connection_manager {
+                    self.name_route_configuration(route_configuration);
+                }
+                self.decision().status = Some(status);
+                self.end(Outcome::BadRequest, format!("the head is refused: {why:?}"));
+                None
+            }
+        }
+    }
+
+    fn name_route_configuration(&mut self, index: Option<usize>) {
+        let found = index.and_then(|index| self.snapshot.route_configurations.get(index));
+        self.decision().route_config = found.and_then(|found| named(&found.name));
+    }
+
+    fn at_route_configuration(&mut self, index: usize, message: &Message) {
+        let snapshot = self.snapshot;
+        let Some(route_configuration) = snapshot.route_configurations.get(index) else {
+            return;
+        };
+        self.step(Step::RouteConfiguration(index));
+        self.name_route_configuration(Some(index));
+        if self.is_unsupported(route_configuration.unsupported.as_ref()) {
+            return;
+        }
+        let selected = virtual_host::select(&route_configuration.config, &message.authority);
+        let Some((index, domain)) = selected else {
+            self.reply(
+                Outcome::NoVirtualHost,
+                404,
+                message,
+                "no virtual host has a domain that covers the authority",
+            );
+            return;
+        };
+        self.step(Step::VirtualHost {
+            virtual_host: index,
+            domain,
+        });
+        self.at_virtual_host(route_configuration, index, message);
+    }
+
+    fn at_virtual_host(
+        &mut self,
+        route_configuration: &'a RouteConfiguration,
+        index: usize,
+        message: &Message,
+    ) {
+        let Some(config) = route_configuration.config.virtual_hosts.get(index) else {
+            return;
+        };
+        self.decision().virtual_host = named(&config.name);
+        let marks = route_configuration.virtual_hosts.get(index);
+        if self.is_unsupported(marks.and_then(|marks| marks.unsupported.as_ref())) {
+            return;
+        }
+        if message.forwarded_proto != "https" {
+            if config.require_tls == TlsRequirementType::All as i32 {
+                self.decision().location = Some(redirect::to_tls(message));
+                self.reply(
+                    Outcome::Redirect,
+                    301,
+                    message,
+                    "the virtual host requires TLS",
+                );
+                return;
+            }
+            if config.require_tls == TlsRequirementType::ExternalOnly as i32 {
+                self.undecided("require_tls: EXTERNAL_ONLY is not decided");
+                return;
+            }
+        }
+        self.at_routes(config, marks, message);
+    }
+
+    fn at_routes(
+        &mut self,
+        virtual_host: &'a VirtualHostConfig,
+        marks: Option<&VirtualHost>,
+        message: &Message,
+    ) {
+        let found = route::select(virtual_host, message, self.regexes);
+        for (route, failed) in found.failed.iter().enumerate() {
+            self.step(Step::RouteNotMatched {
+                route,
+                failed: *failed,
+            });
+        }
+        let taken = found
+            .route
+            .and_then(|index| Some((index, virtual_host.routes.get(index)?)));
+        let Some((index, route)) = taken else {
+            self.reply(
+                Outcome::NoRoute,
+                404,
+                message,
+                "no route of the virtual host matches",
+            );
+            return;
+        };
+        self.step(Step::Route(index));
+        self.decision().route = Some(route::name(route, index));
+        let mark = marks.and_then(|marks| marks.routes.get(index)?.as_ref());
+        if self.is_unsupported(mark) {
+            return;
+        }
+        if let Some(reason) = route::undecided(route) {
+            self.undecided(reason);
+            return;
+        }
+        self.at_action(route, message);
+    }
+
+    fn at_action(&mut self, route: &'a Route, message: &Message) {
+        let nothing = RouteMatch::default();
+        let matched = Matched {
+            route_match: route.r#match.as_ref().unwrap_or(&nothing),
+            message,
+        };
+        match &route.action {
+            Some(Action::Redirect(action)) => {
+                match redirect::location(action, matched.route_match, message) {
+                    Some(location) => {
+                        self.decision().location = Some(location);
+                        let status = redirect::status(action);
+                        self.reply(Outcome::Redirect, status, message, "the route redirects");
+                    }
+                    None => self.undecided("the redirect's path rewrite is not decided"),
+                }
+            }
+            Some(Action::DirectResponse(action)) => self.reply(
+                Outcome::DirectResponse,
+                action.status,
+                message,
+                "the route answers by itself",
+            ),
+            Some(Action::Route(action)) => self.at_route_action(action, &matched),
+            _ => self.undecided("the route's action is not decided"),
+        }
+    }
+
+    fn at_route_action(&mut self, action: &'a RouteAction, matched: &Matched<'_>) {
+        let message = matched.message;
+        let mut host_rewrite = None;
+        let name = match &action.cluster_specifier {
+            Some(ClusterSpecifier::Cluster(name)) => Some(name.clone()),
+            Some(ClusterSpecifier::ClusterHeader(header)) => message.first_value(header),
+            Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+                let Some(choice) = weighted_cluster::select(weighted, message, self.random) else {
+                    self.undecided("the weights are all zero");
+                    return;
+                };
+                self.weighted(choice);
+                let Some(entry) = weighted.clusters.get(choice.entry) else {
+                    return;
+                };
+                if let Some(HostRewriteSpecifier::HostRewriteLiteral(literal)) =
+                    &entry.host_rewrite_specifier
+                {
+                    host_rewrite = Some(literal.as_str());
+                }
+                if entry.name.is_empty() {
+                    message.first_value(&entry.cluster_header)
+                } else {
+                    Some(entry.name.clone())
+                }
+            }
+            _ => {
+                self.undecided("the cluster specifier is not decided");
+                return;
+            }
+        };
+        self.decision().cluster.clone_from(&name);
+        let Some(index) = name.and_then(|name| self.cluster_index(&name)) else {
+            let status =
+                match ClusterNotFoundResponseCode::try_from(action.cluster_not_found_response_code)
+                {
+                    Ok(ClusterNotFoundResponseCode::NotFound) => 404,
+                    Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
+                    Ok(ClusterNotFoundResponseCode::ServiceUnavailable) | Err(_) => 503,
+                };
+            self.reply(
+                Outcome::NoCluster,
+                status,
+                message,
+                "there is no such cluster",
+            );
+            return;
+        };
+        match self.at_cluster(index) {
+            Picked::Undecided => {}
+            Picked::Nothing => self.reply(
+                Outcome::NoHealthyUpstream,
+                503,
+                message,
+                "the cluster has no endpoint that may be used",
+            ),
+            Picked::Endpoint { hostname } => {
+                let path = rewrite::path(action, matched.route_match, message);
+                let authority = rewrite::authority(action, host_rewrite, message, &hostname);
+                let request = self.request;
+                let decision = self.decision();
+                decision.path = (path != request.path).then_some(path);
+                let is_same = request.authority.as_deref() == Some(authority.as_str());
+                decision.authority = (!is_same).then_some(authority);
+                self.end(Outcome::Forward, "the route forwards");
+            }
+        }
+    }
+
+    pub(crate) fn weighted(&mut self, choice: Choice) {
+        self.step(Step::WeightedCluster {
+            entry: choice.entry,
+            value: choice.value,
+            from: choice.from,
+            to: choice.to,
+        });
+    }
+}
+
+/// A name, where there is one.
+fn named(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
+}
