@@ -10,7 +10,7 @@ pub const NAMES: [&str; 4] = ["spec", "sim", "bpf-vm", "kernel"];
 pub const REFERENCE: &str = "spec";
 
 /// The engine of commands that run one.
-pub const DEFAULT: &str = REFERENCE;
+pub const DEFAULT: &str = "sim";
 
 /// Why an engine does not run here, for whoever wants it to.
 pub type WhyNot = String;
@@ -22,7 +22,8 @@ pub type WhyNot = String;
 pub fn make(name: &str) -> Result<Box<dyn Engine>, WhyNot> {
     match name {
         "spec" => Ok(Box::new(twinmesh_spec::Spec::default())),
-        "sim" | "bpf-vm" | "kernel" => Err("this build does not contain it yet".to_owned()),
+        "sim" => Ok(Box::new(twinmesh_sim::Sim::default())),
+        "bpf-vm" | "kernel" => Err("this build does not contain it yet".to_owned()),
         other => Err(unknown(other)),
     }
 }

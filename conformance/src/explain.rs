@@ -39,7 +39,7 @@ pub struct Arguments {
     /// What the random numbers are drawn from that requests don't give.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// How many routes that did not match are shown, the nearest first.
+    /// How many of the routes that did not match are shown: the nearest, in their order.
     #[arg(long, value_name = "N", default_value_t = 5)]
     routes: usize,
     /// Refuse a snapshot in which anything is not known or not decided.
@@ -212,6 +212,14 @@ pub fn explain(
         }
     }
     lines.extend(not_matched(unmatched, routes, style));
+    let outcome = answer.decision.outcome;
+    if let Some((heading, candidates)) =
+        words::alternatives(snapshot, request, outcome, &answer.trace, routes)
+    {
+        lines.push(entry(style, "nothing", &heading));
+        let candidates = candidates.iter();
+        lines.extend(candidates.map(|candidate| entry(style, "", &style.dim(candidate))));
+    }
     lines.extend(decision(answer, style));
     lines
 }

@@ -12,7 +12,7 @@ use twinmesh_xds::Snapshot;
 use crate::case::{Case, Settings, files};
 use crate::comparison::{Field, Fields, Verdict};
 use crate::failure::Failure;
-use crate::judge::Question;
+use crate::judge::{Question, Run};
 use crate::output;
 
 use parts::Part;
@@ -44,6 +44,8 @@ pub fn write(
         reference,
         id: &id,
         expected: None,
+        outcomes: None,
+        last: None,
     };
     let mut candidate = Candidate {
         snapshot: named(&question.snapshot),
@@ -63,6 +65,7 @@ pub fn write(
     if !asked.diverges(&candidate) {
         return Err(lost());
     }
+    asked.outcomes = asked.last;
     let shrunk = shrink::shrink(candidate, &id, kinds, &mut |candidate| {
         asked.diverges(candidate)
     });
@@ -91,7 +94,14 @@ struct Asked<'a, 'b> {
     id: &'a str,
     /// The engine's decision, which must stay where another server cannot be asked again.
     expected: Option<Decision>,
+    /// The outcomes of the engine and of the reference, which must stay: another divergence is not
+    /// the one that was found.
+    outcomes: Option<Outcomes>,
+    /// Those of the candidate asked about last.
+    last: Option<Outcomes>,
 }
+
+type Outcomes = (Outcome, Option<Outcome>);
 
 impl Asked<'_, '_> {
     fn diverges(&mut self, candidate: &Candidate) -> bool {
@@ -109,6 +119,11 @@ impl Asked<'_, '_> {
             _ => None,
         };
         let run = question.put(self.engine, false).ok()?;
+        let outcome = |run: &Run| Some(run.decisions.get(place)?.outcome);
+        self.last = outcome(&run).map(|found| (found, reference.as_ref().and_then(outcome)));
+        if self.outcomes.is_some() && self.outcomes != self.last {
+            return Some(false);
+        }
         if let Some(expected) = &self.expected {
             let compared = Fields::EVERY.without(Field::NEVER_COMPARED);
             let found = run.decisions.get(place)?;
@@ -259,7 +274,7 @@ fn free_folder(parent: &Path, name: &str) -> Result<PathBuf, Failure> {
 }
 
 fn write_case(folder: &Path, case: &Case, shrunk: &Candidate) -> Result<(), Failure> {
-    let snapshot = to_json(&shrunk.snapshot)?;
+    let snapshot = twinmesh_xds::to_json(&shrunk.snapshot);
     let snapshot_file = folder.join(files::SNAPSHOT).with_extension("json");
     output::file(&snapshot_file, snapshot.as_bytes())?;
     let unwritable = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
@@ -299,10 +314,4 @@ impl Settings {
             ..Self::default()
         }
     }
-}
-
-fn to_json(_: &Snapshot) -> Result<String, Failure> {
-    Err(Failure(
-        "snapshots cannot be written as JSON yet".to_owned(),
-    ))
 }

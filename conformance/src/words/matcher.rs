@@ -40,6 +40,9 @@ pub fn failed(route_match: &RouteMatch, failed: Failed, request: &Request) -> St
             ),
             None => format!("match.query_parameters[{index}] does not match"),
         },
+        Failed::Path if path_fits(route_match, path_of(request)) => {
+            beside_path(route_match, request)
+        }
         Failed::Path => format!(
             "match.{} expects {}; the request has {:?}",
             path_field(route_match),
@@ -49,10 +52,56 @@ pub fn failed(route_match: &RouteMatch, failed: Failed, request: &Request) -> St
     }
 }
 
+/// What kept the request away where its path fits: traces don't tell these apart from the path.
+fn beside_path(route_match: &RouteMatch, request: &Request) -> String {
+    let mut parts = Vec::new();
+    if route_match.runtime_fraction.is_some() {
+        parts.push("match.runtime_fraction does not take its random number".to_owned());
+    }
+    if route_match.grpc.is_some() {
+        let found = found_header("content-type", request);
+        parts.push(format!(
+            "match.grpc expects header content-type application/grpc; {found}"
+        ));
+    }
+    if route_match.tls_context.is_some() {
+        parts.push("match.tls_context does not take the connection".to_owned());
+    }
+    if parts.is_empty() {
+        format!("match.{} does not take the path", path_field(route_match))
+    } else {
+        parts.join(", or ")
+    }
+}
+
 /// The request's path without its query.
 pub fn path_of(request: &Request) -> &str {
     let end = request.path.find('?').unwrap_or(request.path.len());
     request.path.get(..end).unwrap_or(&request.path)
+}
+
+/// Whether the path fits, as far as that can be told without the regex engine.
+pub fn path_fits(route_match: &RouteMatch, path: &str) -> bool {
+    let folded = route_match
+        .case_sensitive
+        .as_ref()
+        .is_some_and(|sensitive| !sensitive.value);
+    let fold = |text: &str| {
+        if folded {
+            text.to_ascii_lowercase()
+        } else {
+            text.to_owned()
+        }
+    };
+    let path = fold(path);
+    match &route_match.path_specifier {
+        Some(PathSpecifier::Prefix(prefix)) => path.starts_with(&fold(prefix)),
+        Some(PathSpecifier::Path(exact)) => path == fold(exact),
+        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => path
+            .strip_prefix(&fold(prefix))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        _ => false,
+    }
 }
 
 fn path_field(route_match: &RouteMatch) -> &'static str {

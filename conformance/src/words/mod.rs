@@ -1,23 +1,23 @@
 //! Decisions and traces in words that a mesh operator uses.
 
+mod absent;
+mod action;
 mod chain;
 mod host;
 mod matcher;
 mod narrator;
 mod nearest;
 
+pub use absent::alternatives;
 pub use narrator::{Narrator, Sentence};
 pub use nearest::{Nearness, nearness};
 
 use twinmesh_engine::Request;
 
-/// A request as one line: method, scheme, authority, path.
+/// A request as one line: method, target, host.
 pub fn request_line(request: &Request) -> String {
-    format!(
-        "{} {}://{}{}",
-        request.method,
-        request.scheme,
-        request.authority.as_deref().unwrap_or(""),
-        request.path
-    )
+    match &request.authority {
+        Some(authority) => format!("{} {} of host {authority}", request.method, request.path),
+        None => format!("{} {} without a host", request.method, request.path),
+    }
 }

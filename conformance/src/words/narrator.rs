@@ -4,9 +4,10 @@ use envoy_types::pb::envoy::config::route::v3::{
     Route, VirtualHost, route::Action, route_action::ClusterSpecifier,
 };
 use twinmesh_engine::{BadRequest, Chain, Domain, Request, Step, endpoint};
-use twinmesh_xds::{Balancer, Snapshot, Terminal};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+use twinmesh_xds::{Balancer, FilterChain, Snapshot, Terminal};
 
-use super::matcher;
+use super::{action::action, matcher};
 
 /// One step in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,7 @@ pub struct Narrator<'a> {
     snapshot: &'a Snapshot,
     request: &'a Request,
     listener: Option<usize>,
+    chain: Option<Chain>,
     route_configuration: Option<usize>,
     virtual_host: Option<usize>,
     route: Option<usize>,
@@ -39,6 +41,7 @@ impl<'a> Narrator<'a> {
             snapshot,
             request,
             listener: None,
+            chain: None,
             route_configuration: None,
             virtual_host: None,
             route: None,
@@ -53,7 +56,10 @@ impl<'a> Narrator<'a> {
                 self.listener = Some(*index);
                 self.tell_listener(*index)
             }
-            Step::FilterChain(chain) => self.tell_filter_chain(*chain),
+            Step::FilterChain(chain) => {
+                self.chain = Some(*chain);
+                self.tell_filter_chain(*chain)
+            }
             Step::BadRequest(reason) => Sentence {
                 topic: "request head",
                 choice: "refused".to_owned(),
@@ -86,15 +92,11 @@ impl<'a> Narrator<'a> {
                 Sentence {
                     topic: "route",
                     choice: self.route_name(*index),
-                    because: match self
-                        .route_at(*index)
-                        .and_then(|route| route.r#match.as_ref())
-                    {
-                        Some(route_match) => {
-                            format!("match: {}", matcher::route_match(route_match))
-                        }
-                        None => String::new(),
-                    },
+                    because: self.route_at(*index).map_or_else(String::new, |route| {
+                        let matched = route.r#match.as_ref();
+                        let matched = matched.map_or_else(String::new, matcher::route_match);
+                        format!("match: {matched}; action: {}", action(route))
+                    }),
                 }
             }
             Step::WeightedCluster {
@@ -166,20 +168,20 @@ impl<'a> Narrator<'a> {
         }
     }
 
+    fn filter_chain(&self, chain: Chain) -> Option<&'a FilterChain> {
+        let listener = self.snapshot.listeners.get(self.listener?)?;
+        match chain {
+            Chain::Index(index) => listener.filter_chains.get(index),
+            Chain::Default => listener.default_filter_chain.as_ref(),
+        }
+    }
+
     fn tell_filter_chain(&self, chain: Chain) -> Sentence {
-        let listener = self
-            .listener
-            .and_then(|index| self.snapshot.listeners.get(index));
-        let (field, found) = match chain {
-            Chain::Index(index) => (
-                format!("filter_chains[{index}]"),
-                listener.and_then(|listener| listener.filter_chains.get(index)),
-            ),
-            Chain::Default => (
-                "default_filter_chain".to_owned(),
-                listener.and_then(|listener| listener.default_filter_chain.as_ref()),
-            ),
+        let field = match chain {
+            Chain::Index(index) => format!("filter_chains[{index}]"),
+            Chain::Default => "default_filter_chain".to_owned(),
         };
+        let found = self.filter_chain(chain);
         let choice = match found.map(|found| found.config.name.as_str()) {
             Some(name) if !name.is_empty() => format!("{field} {}", quoted(name)),
             _ => field,
@@ -213,7 +215,24 @@ impl<'a> Narrator<'a> {
         let because = if self.request.route_config.is_some() {
             "the request names it".to_owned()
         } else {
-            "http_connection_manager.rds.route_config_name, or its route_config".to_owned()
+            let terminal = self.chain.and_then(|chain| self.filter_chain(chain));
+            let specifier = match terminal.map(|chain| &chain.terminal) {
+                Some(Terminal::Http { manager, .. }) => manager.route_specifier.as_ref(),
+                _ => None,
+            };
+            match specifier {
+                Some(RouteSpecifier::Rds(rds)) => format!(
+                    "http_connection_manager.rds.route_config_name {:?}",
+                    rds.route_config_name
+                ),
+                Some(RouteSpecifier::RouteConfig(_)) => {
+                    "http_connection_manager.route_config".to_owned()
+                }
+                Some(RouteSpecifier::ScopedRoutes(_)) => {
+                    "http_connection_manager.scoped_routes".to_owned()
+                }
+                None => "the only one there is".to_owned(),
+            }
         };
         Sentence {
             topic: "route configuration",

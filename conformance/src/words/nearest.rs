@@ -3,7 +3,7 @@
 use envoy_types::pb::envoy::config::route::v3::{Route, RouteMatch, route_match::PathSpecifier};
 use twinmesh_engine::{Failed, Request};
 
-use super::matcher::path_of;
+use super::matcher::{path_fits, path_of};
 
 /// How near a route came; larger is nearer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,30 +31,6 @@ pub fn nearness(route: Option<&Route>, failed: Failed, request: &Request) -> Nea
         path_fits: !at_path && route_match.is_some_and(|route_match| path_fits(route_match, path)),
         passed,
         common: route_match.map_or(0, |route_match| common(route_match, path)),
-    }
-}
-
-/// Whether the path fits, as far as that can be told without the regex engine.
-fn path_fits(route_match: &RouteMatch, path: &str) -> bool {
-    let folded = route_match
-        .case_sensitive
-        .as_ref()
-        .is_some_and(|sensitive| !sensitive.value);
-    let fold = |text: &str| {
-        if folded {
-            text.to_ascii_lowercase()
-        } else {
-            text.to_owned()
-        }
-    };
-    let path = fold(path);
-    match &route_match.path_specifier {
-        Some(PathSpecifier::Prefix(prefix)) => path.starts_with(&fold(prefix)),
-        Some(PathSpecifier::Path(exact)) => path == fold(exact),
-        Some(PathSpecifier::PathSeparatedPrefix(prefix)) => path
-            .strip_prefix(&fold(prefix))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-        _ => false,
     }
 }
 

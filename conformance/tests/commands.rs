@@ -1,0 +1,240 @@
+//! `replay`, `explain` and `check` as commands, and what happens where output is not taken.
+
+mod common;
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+
+use common::{TRAFFIC, command, shop, twinmesh_in};
+use rstest::rstest;
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::copy(shop(), folder.path().join("shop.yaml")).expect("the snapshot");
+    std::fs::write(folder.path().join("t.jsonl"), TRAFFIC).expect("the traffic");
+    folder
+}
+
+const REPLAY: [&str; 7] = [
+    "replay",
+    "--snapshot",
+    "shop.yaml",
+    "--traffic",
+    "t.jsonl",
+    "--engine",
+    "spec",
+];
+
+#[test]
+fn replay_writes_a_decision_for_each_request_and_a_summary() {
+    let folder = folder();
+    let run = twinmesh_in(folder.path(), &REPLAY);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let ids: Vec<String> = run
+        .stdout
+        .lines()
+        .map(|line| {
+            let decision: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            assert_eq!(decision["engine"], "spec");
+            decision["id"].as_str().expect("an id").to_owned()
+        })
+        .collect();
+    let expected: Vec<String> = (0..12).map(|index| format!("r{index}")).collect();
+    assert_eq!(ids, expected);
+    for line in [
+        "12 requests through spec",
+        "6  reviews-v1",
+        "1  reviews-v2 / 10.2.0.1:9080",
+        "2  reviews-v1 / 10.1.0.1:9080",
+        "1  reviews / jason",
+        "decisions/s; latency in µs: p50 ",
+    ] {
+        assert!(run.stderr.contains(line), "{line} in {}", run.stderr);
+    }
+}
+
+#[test]
+fn the_seed_decides_what_requests_leave_open() {
+    let folder = folder();
+    let canary: String = (0..50)
+        .map(|index| format!("{{\"id\":\"{index}\",\"authority\":\"reviews.test\",\"path\":\"/reviews/canary\",\"destination\":\"10.0.0.1:8080\"}}\n"))
+        .collect();
+    std::fs::write(folder.path().join("t.jsonl"), canary).expect("the traffic");
+    let run = |seed: &str| {
+        let mut arguments = REPLAY.to_vec();
+        arguments.extend(["--seed", seed]);
+        twinmesh_in(folder.path(), &arguments).stdout
+    };
+    assert_eq!(run("1"), run("1"));
+    assert_ne!(run("1"), run("2"));
+}
+
+#[test]
+fn events_change_what_is_decided() {
+    let folder = folder();
+    let traffic: String = (0..6)
+        .map(|index| format!("{{\"id\":\"{index}\",\"authority\":\"reviews.test\",\"path\":\"/reviews\",\"destination\":\"10.0.0.1:8080\",\"time_us\":{index}}}\n"))
+        .collect();
+    std::fs::write(folder.path().join("t.jsonl"), traffic).expect("the traffic");
+    std::fs::write(
+        folder.path().join("e.jsonl"),
+        "{\"time_us\":3,\"remove_endpoint\":{\"cluster\":\"reviews-v1\",\"address\":\"10.1.0.1:9080\"}}\n{\"time_us\":3,\"remove_endpoint\":{\"cluster\":\"reviews-v1\",\"address\":\"10.1.0.2:9080\"}}\n{\"time_us\":100,\"snapshot\":\"shop.yaml\"}\n",
+    )
+    .expect("the events");
+    let mut arguments = REPLAY.to_vec();
+    arguments.extend(["--events", "e.jsonl"]);
+    let run = twinmesh_in(folder.path(), &arguments);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let endpoints: Vec<bool> = run
+        .stdout
+        .lines()
+        .map(|line| line.contains("10.1.0.3:9080"))
+        .collect();
+    assert_eq!(endpoints[3..], [true, true, true], "{}", run.stdout);
+    assert_eq!(endpoints[..3].iter().filter(|third| **third).count(), 1);
+    assert!(
+        run.stderr
+            .contains("2 of 3 events came before the last request"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[rstest]
+#[case::traffic(&["replay", "--snapshot", "shop.yaml", "--traffic", "nowhere.jsonl"], "nowhere.jsonl: cannot be read")]
+#[case::snapshot(&["replay", "--snapshot", "nowhere.yaml", "--traffic", "t.jsonl"], "nowhere.yaml")]
+#[case::engine(&["replay", "--snapshot", "shop.yaml", "--traffic", "t.jsonl", "--engine", "x"], "no engine is called `x`")]
+#[case::events(&["replay", "--snapshot", "shop.yaml", "--traffic", "t.jsonl", "--events", "t.jsonl"], "t.jsonl:1:")]
+#[case::no_traffic(&["replay", "--snapshot", "shop.yaml"], "--traffic")]
+#[case::not_a_snapshot(&["replay", "--snapshot", "t.jsonl", "--traffic", "t.jsonl"], "t.jsonl")]
+#[case::id_unknown(&["explain", "--snapshot", "shop.yaml", "--traffic", "t.jsonl", "--id", "r99"], "no request has the id `r99`")]
+#[case::id_without_traffic(&["explain", "--snapshot", "shop.yaml", "--id", "r9"], "--traffic")]
+#[case::both(&["explain", "--snapshot", "shop.yaml", "--traffic", "t.jsonl", "--id", "r9", "--path", "/"], "cannot be used with")]
+#[case::port(&["explain", "--snapshot", "shop.yaml", "--destination", "10.0.0.1:99999"], "`99999` is no port from 0 to 65535")]
+#[case::header(&["explain", "--snapshot", "shop.yaml", "-H", "novalue"], "expected `name: value`")]
+#[case::host(&["explain", "--snapshot", "shop.yaml", "-H", "Host: a"], "--authority")]
+#[case::check(&["check", "nowhere.json"], "nowhere.json")]
+#[case::nothing(&[], "Usage")]
+#[case::unknown_command(&["conforme"], "conforme")]
+fn wrong_calls_end_with_2(#[case] arguments: &[&str], #[case] message: &str) {
+    let folder = folder();
+    let run = twinmesh_in(folder.path(), arguments);
+    assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains(message), "{}", run.stderr);
+}
+
+#[rstest]
+#[case(&["--help"], "conform")]
+#[case(&["--version"], "twinmesh")]
+#[case(&["conform", "--help"], "--shard")]
+fn help_ends_with_0(#[case] arguments: &[&str], #[case] text: &str) {
+    let run = twinmesh_in(Path::new("."), arguments);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stdout.contains(text), "{}", run.stdout);
+}
+
+#[rstest]
+#[case::replay(&REPLAY)]
+#[case::explain(&["explain", "--snapshot", "shop.yaml", "--authority", "reviews.test", "--destination", "10.0.0.1:8080"])]
+#[case::check(&["check", "shop.yaml"])]
+#[case::check_json(&["check", "shop.yaml", "--json"])]
+#[case::help(&["--help"])]
+fn a_full_disk_is_an_error(#[case] arguments: &[&str]) {
+    let folder = folder();
+    let full = File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
+    let output = command(folder.path(), arguments)
+        .stdout(Stdio::from(full))
+        .output()
+        .expect("it runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn a_closed_pipe_is_an_error() {
+    let folder = folder();
+    let long: String = (0..20_000)
+        .map(|index| format!("{{\"id\":\"{index}\",\"authority\":\"reviews.test\",\"path\":\"/reviews\",\"destination\":\"10.0.0.1:8080\"}}\n"))
+        .collect();
+    std::fs::write(folder.path().join("t.jsonl"), long).expect("the traffic");
+    let mut child = command(folder.path(), &REPLAY)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(
+        stderr.contains("standard output: cannot be written") && stderr.contains("not whole"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_closed_standard_error_is_no_panic() {
+    let folder = folder();
+    let full = File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
+    let status = command(folder.path(), &["replay", "--snapshot", "nowhere"])
+        .stderr(Stdio::from(full))
+        .status()
+        .expect("it runs");
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
+fn an_interrupted_run_says_so() {
+    let folder = folder();
+    // Standard output is a pipe that nobody reads: the run waits in its midst.
+    let long: String = (0..20_000)
+        .map(|index| format!("{{\"id\":\"{index}\",\"authority\":\"reviews.test\",\"path\":\"/reviews\",\"destination\":\"10.0.0.1:8080\"}}\n"))
+        .collect();
+    std::fs::write(folder.path().join("t.jsonl"), long).expect("the traffic");
+    let mut child = command(folder.path(), &REPLAY)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut stdout = child.stdout.take().expect("a pipe");
+    let mut first = [0; 1];
+    std::io::Read::read_exact(&mut stdout, &mut first).expect("the run has begun");
+    let killed = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill runs");
+    assert!(killed.success());
+    // Room in the pipe again, so that the run goes on and finds out.
+    let reader = std::thread::spawn(move || {
+        let mut rest = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut stdout, &mut rest);
+    });
+    let output = child.wait_with_output().expect("it ends");
+    reader.join().expect("the reader ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(
+        stderr.contains("interrupted: the run is not whole"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn check_counts_resources_and_reports_findings() {
+    let folder = folder();
+    let run = twinmesh_in(folder.path(), &["check", "shop.yaml"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    insta::assert_snapshot!(run.stdout);
+    let run = twinmesh_in(folder.path(), &["check", "shop.yaml", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(report["resources"]["routes"]["total"], 8);
+    assert_eq!(report["resources"]["endpoints"], 6);
+}

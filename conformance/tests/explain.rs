@@ -1,0 +1,61 @@
+//! What `explain` says, word for word.
+
+mod common;
+
+use common::{TRAFFIC, shop, twinmesh_in};
+use rstest::rstest;
+
+fn explain(arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::copy(shop(), folder.path().join("shop.yaml")).expect("the snapshot");
+    std::fs::write(folder.path().join("t.jsonl"), TRAFFIC).expect("the traffic");
+    let mut all = vec!["explain", "--snapshot", "shop.yaml"];
+    all.extend(arguments);
+    let run = twinmesh_in(folder.path(), &all);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    // What an engine gives as its reason is in its own words.
+    let lines = run.stdout.lines();
+    let lines: Vec<&str> = lines
+        .filter(|line| !line.trim_start().starts_with("reason: "))
+        .collect();
+    lines.join("\n")
+}
+
+#[rstest]
+#[case::jason("jason", &["--authority", "reviews.test", "--path", "/reviews/1", "-H", "end-user: jason", "--destination", "10.0.0.1:8080"])]
+#[case::curtis("curtis", &["--authority", "reviews.test", "--path", "/reviews/1", "-H", "end-user: curtis", "--destination", "10.0.0.1:8080"])]
+#[case::canary("canary", &["--authority", "a.reviews.test", "--path", "/reviews/canary?x=1", "--destination", "10.0.0.1:8080", "--random", "95"])]
+#[case::redirect("redirect", &["--authority", "reviews.test", "--path", "/old", "--destination", "10.0.0.1:8080"])]
+#[case::no_route("no_route", &["--authority", "reviews.test", "--path", "/rating", "--destination", "10.0.0.1:8080"])]
+#[case::no_virtual_host("no_virtual_host", &["--authority", "elsewhere.test", "--destination", "10.0.0.1:8080"])]
+#[case::no_listener("no_listener", &["--authority", "reviews.test", "--destination", "10.0.0.9:8080"])]
+#[case::port("port", &["--authority", "a.reviews.test:8080", "--destination", "10.0.0.1:8080"])]
+#[case::down("down", &["--authority", "down.test", "--destination", "10.0.0.1:8080"])]
+#[case::bad_request("bad_request", &["--authority", "reviews.test", "--path", "reviews", "--destination", "10.0.0.1:8080"])]
+#[case::named("named", &["--authority", "reviews.test", "--path", "/ratings", "--route-config", "shop"])]
+#[case::from_traffic("from_traffic", &["--traffic", "t.jsonl", "--id", "r2"])]
+#[case::few_routes("few_routes", &["--authority", "reviews.test", "--path", "/old", "--destination", "10.0.0.1:8080", "--routes", "2"])]
+fn explanations(#[case] name: &str, #[case] arguments: &[&str]) {
+    insta::assert_snapshot!(name, explain(arguments));
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let arguments = [
+        "--authority",
+        "reviews.test",
+        "--destination",
+        "10.0.0.1:8080",
+    ];
+    let plain = explain(&arguments);
+    let mut coloured = arguments.to_vec();
+    coloured.extend(["--color", "always"]);
+    let coloured = explain(&coloured);
+    assert!(coloured.contains('\u{1b}'), "{coloured}");
+    let stripped = ["\u{1b}[1m", "\u{1b}[2m", "\u{1b}[0m"]
+        .iter()
+        .fold(coloured, |text, code| text.replace(code, ""));
+    let trimmed: Vec<&str> = stripped.lines().map(str::trim_end).collect();
+    let expected: Vec<&str> = plain.lines().collect();
+    assert_eq!(trimmed, expected);
+}
