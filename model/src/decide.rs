@@ -6,9 +6,13 @@ use crate::{
         RECORD, bad_request, cluster, connection, filter_chain, framing, header, high, input,
         listener, low, outcome, route, route_configuration, slot, unsupported, virtual_host, work,
     },
+    head::HEADERS,
     route::NONE,
     target,
 };
+
+/// `max_request_headers_kb` by default, in bytes.
+const HEAD_BYTES: u64 = 60 << 10;
 
 /// Decides one request; the work area holds the answer ([`work::OUTCOME`] and what follows).
 #[inline(always)]
@@ -34,14 +38,14 @@ pub fn decide<M: Machine>(machine: &mut M) {
         machine.action(action);
         return;
     }
-    let refused = machine.head();
+    let limits = limits(machine, chain);
+    let refused = if machine.word(work::HEAD_LENGTH) > limits {
+        bad_request::TOO_LARGE
+    } else {
+        machine.head()
+    };
     if refused != 0 {
-        let unsupported = high(refused);
-        if unsupported != 0 {
-            end(machine, outcome::UNSUPPORTED, unsupported);
-        } else {
-            end(machine, outcome::BAD_REQUEST, refused);
-        }
+        refuse(machine, chain, refused);
         return;
     }
     let host = machine.request();
@@ -104,21 +108,67 @@ pub fn connection<M: Machine>(machine: &mut M) -> u64 {
     chain
 }
 
-/// The host as the connection manager's options leave it.
+/// Reads what the connection manager allows; the largest head in bytes.
 #[inline(always)]
-fn strip_host<M: Machine>(machine: &mut M, flags: u64) {
+fn limits<M: Machine>(machine: &mut M, chain: u64) -> u64 {
+    if chain == 0 {
+        machine.set_word(work::FLAGS, 0);
+        machine.set_word(work::HEADERS_MAX, HEADERS);
+        return HEAD_BYTES;
+    }
+    let kind = machine.policy64(chain.wrapping_add(filter_chain::KIND));
+    let target = machine.policy64(chain.wrapping_add(filter_chain::TARGET));
+    machine.set_word(work::FLAGS, high(kind));
+    machine.set_word(work::HEADERS_MAX, high(target) >> 16);
+    (high(target) & 0xffff) << 10
+}
+
+/// Leaves the outcome of a head that is not routed.
+#[inline(always)]
+fn refuse<M: Machine>(machine: &mut M, chain: u64, refused: u64) {
+    if high(refused) != 0 {
+        end(machine, outcome::UNSUPPORTED, high(refused));
+        return;
+    }
+    if refused > bad_request::BY_CODEC {
+        // The connection manager refuses it, which has a route configuration.
+        let configuration = if chain == 0 {
+            machine.word(work::ROUTE_CONFIGURATION)
+        } else {
+            low(machine.policy64(chain.wrapping_add(filter_chain::TARGET)))
+        };
+        machine.set_word(work::CHOSEN_ROUTE_CONFIGURATION, configuration);
+    }
+    end(machine, outcome::BAD_REQUEST, refused);
+}
+
+/// The host as the connection manager's options leave it. 0, or 1 where that is no stretch of the
+/// input.
+#[inline(always)]
+pub fn strip_host<M: Machine>(machine: &mut M) -> u64 {
+    let flags = machine.word(work::FLAGS);
     let host = Span(machine.word(work::HOST));
-    let mut stripped = host;
-    if flags & (filter_chain::STRIP_ANY_PORT | filter_chain::STRIP_MATCHING_PORT) != 0 {
-        let without = Span(machine.without_port(stripped));
-        if without.length() != stripped.length()
-            && (flags & filter_chain::STRIP_ANY_PORT != 0
-                || target::port_matches(machine, stripped, without))
-        {
-            stripped = without;
+    let without = Span(machine.without_port(host));
+    let has_port = without.length() != host.length();
+    let strips = has_port
+        && if flags & filter_chain::STRIP_ANY_PORT != 0 {
+            target::port(machine, host, without) < 1 << 32
+        } else {
+            flags & filter_chain::STRIP_MATCHING_PORT != 0
+                && target::port(machine, host, without) == target::destination_port(machine)
+        };
+    let mut stripped = if strips { without } else { host };
+    if flags & filter_chain::STRIP_TRAILING_DOT != 0 && without.length() != 0 {
+        let last = without.length().wrapping_sub(1);
+        if machine.input8(without.offset().wrapping_add(last)) == b'.' as u64 {
+            if has_port && !strips {
+                return 1;
+            }
+            stripped = Span::new(without.offset(), last);
         }
     }
     machine.set_word(work::HOST, stripped.0);
+    0
 }
 
 /// The virtual host, or 0 where the decision ends here.
@@ -130,8 +180,15 @@ pub fn request<M: Machine>(machine: &mut M) -> u64 {
         let kind = machine.policy64(chain.wrapping_add(filter_chain::KIND));
         let normal = high(machine.policy64(chain.wrapping_add(filter_chain::REASON)));
         configuration = low(machine.policy64(chain.wrapping_add(filter_chain::TARGET)));
-        if high(kind) != 0 {
-            strip_host(machine, high(kind));
+        if high(kind) & filter_chain::STRIP != 0 && machine.strip_host() != 0 {
+            end(machine, outcome::UNSUPPORTED, unsupported::HEADER_REWRITTEN);
+            return 0;
+        }
+        if high(kind) & filter_chain::UNUSUAL_OPTIONS != 0
+            && machine.word(work::FRAMING) & (framing::ABSOLUTE | framing::TRANSFER_ENCODING) != 0
+        {
+            end(machine, outcome::UNSUPPORTED, unsupported::TARGET_FORM);
+            return 0;
         }
         if normal != 0 {
             let path = Span(machine.word(work::PATH));
@@ -141,7 +198,7 @@ pub fn request<M: Machine>(machine: &mut M) -> u64 {
             }
         }
     }
-    if pseudo_headers(machine) != 0 {
+    if machine.pseudo_headers() != 0 {
         end(machine, outcome::UNSUPPORTED, unsupported::TOO_MANY_VALUES);
         return 0;
     }
@@ -178,17 +235,35 @@ fn fill<M: Machine>(machine: &mut M, slot: u64, span: Span) -> u64 {
     machine.add(slot, span)
 }
 
-/// Fills the slots of `:authority`, `:method`, `:path` and `:scheme`. 0, or 1 where there is no
-/// room.
+/// Fills the slots of x-forwarded-proto, `:authority`, `:method`, `:path` and `:scheme`. 0, or 1
+/// where there is no room.
 #[inline(always)]
-fn pseudo_headers<M: Machine>(machine: &mut M) -> u64 {
+pub fn pseudo_headers<M: Machine>(machine: &mut M) -> u64 {
     let tls = machine.word(work::CONNECTION) & connection::TLS != 0;
-    let scheme = if tls { Span::new(input::HTTPS, 5) } else { Span::new(input::HTTP, 4) };
+    let own = if tls { Span::new(input::HTTPS, 5) } else { Span::new(input::HTTP, 4) };
+    let bits = machine.word(work::FRAMING);
+    let mut forwarded = own;
+    let mut scheme = own;
+    if bits & framing::FORWARDED_PROTO != 0 && machine.word(work::FLAGS) & filter_chain::OWN_FORWARDED_PROTO == 0 {
+        forwarded = Span(machine.word(work::FORWARDED_PROTO));
+        let text = crate::bytes::keep(crate::bytes::lower(machine.input64(forwarded.offset())), forwarded.length());
+        if text == u64::from_le_bytes(*b"http\0\0\0\0") && forwarded.length() == 4 {
+            scheme = Span::new(input::HTTP, 4);
+        }
+        if text == u64::from_le_bytes(*b"https\0\0\0") && forwarded.length() == 5 {
+            scheme = Span::new(input::HTTPS, 5);
+        }
+    }
+    if bits & framing::ABSOLUTE != 0 {
+        scheme = if bits & framing::HTTPS != 0 { Span::new(input::HTTPS, 5) } else { Span::new(input::HTTP, 4) };
+    }
+    machine.set_word(work::SCHEME, scheme.0);
     let host = Span(machine.word(work::HOST));
     let method = Span(machine.word(work::METHOD));
     let target = Span(machine.word(work::TARGET));
     let path = Span(machine.word(work::PATH));
-    fill(machine, slot::AUTHORITY, host)
+    fill(machine, slot::FORWARDED_PROTO, forwarded)
+        | fill(machine, slot::AUTHORITY, host)
         | fill(machine, slot::METHOD, method)
         | fill(machine, slot::PATH, target)
         | fill(machine, slot::SCHEME, scheme)
@@ -235,22 +310,5 @@ pub fn cluster<M: Machine>(machine: &mut M, record: u64) -> u64 {
         outcome::FORWARD
     };
     end(machine, outcome, high(kind));
-    0
-}
-
-/// Whether a target or its authority is what Envoy takes; the last checks of a head. 0, or what
-/// [`crate::head::head`] gives.
-#[inline(always)]
-pub fn authority<M: Machine>(machine: &mut M) -> u64 {
-    let bits = machine.word(work::FRAMING);
-    let target = Span(machine.word(work::TARGET));
-    if machine.input8(target.offset()) != b'/' as u64 {
-        let reason = target::absolute(machine);
-        if reason != 0 {
-            return reason << 32;
-        }
-    } else if bits & framing::HOST == 0 {
-        return bad_request::NO_HOST;
-    }
     0
 }

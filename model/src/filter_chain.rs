@@ -40,10 +40,18 @@ pub const HIGH_ROOT: u64 = 8;
 /// For [`level`]: the connection does not have the key.
 pub const NO_KEY: u64 = 16;
 
-/// The level of the application protocols: the first of the client's that is there.
+/// The level of the application protocols: the first of the client's that is there. `flags` are
+/// the listener's, of what was inspected.
 #[inline(always)]
-pub fn application_protocol<M: Machine>(machine: &mut M, node: u64) -> u64 {
+pub fn application_protocol<M: Machine>(machine: &mut M, node: u64, flags: u64) -> u64 {
     let root = low(machine.policy64(node));
+    if flags & (listener::INSPECTS_TLS | listener::INSPECTS_HTTP) == listener::INSPECTS_HTTP {
+        let found = if root == 0 { 0 } else { low(machine.walk(root, Span::new(input::HTTP_1_1, 8), 0)) };
+        return if found != 0 { found } else { low(machine.policy64(node.wrapping_add(filter_chain_node::DEFAULT))) };
+    }
+    if flags & listener::INSPECTS_TLS == 0 {
+        return low(machine.policy64(node.wrapping_add(filter_chain_node::DEFAULT)));
+    }
     let end =
         input::APPLICATION_PROTOCOLS.wrapping_add(machine.word(work::APPLICATION_PROTOCOLS_LENGTH));
     let mut offset = input::APPLICATION_PROTOCOLS;
@@ -83,14 +91,23 @@ fn address(v4: u64, v6: u64, offset: u64) -> (Span, u64) {
 #[inline(always)]
 pub fn choose<M: Machine>(machine: &mut M, record: u64) -> u64 {
     let chains = machine.policy64(record.wrapping_add(listener::CHAINS));
-    let found = matched(machine, low(chains));
+    let found = matched(machine, low(chains), high(machine.policy64(record.wrapping_add(listener::INDEX))));
     if found != 0 { found } else { high(chains) }
 }
 
 /// Goes down the levels.
 #[inline(always)]
-fn matched<M: Machine>(machine: &mut M, root: u64) -> u64 {
+fn matched<M: Machine>(machine: &mut M, root: u64, flags: u64) -> u64 {
     let bits = machine.word(work::CONNECTION);
+    // What no listener filter reads is not known.
+    let tls = bits & connection::TLS != 0 && flags & listener::INSPECTS_TLS != 0;
+    let inspected = if tls {
+        listener::INSPECTS_TLS
+    } else if bits & connection::TLS == 0 {
+        flags & listener::INSPECTS_HTTP
+    } else {
+        0
+    };
     let (destination, destination_mode) = address(
         bits & connection::DESTINATION_V4,
         bits & connection::DESTINATION_V6,
@@ -116,12 +133,12 @@ fn matched<M: Machine>(machine: &mut M, root: u64) -> u64 {
     if node == 0 {
         return 0;
     }
-    let node = server_name(machine, node);
+    let node = server_name(machine, node, tls);
     if node == 0 {
         return 0;
     }
     let children = machine.policy64(node);
-    let child = if bits & connection::TLS != 0 {
+    let child = if tls {
         low(children)
     } else {
         high(children)
@@ -134,7 +151,7 @@ fn matched<M: Machine>(machine: &mut M, root: u64) -> u64 {
     if node == 0 {
         return 0;
     }
-    let node = machine.application_protocol(node);
+    let node = machine.application_protocol(node, inspected);
     if node == 0 {
         return 0;
     }
@@ -165,14 +182,16 @@ fn matched<M: Machine>(machine: &mut M, root: u64) -> u64 {
 
 /// The level of the server name: the name itself, then the longest `*.` that covers it.
 #[inline(always)]
-fn server_name<M: Machine>(machine: &mut M, node: u64) -> u64 {
+fn server_name<M: Machine>(machine: &mut M, node: u64, tls: bool) -> u64 {
     let name = Span::new(input::SERVER_NAME, machine.word(work::SERVER_NAME_LENGTH));
     let roots = machine.policy64(node.wrapping_add(filter_chain_node::CHILDREN));
-    if name.length() != 0 && roots != 0 {
+    if tls && name.length() != 0 && low(roots) != 0 {
         let exact = low(machine.walk(low(roots), name, 0));
         if exact != 0 {
             return exact;
         }
+    }
+    if tls && name.length() != 0 && high(roots) != 0 {
         let suffix = high(machine.walk_back(high(roots), name, mode::STRICT));
         if suffix != 0 {
             return suffix;

@@ -1,39 +1,46 @@
-//! The head of an HTTP/1.x request: request line, headers, and what Envoy refuses in them.
+//! The head of an HTTP/1.x request, line by line: what Envoy's HTTP/1 codec takes and refuses.
+//!
+//! What Envoy accepts and changes before it routes (obsolete folding, a CR inside a value, headers
+//! that Connection names, repeated headers that it joins) is `unsupported`: never a decision on
+//! other values than Envoy's.
 
 use crate::{
     Machine, Span,
-    layout::{bad_request, framing, header, high, input, low, slot, unsupported, work},
+    layout::{bad_request, filter_chain, framing, header, high, input, low, slot, unsupported, work},
     scan::{class, scan},
     trie::mode,
 };
 
-/// Lines that are looked at: Envoy takes 100 headers.
-const LINES: u64 = 112;
-/// Headers that Envoy takes.
-const HEADERS: u64 = 100;
+/// Lines that are looked at.
+const LINES: u64 = 256;
+/// Headers that Envoy takes by default (`max_headers_count`).
+pub const HEADERS: u64 = 100;
 /// Stops of a scan at bytes that a token may have beside letters and digits.
 const STOPS: u64 = 32;
-/// A token with more of them.
+/// A token with more of them, a value with more blanks after it: further than is looked.
 const TOO_LONG: u64 = u64::MAX;
 
 /// [`header_line`]'s high half: the head ends here.
 const END: u64 = 255;
+/// [`header_line`]'s high half from here on: one of [`unsupported`].
+const UNDECIDED: u64 = 256;
+
+const LF: u64 = b'\n' as u64;
+const CR: u64 = b'\r' as u64;
 
 /// Whether a byte may stand in a token: `!#$%&'*+-.^_` and the backquote, `|~`, letters, digits.
 #[inline(always)]
 const fn token(byte: u64) -> bool {
-    let bits: u64 = if byte < 64 {
-        0x03ff_6cfa_0000_0000
-    } else if byte < 128 {
-        0x57ff_ffff_c7ff_fffe
-    } else {
-        0
+    let bits: u64 = match byte >> 6 {
+        0 => 0x03ff_6cfa_0000_0000,
+        1 => 0x57ff_ffff_c7ff_fffe,
+        _ => 0,
     };
     bits >> (byte & 63) & 1 == 1
 }
 
-/// The end of the token that starts at `offset`: the first byte that may not be in one;
-/// [`TOO_LONG`] where that is too far.
+/// The end of the token that starts at `offset`: the first byte that may not be in one; or
+/// `u64::MAX` where that is too far.
 #[inline(always)]
 pub fn token_end<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     let mut at = offset;
@@ -49,62 +56,74 @@ pub fn token_end<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     TOO_LONG
 }
 
-/// The request line at `offset`. Low: the offset after it; high: 0 or a code of [`bad_request`].
+/// The offset after a line end at `offset`, or 0 where there is none.
+#[inline(always)]
+fn line_end<M: Machine>(machine: &M, offset: u64, end: u64) -> u64 {
+    let bytes = machine.input64(offset);
+    if bytes & 0xff == LF && offset < end {
+        return offset.wrapping_add(1);
+    }
+    if bytes & 0xffff == CR | LF << 8 && offset.wrapping_add(1) < end {
+        return offset.wrapping_add(2);
+    }
+    0
+}
+
+/// The request line at `offset`. Low: the offset after it; high: as [`header_line`]'s.
 #[inline(always)]
 pub fn request_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     let bad = bad_request::REQUEST_LINE << 32;
-    let method_end = machine.token_end(offset, end);
-    if method_end == offset || method_end >= end || machine.input8(method_end) != b' ' as u64 {
+    let method_end = scan(machine, Span::new(offset, end.wrapping_sub(offset)), class::NAME);
+    let method = Span::new(offset, method_end.wrapping_sub(offset));
+    let methods = machine.policy64(header::METHODS);
+    let known = low(machine.walk(low(methods), method, 0));
+    if known == 0 || method_end >= end || machine.input8(method_end) != b' ' as u64 {
         return bad;
     }
-    let from = method_end.wrapping_add(1);
-    let path_end = scan(
-        machine,
-        Span::new(from, end.wrapping_sub(from)),
-        class::PATH,
-    );
-    if path_end >= end {
-        return bad;
+    if known > 1 {
+        return (UNDECIDED + unsupported::TARGET_FORM) << 32;
     }
+    let from = blanks_end(machine, method_end, end);
+    let path_end = scan(machine, Span::new(from, end.wrapping_sub(from)), class::PATH);
+    let mut bits = machine.word(work::FRAMING);
     let mut target_end = path_end;
-    if machine.input8(path_end) == b'?' as u64 {
-        target_end = scan(
-            machine,
-            Span::new(path_end, end.wrapping_sub(path_end)),
-            class::QUERY,
-        );
+    if machine.input8(target_end) == b'?' as u64 {
+        target_end = scan(machine, Span::new(target_end, end.wrapping_sub(target_end)), class::QUERY);
     }
-    if target_end >= end || target_end == from {
+    if machine.input8(target_end) == b'#' as u64 {
+        bits |= framing::FRAGMENT;
+        target_end = scan(machine, Span::new(target_end, end.wrapping_sub(target_end)), class::FRAGMENT);
+    }
+    if target_end >= end || target_end == from || machine.input8(target_end) != b' ' as u64 {
         return bad;
     }
-    let stop = machine.input8(target_end);
-    if stop == b'#' as u64 {
-        return bad_request::TARGET << 32;
-    }
-    let version = machine.input64(target_end.wrapping_add(1));
-    let minor = (version >> 56).wrapping_sub(b'0' as u64);
-    let line_end = target_end.wrapping_add(9);
-    if stop != b' ' as u64
-        || version & 0x00ff_ffff_ffff_ffff != u64::from_le_bytes(*b"HTTP/1.\0")
-        || minor > 1
-    {
+    let version_at = blanks_end(machine, target_end, end);
+    let version = machine.input64(version_at);
+    let next = line_end(machine, version_at.wrapping_add(8), end);
+    if version & 0x00ff_00ff_ffff_ffff != u64::from_le_bytes(*b"HTTP/\0.\0") {
         return bad;
     }
-    let tail = machine.input64(line_end) & 0xffff;
-    if line_end.wrapping_add(2) > end || tail != 0x0a0d {
+    if next == 0 {
         return bad;
     }
-    machine.set_word(
-        work::METHOD,
-        Span::new(offset, method_end.wrapping_sub(offset)).0,
-    );
-    machine.set_word(
-        work::TARGET,
-        Span::new(from, target_end.wrapping_sub(from)).0,
-    );
+    if version != u64::from_le_bytes(*b"HTTP/1.1") {
+        return bad_request::VERSION << 32;
+    }
+    machine.set_word(work::FRAMING, bits);
+    machine.set_word(work::METHOD, method.0);
+    machine.set_word(work::TARGET, Span::new(from, target_end.wrapping_sub(from)).0);
     machine.set_word(work::PATH, Span::new(from, path_end.wrapping_sub(from)).0);
-    machine.set_word(work::MINOR_VERSION, minor);
-    line_end.wrapping_add(2)
+    next
+}
+
+/// The offset after the blank at `offset`, and after those that follow it.
+#[inline(always)]
+fn blanks_end<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
+    let next = offset.wrapping_add(1);
+    if blank(machine.input8(next)) {
+        return scan(machine, Span::new(next, end.wrapping_sub(next)), class::BLANK);
+    }
+    next
 }
 
 /// Space or tab.
@@ -113,22 +132,18 @@ const fn blank(byte: u64) -> bool {
     byte == b' ' as u64 || byte == b'\t' as u64
 }
 
-/// The span without the spaces and tabs around it.
+/// The span without the spaces and tabs around it; its offset is [`TOO_LONG`]'s where there are
+/// too many.
 #[inline(always)]
 fn trim<M: Machine>(machine: &mut M, offset: u64, end: u64) -> Span {
     // Nearly every value has one space before it and none after.
-    let mut from = if machine.input8(offset) == b' ' as u64 && offset < end {
-        offset.wrapping_add(1)
-    } else {
-        offset
-    };
+    let mut from = offset;
+    if machine.input8(offset) == b' ' as u64 && offset < end {
+        from = offset.wrapping_add(1);
+    }
     let mut to = end;
     if from < to && blank(machine.input8(from)) {
-        from = scan(
-            machine,
-            Span::new(from, to.wrapping_sub(from)),
-            class::BLANK,
-        );
+        from = scan(machine, Span::new(from, to.wrapping_sub(from)), class::BLANK);
     }
     if from < to && blank(machine.input8(to.wrapping_sub(1))) {
         to = machine.scan_back(Span::new(from, to.wrapping_sub(from)));
@@ -139,14 +154,11 @@ fn trim<M: Machine>(machine: &mut M, offset: u64, end: u64) -> Span {
     Span::new(from, to.wrapping_sub(from))
 }
 
-/// The slot of a header name plus one, or 0 where no route refers to it.
+/// The slot of a header name plus one, or 0 where nothing refers to it.
 #[inline(always)]
 pub fn slot_of<M: Machine>(machine: &mut M, name: Span) -> u64 {
     let names = machine.policy64(header::HEADER_NAMES);
-    let start = crate::bytes::keep(
-        crate::bytes::lower(machine.input64(name.offset())),
-        name.length(),
-    );
+    let start = crate::bytes::keep(crate::bytes::lower(machine.input64(name.offset())), name.length());
     let bit = filter_bit(start, name.length());
     let word = machine.policy64(high(names).wrapping_add(bit >> 6 << 3));
     if word >> (bit & 63) & 1 == 0 {
@@ -164,100 +176,131 @@ pub const fn filter_bit(start: u64, length: u64) -> u64 {
 }
 
 /// The header line at `offset`. Low: the offset after it; high: 0, [`END`], a code of
-/// [`bad_request`], or from 256 on 256 plus one of [`unsupported`].
+/// [`bad_request`], or from [`UNDECIDED`] on one of [`unsupported`].
 #[inline(always)]
 pub fn header_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
-    if offset.wrapping_add(2) <= end && machine.input64(offset) & 0xffff == 0x0a0d {
-        return offset.wrapping_add(2) | END << 32;
+    let after = line_end(machine, offset, end);
+    if after != 0 {
+        return after | END << 32;
     }
     let name_end = machine.token_end(offset, end);
     if name_end == TOO_LONG {
-        return (256 + unsupported::TOO_MANY_VALUES) << 32;
+        return (UNDECIDED + unsupported::TOO_MANY_VALUES) << 32;
     }
     if name_end >= end {
         return bad_request::INCOMPLETE << 32;
+    }
+    if name_end == offset && blank(machine.input8(offset)) {
+        // Obsolete folding: the line goes on with the header before it.
+        return (UNDECIDED + unsupported::HEADER_REWRITTEN) << 32;
     }
     if name_end == offset || machine.input8(name_end) != b':' as u64 {
         return bad_request::HEADER_NAME << 32;
     }
     let from = name_end.wrapping_add(1);
-    let line_end = scan(
-        machine,
-        Span::new(from, end.wrapping_sub(from)),
-        class::VALUE,
-    );
-    if line_end.wrapping_add(2) > end {
+    let value_end = scan(machine, Span::new(from, end.wrapping_sub(from)), class::VALUE);
+    if value_end >= end {
         return bad_request::INCOMPLETE << 32;
     }
-    if machine.input64(line_end) & 0xffff != 0x0a0d {
-        return bad_request::HEADER_VALUE << 32;
+    let next = line_end(machine, value_end, end);
+    if next == 0 {
+        let cr = machine.input8(value_end) == CR;
+        return if cr { UNDECIDED + unsupported::HEADER_REWRITTEN } else { bad_request::HEADER_VALUE } << 32;
     }
-    let next = line_end.wrapping_add(2);
-    let found = machine.slot_of(Span::new(offset, name_end.wrapping_sub(offset)));
+    let name = Span::new(offset, name_end.wrapping_sub(offset));
+    let flags = machine.word(work::FLAGS);
+    if flags & (filter_chain::REJECT_UNDERSCORES | filter_chain::DROP_UNDERSCORES) != 0
+        && scan(machine, name, class::UNDERSCORE) < name.end()
+    {
+        return if flags & filter_chain::REJECT_UNDERSCORES != 0 { bad_request::HEADER_NAME << 32 } else { next };
+    }
+    let found = machine.slot_of(name);
     if found == 0 {
         return next;
     }
-    let value = trim(machine, from, line_end);
+    let value = trim(machine, from, value_end);
     if value.offset() == low(TOO_LONG) {
-        return (256 + unsupported::TOO_MANY_VALUES) << 32;
+        return (UNDECIDED + unsupported::TOO_MANY_VALUES) << 32;
     }
     let slot = found.wrapping_sub(1);
     if slot < slot::FIRST {
-        let refused = machine.framing(slot, value);
-        if refused != 0 {
-            return refused << 32;
-        }
-        let table = high(machine.policy64(header::QUERY_PARAMETERS));
-        let wanted = high(machine.policy64(table.wrapping_add(slot.wrapping_mul(slot::RECORD))));
-        if slot >= slot::AUTHORITY || wanted == 0 {
-            return next;
-        }
+        machine.framing(slot, value);
+    }
+    let table = high(machine.policy64(header::QUERY_PARAMETERS));
+    let wanted = high(machine.policy64(table.wrapping_add(slot.wrapping_mul(slot::RECORD))));
+    if wanted == 0 || (slot >= slot::FORWARDED_PROTO && slot < slot::FIRST) {
+        return next;
+    }
+    if wanted & slot::JOINED != 0 && crate::slot::first(machine, slot) != 0 {
+        return (UNDECIDED + unsupported::HEADER_REWRITTEN) << 32;
     }
     if machine.add(slot, value) != 0 {
-        return (256 + unsupported::TOO_MANY_VALUES) << 32;
+        return (UNDECIDED + unsupported::TOO_MANY_VALUES) << 32;
     }
     next
 }
 
-/// Host, Content-Length and Transfer-Encoding. 0, or a code of [`bad_request`].
+/// Notes what Host, Content-Length, Transfer-Encoding, Connection and x-forwarded-proto say. 0.
 #[inline(always)]
 pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
-    let bits = machine.word(work::FRAMING);
-    if slot == slot::AUTHORITY {
-        if bits & framing::HOST != 0 {
-            return bad_request::DUPLICATE_HOST;
+    let mut bits = machine.word(work::FRAMING);
+    let again = |bit: u64| bits & bit != 0;
+    let noted = match slot {
+        slot::AUTHORITY if again(framing::HOST) => framing::REWRITTEN,
+        slot::AUTHORITY => {
+            machine.set_word(work::HOST, value.0);
+            framing::HOST
         }
-        machine.set_word(work::FRAMING, bits | framing::HOST);
-        machine.set_word(work::HOST, value.0);
-    }
-    if slot == slot::CONTENT_LENGTH {
-        if machine.integer(value) != 1 {
-            return bad_request::CONTENT_LENGTH;
+        slot::FORWARDED_PROTO if again(framing::FORWARDED_PROTO) || value.length() == 0 => {
+            framing::FORWARDED_PROTO | framing::REWRITTEN
         }
-        let number = machine.word(work::NUMBER);
-        if bits & framing::CONTENT_LENGTH != 0 && machine.word(work::CONTENT_LENGTH) != number {
-            return bad_request::CONTENT_LENGTH;
+        slot::FORWARDED_PROTO => {
+            machine.set_word(work::FORWARDED_PROTO, value.0);
+            framing::FORWARDED_PROTO
         }
-        machine.set_word(work::FRAMING, bits | framing::CONTENT_LENGTH);
-        machine.set_word(work::CONTENT_LENGTH, number);
-    }
-    if slot == slot::TRANSFER_ENCODING {
-        let word = crate::bytes::keep(
-            crate::bytes::lower(machine.input64(value.offset())),
-            value.length(),
-        );
-        if bits & framing::TRANSFER_ENCODING != 0
-            || value.length() != 7
-            || word != u64::from_le_bytes(*b"chunked\0")
-        {
-            return bad_request::TRANSFER_ENCODING;
+        slot::CONTENT_LENGTH => {
+            let digit = machine.input8(value.offset()).wrapping_sub(b'0' as u64) < 10;
+            if again(framing::CONTENT_LENGTH) || !digit || machine.integer(value) != 1 {
+                framing::CONTENT_LENGTH | framing::BAD_CONTENT_LENGTH
+            } else {
+                framing::CONTENT_LENGTH
+            }
         }
-        machine.set_word(work::FRAMING, bits | framing::TRANSFER_ENCODING);
-    }
+        slot::TRANSFER_ENCODING => {
+            let word = crate::bytes::lower(machine.input64(value.offset())) & 0x00ff_ffff_ffff_ffff;
+            let chunked = value.length() == 7 && word == u64::from_le_bytes(*b"chunked\0");
+            if again(framing::TRANSFER_ENCODING) || !chunked {
+                framing::TRANSFER_ENCODING | framing::BAD_TRANSFER_ENCODING
+            } else {
+                framing::TRANSFER_ENCODING
+            }
+        }
+        slot::CONNECTION => {
+            let dfa = low(machine.policy64(header::CONNECTION));
+            if machine.regex(dfa, value) == 0 { framing::REWRITTEN } else { 0 }
+        }
+        _ => 0,
+    };
+    bits |= noted;
+    machine.set_word(work::FRAMING, bits);
     0
 }
 
-/// Reads the head. 0 where it is accepted; low: a code of [`bad_request`]; high: a number of
+/// What the framing headers together say: 0, or a code of [`bad_request`].
+#[inline(always)]
+fn framing_fault(bits: u64) -> u64 {
+    if bits & framing::BAD_CONTENT_LENGTH != 0 {
+        bad_request::CONTENT_LENGTH
+    } else if bits & framing::CONTENT_LENGTH != 0 && bits & framing::TRANSFER_ENCODING != 0 {
+        bad_request::LENGTH_AND_ENCODING
+    } else if bits & framing::BAD_TRANSFER_ENCODING != 0 {
+        bad_request::TRANSFER_ENCODING
+    } else {
+        0
+    }
+}
+
+/// Reads the head. 0 where it is accepted; low: a code of [`bad_request`]; high: one of
 /// [`unsupported`].
 #[inline(always)]
 pub fn head<M: Machine>(machine: &mut M) -> u64 {
@@ -269,33 +312,57 @@ pub fn head<M: Machine>(machine: &mut M) -> u64 {
     machine.set_word(work::OCCURRENCES_USED, 0);
     machine.set_word(work::FRAMING, 0);
     machine.set_word(work::HOST, Span::new(input::HEAD, 0).0);
-    let line = machine.request_line(input::HEAD, end);
+    let start = machine.head_start(end);
+    let line = machine.request_line(start, end);
+    if high(line) >= UNDECIDED {
+        return (high(line) - UNDECIDED) << 32;
+    }
     if high(line) != 0 {
         return high(line);
     }
+    let most = machine.word(work::HEADERS_MAX);
     let mut offset = low(line);
     let mut index = 0;
     while index < LINES {
         let line = machine.header_line(offset, end);
         if high(line) == END {
-            if index > HEADERS {
-                return bad_request::TOO_LARGE;
-            }
             machine.set_word(work::HEAD_END, low(line));
             let bits = machine.word(work::FRAMING);
-            if bits & framing::CONTENT_LENGTH != 0 && bits & framing::TRANSFER_ENCODING != 0 {
-                return bad_request::TRANSFER_ENCODING;
+            if bits & (framing::CONTENT_LENGTH | framing::TRANSFER_ENCODING) != 0 {
+                let fault = framing_fault(bits);
+                if fault != 0 {
+                    return fault;
+                }
             }
             return machine.authority();
         }
-        if high(line) >= 256 {
-            return (high(line) - 256) << 32;
+        if high(line) >= UNDECIDED {
+            return (high(line) - UNDECIDED) << 32;
         }
         if high(line) != 0 {
             return high(line);
         }
+        if index >= most {
+            return bad_request::TOO_LARGE;
+        }
         offset = low(line);
         index += 1;
     }
-    bad_request::TOO_LARGE
+    unsupported::TOO_MANY_VALUES << 32
+}
+
+/// The offset of the request line: line ends before it are skipped.
+#[inline(always)]
+pub fn head_start<M: Machine>(machine: &mut M, end: u64) -> u64 {
+    let mut at = input::HEAD;
+    let mut index = 0;
+    while index < STOPS {
+        let byte = machine.input8(at);
+        if at >= end || (byte != LF && byte != CR) {
+            break;
+        }
+        at = at.wrapping_add(1);
+        index += 1;
+    }
+    at
 }

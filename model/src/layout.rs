@@ -74,6 +74,8 @@ pub mod input {
     pub const APPLICATION_PROTOCOLS: u64 = 352;
     /// Bytes that the list may have.
     pub const APPLICATION_PROTOCOLS_BYTES: u64 = 256;
+    /// `http/1.1`: what the HTTP inspector finds out.
+    pub const HTTP_1_1: u64 = 608;
     /// The request head.
     pub const HEAD: u64 = 640;
     /// Bytes to leave after the head: reads are eight bytes wide.
@@ -148,12 +150,14 @@ pub mod work {
     pub const PATH: u64 = 37;
     /// On the way: how many occurrences of slots there are.
     pub const OCCURRENCES_USED: u64 = 28;
-    /// On the way: the minor version of HTTP/1.
-    pub const MINOR_VERSION: u64 = 29;
+    /// On the way: span of x-forwarded-proto.
+    pub const FORWARDED_PROTO: u64 = 29;
+    /// On the way: flags of the filter chain.
+    pub const FLAGS: u64 = 31;
+    /// On the way: how many headers there may be.
+    pub const HEADERS_MAX: u64 = 38;
     /// On the way: bits of [`super::framing`].
     pub const FRAMING: u64 = 30;
-    /// On the way: span of the first Content-Length.
-    pub const CONTENT_LENGTH: u64 = 31;
     /// On the way: offset after the head's empty line.
     pub const HEAD_END: u64 = 32;
     /// On the way: the host's span as virtual hosts are searched by.
@@ -211,6 +215,18 @@ pub mod framing {
     pub const TRANSFER_ENCODING: u64 = 4;
     /// The target is in absolute form and names the host.
     pub const ABSOLUTE: u64 = 8;
+    /// The target of an absolute form has the scheme https.
+    pub const HTTPS: u64 = 16;
+    /// The target has a fragment.
+    pub const FRAGMENT: u64 = 32;
+    /// There is an x-forwarded-proto.
+    pub const FORWARDED_PROTO: u64 = 64;
+    /// A Content-Length is no number, or there are two.
+    pub const BAD_CONTENT_LENGTH: u64 = 128;
+    /// A Transfer-Encoding is not `chunked`, or there are two.
+    pub const BAD_TRANSFER_ENCODING: u64 = 256;
+    /// Envoy rewrites a header of this request before routing.
+    pub const REWRITTEN: u64 = 512;
 }
 
 /// Codes of [`work::OUTCOME`].
@@ -243,30 +259,40 @@ pub mod outcome {
     pub const FORWARD_TO_DESTINATION: u64 = 12;
 }
 
-/// Codes of [`work::REASON`] where the outcome is `bad_request`.
+/// Codes of [`work::REASON`] where the outcome is `bad_request`. Up to [`bad_request::BY_CODEC`]
+/// Envoy's HTTP/1 codec refuses, before there is a route configuration; the others the connection
+/// manager.
 pub mod bad_request {
-    /// The request line is not `METHOD SP target SP HTTP/1.x`.
+    /// The request line is not `METHOD SP target SP HTTP/1.1`.
     pub const REQUEST_LINE: u64 = 1;
     /// A header line has no colon, an empty or invalid name, or starts with white space.
     pub const HEADER_NAME: u64 = 2;
     /// A header value holds a byte that may not be in one.
     pub const HEADER_VALUE: u64 = 3;
-    /// HTTP/1.1 without Host.
-    pub const NO_HOST: u64 = 4;
-    /// More than one Host.
-    pub const DUPLICATE_HOST: u64 = 5;
-    /// Host is not a valid authority.
-    pub const INVALID_HOST: u64 = 6;
-    /// Content-Length is not a number, or two of them differ.
-    pub const CONTENT_LENGTH: u64 = 7;
-    /// Transfer-Encoding is not `chunked`, repeated, or beside Content-Length.
-    pub const TRANSFER_ENCODING: u64 = 8;
+    /// The authority has a byte that may not be in one.
+    pub const INVALID_HOST: u64 = 4;
+    /// Content-Length is not a number, or there are two.
+    pub const CONTENT_LENGTH: u64 = 5;
+    /// Content-Length beside Transfer-Encoding.
+    pub const LENGTH_AND_ENCODING: u64 = 6;
+    /// Transfer-Encoding is not `chunked`: status 501.
+    pub const TRANSFER_ENCODING: u64 = 7;
     /// The target is not valid.
-    pub const TARGET: u64 = 9;
-    /// The head is larger, or has more headers, than Envoy takes.
-    pub const TOO_LARGE: u64 = 10;
+    pub const TARGET: u64 = 8;
+    /// The head is larger, or has more headers, than Envoy takes: status 431.
+    pub const TOO_LARGE: u64 = 9;
+    /// The version is not HTTP/1.1: status 426.
+    pub const VERSION: u64 = 10;
     /// The head does not end within the input.
     pub const INCOMPLETE: u64 = 11;
+    /// The last of the codec's.
+    pub const BY_CODEC: u64 = 15;
+    /// No Host.
+    pub const NO_HOST: u64 = 16;
+    /// The target is `*`: status 404.
+    pub const NOT_A_PATH: u64 = 17;
+    /// The target has a fragment.
+    pub const FRAGMENT: u64 = 18;
 }
 
 /// Numbers of [`work::REASON`] where the outcome is `unsupported` for a reason that lies in the
@@ -318,6 +344,10 @@ pub mod header {
     pub const ROUTES: u64 = 48;
     /// Low: first state word of the endpoints' active counts.
     pub const ACTIVE: u64 = 56;
+    /// Low: root of the methods that Envoy's parser knows; high: DFA of absolute targets.
+    pub const METHODS: u64 = 64;
+    /// Low: DFA of the values of Connection that change nothing.
+    pub const CONNECTION: u64 = 72;
     /// Bytes of the header.
     pub const BYTES: u64 = 128;
 }
@@ -344,6 +374,10 @@ pub mod listener {
 
     /// Flag: `use_original_dst`.
     pub const USE_ORIGINAL_DST: u64 = 1;
+    /// Flag: the TLS inspector reads the ClientHello.
+    pub const INSPECTS_TLS: u64 = 2;
+    /// Flag: the HTTP inspector reads the request line.
+    pub const INSPECTS_HTTP: u64 = 4;
 }
 
 /// A node of the filter chain match; each level has one kind of key.
@@ -358,7 +392,8 @@ pub mod filter_chain_node {
 pub mod filter_chain {
     /// Low: [`HTTP`](super::filter_chain::HTTP) or another kind; high: flags.
     pub const KIND: u64 = 0;
-    /// Low: route configuration, or the TCP proxy's action (a route record).
+    /// Low: route configuration, or the TCP proxy's action (a route record); high: bits 0..16
+    /// `max_request_headers_kb`, bits 16..32 `max_headers_count`.
     pub const TARGET: u64 = 8;
     /// Its index in the listener; `u32::MAX` the default filter chain.
     pub const INDEX: u64 = 16;
@@ -377,6 +412,17 @@ pub mod filter_chain {
     pub const STRIP_MATCHING_PORT: u64 = 2;
     /// Flag: `strip_trailing_host_dot`.
     pub const STRIP_TRAILING_DOT: u64 = 4;
+    /// The flags that change the host.
+    pub const STRIP: u64 = STRIP_ANY_PORT | STRIP_MATCHING_PORT | STRIP_TRAILING_DOT;
+    /// Flag: `headers_with_underscores_action: REJECT_REQUEST`.
+    pub const REJECT_UNDERSCORES: u64 = 8;
+    /// Flag: `headers_with_underscores_action: DROP_HEADER`.
+    pub const DROP_UNDERSCORES: u64 = 16;
+    /// Flag: `use_remote_address` without trusted hops: x-forwarded-proto is the connection's.
+    pub const OWN_FORWARDED_PROTO: u64 = 32;
+    /// Flag: something in the HTTP/1 options is not decided where it would matter:
+    /// `allow_chunked_length`, `allow_absolute_url: false`.
+    pub const UNUSUAL_OPTIONS: u64 = 64;
 }
 
 /// Route configuration.
@@ -499,18 +545,24 @@ pub mod slot {
     pub const CONTENT_LENGTH: u64 = 0;
     /// `transfer-encoding`.
     pub const TRANSFER_ENCODING: u64 = 1;
-    /// `:authority` and Host; like those after it filled when the whole head is read.
-    pub const AUTHORITY: u64 = 2;
+    /// `connection`.
+    pub const CONNECTION: u64 = 2;
+    /// `x-forwarded-proto`; like those after it filled when the whole head is read.
+    pub const FORWARDED_PROTO: u64 = 3;
+    /// `:authority` and Host.
+    pub const AUTHORITY: u64 = 4;
     /// `:method`.
-    pub const METHOD: u64 = 3;
+    pub const METHOD: u64 = 5;
     /// `:path`.
-    pub const PATH: u64 = 4;
+    pub const PATH: u64 = 6;
     /// `:scheme`.
-    pub const SCHEME: u64 = 5;
+    pub const SCHEME: u64 = 7;
     /// The path without its query: what `safe_regex` path matchers look at.
-    pub const PATH_WITHOUT_QUERY: u64 = 6;
+    pub const PATH_WITHOUT_QUERY: u64 = 8;
+    /// Bit beside the first: repeated values of this header are joined by Envoy.
+    pub const JOINED: u64 = 2;
     /// First slot of other names.
-    pub const FIRST: u64 = 7;
+    pub const FIRST: u64 = 9;
 }
 
 /// Cluster.

@@ -88,6 +88,21 @@ pub trait Machine: Sized {
     fn scan_back(&mut self, span: Span) -> u64 {
         crate::scan::scan_back(self, span)
     }
+    /// [`crate::head::head_start`]
+    #[inline(always)]
+    fn head_start(&mut self, end: u64) -> u64 {
+        crate::head::head_start(self, end)
+    }
+    /// [`crate::target::absolute`]
+    #[inline(always)]
+    fn absolute(&mut self) -> u64 {
+        crate::target::absolute(self)
+    }
+    /// [`crate::target::host_is_valid`]
+    #[inline(always)]
+    fn host_is_valid(&mut self, host: Span) -> u64 {
+        crate::target::host_is_valid(self, host)
+    }
     /// [`crate::head::slot_of`]
     #[inline(always)]
     fn slot_of(&mut self, name: Span) -> u64 {
@@ -98,10 +113,10 @@ pub trait Machine: Sized {
     fn framing(&mut self, slot: u64, value: Span) -> u64 {
         crate::head::framing(self, slot, value)
     }
-    /// [`crate::decide::authority`]
+    /// [`crate::target::authority`]
     #[inline(always)]
     fn authority(&mut self) -> u64 {
-        crate::decide::authority(self)
+        crate::target::authority(self)
     }
     /// [`crate::target::without_port`]
     #[inline(always)]
@@ -210,8 +225,8 @@ pub trait Machine: Sized {
     }
     /// [`crate::filter_chain::application_protocol`]
     #[inline(always)]
-    fn application_protocol(&mut self, node: u64) -> u64 {
-        crate::filter_chain::application_protocol(self, node)
+    fn application_protocol(&mut self, node: u64, flags: u64) -> u64 {
+        crate::filter_chain::application_protocol(self, node, flags)
     }
     /// [`crate::filter_chain::choose`]
     #[inline(always)]
@@ -272,6 +287,16 @@ pub trait Machine: Sized {
     #[inline(always)]
     fn request(&mut self) -> u64 {
         crate::decide::request(self)
+    }
+    /// [`crate::decide::strip_host`]
+    #[inline(always)]
+    fn strip_host(&mut self) -> u64 {
+        crate::decide::strip_host(self)
+    }
+    /// [`crate::decide::pseudo_headers`]
+    #[inline(always)]
+    fn pseudo_headers(&mut self) -> u64 {
+        crate::decide::pseudo_headers(self)
     }
     /// [`crate::decide::action`]
     #[inline(always)]

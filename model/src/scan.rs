@@ -8,10 +8,12 @@ pub mod class {
     pub const NAME: u64 = 0;
     /// Control bytes but the tab: the end of a header value.
     pub const VALUE: u64 = 1;
-    /// Space, control bytes, `?` and `#`: the end of a target's path.
+    /// What is neither 21 to 7E, or is `?` or `#`: the end of a target's path.
     pub const PATH: u64 = 2;
-    /// Space, control bytes and `#`: the end of a target's query.
+    /// What is not 21 to 7E, or is `#`: the end of a target's query.
     pub const QUERY: u64 = 3;
+    /// What is not 21 to 7E: the end of a target.
+    pub const FRAGMENT: u64 = 12;
     /// `&`.
     pub const AMPERSAND: u64 = 4;
     /// `=`.
@@ -24,6 +26,10 @@ pub mod class {
     pub const COLON: u64 = 8;
     /// What is neither a space nor a tab.
     pub const BLANK: u64 = 9;
+    /// `_`.
+    pub const UNDERSCORE: u64 = 10;
+    /// What is not a letter, a digit, `-`, `.`, `:` or `_`: the end of most authorities.
+    pub const HOST: u64 = 11;
 }
 
 /// Marks the bytes that end a scan of the class.
@@ -40,14 +46,16 @@ fn marks(word: u64, class: u64) -> u64 {
         class::VALUE => {
             (bytes::within(word, 0, 31) & !bytes::equal(word, b'\t')) | bytes::equal(word, 127)
         }
-        class::PATH => {
-            bytes::within(word, 0, b' ')
-                | bytes::equal(word, 127)
-                | bytes::equal(word, b'?')
-                | bytes::equal(word, b'#')
-        }
-        class::QUERY => {
-            bytes::within(word, 0, b' ') | bytes::equal(word, 127) | bytes::equal(word, b'#')
+        class::PATH => outside(word) | bytes::equal(word, b'?') | bytes::equal(word, b'#'),
+        class::QUERY => outside(word) | bytes::equal(word, b'#'),
+        class::FRAGMENT => outside(word),
+        class::UNDERSCORE => bytes::equal(word, b'_'),
+        class::HOST => {
+            let letters = bytes::within(word | 0x2020_2020_2020_2020, b'a', b'z');
+            // `0` to `:` and `-` to `.`.
+            let others =
+                bytes::within(word, b'0', b':') | bytes::within(word, b'-', b'.') | bytes::equal(word, b'_');
+            !(letters | others) & bytes::MARKS
         }
         class::AMPERSAND => bytes::equal(word, b'&'),
         class::EQUALS => bytes::equal(word, b'='),
@@ -56,6 +64,12 @@ fn marks(word: u64, class: u64) -> u64 {
         class::COLON => bytes::equal(word, b':'),
         _ => not_blank(word),
     }
+}
+
+/// Marks what is not 21 to 7E.
+#[inline(always)]
+fn outside(word: u64) -> u64 {
+    !bytes::within(word, b'!', b'~') & bytes::MARKS
 }
 
 /// Marks what is neither a space nor a tab.
@@ -110,6 +124,9 @@ pub fn scan_block<M: Machine>(machine: &mut M, span: Span, class: u64) -> u64 {
         class::COMMA => block(machine, span, class::COMMA),
         class::AUTHORITY => block(machine, span, class::AUTHORITY),
         class::COLON => block(machine, span, class::COLON),
+        class::UNDERSCORE => block(machine, span, class::UNDERSCORE),
+        class::HOST => block(machine, span, class::HOST),
+        class::FRAGMENT => block(machine, span, class::FRAGMENT),
         _ => block(machine, span, class::BLANK),
     }
 }

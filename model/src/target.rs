@@ -2,12 +2,14 @@
 
 use crate::{
     Machine, Span,
-    layout::{framing, input, unsupported, work},
+    layout::{bad_request, framing, header, high, input, unsupported, work},
     scan::{class, scan},
 };
 
 /// Characters of a host that are looked at from its end.
 const HOST_BYTES: u64 = 512;
+/// Stops of a scan at bytes that an authority may have beside letters and digits.
+const STOPS: u64 = 32;
 
 /// The host without its port: what stands before the last colon, unless that colon is inside
 /// brackets.
@@ -31,58 +33,116 @@ pub fn without_port<M: Machine>(machine: &mut M, host: Span) -> Span {
     host
 }
 
-/// Whether the host has the port of the connection's destination.
+/// The number of the host's port; `u64::MAX` where it is none.
 #[inline(always)]
-pub fn port_matches<M: Machine>(machine: &mut M, host: Span, without: Span) -> bool {
+pub fn port<M: Machine>(machine: &mut M, host: Span, without: Span) -> u64 {
     let from = without.end().wrapping_add(1);
     if machine.integer(Span::new(from, host.end().wrapping_sub(from))) != 1 {
-        return false;
+        return u64::MAX;
     }
-    let port = machine.input64(input::DESTINATION_PORT) & 0xffff;
-    machine.word(work::NUMBER) == (port & 0xff) << 8 | port >> 8
+    machine.word(work::NUMBER)
 }
 
-/// Takes an absolute-form target apart: the authority becomes the host, the rest the path. Gives
-/// 0, or the reason why it is not decided.
+/// The port of the connection's destination.
+#[inline(always)]
+pub fn destination_port<M: Machine>(machine: &M) -> u64 {
+    let port = machine.input64(input::DESTINATION_PORT) & 0xffff;
+    (port & 0xff) << 8 | port >> 8
+}
+
+/// Takes an absolute-form target apart: the authority becomes the host, the rest the path. 0, or 1
+/// where it is of a form that is not decided.
 #[inline(always)]
 pub fn absolute<M: Machine>(machine: &mut M) -> u64 {
     let target = Span(machine.word(work::TARGET));
-    let start = machine.input64(target.offset()) | 0x2020_2020;
-    let scheme = if start & 0x00ff_ffff_ffff_ffff == u64::from_le_bytes(*b"http://\0") {
-        7
-    } else if start == u64::from_le_bytes(*b"https://") {
-        8
-    } else {
-        return unsupported::TARGET_FORM;
-    };
-    if target.length() < scheme {
-        return unsupported::TARGET_FORM;
+    let dfa = high(machine.policy64(header::METHODS));
+    if machine.regex(dfa, target) == 0 {
+        return 1;
     }
-    let from = target.offset().wrapping_add(scheme);
-    let slash = scan(
-        machine,
-        Span::new(from, target.end().wrapping_sub(from)),
-        class::AUTHORITY,
-    );
-    machine.set_word(work::HOST, Span::new(from, slash.wrapping_sub(from)).0);
     let bits = machine.word(work::FRAMING);
-    machine.set_word(work::FRAMING, bits | framing::ABSOLUTE);
+    // `http://` or `https://`, as the DFA says.
+    let https = machine.input8(target.offset().wrapping_add(4)) | 0x20 == b's' as u64;
+    let from = target.offset().wrapping_add(if https { 8 } else { 7 });
+    let slash = scan(machine, Span::new(from, target.end().wrapping_sub(from)), class::AUTHORITY);
+    machine.set_word(work::HOST, Span::new(from, slash.wrapping_sub(from)).0);
+    machine.set_word(work::FRAMING, bits | framing::ABSOLUTE | if https { framing::HTTPS } else { 0 });
     if slash >= target.end() {
         machine.set_word(work::TARGET, Span::new(input::SLASH, 1).0);
         machine.set_word(work::PATH, Span::new(input::SLASH, 1).0);
         return 0;
     }
-    if machine.input8(slash) != b'/' as u64 {
-        return unsupported::TARGET_FORM;
-    }
     let path = Span(machine.word(work::PATH));
-    machine.set_word(
-        work::TARGET,
-        Span::new(slash, target.end().wrapping_sub(slash)).0,
-    );
-    machine.set_word(
-        work::PATH,
-        Span::new(slash, path.end().wrapping_sub(slash)).0,
-    );
+    machine.set_word(work::TARGET, Span::new(slash, target.end().wrapping_sub(slash)).0);
+    machine.set_word(work::PATH, Span::new(slash, path.end().wrapping_sub(slash)).0);
+    0
+}
+
+/// Whether a byte may stand in an authority beside letters, digits and `-.:_`: `!$%&'()*+,;=@[]~`.
+#[inline(always)]
+const fn in_authority(byte: u64) -> bool {
+    let bits: u64 = match byte >> 6 {
+        0 => 0x2800_1ff2_0000_0000,
+        1 => 0x4000_0000_2800_0001,
+        _ => 0,
+    };
+    bits >> (byte & 63) & 1 == 1
+}
+
+/// 1 where every byte of the host may stand in an authority; 2 where that is too long to say.
+#[inline(always)]
+pub fn host_is_valid<M: Machine>(machine: &mut M, host: Span) -> u64 {
+    let mut at = host.offset();
+    let mut index = 0;
+    while index < STOPS {
+        at = scan(machine, Span::new(at, host.end().wrapping_sub(at)), class::HOST);
+        if at >= host.end() {
+            return 1;
+        }
+        if !in_authority(machine.input8(at)) {
+            return 0;
+        }
+        at = at.wrapping_add(1);
+        index += 1;
+    }
+    2
+}
+
+/// What is left to check when the head's lines are read: the target's form, the host. 0, or what
+/// [`crate::head::head`] gives.
+#[inline(always)]
+pub fn authority<M: Machine>(machine: &mut M) -> u64 {
+    let target = Span(machine.word(work::TARGET));
+    let start = machine.input8(target.offset());
+    let asterisk = start == b'*' as u64;
+    if asterisk {
+        let method = Span(machine.word(work::METHOD));
+        if method.length() != 7 || machine.input8(method.offset()) != b'O' as u64 {
+            return bad_request::TARGET;
+        }
+    } else if start != b'/' as u64 && machine.absolute() != 0 {
+        return unsupported::TARGET_FORM << 32;
+    }
+    let bits = machine.word(work::FRAMING);
+    let host = Span(machine.word(work::HOST));
+    if bits & (framing::HOST | framing::ABSOLUTE) != 0 {
+        let valid = machine.host_is_valid(host);
+        if valid == 2 {
+            return unsupported::TOO_MANY_VALUES << 32;
+        }
+        if valid == 0 {
+            return bad_request::INVALID_HOST;
+        }
+    } else {
+        return bad_request::NO_HOST;
+    }
+    if asterisk {
+        return bad_request::NOT_A_PATH;
+    }
+    if bits & framing::FRAGMENT != 0 {
+        return bad_request::FRAGMENT;
+    }
+    if bits & framing::REWRITTEN != 0 {
+        return unsupported::HEADER_REWRITTEN << 32;
+    }
     0
 }

@@ -45,14 +45,13 @@ fn replay(case: &Path, differences: &mut Vec<String>) -> (usize, usize) {
         }
         if two.decision.outcome == Outcome::Unsupported && one.decision.outcome != Outcome::Unsupported {
             undecided += 1;
-        } else if one.decision != two.decision || one.trace != two.trace {
+        } else if one.decision != two.decision || one.trace != two.trace || one.held.is_some() != two.held.is_some() {
             let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
             differences.push(format!(
                 "{name} {}:\n  spec {:?}\n  sim  {:?}\n  spec {:?}\n  sim  {:?}\n",
                 request.id, one.decision, two.decision, one.trace.steps, two.trace.steps
             ));
         }
-        assert_eq!(one.held.is_some(), two.held.is_some(), "{}: {}", case.display(), request.id);
     }
     (requests.len(), undecided)
 }
@@ -77,6 +76,6 @@ fn every_recorded_case_agrees() {
         undecided += unsupported;
     }
     println!("{} cases, {requests} requests, {undecided} undecided by sim alone", found.len());
-    let shown: Vec<&String> = differences.iter().take(12).collect();
+    let shown: Vec<&String> = differences.iter().take(400).collect();
     assert!(differences.is_empty(), "{} differences; the first: {shown:#?}", differences.len());
 }

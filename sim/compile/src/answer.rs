@@ -64,13 +64,15 @@ impl Compiled {
                     config.map(|chain| chain.config.name.clone()).filter(|name| !name.is_empty());
             }
         }
-        if code == outcome::BAD_REQUEST {
-            let code = bad_request_of(record.word(work::REASON));
-            steps.push(Step::BadRequest(code));
-            decision.status = Some(status_of(code));
-            decision.reason = Some(format!("the request head is refused: {code:?}"));
-        }
         let seen = self.seen(request, &record);
+        if code == outcome::BAD_REQUEST {
+            let reason = record.word(work::REASON);
+            let why = bad_request_of(reason);
+            steps.push(Step::BadRequest(why));
+            let by_codec = reason <= bad_request::BY_CODEC;
+            decision.status = Some(if by_codec { status_of(reason) } else { seen.status(status_of(reason)) });
+            decision.reason = Some(format!("the request head is refused: {why:?}"));
+        }
         let mut not_matched = not_matched;
         self.routing(&seen, &record, decision, &mut steps, &mut not_matched);
         if let Some(held) = self.upstream(request, &seen, &record, decision, &mut steps) {
@@ -97,9 +99,12 @@ impl Compiled {
     ) {
         let Some(index) = self.index(record.word(work::CHOSEN_ROUTE_CONFIGURATION)) else { return };
         let Some(configuration) = self.snapshot.route_configurations.get(index) else { return };
-        steps.push(Step::RouteConfiguration(index));
         decision.route_config = Some(configuration.name.clone()).filter(|name| !name.is_empty());
         let code = record.word(work::OUTCOME);
+        if code == outcome::BAD_REQUEST {
+            return;
+        }
+        steps.push(Step::RouteConfiguration(index));
         if code == outcome::NO_VIRTUAL_HOST || code == outcome::NO_ROUTE {
             decision.status = Some(seen.status(404));
         }
@@ -176,18 +181,20 @@ impl Compiled {
         if code == outcome::NO_HEALTHY_UPSTREAM && routed {
             decision.status = Some(seen.status(503));
         }
+        if value != 0 {
+            steps.push(Step::Priority {
+                priority: (level_word & 0xffff) as u32,
+                value: value as u32,
+                degraded: level_word & level::DEGRADED != 0,
+                panic: level_word & level::PANIC != 0,
+            });
+        }
         if code != outcome::FORWARD {
             return None;
         }
         if routed {
             seen.rewritten(request, decision);
         }
-        steps.push(Step::Priority {
-            priority: (level_word & 0xffff) as u32,
-            value: value as u32,
-            degraded: level_word & level::DEGRADED != 0,
-            panic: level_word & level::PANIC != 0,
-        });
         let number = record.word(work::ENDPOINT).checked_sub(1)?;
         let &(_, locality, position) = self.endpoints.get(number as usize)?;
         steps.push(Step::Endpoint { locality, endpoint: position });
@@ -292,20 +299,22 @@ fn bad_request_of(code: u64) -> BadRequest {
         bad_request::HEADER_NAME => BadRequest::HeaderName,
         bad_request::HEADER_VALUE => BadRequest::HeaderValue,
         bad_request::NO_HOST => BadRequest::NoHost,
-        bad_request::DUPLICATE_HOST => BadRequest::DuplicateHost,
         bad_request::INVALID_HOST => BadRequest::InvalidHost,
         bad_request::CONTENT_LENGTH => BadRequest::ContentLength,
-        bad_request::TRANSFER_ENCODING => BadRequest::TransferEncoding,
-        bad_request::TARGET => BadRequest::Target,
+        bad_request::LENGTH_AND_ENCODING | bad_request::TRANSFER_ENCODING => BadRequest::TransferEncoding,
+        bad_request::TARGET | bad_request::NOT_A_PATH | bad_request::FRAGMENT => BadRequest::Target,
         bad_request::TOO_LARGE => BadRequest::TooLarge,
         _ => BadRequest::RequestLine,
     }
 }
 
-fn status_of(code: BadRequest) -> u32 {
+/// The HTTP status of a refusal.
+fn status_of(code: u64) -> u32 {
     match code {
-        BadRequest::TooLarge => 431,
-        BadRequest::TransferEncoding => 501,
+        bad_request::TOO_LARGE => 431,
+        bad_request::TRANSFER_ENCODING => 501,
+        bad_request::VERSION => 426,
+        bad_request::NOT_A_PATH => 404,
         _ => 400,
     }
 }

@@ -210,6 +210,11 @@ impl Compiler<'_> {
                 levels.push([pair(sum, set), priority as u64 | flags]);
             }
         }
+        if sum < 100 {
+            // No endpoint may be used anywhere: what is chosen is priority 0, and nothing in it.
+            let panic = loads.panic.first().copied().unwrap_or(false);
+            levels.push([pair(100, 0), if panic { level::PANIC } else { 0 }]);
+        }
         let offset = self.arena.words(levels.as_flattened());
         Ok(self.arena.record([pair(offset, levels.len() as u64), cluster::BALANCED, index as u64, 0]))
     }

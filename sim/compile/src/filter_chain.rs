@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use envoy_types::pb::envoy::config::core::v3::CidrRange;
+use envoy_types::pb::envoy::config::core::v3::{
+    CidrRange, http_protocol_options::HeadersWithUnderscoresAction,
+};
 use envoy_types::pb::envoy::config::listener::v3::{FilterChainMatch, filter_chain_match::ConnectionSourceType};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager,
     http_connection_manager::{PathWithEscapedSlashesAction, StripPortMode},
 };
+use twinmesh_model::head::HEADERS;
 use twinmesh_model::layout::{filter_chain, pair};
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 use twinmesh_xds::{FilterChain, Terminal, Unsupported};
@@ -54,7 +57,7 @@ impl Compiler<'_> {
                         }
                     }
                 }
-                (pair(filter_chain::HTTP, flags(manager)), configuration.unwrap_or(0))
+                (pair(filter_chain::HTTP, flags(manager)), pair(configuration.unwrap_or(0), limits(manager)))
             }
             Terminal::Tcp(proxy) => (filter_chain::TCP, self.tcp_route(proxy)?),
             Terminal::Unknown => {
@@ -288,7 +291,34 @@ fn flags(manager: &HttpConnectionManager) -> u64 {
     if manager.strip_trailing_host_dot {
         flags |= filter_chain::STRIP_TRAILING_DOT;
     }
+    if manager.use_remote_address.as_ref().is_some_and(|value| value.value) && manager.xff_num_trusted_hops == 0 {
+        flags |= filter_chain::OWN_FORWARDED_PROTO;
+    }
+    let underscores =
+        manager.common_http_protocol_options.as_ref().map_or(0, |options| options.headers_with_underscores_action);
+    flags |= match HeadersWithUnderscoresAction::try_from(underscores) {
+        Ok(HeadersWithUnderscoresAction::RejectRequest) => filter_chain::REJECT_UNDERSCORES,
+        Ok(HeadersWithUnderscoresAction::DropHeader) => filter_chain::DROP_UNDERSCORES,
+        _ => 0,
+    };
+    if let Some(options) = &manager.http_protocol_options {
+        let no_absolute = options.allow_absolute_url.as_ref().is_some_and(|value| !value.value);
+        if options.allow_chunked_length || no_absolute {
+            flags |= filter_chain::UNUSUAL_OPTIONS;
+        }
+    }
     flags
+}
+
+/// `max_request_headers_kb` and `max_headers_count`, 16 bits each.
+fn limits(manager: &HttpConnectionManager) -> u64 {
+    let kilobytes = manager.max_request_headers_kb.as_ref().map_or(60, |limit| u64::from(limit.value));
+    let count = manager
+        .common_http_protocol_options
+        .as_ref()
+        .and_then(|options| options.max_headers_count.as_ref())
+        .map_or(HEADERS, |limit| u64::from(limit.value));
+    kilobytes.min(0xffff) | count.min(0xffff) << 16
 }
 
 /// The regex of paths (without query) that the connection manager's options leave as they are;

@@ -1,6 +1,6 @@
 //! Lays a request out as the model's input.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use twinmesh_engine::{EngineError, Request};
 use twinmesh_model::layout::{connection, input, work};
@@ -24,6 +24,8 @@ pub fn address_bytes(address: IpAddr) -> [u8; 16] {
         IpAddr::V6(address) => address.octets(),
     }
 }
+
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A v4-mapped address is an IPv4 connection.
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -86,12 +88,16 @@ impl Compiled {
         to.set_bytes(input::SLASH, b"/");
         to.set_bytes(input::HTTP, b"http");
         to.set_bytes(input::HTTPS, b"https");
+        to.set_bytes(input::HTTP_1_1, b"http/1.1");
         let mut bits = if request.is_tls() { connection::TLS } else { 0 };
         if nowhere {
             bits |= connection::NOWHERE;
         }
-        let destination = request.destination.map(canonical);
-        let source = request.source.map(canonical);
+        // What a request does not say is its listener's address, and 0.0.0.0:0 as source.
+        let bound = request.listener.as_ref().or_else(|| self.listeners.keys().next());
+        let bound = bound.and_then(|name| self.bound.get(name)).copied();
+        let destination = request.destination.or(bound.filter(|_| listener != 0)).map(canonical);
+        let source = Some(request.source.map_or(UNKNOWN, canonical));
         if let Some(address) = destination {
             bits |= if address.is_ipv4() { connection::DESTINATION_V4 } else { connection::DESTINATION_V6 };
             to.set_bytes(input::DESTINATION_ADDRESS, &address_bytes(address.ip()));
@@ -101,7 +107,9 @@ impl Compiled {
             bits |= if address.is_ipv4() { connection::SOURCE_V4 } else { connection::SOURCE_V6 };
             to.set_bytes(input::SOURCE_ADDRESS, &address_bytes(address.ip()));
             to.set_bytes(input::SOURCE_PORT, &address.port().to_be_bytes());
-            if address.ip().is_loopback() || destination.is_some_and(|other| other.ip() == address.ip()) {
+            // Of the loopback network Envoy takes these two addresses only.
+            let localhost = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+            if localhost.contains(&address.ip()) || destination.is_some_and(|other| other.ip() == address.ip()) {
                 bits |= connection::LOCAL;
             }
         }
@@ -114,7 +122,9 @@ impl Compiled {
         to.set_word(work::SERVER_NAME_LENGTH, sni.len() as u64);
         to.set_bytes(input::SERVER_NAME, sni.as_bytes());
         let alpn = request.alpn.as_deref().unwrap_or_default();
-        if !fits(alpn, input::APPLICATION_PROTOCOLS_BYTES) {
+        let protocols: Vec<&str> = alpn.split(',').map(str::trim).filter(|protocol| !protocol.is_empty()).collect();
+        let alpn = protocols.join(",");
+        if !fits(&alpn, input::APPLICATION_PROTOCOLS_BYTES) {
             return Err(error(format!("alpn has {} bytes; at most {} fit", alpn.len(), input::APPLICATION_PROTOCOLS_BYTES)));
         }
         to.set_word(work::APPLICATION_PROTOCOLS_LENGTH, alpn.len() as u64);

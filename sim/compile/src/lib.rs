@@ -10,6 +10,7 @@ pub mod capacity;
 mod cluster;
 mod compiler;
 mod filter_chain;
+mod head;
 pub mod input;
 mod listener;
 mod matcher;
@@ -51,7 +52,7 @@ pub struct Compiled {
     missing: Vec<String>,
     listeners: HashMap<String, u64>,
     configurations: HashMap<String, u64>,
-    addresses: Vec<(usize, std::net::SocketAddr, bool)>,
+    bound: HashMap<String, std::net::SocketAddr>,
 }
 
 /// Sizes of the compiled tables.
@@ -83,6 +84,7 @@ pub struct Sizes {
 /// The snapshot has more of something than the tables hold; the error says of what.
 pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
     let mut compiler = Compiler::new(snapshot);
+    compiler.arena.head()?;
     compiler.write_clusters()?;
     let mut configurations = Vec::with_capacity(snapshot.route_configurations.len());
     for (index, configuration) in snapshot.route_configurations.iter().enumerate() {
@@ -120,14 +122,6 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
     for (configuration, offset) in snapshot.route_configurations.iter().zip(configurations) {
         configurations_by_name.entry(configuration.name.clone()).or_insert(offset);
     }
-    let addresses = snapshot
-        .listeners
-        .iter()
-        .enumerate()
-        .flat_map(|(index, listener)| {
-            listener::addresses(listener).into_iter().map(move |(address, v4_too)| (index, address, v4_too))
-        })
-        .collect();
     Ok(Compiled {
         snapshot: Arc::clone(snapshot),
         policy,
@@ -137,9 +131,13 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
         numbers: compiler.endpoints.iter().zip(0..).map(|(&place, number)| (place, number)).collect(),
         endpoints: compiler.endpoints,
         missing,
+        bound: snapshot
+            .listeners
+            .iter()
+            .filter_map(|listener| Some((listener.name.clone(), listener::addresses(listener).first()?.0)))
+            .collect(),
         listeners: by_name,
         configurations: configurations_by_name,
-        addresses,
     })
 }
 

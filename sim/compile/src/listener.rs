@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use envoy_types::pb::envoy::config::core::v3::{
     Address, address::Address as AddressKind, socket_address::{PortSpecifier, Protocol},
 };
-use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
+use envoy_types::pb::envoy::config::listener::v3::{
+    FilterChainMatch, Listener as ListenerConfig, listener_filter::ConfigType,
+};
 use twinmesh_model::layout::{header, listener, pair};
 use twinmesh_xds::Listener;
 
@@ -34,6 +36,27 @@ pub fn addresses(listener: &Listener) -> Vec<(SocketAddr, bool)> {
 /// Whether the listener hands connections on by their original destination.
 pub fn uses_original_dst(listener: &Listener) -> bool {
     listener.config.use_original_dst.as_ref().is_some_and(|value| value.value)
+}
+
+/// Whether the ClientHello is read: by a configured TLS inspector, or by the one that Envoy adds
+/// where a filter chain match needs it.
+fn inspects_tls(config: &ListenerConfig) -> bool {
+    let mut matches = config.filter_chains.iter().filter_map(|chain| chain.filter_chain_match.as_ref());
+    let needs = matches.any(|matched| match matched.transport_protocol.as_str() {
+        "tls" => true,
+        "" => !matched.server_names.is_empty() || !matched.application_protocols.is_empty(),
+        _ => false,
+    });
+    needs || has_filter(config, "tls_inspector", "TlsInspector")
+}
+
+/// Whether a listener filter has this name, or a configuration of this message.
+fn has_filter(config: &ListenerConfig, name: &str, message: &str) -> bool {
+    config.listener_filters.iter().any(|filter| {
+        let typed = matches!(&filter.config_type, Some(ConfigType::TypedConfig(any))
+            if any.type_url.ends_with(&format!(".{message}")));
+        typed || filter.name.strip_prefix("envoy.filters.listener.") == Some(name)
+    })
 }
 
 impl Compiler<'_> {
@@ -90,7 +113,13 @@ impl Compiler<'_> {
             None => 0,
         };
         let root = if chains.is_empty() { 0 } else { self.filter_chain_match(&chains) };
-        let flags = if uses_original_dst(listener) { listener::USE_ORIGINAL_DST } else { 0 };
+        let mut flags = if uses_original_dst(listener) { listener::USE_ORIGINAL_DST } else { 0 };
+        if inspects_tls(&listener.config) {
+            flags |= listener::INSPECTS_TLS;
+        }
+        if has_filter(&listener.config, "http_inspector", "HttpInspector") {
+            flags |= listener::INSPECTS_HTTP;
+        }
         let reason = self.reason_or_none(listener.unsupported.as_ref());
         Ok(self.arena.record([pair(root, default), reason, pair(index as u64, flags), 0]))
     }

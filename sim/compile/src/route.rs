@@ -13,6 +13,9 @@ use crate::compiler::Compiler;
 use crate::path::{Candidate, Paths};
 use crate::{CapacityError, capacity, matcher as compile_matcher};
 
+/// A path matcher that no path passes: its text would be longer than any.
+const NEVER: [u64; 4] = [matcher::EQUAL | 0xffff_ffff << 32, 0, 0, pair(0, compile_matcher::of::PATH)];
+
 /// The routes of a virtual host while they are compiled.
 #[derive(Debug, Default)]
 pub struct Routes {
@@ -126,6 +129,8 @@ impl Compiler<'_> {
                     _ => return Ok(0),
                 }
             }
+            // A request that is decided here never has the method CONNECT.
+            Some(PathSpecifier::ConnectMatcher(_)) => NEVER,
             _ => {
                 routes.paths.prefix(b"", number);
                 return Ok(0);

@@ -1,0 +1,50 @@
+//! Tables of the head's parser that are the same in every policy: methods, the form of absolute
+//! targets, the values of Connection that change nothing.
+
+use twinmesh_model::layout::{header, pair};
+use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
+
+use crate::arena::Arena;
+use crate::trie::Keys;
+use crate::{CapacityError, capacity};
+
+/// Methods that Envoy's HTTP/1 parser takes and the model decides.
+const METHODS: [&str; 33] = [
+    "ACL", "BIND", "CHECKOUT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR",
+    "MKCOL", "MOVE", "MSEARCH", "NOTIFY", "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH", "PURGE", "PUT", "REBIND",
+    "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE",
+];
+/// Methods that it takes and treats otherwise than the others.
+const UNDECIDED: [&str; 2] = ["CONNECT", "QUERY"];
+
+/// `http://` or `https://`, a host name or bracketed IPv6 address, a port, a path.
+const ABSOLUTE: &str = concat!(
+    r"(?i:https?)://(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])",
+    r"(?::0*(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?",
+    r"(?:/[!-~]*)?"
+);
+/// Nothing but `close` and `keep-alive`.
+const CONNECTION: &str = r"(?i)[ \t]*(?:close|keep-alive)?[ \t]*(?:,[ \t]*(?:close|keep-alive)?[ \t]*)*";
+
+impl Arena {
+    /// Writes the tables.
+    ///
+    /// # Errors
+    /// None in practice: the regexes are fixed and small.
+    pub fn head(&mut self) -> Result<(), CapacityError> {
+        let mut keys = Keys::default();
+        for (methods, value) in [(&METHODS[..], 1), (&UNDECIDED[..], 2)] {
+            for method in methods {
+                keys.exact.insert(method.as_bytes().to_vec(), value);
+            }
+        }
+        let methods = self.trie(&keys);
+        let mut dfa = |pattern| Dfa::new(pattern, DEFAULT_STATE_CAP).map_err(|_| capacity::dfa());
+        let (absolute, connection) = (dfa(ABSOLUTE)?, dfa(CONNECTION)?);
+        let absolute = self.dfa(&absolute);
+        let connection = self.dfa(&connection);
+        self.set(header::METHODS, pair(methods, absolute));
+        self.set(header::CONNECTION, connection);
+        Ok(())
+    }
+}
