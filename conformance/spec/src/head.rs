@@ -13,6 +13,7 @@ use twinmesh_engine::{BadRequest, Request};
 
 use crate::host;
 use crate::message::{Message, join};
+use crate::referer;
 use crate::target::{self, Target};
 
 /// Every method that Envoy's parser knows.
@@ -166,6 +167,9 @@ pub(crate) fn read(
     check_in_connection_manager(&message, authority.is_some())?;
     message.authority = host::strip(&authority.unwrap_or_default(), manager, destination_port);
     set_scheme(&mut message, scheme, request, manager)?;
+    if !referer::is_kept(&join(&of(&message, "referer"))) {
+        message.headers.retain(|(name, _)| name != "referer");
+    }
     Ok(message)
 }
 

@@ -26,6 +26,7 @@ mod path_normalization;
 mod priority;
 mod query_parameter;
 mod redirect;
+mod referer;
 mod regex;
 mod rewrite;
 mod round_robin;

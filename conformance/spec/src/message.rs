@@ -125,7 +125,6 @@ pub(crate) fn arrives_as_sent(name: &str) -> bool {
         "expect",
         "keep-alive",
         "proxy-connection",
-        "referer",
         "te",
         "transfer-encoding",
         "upgrade",

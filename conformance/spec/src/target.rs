@@ -17,30 +17,58 @@ pub(crate) enum Target {
     },
 }
 
-/// Whether Envoy's parser takes the target on a request line at all.
-pub(crate) fn fits_a_request_line(target: &str) -> bool {
-    let in_path = |byte: u8| (b'!'..=b'~').contains(&byte);
-    match target.bytes().next() {
-        None => return false,
-        Some(b'/' | b'*') => return target.bytes().all(in_path),
-        Some(_) => {}
-    }
-    let Some((scheme, rest)) = target.split_once("://") else {
-        return false;
-    };
-    let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte);
-    let (authority, path) = split_authority(rest);
-    let not_in_authority = ['"', '#', '<', '>', '\\', '^', '`', '{', '|', '}'];
-    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(in_scheme)
-        && authority.bytes().all(in_path)
-        && !authority.contains(not_in_authority)
-        && path.bytes().all(in_path)
+/// An absolute URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Url<'a> {
+    scheme: &'a str,
+    pub(crate) has_user_information: bool,
+    /// Host and port.
+    authority: &'a str,
+    /// With its query; may be empty.
+    path: &'a str,
 }
 
-/// The authority ends where path or query begin.
-fn split_authority(rest: &str) -> (&str, &str) {
-    rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()))
+/// Whether Envoy's parser takes the target on a request line at all.
+pub(crate) fn fits_a_request_line(target: &str) -> bool {
+    match target.bytes().next() {
+        None => false,
+        Some(b'/' | b'*') => target.bytes().all(is_printable),
+        Some(_) => split_url(target).is_some(),
+    }
+}
+
+fn is_printable(byte: u8) -> bool {
+    (b'!'..=b'~').contains(&byte)
+}
+
+/// Scheme, authority and path of what looks like an absolute URL.
+fn split_url(text: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte);
+    // The authority ends where path or query begin.
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let not_in_authority = ['"', '#', '<', '>', '\\', '^', '`', '{', '|', '}'];
+    let fits = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(in_scheme)
+        && rest.bytes().all(is_printable)
+        && !authority.contains(not_in_authority);
+    fits.then_some((scheme, authority, path))
+}
+
+/// Takes apart an absolute URL; `None` where the text is none.
+pub(crate) fn parse_url(text: &str) -> Option<Url<'_>> {
+    let (scheme, authority, path) = split_url(text)?;
+    let (user, authority) = match authority.split_once('@') {
+        Some((user, _)) if user.contains(['[', ']']) => return None,
+        Some((user, authority)) => (Some(user), authority),
+        None => (None, authority),
+    };
+    is_host_and_port(authority).then_some(Url {
+        scheme,
+        has_user_information: user.is_some(),
+        authority,
+        path,
+    })
 }
 
 /// Takes apart a target that fits a request line; `None` where Envoy refuses it afterwards.
@@ -48,28 +76,22 @@ pub(crate) fn parse(target: &str, method: &str, allow_absolute_url: bool) -> Opt
     if target.starts_with('/') || (target.starts_with('*') && method == "OPTIONS") {
         return Some(Target::Origin(target.to_owned()));
     }
-    let (scheme, rest) = target.split_once("://")?;
     if !allow_absolute_url {
         // The path then does not start with `/`, which the connection manager refuses.
-        return Some(Target::Origin(target.to_owned()));
+        return target
+            .contains("://")
+            .then(|| Target::Origin(target.to_owned()));
     }
-    let scheme = scheme.to_ascii_lowercase();
+    let url = parse_url(target)?;
+    let scheme = url.scheme.to_ascii_lowercase();
     if scheme != "http" && scheme != "https" {
         return None;
     }
-    let (authority, path) = split_authority(rest);
-    let authority = match authority.split_once('@') {
-        Some((user, _)) if user.contains(['[', ']']) => return None,
-        Some((_, authority)) => authority,
-        None => authority,
-    };
-    if !is_host_and_port(authority) {
-        return None;
-    }
+    let path = if url.path.is_empty() { "/" } else { url.path };
     Some(Target::Absolute {
         scheme,
-        authority: authority.to_owned(),
-        path: if path.is_empty() { "/" } else { path }.to_owned(),
+        authority: url.authority.to_owned(),
+        path: path.to_owned(),
     })
 }
 
