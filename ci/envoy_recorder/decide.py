@@ -2,7 +2,7 @@
 
 from envoy_recorder import RecorderError
 from envoy_recorder.client import Answer
-from envoy_recorder.topology import Topology
+from envoy_recorder.topology import Topology, split
 
 FIELDS = ("listener", "filter_chain", "route_config", "virtual_host", "route", "cluster",
           "endpoint", "priority", "locality", "status", "location", "path", "authority")
@@ -17,7 +17,7 @@ def decision(request: dict, answer: Answer, entry: dict | None, topology: Topolo
     if entry is None:
         if answer.received:
             raise RecorderError(f"request {request['id']}: answered, but not logged: {answer.received!r}")
-        name = request.get("listener") or listening(request, topology)
+        name = taking(request, topology)
         return found | {"outcome": "no_filter_chain", "listener": name, "engine": "envoy",
                         "reason": "connection closed: no filter chain match"}
     known = {key: entry.get(key) for key in FIELDS}
@@ -91,15 +91,22 @@ def named_cluster(known: dict, topology: Topology) -> str | None:
     return cluster
 
 
-def listening(request: dict, topology: Topology) -> str | None:
-    """The listener of a destination, by address or any address."""
-    ip, _, port = request["destination"].rpartition(":")
-    for wanted in (ip, "0.0.0.0"):
+def taking(request: dict, topology: Topology) -> str:
+    """The listener that has the connection in the end: the one of the destination, by address or
+    as any address, or the one that the request names and that hands nothing on."""
+    named = request.get("listener")
+    if named is not None and not topology.listeners[named].get("use_original_dst"):
+        return named
+    target = split(request["destination"])
+    for ip in (target[0], "0.0.0.0"):
         for name, listener in topology.listeners.items():
             address = listener["address"]["socket_address"]
-            if address["port_value"] == int(port) and address["address"] == wanted:
+            if (address["address"], address["port_value"]) == (ip, target[1]):
                 return name
-    raise RecorderError(f"request {request['id']}: no listener has address {request['destination']}")
+    if named is None:
+        raise RecorderError(f"request {request['id']}: no listener has address "
+                            f"{request['destination']}")
+    return named
 
 
 def sent(request: dict, answer: Answer, known: dict) -> None:

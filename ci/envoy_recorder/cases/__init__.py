@@ -2,10 +2,11 @@
 
 from envoy_recorder.cases import (
     bookinfo, canary, canary_pinned, filter_chains, filter_chains_tls, header_matchers,
-    header_view, host_precedence, least_request, path_kinds, priorities, query_parameters,
-    redirect_direct_response, weighted_round_robin)
+    header_view, host_precedence, least_request, original_destination, path_kinds, priorities,
+    query_parameters, redirect_direct_response, weighted_round_robin)
 
-CASES = {module.NAME: module for module in (
+MODULES = (
     bookinfo, canary, canary_pinned, filter_chains, filter_chains_tls, header_matchers,
-    header_view, host_precedence, least_request, path_kinds, priorities, query_parameters,
-    redirect_direct_response, weighted_round_robin)}
+    header_view, host_precedence, least_request, original_destination, path_kinds, priorities,
+    query_parameters, redirect_direct_response, weighted_round_robin)
+CASES = {module.NAME: module for module in MODULES}
