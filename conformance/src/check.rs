@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -12,6 +13,9 @@ use crate::input;
 use crate::output::{Output, Style};
 
 /// Reads a snapshot and reports what in it is not known or not decided.
+///
+/// The report counts the resources and how many of them are decided in full, tells the sizes of
+/// the compiled tables, and lists the findings by resource, with path and effect.
 ///
 /// A snapshot that Envoy would refuse is refused, with the path of what is wrong (exit code 2).
 /// What is read over cannot influence a decision; a request that gets as far as what is
@@ -52,7 +56,23 @@ struct Decided {
 struct Document<'a> {
     snapshot: String,
     resources: Resources,
+    tables: Tables,
     findings: Vec<FindingEntry<'a>>,
+}
+
+/// Sizes of the compiled tables, which the model reads in every engine but `spec`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Tables {
+    /// They hold the snapshot.
+    Sizes {
+        policy_bytes: u64,
+        state_bytes: u64,
+        trie_entries: u64,
+        names: u64,
+    },
+    /// They do not: what there is too much of.
+    OverCapacity(String),
 }
 
 #[derive(Serialize)]
@@ -69,25 +89,38 @@ struct FindingEntry<'a> {
 /// # Errors
 /// The snapshot cannot be read, or standard output does not take the report.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
-    let snapshot = input::snapshot(&arguments.snapshot, arguments.strict)?;
+    let snapshot = Arc::new(input::snapshot(&arguments.snapshot, arguments.strict)?);
+    let tables = Tables::of(&snapshot);
     let mut output = Output::stdout();
     if arguments.json {
         let document = Document {
             snapshot: arguments.snapshot.display().to_string(),
             resources: Resources::of(&snapshot),
+            tables: tables.clone(),
             findings: snapshot.report.findings.iter().map(entry).collect(),
         };
         let text = serde_json::to_string_pretty(&document)
             .map_err(|error| Failure(format!("the report cannot be written as JSON: {error}")))?;
         output.line(text)?;
     } else {
-        write(&snapshot, style, &mut output)?;
+        write(&snapshot, &tables, style, &mut output)?;
     }
     output.finish()?;
-    Ok(Status::Agreement)
+    match tables {
+        Tables::Sizes { .. } => Ok(Status::Agreement),
+        Tables::OverCapacity(message) => Err(Failure(format!(
+            "{}: the compiled tables do not hold it: {message}",
+            arguments.snapshot.display()
+        ))),
+    }
 }
 
-fn write(snapshot: &Snapshot, style: Style, output: &mut Output) -> Result<(), Failure> {
+fn write(
+    snapshot: &Snapshot,
+    tables: &Tables,
+    style: Style,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let resources = Resources::of(snapshot);
     output.line(style.bold("resources (decided in full / all)"))?;
     for (name, count) in [
@@ -107,6 +140,24 @@ fn write(snapshot: &Snapshot, style: Style, output: &mut Output) -> Result<(), F
         }
     }
     output.line(format!("  {:<21} {:>7}", "endpoints", resources.endpoints))?;
+    if let Tables::Sizes {
+        policy_bytes,
+        state_bytes,
+        trie_entries,
+        names,
+    } = tables
+    {
+        output.line("")?;
+        output.line(style.bold("compiled tables (of sim, bpf-vm and kernel)"))?;
+        for (name, size) in [
+            ("policy, bytes", policy_bytes),
+            ("balancer state, bytes", state_bytes),
+            ("trie entries", trie_entries),
+            ("header, query names", names),
+        ] {
+            output.line(format!("  {name:<21} {size:>7}"))?;
+        }
+    }
     let findings = &snapshot.report.findings;
     let count = |effect: Effect| {
         let same = findings.iter().filter(|finding| finding.effect == effect);
@@ -203,6 +254,20 @@ impl Resources {
             resources.regexes.add(regex.is_ok());
         }
         resources
+    }
+}
+
+impl Tables {
+    fn of(snapshot: &Arc<Snapshot>) -> Self {
+        match twinmesh_compile::compile(snapshot) {
+            Ok(compiled) => Self::Sizes {
+                policy_bytes: compiled.sizes.policy_bytes,
+                state_bytes: compiled.sizes.state_bytes,
+                trie_entries: compiled.sizes.trie_entries,
+                names: compiled.sizes.names,
+            },
+            Err(error) => Self::OverCapacity(error.to_string()),
+        }
     }
 }
 

@@ -196,6 +196,9 @@ pub fn explain(
     for (name, value) in &request.headers {
         lines.push(entry(style, "", &format!("{name}: {value}")));
     }
+    if let Some(connection) = connection(request) {
+        lines.push(entry(style, "connection", &connection));
+    }
     let mut narrator = Narrator::new(snapshot, request);
     let mut unmatched = Vec::new();
     for step in &answer.trace.steps {
@@ -222,6 +225,21 @@ pub fn explain(
     }
     lines.extend(decision(answer, style));
     lines
+}
+
+/// What is known of the request's connection, in one line.
+fn connection(request: &Request) -> Option<String> {
+    let parts = [
+        request.source.map(|source| format!("from {source}")),
+        request
+            .destination
+            .map(|destination| format!("to {destination}")),
+        request.is_tls().then(|| "TLS".to_owned()),
+        request.sni.as_ref().map(|sni| format!("SNI {sni}")),
+        request.alpn.as_ref().map(|alpn| format!("ALPN {alpn}")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// The routes that did not match: the nearest, and how many others.

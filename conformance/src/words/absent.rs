@@ -93,8 +93,25 @@ fn no_virtual_host(
     let lines = domains
         .into_iter()
         .map(|(_, domain, name)| format!("{domain:?} of {name:?}"));
+    // The most common reason: a client sends the port, and the domains are without.
+    let without_port = host.rsplit_once(':').map(|(bare, _)| bare);
+    let fits_without = without_port.is_some_and(|bare| {
+        let virtual_hosts = configuration.config.virtual_hosts.iter();
+        virtual_hosts.flat_map(|it| &it.domains).any(|domain| {
+            let domain = domain.to_ascii_lowercase();
+            domain == bare
+                || domain
+                    .strip_prefix('*')
+                    .is_some_and(|end| bare.ends_with(end))
+        })
+    });
+    let hint = if fits_without {
+        " (its port counts, unless ignore_port_in_host_matching, strip_matching_host_port or strip_any_host_port is set)"
+    } else {
+        ""
+    };
     Some((
-        format!("no domain takes the host {host:?}; the nearest are"),
+        format!("no domain takes the host {host:?}{hint}; the nearest are"),
         lines.collect(),
     ))
 }

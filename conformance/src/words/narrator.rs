@@ -2,6 +2,7 @@
 
 use envoy_types::pb::envoy::config::route::v3::{
     Route, VirtualHost, route::Action, route_action::ClusterSpecifier,
+    weighted_cluster::RandomValueSpecifier,
 };
 use twinmesh_engine::{BadRequest, Chain, Domain, Request, Step, endpoint};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
@@ -264,9 +265,19 @@ impl<'a> Narrator<'a> {
     }
 
     fn tell_weighted_cluster(&self, entry: usize, value: u64, from: u64, to: u64) -> Sentence {
-        let clusters = match self.route_action() {
-            Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters.as_slice(),
-            _ => &[],
+        let weighted = match self.route_action() {
+            Some(ClusterSpecifier::WeightedClusters(weighted)) => Some(weighted),
+            _ => None,
+        };
+        let clusters = weighted.map_or(&[][..], |weighted| weighted.clusters.as_slice());
+        let number = match weighted.and_then(|weighted| weighted.random_value_specifier.as_ref()) {
+            Some(RandomValueSpecifier::HeaderName(name)) => {
+                format!("the number in header {name}, or else the random number,")
+            }
+            Some(RandomValueSpecifier::UseHashPolicy(_)) => {
+                "the hash by route.hash_policy, or else the random number,".to_owned()
+            }
+            None => "the random number".to_owned(),
         };
         let name = match clusters.get(entry) {
             Some(weight) if weight.name.is_empty() => {
@@ -284,7 +295,7 @@ impl<'a> Narrator<'a> {
             topic: "weighted cluster",
             choice: format!("weighted_clusters.clusters[{entry}] {name}"),
             because: format!(
-                "the random number modulo the total weight {total} is {value}, in its interval {from}..{to}"
+                "{number} modulo the total weight {total} is {value}, in its interval {from}..{to}"
             ),
         }
     }
