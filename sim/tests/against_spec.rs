@@ -43,8 +43,8 @@ fn replay(case: &Path, differences: &mut Vec<String>) -> (usize, usize) {
             answer.decision.engine = None;
             answer.decision.reason = None;
         }
-        if two.decision.outcome == Outcome::Unsupported && one.decision.outcome != Outcome::Unsupported {
-            undecided += 1;
+        if two.decision.outcome == Outcome::Unsupported {
+            undecided += usize::from(one.decision.outcome != Outcome::Unsupported);
         } else if one.decision != two.decision || one.trace != two.trace || one.held.is_some() != two.held.is_some() {
             let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
             differences.push(format!(
@@ -76,6 +76,6 @@ fn every_recorded_case_agrees() {
         undecided += unsupported;
     }
     println!("{} cases, {requests} requests, {undecided} undecided by sim alone", found.len());
-    let shown: Vec<&String> = differences.iter().take(400).collect();
+    let shown: Vec<&String> = differences.iter().take(12).collect();
     assert!(differences.is_empty(), "{} differences; the first: {shown:#?}", differences.len());
 }

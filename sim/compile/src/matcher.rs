@@ -129,6 +129,27 @@ fn accepts_empty(snapshot: &Snapshot, specifier: Option<&HeaderMatchSpecifier>) 
     }
 }
 
+/// Whether matchers see a header as the client sent it. The connection manager adds, removes or
+/// rewrites the others by rules that are not decided.
+pub fn arrives_as_sent(name: &str) -> bool {
+    const MANAGED: [&str; 11] = [
+        "connection",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        // Removed where it is no URL.
+        "referer",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "x-forwarded-client-cert",
+        "x-forwarded-for",
+        "x-request-id",
+    ];
+    let name = name.to_ascii_lowercase();
+    !MANAGED.contains(&name.as_str()) && !name.starts_with("x-envoy-")
+}
+
 /// A header matcher; `None` where it is not decided and counts as matching.
 ///
 /// # Errors
@@ -140,6 +161,9 @@ pub fn header(
     matcher: &HeaderMatcher,
     index: usize,
 ) -> Result<Option<Matcher>, CapacityError> {
+    if !arrives_as_sent(&matcher.name) {
+        return Ok(None);
+    }
     let slot = names.header(&matcher.name)?;
     let specifier = matcher.header_match_specifier.as_ref();
     let mut flags = if matcher.invert_match { matcher::INVERT } else { 0 };
@@ -164,12 +188,11 @@ pub fn header(
         Some(HeaderMatchSpecifier::StringMatch(matcher)) => string(arena, snapshot, matcher)?,
     };
     let Some(value) = value else { return Ok(None) };
+    let as_empty = matcher.treat_missing_header_as_empty;
     let if_missing = match specifier {
-        None => matcher.invert_match,
-        Some(HeaderMatchSpecifier::PresentMatch(present)) => !present ^ matcher.invert_match,
-        _ => {
-            matcher.treat_missing_header_as_empty && (accepts_empty(snapshot, specifier) ^ matcher.invert_match)
-        }
+        None => as_empty ^ matcher.invert_match,
+        Some(HeaderMatchSpecifier::PresentMatch(present)) => (as_empty == *present) ^ matcher.invert_match,
+        _ => as_empty && (accepts_empty(snapshot, specifier) ^ matcher.invert_match),
     };
     if if_missing {
         flags |= matcher::IF_MISSING;

@@ -4,6 +4,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteMatch, WeightedCluster, route::Action, route_action::ClusterSpecifier,
     route_match::PathSpecifier,
 };
+use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use twinmesh_model::layout::{RECORD, matcher, pair, route, weighted_clusters};
 use twinmesh_model::route::MATCHERS;
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
@@ -15,6 +16,43 @@ use crate::{CapacityError, capacity, matcher as compile_matcher};
 
 /// A path matcher that no path passes: its text would be longer than any.
 const NEVER: [u64; 4] = [matcher::EQUAL | 0xffff_ffff << 32, 0, 0, pair(0, compile_matcher::of::PATH)];
+
+/// How many of the requests `runtime_fraction` lets a route take.
+enum Share {
+    None,
+    Some,
+    All,
+}
+
+fn share(matched: &RouteMatch) -> Share {
+    let Some(fraction) = &matched.runtime_fraction else { return Share::All };
+    let fraction = fraction.default_value.unwrap_or_default();
+    let all = match DenominatorType::try_from(fraction.denominator) {
+        Ok(DenominatorType::TenThousand) => 10_000,
+        Ok(DenominatorType::Million) => 1_000_000,
+        _ => 100,
+    };
+    match fraction.numerator {
+        0 => Share::None,
+        some if some < all => Share::Some,
+        _ => Share::All,
+    }
+}
+
+/// What of a route's match is not decided although the reader knows it.
+fn not_decided(matched: &RouteMatch) -> Option<Unsupported> {
+    if matches!(share(matched), Share::Some) {
+        return Some(Unsupported {
+            path: "match.runtime_fraction".to_owned(),
+            reason: "a share of the requests is not decided".to_owned(),
+        });
+    }
+    let header = matched.headers.iter().find(|header| !compile_matcher::arrives_as_sent(&header.name))?;
+    Some(Unsupported {
+        path: "match.headers".to_owned(),
+        reason: format!("`{}` is a header that the connection manager writes or removes", header.name),
+    })
+}
 
 /// The routes of a virtual host while they are compiled.
 #[derive(Debug, Default)]
@@ -67,7 +105,8 @@ impl Compiler<'_> {
         let path = self.file(routes, matched, number, &mut records)?;
         capacity::check("matchers of one route", records.len() as u64, MATCHERS)?;
         let offset = if records.is_empty() { 0 } else { self.arena.words(records.as_flattened()) };
-        let action = self.action(config, unsupported)?;
+        let own = not_decided(matched);
+        let action = self.action(config, unsupported.or(own.as_ref()))?;
 
         self.routes.extend_from_slice(&[pair(offset, records.len() as u64), action, 0, path]);
         routes.candidates.push(Candidate {
@@ -86,6 +125,9 @@ impl Compiler<'_> {
         number: u64,
         records: &mut Vec<[u64; 4]>,
     ) -> Result<u64, CapacityError> {
+        if matches!(share(matched), Share::None) {
+            return Ok(self.arena.record(NEVER));
+        }
         let sensitive = matched.case_sensitive.as_ref().is_none_or(|value| value.value);
         let key = |text: &str| if sensitive { text.to_owned() } else { text.to_ascii_lowercase() }.into_bytes();
         let record = match &matched.path_specifier {
