@@ -121,6 +121,11 @@ fn write_detail(
     for line in side_by_side(detail, style).lines() {
         output.line(format!("  {line}"))?;
     }
+    for (who, decision) in &detail.decisions {
+        if let Some(reason) = &decision.reason {
+            output.line(format!("  reason of {who}: {reason}"))?;
+        }
+    }
     if let Some(note) = &detail.divergence.note {
         output.line(format!("  {note}"))?;
     }
@@ -146,7 +151,7 @@ fn side_by_side(detail: &Detail, style: Style) -> String {
     let mut header = vec![String::new()];
     header.extend(detail.decisions.iter().map(|(who, _)| (*who).to_owned()));
     table.set_header(header);
-    for field in Fields::EVERY.iter().filter(|field| *field != Field::Engine) {
+    for field in Fields::EVERY.without(Field::NEVER_COMPARED).iter() {
         let values: Vec<Option<String>> = detail
             .decisions
             .iter()
