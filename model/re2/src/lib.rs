@@ -5,6 +5,7 @@
 //! byte, in time that depends on the length of the text only. Patterns whose table would be over a
 //! cap are refused, in bounded time and memory.
 
+mod class_size;
 mod determinise;
 mod dfa;
 mod error;

@@ -6,7 +6,8 @@
 //! branches share. So some patterns that RE2 finds too large pass, and then need more DFA states
 //! than any cap.
 
-use crate::rune_set::{MAX_RUNE, RuneSet};
+use crate::class_size::class_size;
+use crate::rune_set::RuneSet;
 
 /// The most instructions of RE2's program, measured.
 const MAX_INSTRUCTIONS: u64 = 698_996;
@@ -69,15 +70,5 @@ impl ProgramSize {
 
 /// Instructions for a class.
 pub(crate) fn of_class(set: &mut RuneSet) -> ProgramSize {
-    // One for each range; what a range of several bytes takes beyond that depends on its
-    // neighbours.
-    let ranges = set.ranges();
-    let mut size = ranges.len();
-    if ranges
-        .last()
-        .is_some_and(|&(low, high)| low <= 0x80 && high == MAX_RUNE)
-    {
-        size += 8;
-    }
-    ProgramSize(u64::try_from(size.max(1)).unwrap_or(u64::MAX))
+    ProgramSize(class_size(set))
 }

@@ -28,6 +28,17 @@ impl RuneSet {
         }
     }
 
+    /// With one more code point.
+    pub(crate) fn with(mut self, rune: u32) -> RuneSet {
+        self.add(rune, rune);
+        self
+    }
+
+    /// Without one code point.
+    pub(crate) fn without(mut self, rune: u32) -> RuneSet {
+        self.negated().with(rune).negated()
+    }
+
     /// Adds every code point of `other`.
     pub(crate) fn union(&mut self, other: &RuneSet) {
         self.ranges.extend_from_slice(&other.ranges);

@@ -1,0 +1,236 @@
+//! Replays what the real RE2 said (`ci/re2-oracle`): refusals with their messages, full matches of
+//! bytes, Unicode's groups and case folding.
+
+use regex_automata::nfa::thompson::{NFA, pikevm::PikeVM};
+use regex_syntax::hir::{Hir, Look};
+use serde::Deserialize;
+use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa, Error, SyntaxError, SyntaxErrorKind, parse};
+
+const ORACLE: &str = include_str!("data/re2-oracle.jsonl");
+
+#[derive(Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum Line {
+    Pattern {
+        p: String,
+        e: Option<String>,
+        #[serde(default)]
+        y: Vec<String>,
+        #[serde(default)]
+        n: Vec<String>,
+    },
+    Long {
+        r: Vec<(String, usize)>,
+        e: Option<String>,
+        #[serde(default)]
+        y: Vec<String>,
+        #[serde(default)]
+        n: Vec<String>,
+    },
+    Group {
+        g: String,
+        c: String,
+    },
+    RefusedGroups {
+        x: String,
+    },
+    Folds {
+        f: String,
+    },
+}
+
+/// Patterns whose verdict differs from RE2's: how they begin, what differs, and why.
+const DIFFERENCES: &[(&str, &str)] = &[
+    // RE2 has no limit of nesting but its memory; this crate stays within a thread's stack.
+    ("((((((((((((((((((((", "refused: nested too deep"),
+];
+
+/// How many short patterns may be over the limits of a table. They are compared without one.
+const WITHOUT_TABLE: usize = 30;
+
+fn lines() -> Vec<Line> {
+    ORACLE
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len() / 2)
+        .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+        .collect()
+}
+
+/// Where RE2 quotes a long pattern as a whole, the oracle has `*`.
+fn abbreviated(message: &str, pattern: &str) -> String {
+    if pattern.len() > 200 {
+        message.replace(pattern, "*")
+    } else {
+        message.to_owned()
+    }
+}
+
+/// What is wrong about a refusal that RE2 makes as well.
+fn wrong_refusal(pattern: &str, ours: &SyntaxError, theirs: &str) -> Option<String> {
+    let mut message = ours.kind.to_string();
+    if !ours.found.is_empty() {
+        message = format!("{message}: {}", ours.found);
+    }
+    if abbreviated(&message, pattern) != theirs {
+        return Some(format!("refused as `{message}`, by RE2 as `{theirs}`"));
+    }
+    // Unbalanced parentheses are quoted with the whole pattern.
+    let quoted = match ours.kind {
+        SyntaxErrorKind::MissingParen => "(",
+        SyntaxErrorKind::UnexpectedParen => ")",
+        _ => &ours.found,
+    };
+    let at = pattern.get(ours.offset..)?;
+    (!at.starts_with(quoted)).then(|| format!("`{quoted}` is not at {}", ours.offset))
+}
+
+/// The texts for which `matches` differs from RE2.
+fn wrong_texts(yes: &[String], no: &[String], matches: impl Fn(&[u8]) -> bool) -> Option<String> {
+    let mut wrong = Vec::new();
+    for (texts, expected) in [(yes, true), (no, false)] {
+        for text in texts {
+            if matches(&bytes(text)) != expected {
+                wrong.push(format!("{text} is {}", !expected));
+            }
+        }
+    }
+    (!wrong.is_empty()).then(|| wrong.join(", "))
+}
+
+/// A full match without a table.
+fn simulate(pattern: &str) -> impl Fn(&[u8]) -> bool {
+    let hir = parse(pattern).unwrap();
+    let whole = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
+    let nfa = NFA::compiler()
+        .configure(NFA::config().utf8(false))
+        .build_from_hir(&whole)
+        .unwrap();
+    let vm = PikeVM::new_from_nfa(nfa).unwrap();
+    move |text| vm.is_match(&mut vm.create_cache(), text)
+}
+
+#[test]
+fn patterns_have_the_verdicts_of_re2() {
+    let mut patterns = 0;
+    let mut without_table = 0;
+    let mut wrong = Vec::new();
+    let mut differing = vec![0; DIFFERENCES.len()];
+    for line in lines() {
+        let (pattern, long, e, y, n) = match line {
+            Line::Pattern { p, e, y, n } => (p, false, e, y, n),
+            Line::Long { r, e, y, n } => {
+                let pattern = r.iter().map(|(text, count)| text.repeat(*count)).collect();
+                (pattern, true, e, y, n)
+            }
+            _ => continue,
+        };
+        patterns += 1;
+        // A long pattern without texts is about the program size, which the parser decides.
+        let outcome = match parse(&pattern) {
+            Ok(_) if e.is_none() && y.is_empty() && n.is_empty() => continue,
+            Ok(hir) => Dfa::from_hir(&hir, &pattern, DEFAULT_STATE_CAP).map_err(Error::from),
+            Err(error) => Err(error.into()),
+        };
+        let problem = match (outcome, e) {
+            (Err(Error::Syntax(ours)), Some(theirs)) => wrong_refusal(&pattern, &ours, &theirs),
+            (Err(Error::Syntax(ours)), None) => Some(format!("refused: {}", ours.kind)),
+            (Ok(_) | Err(Error::TooLarge(_)), Some(theirs)) => {
+                Some(format!("accepted, by RE2 refused as `{theirs}`"))
+            }
+            (Ok(dfa), None) => wrong_texts(&y, &n, |text| dfa.is_match(text)),
+            (Err(Error::TooLarge(_)), None) => {
+                without_table += usize::from(!long);
+                wrong_texts(&y, &n, simulate(&pattern))
+            }
+        };
+        let Some(problem) = problem else { continue };
+        let known = DIFFERENCES
+            .iter()
+            .position(|(start, what)| pattern.starts_with(start) && problem == *what);
+        match known {
+            Some(known) => differing[known] += 1,
+            None => {
+                let start: String = pattern.chars().take(80).collect();
+                wrong.push(format!("{start:?}: {problem}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(patterns > 3000, "{patterns}");
+    assert!(without_table <= WITHOUT_TABLE, "{without_table}");
+    for ((start, what), count) in DIFFERENCES.iter().zip(differing) {
+        assert!(count > 0, "`{start}..` is no longer {what}");
+    }
+}
+
+#[test]
+fn groups_have_the_code_points_of_re2() {
+    let mut groups = 0;
+    for line in lines() {
+        match line {
+            Line::Group { g, c } => {
+                groups += 1;
+                let class: String = c
+                    .split(',')
+                    .map(|range| match range.split_once('-') {
+                        Some((low, high)) => format!("\\x{{{low}}}-\\x{{{high}}}"),
+                        None => format!("\\x{{{range}}}"),
+                    })
+                    .collect();
+                let named = parse(&format!("\\p{{{g}}}")).unwrap();
+                assert_eq!(named, parse(&format!("[{class}]")).unwrap(), "{g}");
+            }
+            Line::RefusedGroups { x } => {
+                for name in x.split(' ') {
+                    let error = parse(&format!("\\p{{{name}}}")).unwrap_err();
+                    assert_eq!(error.kind, SyntaxErrorKind::BadCharRange, "{name}");
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(groups > 190, "{groups}");
+}
+
+#[test]
+fn case_folds_as_in_re2() {
+    let orbits: Vec<Vec<u32>> = lines()
+        .into_iter()
+        .filter_map(|line| match line {
+            Line::Folds { f } => Some(f),
+            _ => None,
+        })
+        .flat_map(|f| f.split(';').map(str::to_owned).collect::<Vec<_>>())
+        .map(|orbit| {
+            orbit
+                .split(',')
+                .map(|rune| u32::from_str_radix(rune, 16).unwrap())
+                .collect()
+        })
+        .collect();
+    assert!(orbits.len() > 800, "{}", orbits.len());
+    let mut folding = String::new();
+    for orbit in &orbits {
+        let class: String = orbit
+            .iter()
+            .map(|rune| format!("\\x{{{rune:x}}}"))
+            .collect();
+        folding += &class;
+        let expected = parse(&format!("[{class}]")).unwrap();
+        for rune in orbit {
+            let folded = parse(&format!("(?i)\\x{{{rune:x}}}")).unwrap();
+            assert_eq!(folded, expected, "U+{rune:04X}");
+        }
+    }
+    // No other code point folds.
+    let rest = format!("[^{folding}]");
+    assert_eq!(
+        parse(&rest).unwrap(),
+        parse(&format!("(?i){rest}")).unwrap()
+    );
+}
