@@ -68,12 +68,13 @@ impl<'a> Encoder<'a> {
         if self.depth >= MAX_MESSAGES {
             return self.mismatch(node, format!("at most {MAX_MESSAGES} nested messages"));
         }
+        let before = self.depth;
         self.depth += 1;
         let result = match message.special {
             Special::No => self.members(message, node, None, out),
             _ => self.special(message, node, out),
         };
-        self.depth -= 1;
+        self.depth = before;
         result
     }
 

@@ -58,6 +58,7 @@ impl Encoder<'_> {
         };
         wire::put_tag(out, 2, 2);
         let start = out.len();
+        // Each Any is decoded on its own; how deep text nests is limited already.
         let depth = std::mem::take(&mut self.depth);
         if message.special == Special::No {
             self.members(message, node, Some("@type"), out)?;

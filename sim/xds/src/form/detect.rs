@@ -286,6 +286,9 @@ fn delimited(bytes: &[u8], message: &'static Message) -> Result<Vec<Vec<u8>>, St
 
 /// Whether the top level of these bytes has the fields of the message, and no others.
 fn looks_like(message: &'static Message, bytes: &[u8]) -> Result<(), String> {
+    if bytes.is_empty() {
+        return Err("it is empty".to_owned());
+    }
     for field in wire::fields(bytes) {
         let (number, value) = field?;
         let Some(field) = message.field_by_number(number) else {

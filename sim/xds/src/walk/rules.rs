@@ -1,11 +1,17 @@
 //! The constraints that Envoy's .proto files carry (`validate.rules`), checked as Envoy checks
 //! them when it takes a resource.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
 use envoy_types::pb::{
     google::protobuf::Duration,
     validate::{FieldRules, KnownRegex, StringRules, field_rules::Type, string_rules::WellKnown},
 };
 use prost::Message as _;
+use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 
 use crate::{
     schema::{Field, Kind, Message, Special},
@@ -458,6 +464,12 @@ fn string(rules: &StringRules, text: &str) -> Result<(), String> {
     {
         return Err(format!("it may not hold {part:?}, {text:?} found"));
     }
+    if !matches_pattern(&rules.pattern, text) {
+        return Err(format!(
+            "it should match the regex {:?}, {text:?} found",
+            rules.pattern()
+        ));
+    }
     let listed = |list: &[String]| list.iter().any(|item| item == text);
     if !rules.r#in.is_empty() && !listed(&rules.r#in) {
         return Err(format!(
@@ -471,6 +483,21 @@ fn string(rules: &StringRules, text: &str) -> Result<(), String> {
     match &rules.well_known {
         Some(WellKnown::WellKnownRegex(kind)) => known_regex(*kind, rules.strict(), text),
         _ => Ok(()),
+    }
+}
+
+/// Whether a text matches one of the few regexes in Envoy's .proto files, all of them anchored.
+fn matches_pattern(pattern: &Option<String>, text: &str) -> bool {
+    static COMPILED: Mutex<BTreeMap<String, Option<Dfa>>> = Mutex::new(BTreeMap::new());
+    let Some(pattern) = pattern else { return true };
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !compiled.contains_key(pattern) {
+        let dfa = Dfa::new(pattern, DEFAULT_STATE_CAP).ok();
+        compiled.insert(pattern.clone(), dfa);
+    }
+    match compiled.get(pattern) {
+        Some(Some(dfa)) => dfa.is_match(text.as_bytes()),
+        _ => true,
     }
 }
 

@@ -1,0 +1,74 @@
+//! Small configurations to build tests on.
+#![allow(dead_code, reason = "each test binary uses some of it")]
+
+use twinmesh_xds::{ReadError, ReadOptions, Snapshot, read_bytes};
+
+pub fn read_text(name: &str, text: &str) -> Result<Snapshot, ReadError> {
+    read_bytes(name, text.as_bytes(), &ReadOptions::default())
+}
+
+pub fn read_ok(name: &str, text: &str) -> Snapshot {
+    match read_text(name, text) {
+        Ok(snapshot) => snapshot,
+        Err(error) => panic!("{error}\n{text}"),
+    }
+}
+
+/// A RouteConfiguration in YAML, with these routes in one virtual host; each line of `routes` is
+/// indented to its place.
+pub fn routes(routes: &str) -> String {
+    format!(
+        "name: rc\nvirtual_hosts:\n- name: host\n  domains: [\"*\"]\n  routes:\n{}",
+        indent(routes, 2)
+    )
+}
+
+/// A bootstrap in YAML with these clusters.
+pub fn clusters(clusters: &str) -> String {
+    format!("static_resources:\n  clusters:\n{}", indent(clusters, 2))
+}
+
+/// A bootstrap in YAML with these listeners.
+pub fn listeners(listeners: &str) -> String {
+    format!("static_resources:\n  listeners:\n{}", indent(listeners, 2))
+}
+
+/// A filter chain that ends in a TCP proxy.
+pub fn tcp_chain(matched: &str) -> String {
+    format!(
+        "  - filter_chain_match: {matched}\n    filters:\n    - name: tcp\n      typed_config:\n        \
+         \"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy\n        \
+         stat_prefix: tcp\n        cluster: c\n"
+    )
+}
+
+/// A listener with these filter chains.
+pub fn listener(chains: &[&str]) -> String {
+    let chains: String = chains.iter().map(|matched| tcp_chain(matched)).collect();
+    format!(
+        "- name: l\n  address: {{socket_address: {{address: 127.0.0.1, port_value: 80}}}}\n  \
+         filter_chains:\n{chains}"
+    )
+}
+
+/// A listener with a connection manager that has these extra fields and HTTP filters.
+pub fn manager(fields: &str, filters: &str) -> String {
+    let manager = format!(
+        "\"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager\n\
+         stat_prefix: http\n{fields}\nroute_config:\n  name: rc\n  virtual_hosts:\n  - name: host\n    domains: [\"*\"]\n    \
+         routes:\n    - match: {{prefix: /}}\n      direct_response: {{status: 200}}\nhttp_filters:\n{filters}\
+         - name: router\n  typed_config:\n    \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router\n"
+    );
+    format!(
+        "- name: l\n  address: {{socket_address: {{address: 127.0.0.1, port_value: 80}}}}\n  filter_chains:\n  \
+         - filters:\n    - name: http\n      typed_config:\n{}",
+        indent(&manager, 8)
+    )
+}
+
+fn indent(text: &str, spaces: usize) -> String {
+    text.lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| format!("{}{line}\n", " ".repeat(spaces)))
+        .collect()
+}

@@ -1,0 +1,140 @@
+//! What is refused, and in which words. One snapshot holds all of them, to be read as a list.
+
+mod common;
+
+use common::{clusters, listener, listeners, manager, read_text, routes};
+use twinmesh_xds::{ReadOptions, read_bytes};
+
+fn weights(entries: &str) -> String {
+    routes(&format!(
+        "- match: {{prefix: /}}\n  route:\n    weighted_clusters:\n      clusters:\n{entries}"
+    ))
+}
+
+fn matched(matched: &str) -> String {
+    routes(&format!("- match: {matched}\n  route: {{cluster: c}}"))
+}
+
+fn cases() -> Vec<(&'static str, &'static str, String)> {
+    let yaml = "f.yaml";
+    let json = "f.json";
+    let mut cases: Vec<(&str, &str, String)> = vec![
+        ("empty", json, String::new()),
+        ("blank", yaml, "\n\n".into()),
+        ("none of the forms", json, "{\"a\": 1, \"b\": 2}".into()),
+        ("a number", json, "[1]".into()),
+        ("a word", yaml, "hello".into()),
+        ("truncated", json, "{\"configs\": [{\"@type\":".into()),
+        ("truncated string", json, "{\"configs\": \"ab".into()),
+        ("trailing comma", json, "{\"configs\": [],}".into()),
+        ("no comma", json, "{\"configs\": []\n \"a\": 1}".into()),
+        ("bad escape", json, "{\"configs\": \"\\q\"}".into()),
+        ("lone surrogate", json, "{\"configs\": \"\\ud800\"}".into()),
+        ("deep", json, format!("{{\"configs\": {}", "[".repeat(5000))),
+        ("deep YAML", yaml, format!("a: {}", "[".repeat(5000))),
+        ("duplicate key", json, "{\"configs\": [],\n  \"configs\": []}".into()),
+        ("duplicate key in YAML", yaml, "virtual_hosts: []\nname: a\nname: b\n".into()),
+        ("not an alias", yaml, "virtual_hosts: *nothing\n".into()),
+        ("a tab", yaml, "virtual_hosts:\n\t- name: a\n".into()),
+        ("both spellings", json, "{\"virtual_hosts\": [], \"virtualHosts\": []}".into()),
+        ("dump in another type", json, "{\"configs\": [{\"@type\": \"type.googleapis.com/envoy.admin.v3.RoutesConfigDump\", \"dynamic_route_configs\": 7}]}".into()),
+        ("another resource", json, "{\"configs\": [{\"@type\": \"type.googleapis.com/envoy.admin.v3.RoutesConfigDump\",\n \"dynamic_route_configs\": [{\"route_config\": {\"@type\": \"type.googleapis.com/envoy.config.cluster.v3.Cluster\", \"name\": \"c\"}}]}]}".into()),
+        ("xDS v2", json, "{\"configs\": [{\"@type\": \"type.googleapis.com/envoy.admin.v2alpha.RoutesConfigDump\"}]}".into()),
+        ("no type", json, "{\"configs\": [{\"a\": 1}]}".into()),
+        ("mixed response", json, "{\"resources\": [{\"@type\": \"type.googleapis.com/envoy.config.cluster.v3.Cluster\", \"name\": \"c\"}, {\"@type\": \"type.googleapis.com/envoy.config.listener.v3.Listener\"}]}".into()),
+        ("stream of dumps", json, "{\"configs\": []} {\"configs\": []}".into()),
+        ("unknown field", yaml, matched("{prefixx: /}")),
+        ("unknown field in an Any", yaml, listeners(&manager("strip_any_hostport: true", ""))),
+        ("string for a number", yaml, clusters("- name: c\n  connect_timeout: soon")),
+        ("number for a string", yaml, matched("{prefix: 80}")),
+        ("bool for a string", yaml, matched("{prefix: /, headers: [{name: a, string_match: {exact: true}}]}")),
+        ("unknown enum value", yaml, clusters("- name: c\n  lb_policy: ROUNDROBIN")),
+        ("enum number", yaml, clusters("- name: c\n  lb_policy: 99")),
+        ("port out of range", yaml, clusters("- name: c\n  load_assignment:\n    cluster_name: c\n    endpoints:\n    - lb_endpoints:\n      - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 70000}}}")),
+        ("negative port", yaml, clusters("- name: c\n  load_assignment:\n    cluster_name: c\n    endpoints:\n    - lb_endpoints:\n      - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: -1}}}")),
+        ("host name in a STATIC cluster", yaml, clusters("- name: c\n  load_assignment:\n    cluster_name: c\n    endpoints:\n    - lb_endpoints:\n      - endpoint: {address: {socket_address: {address: backend, port_value: 80}}}")),
+        ("two of a oneof", yaml, matched("{prefix: /, path: /}")),
+        ("no match", yaml, routes("- route: {cluster: c}")),
+        ("no path matcher", yaml, matched("{}")),
+        ("no action", yaml, routes("- match: {prefix: /}")),
+        ("empty cluster name", yaml, routes("- match: {prefix: /}\n  route: {cluster: \"\"}")),
+        ("no cluster", yaml, routes("- match: {prefix: /}\n  route: {timeout: 1s}")),
+        ("empty virtual host name", yaml, "virtual_hosts:\n- domains: [a]\n".into()),
+        ("no domains", yaml, "virtual_hosts:\n- name: a\n".into()),
+        ("duplicate domain", yaml, "virtual_hosts:\n- {name: a, domains: [x.test, y.test]}\n- {name: b, domains: [Y.test]}\n".into()),
+        ("second wildcard", yaml, "virtual_hosts:\n- {name: a, domains: [\"*\"]}\n- {name: b, domains: [\"*\"]}\n".into()),
+        ("weights of 0", yaml, weights("      - {name: a, weight: 0}\n      - {name: b, weight: 0}")),
+        ("weights over the limit", yaml, weights("      - {name: a, weight: 4294967295}\n      - {name: b, weight: 1}")),
+        ("no weight", yaml, weights("      - {name: a}")),
+        ("no clusters", yaml, routes("- match: {prefix: /}\n  route: {weighted_clusters: {clusters: []}}")),
+        ("bad path regex", yaml, matched("{safe_regex: {regex: \"/a(\"}}")),
+        ("bad header regex", yaml, matched("{prefix: /, headers: [{name: a, string_match: {safe_regex: {regex: \"a**\"}}}]}")),
+        ("bad query regex", yaml, matched("{prefix: /, query_parameters: [{name: a, string_match: {safe_regex: {regex: \"x{1001}\"}}}]}")),
+        ("empty regex", yaml, matched("{safe_regex: {regex: \"\"}}")),
+        ("path_separated_prefix with a slash at the end", yaml, matched("{path_separated_prefix: /a/}")),
+        ("bad header name", yaml, matched("{prefix: /, headers: [{name: \"a\\nb\", present_match: true}]}")),
+        ("empty header name", yaml, matched("{prefix: /, headers: [{present_match: true}]}")),
+        ("bad status", yaml, routes("- match: {prefix: /}\n  direct_response: {status: 99}")),
+        ("body too large", yaml, routes(&format!("- match: {{prefix: /}}\n  direct_response: {{status: 200, body: {{inline_string: {}}}}}", "x".repeat(4097)))),
+        ("no such plugin", yaml, routes("- match: {prefix: /}\n  route: {cluster_specifier_plugin: p}")),
+        ("no address", yaml, listeners("- name: l\n  filter_chains: [{}]")),
+        ("no chains", yaml, listeners("- name: l\n  address: {socket_address: {address: 127.0.0.1, port_value: 80}}")),
+        ("bad listener address", yaml, listeners("- name: l\n  address: {socket_address: {address: localhost, port_value: 80}}\n  filter_chains: [{}]")),
+        ("same chain twice", yaml, listeners(&listener(&["{server_names: [a.test, b.test]}", "{server_names: [B.test]}"]))),
+        ("chains without a match", yaml, listeners(&listener(&["{}", "{}"]))),
+        ("same network twice", yaml, listeners(&listener(&["{prefix_ranges: [{address_prefix: 10.0.0.1, prefix_len: 8}]}", "{prefix_ranges: [{address_prefix: 10.0.0.2, prefix_len: 8}]}"]))),
+        ("bad network", yaml, listeners(&listener(&["{prefix_ranges: [{address_prefix: ten, prefix_len: 8}]}"]))),
+        ("bad prefix length", yaml, listeners(&listener(&["{prefix_ranges: [{address_prefix: 10.0.0.0, prefix_len: 129}]}"]))),
+        ("bad server name", yaml, listeners(&listener(&["{server_names: [\"a.*.test\"]}"]))),
+        ("address suffix", yaml, listeners(&listener(&["{address_suffix: a}"]))),
+        ("destination port 0", yaml, listeners(&listener(&["{destination_port: 0}"]))),
+        ("no stat_prefix", yaml, listeners(&manager("stat_prefix: \"\"", "").replacen("        stat_prefix: http\n", "", 1))),
+        ("two ways to strip ports", yaml, listeners(&manager("strip_any_host_port: true\nstrip_matching_host_port: true", ""))),
+        ("cluster that is not there", yaml, listeners(&manager("", "").replace("direct_response: {status: 200}", "route: {cluster: nowhere}"))),
+        ("two clusters of one name", yaml, clusters("- name: c\n- name: c")),
+        ("no cluster name", yaml, clusters("- lb_policy: ROUND_ROBIN")),
+        ("EDS without its config", yaml, clusters("- name: c\n  type: EDS")),
+        ("eds_cluster_config without EDS", yaml, clusters("- name: c\n  eds_cluster_config: {eds_config: {ads: {}}}")),
+        ("CLUSTER_PROVIDED", yaml, clusters("- name: c\n  lb_policy: CLUSTER_PROVIDED")),
+        ("ORIGINAL_DST", yaml, clusters("- name: c\n  type: ORIGINAL_DST")),
+        ("no policy", yaml, clusters("- name: c\n  lb_policy: LOAD_BALANCING_POLICY_CONFIG")),
+        ("choice_count 1", yaml, clusters("- name: c\n  lb_policy: LEAST_REQUEST\n  least_request_lb_config: {choice_count: 1}")),
+        ("two logical endpoints", yaml, clusters("- name: c\n  type: LOGICAL_DNS\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: []}]}")),
+        ("priority over 128", yaml, clusters("- name: c\n  load_assignment: {cluster_name: c, endpoints: [{priority: 129}]}")),
+        ("endpoint weight 0", yaml, clusters("- name: c\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{load_balancing_weight: 0, endpoint: {address: {pipe: {path: /p}}}}]}]}")),
+    ];
+    cases.sort_by_key(|(name, _, _)| *name);
+    cases
+}
+
+#[test]
+fn every_refusal_says_where_and_why() {
+    let mut list = String::new();
+    for (name, file, text) in cases() {
+        let error = match read_text(file, &text) {
+            Ok(_) => panic!("{name} is read:\n{text}"),
+            Err(error) => error,
+        };
+        list.push_str(&format!("{name}\n  {error}\n"));
+    }
+    insta::assert_snapshot!(list);
+}
+
+#[test]
+fn binary_that_is_none_of_the_forms() {
+    let mut list = String::new();
+    let cases: [(&str, &[u8]); 5] = [
+        ("zeros", &[0; 40]),
+        ("gzip", &[0x1f, 0x8b, 8, 0, 0, 0]),
+        ("JSON in Latin-1", b"{\"configs\": [\n \"\xe9\"]}"),
+        ("ELF", b"\x7fELF\x02\x01\x01\0\0\0"),
+        ("cut off", &[0x0a, 0x02, b'1', b'2', 0x12, 0x70, 0x0a]),
+    ];
+    for (name, bytes) in cases {
+        match read_bytes("f.pb", bytes, &ReadOptions::default()) {
+            Ok(_) => panic!("{name} is read"),
+            Err(error) => list.push_str(&format!("{name}\n  {error}\n")),
+        }
+    }
+    insta::assert_snapshot!(list);
+}
