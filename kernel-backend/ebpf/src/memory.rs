@@ -2,34 +2,26 @@
 
 use core::arch::asm;
 
-use aya_ebpf::macros::map;
-use aya_ebpf::maps::Array;
-use twinmesh_model::layout::{input, work};
+use aya_ebpf::{btf_maps::Array, macros::btf_map};
+use twinmesh_model::layout::work;
 
-/// Bytes of head that fit.
-pub const HEAD_BYTES: u64 = 8192;
-/// Bytes of input that are addressed: the next power of two.
-const INPUT_BYTES: u64 = 16384;
-/// Bytes of policy.
-const POLICY_BYTES: u64 = 1 << 22;
-/// Words of balancer state.
-const STATE_WORDS: u32 = 1 << 20;
+use crate::shape::{Control, INPUT_BYTES, POLICY_MASKS, Policy, SLOTS, WORKERS, Work};
 
-/// One request: the model's work area and its input.
-#[repr(C)]
-pub struct Work {
-    words: [u64; work::WORDS as usize],
-    input: [u8; INPUT_BYTES as usize + input::PADDING as usize],
-}
+/// `BPF_F_MMAPABLE`: the loader reads and writes the values without a system call.
+const MMAPABLE: usize = 1024;
 
-/// The compiled policy.
-#[repr(C)]
-pub struct Policy {
-    bytes: [u8; POLICY_BYTES as usize + 8],
-}
+#[btf_map]
+pub static WORK: Array<Work, { WORKERS as usize }, MMAPABLE> = Array::new();
 
-#[map]
-static STATE: Array<u64> = Array::with_max_entries(STATE_WORDS, 1024);
+#[btf_map]
+pub static POLICY: Array<Policy, { SLOTS as usize }, MMAPABLE> = Array::new();
+
+/// The balancers' state, one slot's words after the other's; the loader sets how many.
+#[btf_map]
+static STATE: Array<u64, 65536, MMAPABLE> = Array::new();
+
+#[btf_map]
+pub static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
 
 /// `value & MASK`, in a way that the compiler cannot see through: where it thinks a mask
 /// redundant it drops it, and the verifier needs it.
@@ -64,17 +56,35 @@ impl Shell {
         }
     }
 
+    /// Reads at a masked offset.
+    ///
+    /// # Safety
+    /// The mask keeps the value that is read inside the policy.
+    #[inline(always)]
+    unsafe fn read_policy<T: Copy, const MASK: u64>(&self, offset: u64) -> T {
+        // SAFETY: as the caller says.
+        unsafe { self.policy.cast::<u8>().add(mask::<MASK>(offset) as usize).cast::<T>().read_unaligned() }
+    }
+
     /// See [`twinmesh_model::Machine::policy64`].
     #[inline(always)]
-    pub fn read_policy<T: Copy>(&self, offset: u64) -> T {
-        // SAFETY: masked, the offset and eight bytes after it lie inside the value.
-        unsafe {
-            self.policy
-                .cast::<u8>()
-                .add(mask::<{ POLICY_BYTES - 1 }>(offset) as usize)
-                .cast::<T>()
-                .read_unaligned()
-        }
+    pub fn read_policy64(&self, offset: u64) -> u64 {
+        // SAFETY: masked, the offset is a multiple of eight below the policy's size.
+        unsafe { self.read_policy::<u64, { POLICY_MASKS[0] }>(offset) }
+    }
+
+    /// See [`twinmesh_model::Machine::policy16`].
+    #[inline(always)]
+    pub fn read_policy16(&self, offset: u64) -> u16 {
+        // SAFETY: masked, the offset is a multiple of two below the policy's size.
+        unsafe { self.read_policy::<u16, { POLICY_MASKS[1] }>(offset) }
+    }
+
+    /// See [`twinmesh_model::Machine::policy8`].
+    #[inline(always)]
+    pub fn read_policy8(&self, offset: u64) -> u8 {
+        // SAFETY: masked, the offset lies below the policy's size.
+        unsafe { self.read_policy::<u8, { POLICY_MASKS[2] }>(offset) }
     }
 
     /// The address of a word of the work area.
@@ -84,9 +94,11 @@ impl Shell {
         unsafe { self.work.cast::<u64>().add(mask::<{ work::WORDS - 1 }>(index) as usize) }
     }
 
-    /// A word of state; null where the index is outside.
+    /// A word of the chosen generation's state; `None` where the index is outside.
     #[inline(always)]
-    pub fn state_at(index: u64) -> Option<*mut u64> {
-        STATE.get_ptr_mut(index as u32)
+    pub fn state_at(&self, index: u64) -> Option<*mut u64> {
+        // SAFETY: the field lies inside the map value.
+        let first = unsafe { (&raw const (*self.work).state).read() };
+        STATE.get_ptr_mut(first.wrapping_add(index) as u32)
     }
 }

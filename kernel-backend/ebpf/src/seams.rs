@@ -2,7 +2,8 @@
 
 use twinmesh_model::{Machine, Span};
 
-use crate::memory::{HEAD_BYTES, Policy, Shell, Work};
+use crate::memory::Shell;
+use crate::shape::{HEAD_BYTES, Policy, Work};
 
 /// Declares the global functions and overrides the trait's methods by calls to them.
 macro_rules! seams {
@@ -32,15 +33,15 @@ macro_rules! seams {
             }
             #[inline(always)]
             fn policy64(&self, offset: u64) -> u64 {
-                self.read_policy(offset)
+                self.read_policy64(offset)
             }
             #[inline(always)]
             fn policy16(&self, offset: u64) -> u64 {
-                u64::from(self.read_policy::<u16>(offset))
+                u64::from(self.read_policy16(offset))
             }
             #[inline(always)]
             fn policy8(&self, offset: u64) -> u64 {
-                u64::from(self.read_policy::<u8>(offset))
+                u64::from(self.read_policy8(offset))
             }
             #[inline(always)]
             fn word(&self, index: u64) -> u64 {
@@ -55,18 +56,18 @@ macro_rules! seams {
             #[inline(always)]
             fn state(&self, index: u64) -> u64 {
                 // SAFETY: the look-up gave an address inside the map.
-                Shell::state_at(index).map_or(0, |word| unsafe { word.read() })
+                self.state_at(index).map_or(0, |word| unsafe { word.read() })
             }
             #[inline(always)]
             fn set_state(&mut self, index: u64, value: u64) {
-                if let Some(word) = Shell::state_at(index) {
+                if let Some(word) = self.state_at(index) {
                     // SAFETY: the look-up gave an address inside the map.
                     unsafe { word.write(value) }
                 }
             }
             #[inline(always)]
             fn tick(&mut self, index: u64) -> u64 {
-                g_tick(index)
+                g_tick(self.work, index)
             }
             $(
                 #[inline(always)]
@@ -95,9 +96,12 @@ seams! {
     g_request_line = request_line(offset: word, end: word) => twinmesh_model::head::request_line;
     g_token_end = token_end(offset: word, end: word) => twinmesh_model::head::token_end;
     g_scan_back = scan_back(span: span) => twinmesh_model::scan::scan_back;
+    g_head_start = head_start(end: word) => twinmesh_model::head::head_start;
+    g_absolute = absolute() => twinmesh_model::target::absolute;
+    g_host_is_valid = host_is_valid(host: span) => twinmesh_model::target::host_is_valid;
     g_slot_of = slot_of(name: span) => twinmesh_model::head::slot_of;
     g_framing = framing(slot: word, value: span) => twinmesh_model::head::framing;
-    g_authority = authority() => twinmesh_model::decide::authority;
+    g_authority = authority() => twinmesh_model::target::authority;
     g_without_port = without_port(host: span) => without_port;
     g_head = head() => twinmesh_model::head::head;
     g_add = add(slot: word, span: span) => twinmesh_model::slot::add;
@@ -119,7 +123,7 @@ seams! {
     g_query_parameters = query_parameters() => twinmesh_model::query_parameter::parse;
     g_virtual_host = virtual_host(route_configuration: word) => twinmesh_model::virtual_host::search;
     g_filter_chain_level = filter_chain_level(node: word, span: span, mode: word) => twinmesh_model::filter_chain::level;
-    g_application_protocol = application_protocol(node: word) => twinmesh_model::filter_chain::application_protocol;
+    g_application_protocol = application_protocol(node: word, flags: word) => twinmesh_model::filter_chain::application_protocol;
     g_filter_chain = filter_chain(listener: word) => twinmesh_model::filter_chain::choose;
     g_listener = listener() => twinmesh_model::listener::choose;
     g_weighted_cluster = weighted_cluster(action: word) => twinmesh_model::weighted_cluster::choose;
@@ -146,8 +150,12 @@ fn without_port(shell: &mut Shell, host: Span) -> u64 {
 /// atomic instruction and puts a function of its own in this one's place.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn g_tick(index: u64) -> u64 {
-    let Some(word) = Shell::state_at(index) else {
+extern "C" fn g_tick(work: *mut Work, index: u64) -> u64 {
+    if work.is_null() {
+        return 0;
+    }
+    let shell = Shell { work, policy: core::ptr::null() };
+    let Some(word) = shell.state_at(index) else {
         return 0;
     };
     let mut value: u64 = 1;
