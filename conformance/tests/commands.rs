@@ -139,9 +139,17 @@ fn help_ends_with_0(#[case] arguments: &[&str], #[case] text: &str) {
 #[case::explain(&["explain", "--snapshot", "shop.yaml", "--authority", "reviews.test", "--destination", "10.0.0.1:8080"])]
 #[case::check(&["check", "shop.yaml"])]
 #[case::check_json(&["check", "shop.yaml", "--json"])]
+#[case::conform(&["conform", "case"])]
+#[case::conform_json(&["conform", "case", "--json"])]
 #[case::help(&["--help"])]
 fn a_full_disk_is_an_error(#[case] arguments: &[&str]) {
     let folder = folder();
+    let case = folder.path().join("case");
+    std::fs::create_dir(&case).expect("a folder");
+    for (name, content) in [("case.toml", ""), ("requests.traffic.jsonl", TRAFFIC)] {
+        std::fs::write(case.join(name), content).expect("a file");
+    }
+    std::fs::copy(shop(), case.join("config_dump.yaml")).expect("the snapshot");
     let full = File::options()
         .write(true)
         .open("/dev/full")

@@ -39,6 +39,7 @@ fn cases_are_found_below_folders() {
 #[case::shard_over(&["conform", "shop", "--shard", "3/2"], "expected i/n with i from 1 to n")]
 #[case::seed(&["conform", "shop", "--seed", "x"], "--seed")]
 #[case::unknown_flag(&["conform", "shop", "--sed", "1"], "--sed")]
+#[case::full_disk(&["conform", "shop", "--engines", "spec", "--junit", "/dev/full"], "/dev/full: cannot be written")]
 #[case::no_junit_folder(&["conform", "shop", "--engines", "spec", "--junit", "nowhere/j.xml"], "nowhere/j.xml: cannot be written")]
 fn wrong_calls_end_with_2(#[case] arguments: &[&str], #[case] message: &str) {
     let case = Case::new("");
@@ -124,6 +125,17 @@ fn a_case_that_cannot_be_read_does_not_hide_the_others() {
         "{}",
         run.stderr
     );
+}
+
+#[test]
+fn a_case_without_requests_is_an_error() {
+    let case = Case::new("");
+    for file in ["requests.traffic.jsonl", "recorded.decisions.jsonl"] {
+        std::fs::write(case.folder.join(file), "").expect("an empty file");
+    }
+    let run = case.conform(&[]);
+    assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("holds no request"), "{}", run.stderr);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod find;
 mod settings;
+mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use twinmesh_xds::Snapshot;
 
 pub use find::find;
 pub use settings::{Comparison, Distribution, Phase, Recorder, Settings, Source};
+pub use write::{free_folder, write};
 
 use crate::input::{self, InputError};
 
@@ -53,7 +55,12 @@ impl Case {
     pub fn read(folder: &Path, name: &str, strict: bool) -> Result<Self, InputError> {
         let settings_file = folder.join(files::SETTINGS);
         let settings = Settings::read(&settings_file)?;
-        let requests = traffic::read(&folder.join(files::TRAFFIC))?;
+        let traffic_file = folder.join(files::TRAFFIC);
+        let requests = traffic::read(&traffic_file)?;
+        if requests.is_empty() {
+            let message = "holds no request: a case without any would agree with everything";
+            return Err(FormatError::file(&traffic_file, message).into());
+        }
         if let Some(expected) = settings.requests.filter(|count| *count != requests.len()) {
             let message = format!(
                 "{expected}, but {} has {} lines: one of them is not whole",

@@ -6,14 +6,13 @@ mod shrink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use twinmesh_engine::{Decision, Engine, Outcome, endpoint, format, random};
+use twinmesh_engine::{Decision, Engine, Outcome, endpoint, random};
 use twinmesh_xds::Snapshot;
 
-use crate::case::{Case, Settings, files};
+use crate::case::{self, Case, Settings};
 use crate::comparison::{Field, Fields, Verdict};
 use crate::failure::Failure;
 use crate::judge::{Question, Run};
-use crate::output;
 
 use parts::Part;
 use shrink::Candidate;
@@ -70,8 +69,14 @@ pub fn write(
         asked.diverges(candidate)
     });
     let name = format!("{}-{}-{id}", case.name, asked.engine.name());
-    let target = free_folder(folder, &name)?;
-    write_case(&target, case, &shrunk)?;
+    let target = case::free_folder(folder, &name)?;
+    case::write(
+        &target,
+        &shrunk.snapshot,
+        &shrunk.requests,
+        shrunk.recorded.as_deref(),
+        &Settings::reproducer(case, &shrunk),
+    )?;
     let written = Case::read(&target, &name, false)?;
     let again = Candidate {
         snapshot: Arc::unwrap_or_clone(written.snapshot),
@@ -239,59 +244,6 @@ fn still_there(snapshot: &Snapshot, recorded: &Decision) -> bool {
                 .flat_map(|locality| &locality.lb_endpoints)
                 .any(|candidate| endpoint::address(candidate).as_deref() == Some(address))
         })
-}
-
-/// A folder of this name that does not exist yet, created.
-fn free_folder(parent: &Path, name: &str) -> Result<PathBuf, Failure> {
-    let plain: String = name
-        .trim_start_matches(['.', '/'])
-        .chars()
-        .map(|it| {
-            if it.is_ascii_alphanumeric() || "._-".contains(it) {
-                it
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    let failure = |path: &Path, error: std::io::Error| {
-        Failure(format!("{}: cannot be created: {error}", path.display()))
-    };
-    std::fs::create_dir_all(parent).map_err(|error| failure(parent, error))?;
-    let mut number = 1;
-    loop {
-        let folder = if number == 1 {
-            parent.join(&plain)
-        } else {
-            parent.join(format!("{plain}-{number}"))
-        };
-        match std::fs::create_dir(&folder) {
-            Ok(()) => return Ok(folder),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
-            Err(error) => return Err(failure(&folder, error)),
-        }
-    }
-}
-
-fn write_case(folder: &Path, case: &Case, shrunk: &Candidate) -> Result<(), Failure> {
-    let snapshot = twinmesh_xds::to_json(&shrunk.snapshot);
-    let snapshot_file = folder.join(files::SNAPSHOT).with_extension("json");
-    output::file(&snapshot_file, snapshot.as_bytes())?;
-    let unwritable = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
-    let mut traffic = Vec::new();
-    format::traffic::write(&shrunk.requests, &mut traffic).map_err(unwritable)?;
-    output::file(&folder.join(files::TRAFFIC), &traffic)?;
-    if let Some(recorded) = &shrunk.recorded {
-        let mut lines = Vec::new();
-        for decision in recorded {
-            format::decisions::write(decision, &mut lines).map_err(unwritable)?;
-        }
-        output::file(&folder.join(files::RECORDED), &lines)?;
-    }
-    let settings = Settings::reproducer(case, shrunk);
-    let text = toml::to_string(&settings)
-        .map_err(|error| Failure(format!("{}: case.toml: {error}", folder.display())))?;
-    output::file(&folder.join(files::SETTINGS), text.as_bytes())
 }
 
 impl Settings {

@@ -115,7 +115,12 @@ pub fn retain(snapshot: &mut Snapshot, part: Part, keep: &mut dyn FnMut() -> boo
         Part::Domain => {
             for configuration in &mut snapshot.route_configurations {
                 for virtual_host in &mut configuration.config.virtual_hosts {
+                    // Envoy refuses a virtual host without any.
+                    let first = virtual_host.domains.first().cloned();
                     virtual_host.domains.retain(|_| keep());
+                    if virtual_host.domains.is_empty() {
+                        virtual_host.domains.extend(first);
+                    }
                 }
             }
         }

@@ -41,9 +41,40 @@ pub fn shrink(
             shrunk |= any;
         }
         if !shrunk || !in_time() {
-            return candidate;
+            break;
         }
     }
+    if candidate.recorded.is_none() {
+        candidate = shrink_headers(candidate, &mut in_time, diverges);
+    }
+    candidate
+}
+
+/// Leaves out headers of the requests; another server would have to be asked again about those.
+fn shrink_headers(
+    mut candidate: Candidate,
+    in_time: &mut dyn FnMut() -> bool,
+    diverges: &mut dyn FnMut(&Candidate) -> bool,
+) -> Candidate {
+    for request in 0..candidate.requests.len() {
+        let count = |candidate: &Candidate| {
+            let request = candidate.requests.get(request);
+            request.map_or(0, |request| request.headers.len())
+        };
+        let mut header = 0;
+        while header < count(&candidate) && in_time() {
+            let mut next = candidate.clone();
+            if let Some(request) = next.requests.get_mut(request) {
+                request.headers.remove(header);
+            }
+            if diverges(&next) {
+                candidate = next;
+            } else {
+                header += 1;
+            }
+        }
+    }
+    candidate
 }
 
 fn shrink_snapshot(

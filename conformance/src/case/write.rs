@@ -1,0 +1,75 @@
+//! Writing a case folder.
+
+use std::path::{Path, PathBuf};
+
+use twinmesh_engine::{Decision, Request, format};
+use twinmesh_xds::Snapshot;
+
+use super::{Settings, files};
+use crate::failure::Failure;
+use crate::output;
+
+/// A folder of this name (with a number behind it, where there is one already), created.
+///
+/// # Errors
+/// It cannot be created.
+pub fn free_folder(parent: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let plain: String = name
+        .trim_start_matches(['.', '/'])
+        .chars()
+        .map(|it| {
+            if it.is_ascii_alphanumeric() || "._-".contains(it) {
+                it
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let failure = |path: &Path, error: std::io::Error| {
+        Failure(format!("{}: cannot be created: {error}", path.display()))
+    };
+    std::fs::create_dir_all(parent).map_err(|error| failure(parent, error))?;
+    let mut number = 1;
+    loop {
+        let folder = if number == 1 {
+            parent.join(&plain)
+        } else {
+            parent.join(format!("{plain}-{number}"))
+        };
+        match std::fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(failure(&folder, error)),
+        }
+    }
+}
+
+/// Writes a case into a folder: what [`Case::read`](super::Case::read) reads again. `case.toml`,
+/// which makes the folder a case, is written last.
+///
+/// # Errors
+/// The folder does not take it.
+pub fn write(
+    folder: &Path,
+    snapshot: &Snapshot,
+    requests: &[Request],
+    recorded: Option<&[Decision]>,
+    settings: &Settings,
+) -> Result<(), Failure> {
+    let snapshot_file = folder.join(files::SNAPSHOT).with_extension("json");
+    output::file(&snapshot_file, twinmesh_xds::to_json(snapshot).as_bytes())?;
+    let unwritable = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
+    let mut traffic = Vec::new();
+    format::traffic::write(requests, &mut traffic).map_err(unwritable)?;
+    output::file(&folder.join(files::TRAFFIC), &traffic)?;
+    if let Some(recorded) = recorded {
+        let mut lines = Vec::new();
+        for decision in recorded {
+            format::decisions::write(decision, &mut lines).map_err(unwritable)?;
+        }
+        output::file(&folder.join(files::RECORDED), &lines)?;
+    }
+    let text = toml::to_string(settings)
+        .map_err(|error| Failure(format!("{}: case.toml: {error}", folder.display())))?;
+    output::file(&folder.join(files::SETTINGS), text.as_bytes())
+}
