@@ -1,4 +1,5 @@
-//! Compiles every .proto file that envoy-types ships into one trimmed descriptor set.
+//! Compiles every .proto file that envoy-types ships, and the few in `proto`, into one trimmed
+//! descriptor set.
 //!
 //! Usage: `twinmesh-xds-descriptors <envoy-types>/proto <output>`
 
@@ -55,9 +56,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: twinmesh-xds-descriptors <envoy-types>/proto <output>".into());
     };
     let protos = PathBuf::from(protos);
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
     let roots: Vec<PathBuf> = ROOTS
         .iter()
         .map(|root| protos.join(root))
+        .chain([own])
         .filter(|root| root.is_dir())
         .collect();
     let mut files = Vec::new();

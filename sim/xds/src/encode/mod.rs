@@ -187,6 +187,9 @@ impl<'a> Encoder<'a> {
         else {
             return Ok(());
         };
+        // The order means nothing; sorted, equal maps are equal bytes.
+        let mut members: Vec<_> = members.iter().collect();
+        members.sort_by(|left, right| left.key.cmp(&right.key));
         for member in members {
             self.path.push(Segment::Key(member.key.to_string()));
             wire::put_tag(out, field.number, 2);

@@ -211,11 +211,7 @@ impl Schema {
 
     /// The message that a type URL names: what follows its last slash.
     pub(crate) fn message_of_url(&self, type_url: &str) -> Option<&Message> {
-        match type_name(type_url) {
-            // The name it had before; envoy-types has the new one only.
-            "udpa.type.v1.TypedStruct" => self.message("xds.type.v3.TypedStruct"),
-            name => self.message(name),
-        }
+        self.message(type_name(type_url))
     }
 }
 

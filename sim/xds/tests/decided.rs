@@ -1,0 +1,453 @@
+//! What is decided, read over and unsupported, and where in the snapshot that stands.
+
+mod common;
+
+use common::{clusters, listener, listeners, manager, read_ok, routes};
+use rstest::rstest;
+use twinmesh_xds::{Balancer, Effect, Snapshot, Terminal};
+
+/// Paths of what is unsupported and of what is read over.
+fn findings(snapshot: &Snapshot, effect: Effect) -> Vec<&str> {
+    let findings = snapshot.report.findings.iter();
+    findings
+        .filter(|finding| finding.effect == effect && finding.resource != "clusters")
+        .map(|finding| finding.path.as_str())
+        .collect()
+}
+
+fn first_route(snapshot: &Snapshot) -> Option<&str> {
+    let host = snapshot
+        .route_configurations
+        .first()?
+        .virtual_hosts
+        .first()?;
+    Some(host.routes.first()?.as_ref()?.path.as_str())
+}
+
+#[rstest]
+#[case::prefix("{prefix: /}", None)]
+#[case::path("{path: /a, case_sensitive: false}", None)]
+#[case::separated("{path_separated_prefix: /a}", None)]
+#[case::regex("{safe_regex: {google_re2: {}, regex: \"/a.*\"}}", None)]
+#[case::header(
+    "{prefix: /, headers: [{name: a, string_match: {exact: b, ignore_case: true}, invert_match: true, treat_missing_header_as_empty: true}]}",
+    None
+)]
+#[case::old_header(
+    "{prefix: /, headers: [{name: a, exact_match: b}, {name: c, safe_regex_match: {regex: d}}, {name: e, contains_match: f}]}",
+    None
+)]
+#[case::range(
+    "{prefix: /, headers: [{name: a, range_match: {start: 1, end: 2}}]}",
+    None
+)]
+#[case::pseudo(
+    "{prefix: /, headers: [{name: \":method\", string_match: {exact: GET}}]}",
+    None
+)]
+#[case::query(
+    "{prefix: /, query_parameters: [{name: a, present_match: true}]}",
+    None
+)]
+#[case::always(
+    "{prefix: /, runtime_fraction: {default_value: {numerator: 100}}}",
+    None
+)]
+#[case::never("{prefix: /, runtime_fraction: {default_value: {numerator: 0}}}", None)]
+#[case::sometimes(
+    "{prefix: /, runtime_fraction: {default_value: {numerator: 100, denominator: TEN_THOUSAND}}}",
+    Some("runtime_fraction")
+)]
+#[case::forwarded(
+    "{prefix: /, headers: [{name: X-Forwarded-Proto, string_match: {exact: https}}]}",
+    Some("headers[0].name")
+)]
+#[case::internal(
+    "{prefix: /, headers: [{name: x-envoy-internal, present_match: true}]}",
+    Some("headers[0].name")
+)]
+#[case::custom(
+    "{prefix: /, headers: [{name: a, string_match: {custom: {name: x, typed_config: {\"@type\": type.googleapis.com/google.protobuf.StringValue, value: text}}}}]}",
+    Some("headers[0].string_match.custom")
+)]
+#[case::grpc("{prefix: /, grpc: {}}", Some("grpc"))]
+#[case::connect("{connect_matcher: {}}", Some("connect_matcher"))]
+#[case::cookies(
+    "{prefix: /, cookies: [{name: a, string_match: {exact: b}}]}",
+    Some("cookies[0]")
+)]
+#[case::metadata(
+    "{prefix: /, dynamic_metadata: [{filter: f, path: [{key: k}], value: {present_match: true}}]}",
+    Some("dynamic_metadata[0]")
+)]
+fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
+    let snapshot = read_ok(
+        "f.yaml",
+        &routes(&format!("- match: {matched}\n  route: {{cluster: c}}")),
+    );
+    let expected = unsupported.map(|field| format!("virtual_hosts[0].routes[0].match.{field}"));
+    assert_eq!(first_route(&snapshot), expected.as_deref());
+    assert_eq!(
+        findings(&snapshot, Effect::Unsupported),
+        expected.iter().map(String::as_str).collect::<Vec<_>>()
+    );
+}
+
+#[rstest]
+#[case::cluster(
+    "route: {cluster: c, timeout: 3s, idle_timeout: {seconds: 1}}",
+    None,
+    None
+)]
+#[case::weighted(
+    "route: {weighted_clusters: {header_name: x, clusters: [{name: a, weight: 1}]}}",
+    None,
+    None
+)]
+#[case::redirect(
+    "redirect: {host_redirect: h, prefix_rewrite: /a, strip_query: true}",
+    None,
+    None
+)]
+#[case::direct("direct_response: {status: 200, body: {inline_string: x}}", None, None)]
+#[case::retries(
+    "route: {cluster: c, retry_policy: {retry_on: 5xx}}",
+    None,
+    Some("route.retry_policy")
+)]
+#[case::mirror(
+    "route: {cluster: c, request_mirror_policies: [{cluster: d}, {cluster: e}]}",
+    None,
+    Some("route.request_mirror_policies[0]")
+)]
+#[case::hash(
+    "route: {cluster: c, hash_policy: [{header: {header_name: a}}]}",
+    None,
+    Some("route.hash_policy[0]")
+)]
+#[case::headers(
+    "route: {cluster: c}\n  request_headers_to_remove: [a]",
+    None,
+    Some("request_headers_to_remove[0]")
+)]
+#[case::prefix_rewrite(
+    "route: {cluster: c, prefix_rewrite: /}",
+    Some("route.prefix_rewrite"),
+    None
+)]
+#[case::host_rewrite(
+    "route: {cluster: c, host_rewrite_literal: h}",
+    Some("route.host_rewrite_literal"),
+    None
+)]
+#[case::auto_host("route: {cluster: c, auto_host_rewrite: false}", None, None)]
+#[case::cluster_header("route: {cluster_header: x}", Some("route.cluster_header"), None)]
+#[case::hashed(
+    "route: {weighted_clusters: {use_hash_policy: true, clusters: [{name: a, weight: 1}]}}",
+    Some("route.weighted_clusters.use_hash_policy"),
+    None
+)]
+#[case::runtime(
+    "route: {weighted_clusters: {runtime_key_prefix: p, clusters: [{name: a, weight: 1}]}}",
+    Some("route.weighted_clusters.runtime_key_prefix"),
+    None
+)]
+#[case::regex_redirect(
+    "redirect: {regex_rewrite: {pattern: {regex: a}, substitution: b}}",
+    Some("redirect.regex_rewrite"),
+    None
+)]
+#[case::forwards_nothing("non_forwarding_action: {}", Some("non_forwarding_action"), None)]
+#[case::cors(
+    "route: {cluster: c}\n  typed_per_filter_config: {f: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy}}",
+    Some("typed_per_filter_config[0]"),
+    None
+)]
+#[case::disabled(
+    "route: {cluster: c}\n  typed_per_filter_config: {f: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}",
+    None,
+    Some("typed_per_filter_config[0]")
+)]
+#[case::enabled(
+    "route: {cluster: c}\n  typed_per_filter_config: {f: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {}}}",
+    Some("typed_per_filter_config[0]"),
+    None
+)]
+#[case::delay(
+    "route: {cluster: c}\n  typed_per_filter_config: {f: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, delay: {fixed_delay: 1s, percentage: {numerator: 1}}}}",
+    None,
+    Some("typed_per_filter_config[0]")
+)]
+#[case::abort(
+    "route: {cluster: c}\n  typed_per_filter_config: {f: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, abort: {http_status: 503, percentage: {numerator: 1}}}}",
+    Some("typed_per_filter_config[0]"),
+    None
+)]
+fn actions(
+    #[case] action: &str,
+    #[case] unsupported: Option<&str>,
+    #[case] read_over: Option<&str>,
+) {
+    let snapshot = read_ok(
+        "f.yaml",
+        &routes(&format!("- match: {{prefix: /}}\n  {action}")),
+    );
+    let path = |field: &str| format!("virtual_hosts[0].routes[0].{field}");
+    let unsupported = unsupported.map(path);
+    let read_over = read_over.map(path);
+    assert_eq!(first_route(&snapshot), unsupported.as_deref());
+    let found = findings(&snapshot, Effect::ReadOver);
+    assert_eq!(found, read_over.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_unsupported_stays_in_its_scope() {
+    let snapshot = read_ok(
+        "f.yaml",
+        "virtual_hosts:\n\
+         - {name: a, domains: [a], require_tls: ALL, routes: [{match: {prefix: /}, redirect: {}}]}\n\
+         - {name: b, domains: [b], routes: [{match: {prefix: /}, redirect: {}}, {match: {prefix: /, grpc: {}}, redirect: {}}]}\n",
+    );
+    let configuration = &snapshot.route_configurations[0];
+    assert_eq!(configuration.unsupported, None);
+    let hosts = &configuration.virtual_hosts;
+    let path = hosts[0]
+        .unsupported
+        .as_ref()
+        .map(|found| found.path.as_str());
+    assert_eq!(path, Some("virtual_hosts[0].require_tls"));
+    assert_eq!(hosts[0].routes, [None]);
+    assert_eq!(hosts[1].unsupported, None);
+    assert!(hosts[1].routes[0].is_none() && hosts[1].routes[1].is_some());
+}
+
+#[test]
+fn a_route_configuration_alone_has_no_missing_clusters() {
+    let snapshot = read_ok(
+        "f.yaml",
+        &routes("- match: {prefix: /}\n  route: {cluster: c}"),
+    );
+    assert!(snapshot.listeners.is_empty());
+    let cluster = snapshot
+        .cluster("c")
+        .expect("the cluster that the route names");
+    let reason = cluster
+        .unsupported
+        .as_ref()
+        .map(|found| found.reason.as_str());
+    assert_eq!(reason, Some("the snapshot holds no clusters"));
+}
+
+#[test]
+fn a_regex_over_the_cap_makes_its_route_undecided() {
+    let snapshot = read_ok(
+        "f.yaml",
+        &routes("- match: {safe_regex: {regex: \".*a.{12}\"}}\n  redirect: {}"),
+    );
+    assert_eq!(
+        first_route(&snapshot),
+        Some("virtual_hosts[0].routes[0].match.safe_regex.regex")
+    );
+    assert!(snapshot.regexes.values().all(Result::is_err));
+}
+
+#[test]
+fn headers_that_are_stripped_before_routing_are_not_matched() {
+    let snapshot = read_ok(
+        "f.yaml",
+        "internal_only_headers: [X-User]\nvirtual_hosts:\n- name: a\n  domains: [a]\n  routes:\n  \
+         - {match: {prefix: /, headers: [{name: x-user, present_match: true}]}, redirect: {}}\n",
+    );
+    assert!(first_route(&snapshot).is_some());
+}
+
+#[rstest]
+#[case::nothing("", "", None)]
+#[case::strips(
+    "strip_any_host_port: true\nstrip_trailing_host_dot: true\nnormalize_path: true",
+    "",
+    None
+)]
+#[case::local_reply(
+    "local_reply_config: {mappers: [{filter: {response_flag_filter: {}}, status_code: 200}]}",
+    "",
+    Some("local_reply_config")
+)]
+#[case::scheme(
+    "scheme_header_transformation: {scheme_to_overwrite: https}",
+    "",
+    Some("scheme_header_transformation.scheme_to_overwrite")
+)]
+#[case::early(
+    "early_header_mutation_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/google.protobuf.StringValue, value: text}}]",
+    "",
+    Some("early_header_mutation_extensions[0]")
+)]
+#[case::cors(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}\n",
+    None
+)]
+#[case::idle_rbac(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC}\n",
+    None
+)]
+#[case::rbac(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}\n",
+    Some("http_filters[0]")
+)]
+#[case::disabled(
+    "",
+    "- name: f\n  disabled: true\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}\n",
+    None
+)]
+#[case::istio(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/stats.PluginConfig, any: {thing: 1}}\n",
+    None
+)]
+#[case::typed_struct(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/stats.PluginConfig, value: {a: [1, null]}}\n",
+    None
+)]
+#[case::unknown(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/acme.Filter}\n",
+    Some("http_filters[0]")
+)]
+#[case::ext_authz(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz}\n",
+    Some("http_filters[0]")
+)]
+fn managers(#[case] fields: &str, #[case] filters: &str, #[case] unsupported: Option<&str>) {
+    let snapshot = read_ok("f.yaml", &listeners(&manager(fields, filters)));
+    let chain = &snapshot.listeners[0].filter_chains[0];
+    let expected =
+        unsupported.map(|field| format!("filter_chains[0].filters[0].typed_config.{field}"));
+    let found = chain.unsupported.as_ref().map(|found| found.path.as_str());
+    assert_eq!(found, expected.as_deref());
+    assert!(snapshot.listeners[0].unsupported.is_none());
+    assert!(matches!(
+        chain.terminal,
+        Terminal::Http {
+            route_configuration: Some(0),
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_route_configuration_that_is_not_there_makes_its_chain_undecided() {
+    let text = listeners(&manager("", ""));
+    let start = text
+        .find("          route_config:")
+        .expect("the inline one");
+    let end = text.find("          http_filters:").expect("the filters");
+    let text = format!(
+        "{}          rds: {{route_config_name: gone, config_source: {{ads: {{}}}}}}\n{}",
+        &text[..start],
+        &text[end..]
+    );
+    let snapshot = read_ok("f.yaml", &text);
+    let chain = &snapshot.listeners[0].filter_chains[0];
+    assert!(chain.unsupported.is_some());
+}
+
+#[test]
+fn different_chains_are_taken() {
+    let text = listeners(&listener(&[
+        "{server_names: [a.test]}",
+        "{server_names: [\"*.test\"], transport_protocol: tls}",
+        "{prefix_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}], source_ports: [1, 2]}",
+        "{prefix_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}], source_ports: [3]}",
+        "{}",
+    ]));
+    let snapshot = read_ok("f.yaml", &format!("{text}  clusters: [{{name: c}}]\n"));
+    assert_eq!(snapshot.listeners[0].filter_chains.len(), 5);
+}
+
+const LEAST: Balancer = Balancer::LeastRequest {
+    choice_count: 2,
+    active_request_bias: 1.0,
+};
+
+#[rstest]
+#[case::default("", Balancer::RoundRobin, None)]
+#[case::least("  lb_policy: LEAST_REQUEST", LEAST, None)]
+#[case::choices("  lb_policy: LEAST_REQUEST\n  least_request_lb_config: {choice_count: 5, active_request_bias: {default_value: 0.5, runtime_key: k}}", Balancer::LeastRequest { choice_count: 5, active_request_bias: 0.5 }, None)]
+#[case::original(
+    "  lb_policy: CLUSTER_PROVIDED\n  type: ORIGINAL_DST",
+    Balancer::OriginalDestination,
+    None
+)]
+#[case::ring("  lb_policy: RING_HASH", Balancer::RoundRobin, Some("lb_policy"))]
+#[case::slow(
+    "  round_robin_lb_config: {slow_start_config: {slow_start_window: 1s}}",
+    Balancer::RoundRobin,
+    Some("round_robin_lb_config.slow_start_config")
+)]
+#[case::extension("  lb_policy: RANDOM\n  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, choice_count: 3}}}]}", Balancer::LeastRequest { choice_count: 3, active_request_bias: 1.0 }, None)]
+#[case::maglev(
+    "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev}}}]}",
+    Balancer::RoundRobin,
+    Some("load_balancing_policy.policies[0]")
+)]
+#[case::full_scan(
+    "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, selection_method: FULL_SCAN}}}]}",
+    LEAST,
+    Some("load_balancing_policy.policies[0].typed_extension_config.typed_config.selection_method")
+)]
+#[case::one_locality(
+    "  common_lb_config: {locality_weighted_lb_config: {}, healthy_panic_threshold: {value: 0}}",
+    Balancer::RoundRobin,
+    None
+)]
+#[case::subsets(
+    "  lb_subset_config: {subset_selectors: [{keys: [a]}]}",
+    Balancer::RoundRobin,
+    Some("lb_subset_config")
+)]
+#[case::no_subsets(
+    "  lb_subset_config: {fallback_policy: ANY_ENDPOINT}",
+    Balancer::RoundRobin,
+    None
+)]
+#[case::eds(
+    "  type: EDS\n  eds_cluster_config: {service_name: s, eds_config: {ads: {}}}",
+    Balancer::RoundRobin,
+    Some("eds_cluster_config")
+)]
+#[case::unresolved(
+    "  type: STRICT_DNS\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: backend, port_value: 80}}}}]}]}",
+    Balancer::RoundRobin,
+    Some("load_assignment")
+)]
+#[case::resolved(
+    "  type: STRICT_DNS\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: \"::1\", port_value: 80}}}}]}]}",
+    Balancer::RoundRobin,
+    None
+)]
+#[case::drops(
+    "  load_assignment: {cluster_name: c, policy: {drop_overloads: [{category: a, drop_percentage: {numerator: 1}}]}}",
+    Balancer::RoundRobin,
+    Some("load_assignment.policy.drop_overloads[0]")
+)]
+#[case::localities(
+    "  common_lb_config: {locality_weighted_lb_config: {}}\n  load_assignment: {cluster_name: c, endpoints: [{locality: {zone: a}, lb_endpoints: [{endpoint: {address: {pipe: {path: /a}}}}]}, {locality: {zone: b}, lb_endpoints: [{endpoint: {address: {pipe: {path: /b}}}}]}]}",
+    Balancer::RoundRobin,
+    Some("common_lb_config.locality_weighted_lb_config")
+)]
+fn balancers(#[case] fields: &str, #[case] balancer: Balancer, #[case] unsupported: Option<&str>) {
+    let snapshot = read_ok("f.yaml", &clusters(&format!("- name: c\n{fields}")));
+    let cluster = &snapshot.clusters[0];
+    assert_eq!(cluster.balancer, balancer);
+    let found = cluster
+        .unsupported
+        .as_ref()
+        .map(|found| found.path.as_str());
+    assert_eq!(found, unsupported);
+}
