@@ -152,6 +152,32 @@ fn one_engine_alone_without_a_recording_compares_nothing() {
 }
 
 #[test]
+fn the_reference_agrees_with_nothing_where_nothing_was_recorded() {
+    let case = Case::new("");
+    std::fs::remove_file(case.folder.join("recorded.decisions.jsonl")).expect("removed");
+    let run = twinmesh_in(
+        case.parent.path(),
+        &[
+            "conform",
+            "shop",
+            "--engines",
+            "spec,sim",
+            "--trace",
+            "--json",
+        ],
+    );
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let [spec, sim] = report["results"].as_array().expect("results").as_slice() else {
+        panic!("two results: {report}");
+    };
+    assert_eq!(spec["agreements"], 0);
+    assert_eq!(spec["compared_with"], serde_json::json!([]));
+    assert_eq!(sim["agreements"], 12);
+    assert_eq!(sim["compared_with"], serde_json::json!(["spec"]));
+}
+
+#[test]
 fn fail_fast_says_what_it_left_out() {
     let case = Case::new("");
     let last = case.parent.path().join("z");

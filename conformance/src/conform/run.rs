@@ -40,7 +40,7 @@ pub struct Row {
     pub case: String,
     /// The engine.
     pub engine: &'static str,
-    /// What it was compared with.
+    /// What it was compared with; nothing where it only served as the reference of others.
     pub against: Vec<&'static str>,
     /// How its requests were judged.
     pub counts: Counts,
@@ -238,8 +238,8 @@ fn run_case(
         let mut row = Row {
             case: case.name.clone(),
             engine: name,
+            counts: Counts::of(&verdicts, !against.is_empty()),
             against,
-            counts: Counts::of(&verdicts),
             elapsed: run.elapsed,
             details: Vec::new(),
         };
@@ -268,11 +268,13 @@ fn run_case(
 }
 
 impl Counts {
-    fn of(verdicts: &[Verdict]) -> Self {
+    /// What was compared with nothing agrees with nothing.
+    fn of(verdicts: &[Verdict], compared: bool) -> Self {
         let count = |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(|it| wanted(it)).count();
+        let agreements = count(|verdict| *verdict == Verdict::Agrees);
         Self {
             requests: verdicts.len(),
-            agreements: count(|verdict| *verdict == Verdict::Agrees),
+            agreements: if compared { agreements } else { 0 },
             divergences: count(|verdict| matches!(verdict, Verdict::Diverges(_))),
             unsupported: count(|verdict| *verdict == Verdict::Unsupported),
         }

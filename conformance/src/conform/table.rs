@@ -179,10 +179,8 @@ fn side_by_side(detail: &Detail, style: Style) -> String {
 }
 
 fn summary(report: &Report, style: Style) -> String {
-    let counts = report
-        .rows
-        .iter()
-        .fold(Counts::default(), |counts, row| counts.plus(row.counts));
+    let compared = report.rows.iter().filter(|row| !row.against.is_empty());
+    let counts = compared.fold(Counts::default(), |counts, row| counts.plus(row.counts));
     let mut text = format!(
         "{} cases, {} decisions compared: {} agreements, {} divergences, {} unsupported",
         report.cases - report.left_out,

@@ -73,8 +73,17 @@ pub fn count(snapshot: &Snapshot, part: Part) -> usize {
     count
 }
 
-/// Leaves out the parts of a kind for which `keep`, asked for each in order, says no.
-pub fn retain(snapshot: &mut Snapshot, part: Part, keep: &mut dyn FnMut() -> bool) {
+/// Leaves out the parts of a kind for which `keep`, asked for each in order, says no; returns
+/// whether any has gone.
+pub fn retain(snapshot: &mut Snapshot, part: Part, keep: &mut dyn FnMut() -> bool) -> bool {
+    let mut gone = 0;
+    let mut keep = || {
+        let kept = keep();
+        gone += usize::from(!kept);
+        kept
+    };
+    let keep: &mut dyn FnMut() -> bool = &mut keep;
+    let mut restored = 0;
     match part {
         Part::Listener => snapshot.listeners.retain(|_| keep()),
         Part::FilterChain => {
@@ -119,6 +128,7 @@ pub fn retain(snapshot: &mut Snapshot, part: Part, keep: &mut dyn FnMut() -> boo
                     let first = virtual_host.domains.first().cloned();
                     virtual_host.domains.retain(|_| keep());
                     if virtual_host.domains.is_empty() {
+                        restored += first.iter().len();
                         virtual_host.domains.extend(first);
                     }
                 }
@@ -160,6 +170,7 @@ pub fn retain(snapshot: &mut Snapshot, part: Part, keep: &mut dyn FnMut() -> boo
         }
     }
     mirror(snapshot);
+    gone > restored
 }
 
 fn retain_by<T>(items: &mut Vec<T>, kept: &[bool]) {

@@ -99,11 +99,11 @@ fn shrink_snapshot(
         if asked.iter().all(|keep| *keep) {
             return;
         }
-        parts::retain(&mut next.snapshot, kind, &mut || {
+        let any = parts::retain(&mut next.snapshot, kind, &mut || {
             index += 1;
             asked.get(index - 1).copied().unwrap_or(true)
         });
-        if diverges(&next) {
+        if any && diverges(&next) {
             candidate = next;
             shrunk = true;
             for kept in kept.iter_mut().take(to).skip(from) {
