@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use twinmesh_engine::FormatError;
+use twinmesh_engine::{FormatError, format::events::Schedule};
 use twinmesh_xds::{ReadError, ReadOptions, Snapshot};
 
 /// An input is not what it should be.
@@ -22,4 +22,13 @@ pub enum InputError {
 /// The file cannot be read, or what Envoy would refuse, or (strict) what is not decided.
 pub fn snapshot(file: &Path, strict: bool) -> Result<Snapshot, InputError> {
     Ok(twinmesh_xds::read(file, &ReadOptions { strict })?)
+}
+
+/// Reads an events file, with the snapshots that it names.
+///
+/// # Errors
+/// The file or one of its snapshots is wrong, or does not fit the first snapshot.
+pub fn schedule(file: &Path, first: &Snapshot, strict: bool) -> Result<Schedule, InputError> {
+    let mut read = |path: &Path| snapshot(path, strict).map_err(|error| error.to_string());
+    Ok(Schedule::read(file, first, &mut read)?)
 }

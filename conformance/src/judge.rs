@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use twinmesh_engine::format::events::Schedule;
 use twinmesh_engine::{Decision, Engine, Outcome, Replay, Request, Strictness, Trace};
 use twinmesh_xds::Snapshot;
 
@@ -26,6 +27,8 @@ pub struct Question<'a> {
     pub recorded: Option<&'a [Decision]>,
     /// How that is compared.
     pub comparison: &'a Comparison,
+    /// What changes while they arrive.
+    pub schedule: Option<&'a Schedule>,
     /// From what the random numbers are drawn that requests don't give.
     pub seed: u64,
 }
@@ -54,7 +57,7 @@ impl Question<'_> {
         let replay = Replay {
             seed: self.seed,
             trace,
-            schedule: None,
+            schedule: self.schedule,
         };
         replay.run(engine, &self.snapshot, self.requests, &mut |decided| {
             if interrupt::requested() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use hdrhistogram::Histogram;
-use twinmesh_engine::format::{decisions, events::Schedule, traffic};
+use twinmesh_engine::format::{decisions, traffic};
 use twinmesh_engine::{Decision, Replay};
 
 use crate::comparison::outcome_name;
@@ -52,9 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
     let requests = traffic::read(&arguments.traffic)?;
     let snapshot = Arc::new(input::snapshot(&arguments.snapshot, arguments.strict)?);
     let schedule = match &arguments.events {
-        Some(file) => Some(Schedule::read(file, &snapshot, &mut |path| {
-            input::snapshot(path, arguments.strict).map_err(|error| error.to_string())
-        })?),
+        Some(file) => Some(input::schedule(file, &snapshot, arguments.strict)?),
         None => None,
     };
     let replay = Replay {

@@ -178,6 +178,45 @@ fn the_reference_agrees_with_nothing_where_nothing_was_recorded() {
 }
 
 #[test]
+fn events_of_a_case_are_applied() {
+    let case = Case::new("");
+    let event =
+        r#"{"time_us":0,"remove_endpoint":{"cluster":"reviews-v2","address":"10.2.0.1:9080"}}"#;
+    std::fs::write(
+        case.folder.join("requests.events.jsonl"),
+        format!("{event}\n"),
+    )
+    .expect("events");
+    let run = case.conform(&["--reproducers", "found"]);
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("request `r1`"), "{}", run.stdout);
+    assert!(run.stdout.contains("no_healthy_upstream"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("11 agreements, 1 divergences"),
+        "{}",
+        run.stdout
+    );
+    let again = twinmesh_in(
+        case.parent.path(),
+        &["conform", "found", "--engines", "spec", "--no-reproducers"],
+    );
+    assert_eq!(again.code, Some(1), "{}{}", again.stdout, again.stderr);
+    std::fs::write(
+        case.folder.join("requests.events.jsonl"),
+        event.replace("9080", "9081"),
+    )
+    .expect("events");
+    let run = case.conform(&[]);
+    assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
+    assert!(
+        run.stderr
+            .contains("requests.events.jsonl:1: field `remove_endpoint.address`"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn fail_fast_says_what_it_left_out() {
     let case = Case::new("");
     let last = case.parent.path().join("z");

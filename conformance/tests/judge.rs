@@ -135,6 +135,7 @@ fn equal_decisions_with_other_traces_diverge() {
         requests: &[request],
         recorded: None,
         comparison: &comparison,
+        schedule: None,
         seed: 0,
     };
     let run = |steps: &[usize]| Run {

@@ -77,6 +77,7 @@ fn reproduce(mut engine: Wrong, index: usize) -> case::Case {
         requests: &case.requests,
         recorded: None,
         comparison: &case.comparison,
+        schedule: case.schedule.as_ref(),
         seed: 0,
     };
     let mut spec = Spec::default();
@@ -154,6 +155,7 @@ fn what_does_not_diverge_has_no_reproducer() {
         requests: &case.requests,
         recorded: None,
         comparison: &case.comparison,
+        schedule: case.schedule.as_ref(),
         seed: 0,
     };
     let found = folder.parent.path().join("found");

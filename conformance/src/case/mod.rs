@@ -7,13 +7,13 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use twinmesh_engine::format::{decisions, traffic};
+use twinmesh_engine::format::{decisions, events::Schedule, traffic};
 use twinmesh_engine::{Decision, FormatError, Request};
 use twinmesh_xds::Snapshot;
 
 pub use find::find;
 pub use settings::{Comparison, Distribution, Phase, Recorder, Settings, Source};
-pub use write::{free_folder, write};
+pub use write::{Content, free_folder, write};
 
 use crate::input::{self, InputError};
 
@@ -31,6 +31,8 @@ pub struct Case {
     /// `recorded.decisions.jsonl`; `None` where the case has none and engines are compared with
     /// one another only.
     pub recorded: Option<Vec<Decision>>,
+    /// `requests.events.jsonl`: what changes while the requests arrive.
+    pub schedule: Option<Schedule>,
     /// How what was recorded is compared.
     pub comparison: Comparison,
 }
@@ -41,6 +43,8 @@ pub mod files {
     pub const SETTINGS: &str = "case.toml";
     /// The traffic.
     pub const TRAFFIC: &str = "requests.traffic.jsonl";
+    /// What changes meanwhile.
+    pub const EVENTS: &str = "requests.events.jsonl";
     /// What was recorded.
     pub const RECORDED: &str = "recorded.decisions.jsonl";
     /// The snapshot, without its ending: one of `.json`, `.yaml`, `.yml`, `.pb`.
@@ -83,12 +87,19 @@ impl Case {
         };
         check_ids(&settings_file, &settings.comparison, &requests)?;
         let snapshot = input::snapshot(&snapshot_file(folder)?, strict)?;
+        let events_file = folder.join(files::EVENTS);
+        let schedule = if events_file.exists() {
+            Some(input::schedule(&events_file, &snapshot, strict)?)
+        } else {
+            None
+        };
         Ok(Self {
             folder: folder.to_owned(),
             name: name.to_owned(),
             snapshot: Arc::new(snapshot),
             requests,
             recorded,
+            schedule,
             comparison: settings.comparison,
         })
     }

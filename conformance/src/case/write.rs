@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use twinmesh_engine::format::events::Schedule;
 use twinmesh_engine::{Decision, Request, format};
 use twinmesh_xds::Snapshot;
 
@@ -44,25 +45,44 @@ pub fn free_folder(parent: &Path, name: &str) -> Result<PathBuf, Failure> {
     }
 }
 
+/// What a case folder holds beside its settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// The requests.
+    pub requests: &'a [Request],
+    /// What was recorded of them.
+    pub recorded: Option<&'a [Decision]>,
+    /// What changes while they arrive.
+    pub schedule: Option<&'a Schedule>,
+}
+
 /// Writes a case into a folder: what [`Case::read`](super::Case::read) reads again. `case.toml`,
 /// which makes the folder a case, is written last.
 ///
 /// # Errors
 /// The folder does not take it.
-pub fn write(
-    folder: &Path,
-    snapshot: &Snapshot,
-    requests: &[Request],
-    recorded: Option<&[Decision]>,
-    settings: &Settings,
-) -> Result<(), Failure> {
+pub fn write(folder: &Path, content: &Content<'_>, settings: &Settings) -> Result<(), Failure> {
     let snapshot_file = folder.join(files::SNAPSHOT).with_extension("json");
-    output::file(&snapshot_file, twinmesh_xds::to_json(snapshot).as_bytes())?;
+    let snapshot = twinmesh_xds::to_json(content.snapshot);
+    output::file(&snapshot_file, snapshot.as_bytes())?;
     let unwritable = |error: std::io::Error| Failure(format!("{}: {error}", folder.display()));
     let mut traffic = Vec::new();
-    format::traffic::write(requests, &mut traffic).map_err(unwritable)?;
+    format::traffic::write(content.requests, &mut traffic).map_err(unwritable)?;
     output::file(&folder.join(files::TRAFFIC), &traffic)?;
-    if let Some(recorded) = recorded {
+    if let Some(schedule) = content.schedule {
+        let events = schedule.lines(&mut |number, snapshot| {
+            let name = PathBuf::from(format!("event-{number}.json"));
+            let text = twinmesh_xds::to_json(snapshot);
+            output::file(&folder.join(&name), text.as_bytes())?;
+            Ok::<PathBuf, Failure>(name)
+        })?;
+        let mut lines = Vec::new();
+        format::events::write(&events, &mut lines).map_err(unwritable)?;
+        output::file(&folder.join(files::EVENTS), &lines)?;
+    }
+    if let Some(recorded) = content.recorded {
         let mut lines = Vec::new();
         for decision in recorded {
             format::decisions::write(decision, &mut lines).map_err(unwritable)?;

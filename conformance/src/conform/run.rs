@@ -191,6 +191,7 @@ fn run_case(
         requests: &case.requests,
         recorded: case.recorded.as_deref(),
         comparison: &case.comparison,
+        schedule: case.schedule.as_ref(),
         seed: arguments.seed,
     };
     let mut reference: Option<Run> = None;

@@ -72,9 +72,12 @@ pub fn write(
     let target = case::free_folder(folder, &name)?;
     case::write(
         &target,
-        &shrunk.snapshot,
-        &shrunk.requests,
-        shrunk.recorded.as_deref(),
+        &case::Content {
+            snapshot: &shrunk.snapshot,
+            requests: &shrunk.requests,
+            recorded: shrunk.recorded.as_deref(),
+            schedule: question.schedule,
+        },
         &Settings::reproducer(case, &shrunk),
     )?;
     let written = Case::read(&target, &name, false)?;
@@ -161,6 +164,7 @@ impl Asked<'_, '_> {
             requests: &candidate.requests,
             recorded: candidate.recorded.as_deref(),
             comparison: self.question.comparison,
+            schedule: self.question.schedule,
             seed: self.question.seed,
         }
     }

@@ -118,6 +118,41 @@ impl Schedule {
         Ok(schedule)
     }
 
+    /// The events as lines of a file again. Each snapshot is handed to `write_snapshot`, with the
+    /// event's number from 1, which returns the name to put into the line.
+    ///
+    /// # Errors
+    /// Those of `write_snapshot`.
+    pub fn lines<E>(
+        &self,
+        write_snapshot: &mut dyn FnMut(usize, &Snapshot) -> Result<PathBuf, E>,
+    ) -> Result<Vec<EventLine>, E> {
+        let mut lines = Vec::with_capacity(self.events.len());
+        for (index, event) in self.events.iter().enumerate() {
+            let mut line = EventLine {
+                time_us: event.time_us,
+                endpoint: None,
+                remove_endpoint: None,
+                snapshot: None,
+            };
+            match &event.change {
+                Change::Health(name, health) => {
+                    line.endpoint = Some(EndpointHealth {
+                        cluster: name.cluster.clone(),
+                        address: name.address.clone(),
+                        health_status: health.as_str_name().to_owned(),
+                    });
+                }
+                Change::Remove(name) => line.remove_endpoint = Some(name.clone()),
+                Change::Replace(snapshot) => {
+                    line.snapshot = Some(write_snapshot(index + 1, snapshot)?);
+                }
+            }
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
     /// How many events there are.
     pub fn len(&self) -> usize {
         self.events.len()
@@ -205,6 +240,18 @@ impl Schedule {
             Err(error("address", message))
         }
     }
+}
+
+/// Writes events, one a line.
+///
+/// # Errors
+/// The writer's.
+pub fn write(events: &[EventLine], mut writer: impl std::io::Write) -> std::io::Result<()> {
+    for event in events {
+        serde_json::to_writer(&mut writer, event)?;
+        writer.write_all(b"\n")?;
+    }
+    Ok(())
 }
 
 fn change(
