@@ -12,8 +12,11 @@ use regex_syntax::hir::Hir;
 /// Memory for the NFA, in bytes. Stops repeats of large classes.
 const NFA_BYTES: usize = 4 << 20;
 
-/// Memory for the sets of NFA states, in bytes. The time goes with it.
+/// Memory for the sets of NFA states, in bytes.
 const SETS_BYTES: usize = 4 << 20;
+
+/// Work for the sets of NFA states: each byte of them is looked at once for each byte class.
+const SETS_WORK: usize = 16 << 20;
 
 /// Memory for the table before it is minimal, in bytes.
 const TABLE_BYTES: usize = 4 << 20;
@@ -57,6 +60,7 @@ pub(crate) fn determinise(hir: &Hir, cap: usize) -> Result<RawDfa, Over> {
         .saturating_mul(SLACK)
         .saturating_mul(row_bytes)
         .min(TABLE_BYTES);
+    let sets_bytes = SETS_BYTES.min(SETS_WORK / nfa.byte_classes().alphabet_len());
     let dfa = dense::Builder::new()
         .configure(
             dense::Config::new()
@@ -67,7 +71,7 @@ pub(crate) fn determinise(hir: &Hir, cap: usize) -> Result<RawDfa, Over> {
                 .accelerate(false)
                 .minimize(false)
                 .dfa_size_limit(Some(table_bytes))
-                .determinize_size_limit(Some(SETS_BYTES)),
+                .determinize_size_limit(Some(sets_bytes)),
         )
         .build_from_nfa(&nfa)
         .map_err(|_| over)?;

@@ -29,7 +29,7 @@ pub struct TooLarge {
 
 /// RE2 refuses the pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the regex `{pattern}` is not valid at byte {offset}: {kind}: {}", Found(.found))]
+#[error("the regex `{pattern}` is not valid at byte {offset}: {kind}{}", Found(*.kind, .found))]
 pub struct SyntaxError {
     /// The whole pattern.
     pub pattern: String,
@@ -97,14 +97,33 @@ impl fmt::Display for SyntaxErrorKind {
 }
 
 /// The part found, quoted; the end of the pattern where there is none.
-struct Found<'a>(&'a str);
+struct Found<'a>(SyntaxErrorKind, &'a str);
 
 impl fmt::Display for Found<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            f.write_str("found the end of the pattern")
-        } else {
-            write!(f, "found `{}`", self.0)
+        match self {
+            // It is the whole pattern.
+            Self(SyntaxErrorKind::PatternTooLarge, _) => Ok(()),
+            Self(_, "") => f.write_str(", found the end of the pattern"),
+            Self(_, found) => write!(f, ", found `{found}`"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::parse;
+
+    #[test]
+    fn errors_say_where_and_what() {
+        let message = |pattern: &str| parse(pattern).unwrap_err().to_string();
+        assert_eq!(
+            message("/a/b**"),
+            "the regex `/a/b**` is not valid at byte 4: bad repetition operator, found `**`"
+        );
+        assert_eq!(
+            message("a\\"),
+            "the regex `a\\` is not valid at byte 1: trailing \\, found the end of the pattern"
+        );
     }
 }
