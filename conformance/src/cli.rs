@@ -25,15 +25,12 @@ struct Cli {
 
 const EXIT_CODES: &str = "Exit codes: 0 all agree, 1 divergence, 2 the input or the call is wrong.";
 
+/// Each command's arguments say what it does.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Decides the requests of a traffic file.
     Replay(replay::Arguments),
-    /// Tells how one request is decided, step by step.
     Explain(Box<explain::Arguments>),
-    /// Compares the engines with recorded decisions and with one another.
     Conform(conform::Arguments),
-    /// Reports what in a snapshot is not known or not decided.
     Check(check::Arguments),
 }
 

@@ -127,7 +127,10 @@ fn wrong_calls_end_with_2(#[case] arguments: &[&str], #[case] message: &str) {
 #[rstest]
 #[case(&["--help"], "conform")]
 #[case(&["--version"], "twinmesh")]
-#[case(&["conform", "--help"], "--shard")]
+#[case(&["conform", "--help"], "A case is a folder with case.toml")]
+#[case(&["replay", "--help"], "docs/formats.md describes the files")]
+#[case(&["explain", "--help"], "so that the balancers stand where they would")]
+#[case(&["check", "--help"], "lists the findings by resource")]
 fn help_ends_with_0(#[case] arguments: &[&str], #[case] text: &str) {
     let run = twinmesh_in(Path::new("."), arguments);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
