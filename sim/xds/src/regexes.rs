@@ -25,7 +25,7 @@ impl Regexes {
         if let Some(known) = self.compiled.get(pattern) {
             return Ok(known.as_ref().err().cloned());
         }
-        let result = match Dfa::new(pattern, DEFAULT_STATE_CAP) {
+        let result = match Dfa::latin_1(pattern, DEFAULT_STATE_CAP) {
             Ok(dfa) => Ok(dfa),
             Err(Error::TooLarge(error)) => Err(error),
             Err(Error::Syntax(error)) => return Err(error),

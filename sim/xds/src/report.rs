@@ -1,4 +1,7 @@
 //! What the reader found in a snapshot and does not decide: nothing is dropped without a line here.
+//!
+//! What has no part in a decision by its meaning alone has none: timeouts, sizes of buffers, names
+//! for statistics, metadata. The tables in `classify` say of each field which it is.
 
 use std::fmt;
 

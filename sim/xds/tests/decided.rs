@@ -378,6 +378,7 @@ const LEAST: Balancer = Balancer::LeastRequest {
 #[rstest]
 #[case::default("", Balancer::RoundRobin, None)]
 #[case::least("  lb_policy: LEAST_REQUEST", LEAST, None)]
+#[case::any_case("  lb_policy: Least_Request", LEAST, None)]
 #[case::choices("  lb_policy: LEAST_REQUEST\n  least_request_lb_config: {choice_count: 5, active_request_bias: {default_value: 0.5, runtime_key: k}}", Balancer::LeastRequest { choice_count: 5, active_request_bias: 0.5 }, None)]
 #[case::original(
     "  lb_policy: CLUSTER_PROVIDED\n  type: ORIGINAL_DST",
@@ -450,4 +451,16 @@ fn balancers(#[case] fields: &str, #[case] balancer: Balancer, #[case] unsupport
         .as_ref()
         .map(|found| found.path.as_str());
     assert_eq!(found, unsupported);
+}
+
+#[test]
+fn listeners_of_one_name_are_not_chosen_from() {
+    let text = listeners(&format!("{}{}", listener(&["{}"]), listener(&["{}"])));
+    let snapshot = read_ok("f.yaml", &text);
+    assert!(
+        snapshot
+            .listeners
+            .iter()
+            .all(|one| one.unsupported.is_some())
+    );
 }

@@ -101,6 +101,9 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("choice_count 1", yaml, clusters("- name: c\n  lb_policy: LEAST_REQUEST\n  least_request_lb_config: {choice_count: 1}")),
         ("two logical endpoints", yaml, clusters("- name: c\n  type: LOGICAL_DNS\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: []}]}")),
         ("priority over 128", yaml, clusters("- name: c\n  load_assignment: {cluster_name: c, endpoints: [{priority: 129}]}")),
+        ("endpoint without an address", yaml, clusters("- name: c\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{}]}]}")),
+        ("port twice in a chain", yaml, listeners(&listener(&["{source_ports: [1, 1]}"]))),
+        ("empty server name beside none", yaml, listeners(&listener(&["{server_names: [\"\"]}", "{}"]))),
         ("endpoint weight 0", yaml, clusters("- name: c\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{load_balancing_weight: 0, endpoint: {address: {pipe: {path: /p}}}}]}]}")),
     ];
     cases.sort_by_key(|(name, _, _)| *name);

@@ -51,6 +51,25 @@ impl Listeners {
             .any(|inline| inline.config == config))
     }
 
+    /// Makes listeners of one name undecided: only one of them is in force, and the text does not
+    /// say which.
+    pub(super) fn refuse_to_choose(&mut self, assembly: &mut Assembly<'_>) {
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        for listener in &self.listeners {
+            *counts.entry(listener.config.name.clone()).or_default() += 1;
+        }
+        for listener in &mut self.listeners {
+            let name = &listener.config.name;
+            if name.is_empty() || counts.get(name) == Some(&1) {
+                continue;
+            }
+            let resource = format!("listener {name:?}");
+            let reason = "there are several listeners of this name".to_owned();
+            let found = assembly.unsupported(&resource, "name".to_owned(), reason);
+            listener.unsupported.get_or_insert(found);
+        }
+    }
+
     /// Appends the inline route configurations to the snapshot's, and adds the listeners.
     pub(super) fn put_into(mut self, snapshot: &mut Snapshot) {
         let first = snapshot.route_configurations.len();

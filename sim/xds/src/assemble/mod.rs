@@ -55,7 +55,10 @@ pub(crate) fn assemble(
     for remark in resources.remarks {
         assembly.remark(remark);
     }
-    validate::names::check(&resources.listeners, "name", source)?;
+    // Of two listeners of one name in a bootstrap, Envoy takes one without a word.
+    if !resources.is_bootstrap {
+        validate::names::check(&resources.listeners, "name", source)?;
+    }
     validate::names::check(&resources.clusters, "name", source)?;
     validate::names::check(&resources.route_configurations, "name", source)?;
     if !resources.dumped_endpoints {
@@ -67,7 +70,8 @@ pub(crate) fn assemble(
         let configuration = assembly.route_configuration(view)?;
         snapshot.route_configurations.push(configuration);
     }
-    let listeners = assembly.listeners(&resources.listeners, &snapshot.route_configurations)?;
+    let mut listeners = assembly.listeners(&resources.listeners, &snapshot.route_configurations)?;
+    listeners.refuse_to_choose(&mut assembly);
     for view in &resources.static_route_configurations {
         if !listeners.holds(view, source)? {
             let configuration = assembly.route_configuration(view)?;
@@ -82,7 +86,7 @@ pub(crate) fn assemble(
     };
     snapshot.clusters = assembly.clusters(&resources.clusters, &held)?;
     if resources.clusters_known && !resources.more_clusters {
-        if resources.validate_clusters {
+        if resources.is_bootstrap {
             validate::route::clusters_exist(&snapshot, &resources.listeners, source)?;
         }
     } else {

@@ -5,7 +5,7 @@ use crate::view::View;
 
 pub(super) fn collect<'a>(bootstrap: &View<'a>, resources: &mut Resources<'a>) {
     resources.clusters_known = true;
-    resources.validate_clusters = true;
+    resources.is_bootstrap = true;
     resources.wrappers.push(bootstrap.clone());
     around(bootstrap, resources);
     if let Some(held) = bootstrap.child("static_resources") {

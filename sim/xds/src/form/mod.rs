@@ -27,8 +27,8 @@ pub(crate) struct Resources<'a> {
     pub(crate) more_clusters: bool,
     /// Envoy itself belongs to a cluster (`ClusterManager.local_cluster_name`).
     pub(crate) local_cluster: bool,
-    /// Routes that stand in listeners may name only clusters that there are.
-    pub(crate) validate_clusters: bool,
+    /// It is a bootstrap: routes that stand in listeners may name only clusters that there are.
+    pub(crate) is_bootstrap: bool,
     /// Everything that stands in the file and is no resource, to be looked through for what is
     /// not known.
     pub(crate) wrappers: Vec<View<'a>>,

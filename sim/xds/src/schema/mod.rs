@@ -300,9 +300,12 @@ impl Field {
 }
 
 impl Enum {
-    /// The number of this name.
+    /// The number of this name; as Envoy's parser, in any case.
     pub(crate) fn number(&self, name: &str) -> Option<i32> {
-        let value = self.values.iter().find(|(value, _)| value == name)?;
+        let value = self
+            .values
+            .iter()
+            .find(|(value, _)| value.eq_ignore_ascii_case(name))?;
         Some(value.1)
     }
 

@@ -136,10 +136,15 @@ pub(crate) fn check_endpoints(
                     format!("the sum of the weights of a locality may be at most {MAX_WEIGHT}"),
                 ));
             }
-            let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
-                continue;
+            let endpoint = match &endpoint.host_identifier {
+                Some(HostIdentifier::Endpoint(endpoint)) => endpoint,
+                Some(HostIdentifier::EndpointName(_)) => continue,
+                None => return Err(source.invalid(&path, "endpoint.address is required")),
             };
-            if let (true, Some(address)) = (must_be_ip, &endpoint.address) {
+            let Some(address) = &endpoint.address else {
+                return Err(source.invalid(&path, "endpoint.address is required"));
+            };
+            if must_be_ip {
                 check_address(address, &path.field("endpoint").field("address"), source)?;
             }
         }

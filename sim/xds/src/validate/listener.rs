@@ -35,7 +35,8 @@ pub(crate) fn check(config: &Listener, path: &Path, source: &Source<'_>) -> Resu
     check_chains(config, path, source)
 }
 
-/// What a filter chain matches on, one set of values a property; an empty set is any value.
+/// What a filter chain matches on, one set of values a property; an empty set, or an empty name in
+/// one, is any value.
 struct Matched {
     destination_port: Option<u32>,
     destination: BTreeSet<(IpAddr, u32)>,
@@ -87,12 +88,10 @@ fn check_chains(config: &Listener, path: &Path, source: &Source<'_>) -> Result<(
     // Chains can overlap only where they share a server name, or both have none.
     let mut groups: HashMap<(Option<u32>, &str), Vec<usize>> = HashMap::new();
     for (index, matched) in all.iter().enumerate() {
-        let mut names: Vec<&str> = matched.server_names.iter().map(String::as_str).collect();
-        if names.is_empty() {
-            names.push("");
-        }
-        for name in names {
-            let group = groups.entry((matched.destination_port, name)).or_default();
+        for name in &matched.server_names {
+            let group = groups
+                .entry((matched.destination_port, name.as_str()))
+                .or_default();
             for other in group.iter() {
                 if all.get(*other).is_some_and(|other| other.overlaps(matched)) {
                     return Err(source.invalid(
@@ -118,7 +117,6 @@ fn matched_by(
     if !matched.address_suffix.is_empty() || matched.suffix_len.is_some() {
         return Err(source.invalid(path, "address_suffix and suffix_len are not implemented"));
     }
-    let mut server_names = BTreeSet::new();
     for (index, name) in matched.server_names.iter().enumerate() {
         let rest = name.strip_prefix("*.").unwrap_or(name);
         if rest.contains('*') {
@@ -127,29 +125,62 @@ fn matched_by(
                 format!("\"*\" may stand only as a first label, {name:?} found"),
             ));
         }
-        server_names.insert(name.to_ascii_lowercase());
     }
     let ranges = |ranges: &[_], field: &'static str| {
-        ranges
+        let canonical = ranges
             .iter()
             .enumerate()
             .map(|(index, range)| check_cidr(range, &path.item(field, index), source))
-            .collect::<Result<BTreeSet<_>, _>>()
+            .collect::<Result<Vec<_>, _>>()?;
+        distinct(canonical, field, path, source)
+    };
+    // An empty name stands for any, as no name does.
+    let names = |names: &[String], field: &'static str| {
+        let mut names: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        if names.is_empty() {
+            names.push(String::new());
+        }
+        distinct(names, field, path, source)
     };
     Ok(Matched {
         destination_port: matched.destination_port.map(|port| port.value),
         destination: ranges(&matched.prefix_ranges, "prefix_ranges")?,
-        server_names,
+        server_names: names(&matched.server_names, "server_names")?,
         transport_protocol: matched.transport_protocol.clone(),
-        application_protocols: matched.application_protocols.iter().cloned().collect(),
+        application_protocols: distinct(
+            if matched.application_protocols.is_empty() {
+                vec![String::new()]
+            } else {
+                matched.application_protocols.clone()
+            },
+            "application_protocols",
+            path,
+            source,
+        )?,
         direct_source: ranges(
             &matched.direct_source_prefix_ranges,
             "direct_source_prefix_ranges",
         )?,
         source_type: matched.source_type,
         source: ranges(&matched.source_prefix_ranges, "source_prefix_ranges")?,
-        source_ports: matched.source_ports.iter().copied().collect(),
+        source_ports: distinct(matched.source_ports.clone(), "source_ports", path, source)?,
     })
+}
+
+/// A chain that lists a value twice matches the same connections twice, which Envoy refuses too.
+fn distinct<T: Ord>(
+    values: Vec<T>,
+    field: &'static str,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<BTreeSet<T>, ReadError> {
+    let mut set = BTreeSet::new();
+    for (index, value) in values.into_iter().enumerate() {
+        if !set.insert(value) {
+            return Err(source.invalid(&path.item(field, index), "it stands twice in the chain"));
+        }
+    }
+    Ok(set)
 }
 
 pub(crate) fn check_manager(

@@ -274,7 +274,8 @@ fn unknown_at(
         below = rest.strip_prefix('.').unwrap_or(rest);
     }
     let (parent, name) = below.rsplit_once('.').unwrap_or(("", below));
-    if name.is_empty() {
+    // With an index it is an element of a field that the schema has.
+    if name.is_empty() || name.ends_with(']') {
         return Vec::new();
     }
     let path = match (place.is_empty(), parent.is_empty()) {
