@@ -39,8 +39,29 @@ struct Flags {
 ///
 /// Where RE2 refuses the pattern, and where it nests deeper than [`MAX_NESTING`].
 pub fn parse(pattern: &str) -> Result<Hir, SyntaxError> {
+    parse_as(pattern, Encoding::Utf8)
+}
+
+/// Parses `pattern`, of which each character stands for the byte of its number, as RE2 does with
+/// its option `Latin1`: a character of the text is one byte.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_latin_1(pattern: &str) -> Result<Hir, SyntaxError> {
+    parse_as(pattern, Encoding::Latin1)
+}
+
+/// What a character of the text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Utf8,
+    Latin1,
+}
+
+fn parse_as(pattern: &str, encoding: Encoding) -> Result<Hir, SyntaxError> {
     let mut cursor = Cursor::new(pattern);
-    let mut stack = Stack::new();
+    let mut stack = Stack::new(encoding);
     // The operator just before the cursor, where that is a repeat: `a**` is refused.
     let mut repeat_before: Option<usize> = None;
     while let Some(c) = cursor.peek() {

@@ -3,8 +3,9 @@
 use regex_syntax::hir::{Hir, Repetition};
 
 use super::cursor::Cursor;
-use super::{Flags, MAX_NESTING, MAX_REPEAT, class};
+use super::{Encoding, Flags, MAX_NESTING, MAX_REPEAT, class};
 use crate::error::{SyntaxError, SyntaxErrorKind};
+use crate::latin_1;
 use crate::program_size::{self, ProgramSize};
 use crate::rune_set::RuneSet;
 use crate::utf8;
@@ -89,11 +90,13 @@ pub(super) struct Stack {
     frame: Frame,
     /// The flags at the cursor.
     pub(super) flags: Flags,
+    encoding: Encoding,
 }
 
 impl Stack {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(encoding: Encoding) -> Self {
         Self {
+            encoding,
             outer: Vec::new(),
             frame: Frame::default(),
             flags: Flags::default(),
@@ -149,7 +152,11 @@ impl Stack {
             return;
         }
         let size = program_size::of_class(&mut set);
-        self.frame.push(Node::new(utf8::class(set), size));
+        let hir = match self.encoding {
+            Encoding::Utf8 => utf8::class(set),
+            Encoding::Latin1 => latin_1::class(&mut set),
+        };
+        self.frame.push(Node::new(hir, size));
     }
 
     /// Pushes one character of the pattern, with its other cases where the flags say so.
@@ -162,7 +169,12 @@ impl Stack {
     }
 
     fn push_rune(&mut self, rune: u32) {
-        let bytes = utf8::encode(rune);
+        let bytes = match (self.encoding, u8::try_from(rune)) {
+            (Encoding::Utf8, _) => utf8::encode(rune),
+            (Encoding::Latin1, Ok(byte)) => vec![byte],
+            // No text of one byte a character has it.
+            (Encoding::Latin1, Err(_)) => return self.push_hir(Hir::fail()),
+        };
         let size = ProgramSize::of_literal(&bytes);
         self.frame.push(Node {
             piece: Piece::Literal(bytes),
@@ -284,7 +296,8 @@ fn check_depth(depth: usize, cursor: &Cursor<'_>, offset: usize) -> Result<(), S
     if depth <= MAX_NESTING {
         return Ok(());
     }
-    let found = cursor.rest().chars().next().map(String::from);
+    let at = cursor.pattern().get(offset..).unwrap_or_default();
+    let found = at.chars().next().map(String::from);
     Err(cursor.error_naming(
         SyntaxErrorKind::NestingTooDeep,
         offset,
