@@ -7,24 +7,30 @@
 
 use std::collections::HashMap;
 
+use crate::encoding::{Encoding, utf8};
 use crate::rune_set::{MAX_RUNE, RuneSet};
-use crate::utf8;
 
 /// The largest code points of one, two and three bytes.
 const LAST_OF_LENGTH: [u32; 3] = [0x7F, 0x7FF, 0xFFFF];
 
 /// Instructions for `set`; none for an empty one.
-pub(crate) fn class_size(set: &mut RuneSet) -> u64 {
+pub(crate) fn class_size(set: &mut RuneSet, encoding: Encoding) -> u64 {
     let folds_ascii = folds_ascii(set);
-    let mut trie = Trie::default();
-    for &(low, high) in set.ranges() {
-        // RE2 has one instruction for both cases of a range of ASCII letters.
-        if folds_ascii && 0x41 <= low && high <= 0x5A {
-            continue;
+    // RE2 has one instruction for both cases of a range of ASCII letters.
+    let counted = |&&(low, high): &&(u32, u32)| !(folds_ascii && 0x41 <= low && high <= 0x5A);
+    let ranges = set.ranges().iter().filter(counted);
+    let size = match encoding {
+        // One for each range, and one to choose for each range but the first.
+        Encoding::Latin1 => (2 * ranges.count()).saturating_sub(1),
+        Encoding::Utf8 => {
+            let mut trie = Trie::default();
+            for &(low, high) in ranges {
+                trie.add_range(low, high);
+            }
+            trie.instructions.len()
         }
-        trie.add_range(low, high);
-    }
-    u64::try_from(trie.instructions.len()).unwrap_or(u64::MAX)
+    };
+    u64::try_from(size).unwrap_or(u64::MAX)
 }
 
 /// Whether the set has of each ASCII letter both cases or none.
@@ -207,7 +213,7 @@ mod tests {
     use super::*;
 
     fn size(ranges: &[(u32, u32)]) -> u64 {
-        class_size(&mut RuneSet::new(ranges.iter().copied()))
+        class_size(&mut RuneSet::new(ranges.iter().copied()), Encoding::Utf8)
     }
 
     #[test]

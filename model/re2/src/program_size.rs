@@ -7,6 +7,7 @@
 //! than any cap.
 
 use crate::class_size::class_size;
+use crate::encoding::Encoding;
 use crate::rune_set::RuneSet;
 
 /// The most instructions of RE2's program, measured.
@@ -69,6 +70,6 @@ impl ProgramSize {
 }
 
 /// Instructions for a class.
-pub(crate) fn of_class(set: &mut RuneSet) -> ProgramSize {
-    ProgramSize(class_size(set))
+pub(crate) fn of_class(set: &mut RuneSet, encoding: Encoding) -> ProgramSize {
+    ProgramSize(class_size(set, encoding))
 }

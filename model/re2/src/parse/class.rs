@@ -41,7 +41,7 @@ pub(super) fn parse_bracket(cursor: &mut Cursor<'_>, flags: Flags) -> Result<Run
             set.union(&perl);
             continue;
         }
-        let (low, high) = parse_range(cursor, &missing)?;
+        let (low, high) = parse_range(cursor, flags, &missing)?;
         set.union(&folded_if(RuneSet::new([(low, high)]), flags));
     }
 }
@@ -49,17 +49,18 @@ pub(super) fn parse_bracket(cursor: &mut Cursor<'_>, flags: Flags) -> Result<Run
 /// One character, or two with a `-` between them.
 fn parse_range(
     cursor: &mut Cursor<'_>,
+    flags: Flags,
     missing: &impl Fn(&Cursor<'_>) -> SyntaxError,
 ) -> Result<(u32, u32), SyntaxError> {
     let start = cursor.offset();
-    let low = parse_class_rune(cursor, missing)?;
+    let low = parse_class_rune(cursor, flags, missing)?;
     let rest = cursor.rest();
     // The `-` of `[a-]` stands for itself.
     if !rest.starts_with('-') || rest.len() < 2 || rest.starts_with("-]") {
         return Ok((low, low));
     }
     cursor.eat("-");
-    let high = parse_class_rune(cursor, missing)?;
+    let high = parse_class_rune(cursor, flags, missing)?;
     if high < low {
         return Err(cursor.error(SyntaxErrorKind::BadCharRange, start));
     }
@@ -68,10 +69,11 @@ fn parse_range(
 
 fn parse_class_rune(
     cursor: &mut Cursor<'_>,
+    flags: Flags,
     missing: &impl Fn(&Cursor<'_>) -> SyntaxError,
 ) -> Result<u32, SyntaxError> {
     if cursor.rest().starts_with('\\') {
-        return parse_escape(cursor);
+        return parse_escape(cursor, flags.encoding);
     }
     cursor.next().map(u32::from).ok_or_else(|| missing(cursor))
 }

@@ -1,11 +1,14 @@
 //! Escapes that stand for one code point: `\n`, `\.`, `\x41`, `\x{1F600}`, `\012`.
 
 use super::cursor::Cursor;
+use crate::encoding::Encoding;
 use crate::error::{SyntaxError, SyntaxErrorKind};
-use crate::rune_set::MAX_RUNE;
 
 /// Parses the escape at the cursor, which stands on a backslash.
-pub(super) fn parse_escape(cursor: &mut Cursor<'_>) -> Result<u32, SyntaxError> {
+pub(super) fn parse_escape(
+    cursor: &mut Cursor<'_>,
+    encoding: Encoding,
+) -> Result<u32, SyntaxError> {
     let start = cursor.offset();
     let bad = |cursor: &Cursor<'_>| cursor.error(SyntaxErrorKind::BadEscape, start);
     cursor.eat("\\");
@@ -21,8 +24,14 @@ pub(super) fn parse_escape(cursor: &mut Cursor<'_>) -> Result<u32, SyntaxError> 
         'v' => Ok(0x0B),
         // One digit other than 0 would be a backreference, which RE2 has not.
         '1'..='7' if !matches!(cursor.peek(), Some('0'..='7')) => Err(bad(cursor)),
-        '0'..='7' => Ok(octal(cursor, c)),
-        'x' => hexadecimal(cursor, start),
+        '0'..='7' => {
+            let code = octal(cursor, c);
+            if code > encoding.max_rune() {
+                return Err(bad(cursor));
+            }
+            Ok(code)
+        }
+        'x' => hexadecimal(cursor, start, encoding.max_rune()),
         _ if c.is_ascii() && !c.is_ascii_alphanumeric() => Ok(u32::from(c)),
         _ => Err(bad(cursor)),
     }
@@ -42,7 +51,7 @@ fn octal(cursor: &mut Cursor<'_>, first: char) -> u32 {
 }
 
 /// What follows `\x`: two digits, or any number of them in braces.
-fn hexadecimal(cursor: &mut Cursor<'_>, start: usize) -> Result<u32, SyntaxError> {
+fn hexadecimal(cursor: &mut Cursor<'_>, start: usize, max_rune: u32) -> Result<u32, SyntaxError> {
     let bad = |cursor: &Cursor<'_>| cursor.error(SyntaxErrorKind::BadEscape, start);
     if !cursor.eat("{") {
         // RE2 reads both characters before it looks at either.
@@ -66,7 +75,7 @@ fn hexadecimal(cursor: &mut Cursor<'_>, start: usize) -> Result<u32, SyntaxError
                 Some(digit) => {
                     digits += 1;
                     code = code * 16 + digit;
-                    if code > MAX_RUNE {
+                    if code > max_rune {
                         return Err(bad(cursor));
                     }
                 }

@@ -11,8 +11,8 @@ mod stack;
 
 use regex_syntax::hir::{Hir, Look};
 
+use crate::encoding::{Encoding, latin_1, utf8};
 use crate::error::{SyntaxError, SyntaxErrorKind};
-use crate::utf8;
 use cursor::Cursor;
 use group::Group;
 use stack::{Repeat, Stack};
@@ -24,9 +24,11 @@ pub const MAX_NESTING: usize = 100;
 /// RE2's limit of copies in `x{n}`, also for the product of nested repeats.
 const MAX_REPEAT: u32 = 1000;
 
-/// The flags of `(?ims)`. `U` changes which match is found, never whether there is a full one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The flags of `(?ims)`, and the encoding, which never changes. `U` changes which match is found,
+/// never whether there is a full one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Flags {
+    encoding: Encoding,
     fold_case: bool,
     multi_line: bool,
     dot_matches_newline: bool,
@@ -42,21 +44,31 @@ pub fn parse(pattern: &str) -> Result<Hir, SyntaxError> {
     parse_as(pattern, Encoding::Utf8)
 }
 
-/// Parses `pattern`, of which each character stands for the byte of its number, as RE2 does with
-/// its option `Latin1`: a character of the text is one byte.
+/// Parses `pattern` as RE2 does with its option `Latin1`: each byte of the pattern and of the text
+/// is one character.
 ///
 /// # Errors
 ///
-/// As [`parse`].
+/// As [`parse`]; also for `\x{100}` and above.
 pub fn parse_latin_1(pattern: &str) -> Result<Hir, SyntaxError> {
-    parse_as(pattern, Encoding::Latin1)
-}
-
-/// What a character of the text is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
-    Utf8,
-    Latin1,
+    let decoded = latin_1::decode(pattern);
+    parse_as(&decoded, Encoding::Latin1).map_err(|error| {
+        // The decoded pattern has a character for each byte.
+        let length = |text: &str| text.chars().count();
+        let offset = length(error.pattern.get(..error.offset).unwrap_or_default());
+        let found = pattern
+            .as_bytes()
+            .get(offset..offset + length(&error.found))
+            .filter(|_| error.found != error.pattern)
+            .unwrap_or(pattern.as_bytes());
+        let found = if error.found.is_empty() { &[] } else { found };
+        SyntaxError {
+            pattern: pattern.to_owned(),
+            offset,
+            kind: error.kind,
+            found: String::from_utf8_lossy(found).into_owned(),
+        }
+    })
 }
 
 fn parse_as(pattern: &str, encoding: Encoding) -> Result<Hir, SyntaxError> {
@@ -171,7 +183,7 @@ fn parse_backslash(cursor: &mut Cursor<'_>, stack: &mut Stack) -> Result<(), Syn
     } else if let Some(set) = class::parse_perl_class(cursor, stack.flags) {
         stack.push_class(set);
     } else {
-        stack.push_literal(escape::parse_escape(cursor)?);
+        stack.push_literal(escape::parse_escape(cursor, stack.flags.encoding)?);
     }
     Ok(())
 }

@@ -3,12 +3,11 @@
 use regex_syntax::hir::{Hir, Repetition};
 
 use super::cursor::Cursor;
-use super::{Encoding, Flags, MAX_NESTING, MAX_REPEAT, class};
+use super::{Flags, MAX_NESTING, MAX_REPEAT, class};
+use crate::encoding::Encoding;
 use crate::error::{SyntaxError, SyntaxErrorKind};
-use crate::latin_1;
 use crate::program_size::{self, ProgramSize};
 use crate::rune_set::RuneSet;
-use crate::utf8;
 
 /// A repeat operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +70,6 @@ impl Node {
 }
 
 /// A group: the whole pattern, or what an open parenthesis began.
-#[derive(Default)]
 struct Frame {
     /// Finished branches, up to the last `|`.
     branches: Vec<Node>,
@@ -90,26 +88,25 @@ pub(super) struct Stack {
     frame: Frame,
     /// The flags at the cursor.
     pub(super) flags: Flags,
-    encoding: Encoding,
 }
 
 impl Stack {
     pub(super) fn new(encoding: Encoding) -> Self {
-        Self {
+        let flags = Flags {
             encoding,
+            fold_case: false,
+            multi_line: false,
+            dot_matches_newline: false,
+        };
+        Self {
             outer: Vec::new(),
-            frame: Frame::default(),
-            flags: Flags::default(),
+            frame: Frame::new(0, false, flags),
+            flags,
         }
     }
 
     pub(super) fn open(&mut self, offset: usize, capturing: bool) {
-        let opened = Frame {
-            offset,
-            capturing,
-            flags_outside: self.flags,
-            ..Frame::default()
-        };
+        let opened = Frame::new(offset, capturing, self.flags);
         self.outer.push(std::mem::replace(&mut self.frame, opened));
     }
 
@@ -144,19 +141,17 @@ impl Stack {
         self.frame.push(Node::new(hir, ProgramSize::ONE));
     }
 
-    pub(super) fn push_class(&mut self, mut set: RuneSet) {
+    pub(super) fn push_class(&mut self, set: RuneSet) {
+        let encoding = self.flags.encoding;
+        let mut set = encoding.within(set);
         if let &[(low, high)] = set.ranges()
             && low == high
         {
             self.push_rune(low);
             return;
         }
-        let size = program_size::of_class(&mut set);
-        let hir = match self.encoding {
-            Encoding::Utf8 => utf8::class(set),
-            Encoding::Latin1 => latin_1::class(&mut set),
-        };
-        self.frame.push(Node::new(hir, size));
+        let size = program_size::of_class(&mut set, encoding);
+        self.frame.push(Node::new(encoding.class(set), size));
     }
 
     /// Pushes one character of the pattern, with its other cases where the flags say so.
@@ -169,12 +164,7 @@ impl Stack {
     }
 
     fn push_rune(&mut self, rune: u32) {
-        let bytes = match (self.encoding, u8::try_from(rune)) {
-            (Encoding::Utf8, _) => utf8::encode(rune),
-            (Encoding::Latin1, Ok(byte)) => vec![byte],
-            // No text of one byte a character has it.
-            (Encoding::Latin1, Err(_)) => return self.push_hir(Hir::fail()),
-        };
+        let bytes = self.flags.encoding.encode(rune);
         let size = ProgramSize::of_literal(&bytes);
         self.frame.push(Node {
             piece: Piece::Literal(bytes),
@@ -246,6 +236,16 @@ impl Stack {
 }
 
 impl Frame {
+    fn new(offset: usize, capturing: bool, flags_outside: Flags) -> Self {
+        Self {
+            branches: Vec::new(),
+            parts: Vec::new(),
+            offset,
+            capturing,
+            flags_outside,
+        }
+    }
+
     /// Pushes a part. Two literals before it become one: no operator can reach the first any more.
     fn push(&mut self, node: Node) {
         if let [.., first, second] = self.parts.as_mut_slice()

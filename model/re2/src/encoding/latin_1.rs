@@ -5,13 +5,11 @@ use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir};
 use crate::rune_set::RuneSet;
 
 /// A pattern for one byte of `set`; what is beyond U+00FF matches nothing.
-pub(crate) fn class(set: &mut RuneSet) -> Hir {
+pub(crate) fn class(mut set: RuneSet) -> Hir {
     let bytes = set.ranges().iter().filter_map(|&(low, high)| {
         let low = u8::try_from(low).ok()?;
-        Some(ClassBytesRange::new(
-            low,
-            u8::try_from(high).unwrap_or(u8::MAX),
-        ))
+        let high = u8::try_from(high).unwrap_or(u8::MAX);
+        Some(ClassBytesRange::new(low, high))
     });
     Hir::class(Class::Bytes(ClassBytes::new(bytes)))
 }
