@@ -75,7 +75,7 @@ impl Engine for Sim {
 
 /// Why each route of the virtual host before `end` does not take the request that the memory still
 /// holds.
-pub fn not_matched(memory: &mut Memory, end: u64) -> Vec<Step> {
+pub fn not_matched<M: Machine>(memory: &mut M, end: u64) -> Vec<Step> {
     let host = memory.word(work::CHOSEN_VIRTUAL_HOST);
     let first = memory.policy64(host + 8) & 0xffff_ffff;
     (first..end)

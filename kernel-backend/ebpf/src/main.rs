@@ -53,7 +53,9 @@ fn choose(work: *mut Work, control: *const Control) -> u64 {
         (&raw mut (*work).generation).write(generation);
         (&raw mut (*work).state).write(slot * (&raw const (*control).state_words).read());
         // A request that is decided again, as in a test run that repeats, finds no old slots.
-        let sequence = (&raw mut (*work).words).cast::<u64>().add(SEQUENCE as usize);
+        let sequence = (&raw mut (*work).words)
+            .cast::<u64>()
+            .add(SEQUENCE as usize);
         sequence.write(sequence.read().wrapping_add(1) & 0xff_ffff_ffff);
         slot
     }

@@ -63,7 +63,13 @@ impl Shell {
     #[inline(always)]
     unsafe fn read_policy<T: Copy, const MASK: u64>(&self, offset: u64) -> T {
         // SAFETY: as the caller says.
-        unsafe { self.policy.cast::<u8>().add(mask::<MASK>(offset) as usize).cast::<T>().read_unaligned() }
+        unsafe {
+            self.policy
+                .cast::<u8>()
+                .add(mask::<MASK>(offset) as usize)
+                .cast::<T>()
+                .read_unaligned()
+        }
     }
 
     /// See [`twinmesh_model::Machine::policy64`].
@@ -91,7 +97,11 @@ impl Shell {
     #[inline(always)]
     pub fn word_at(&self, index: u64) -> *mut u64 {
         // SAFETY: masked, the index lies inside the array.
-        unsafe { self.work.cast::<u64>().add(mask::<{ work::WORDS - 1 }>(index) as usize) }
+        unsafe {
+            self.work
+                .cast::<u64>()
+                .add(mask::<{ work::WORDS - 1 }>(index) as usize)
+        }
     }
 
     /// A word of the chosen generation's state; `None` where the index is outside.

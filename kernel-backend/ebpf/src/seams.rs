@@ -135,6 +135,8 @@ seams! {
     g_heap = heap(set: word) => twinmesh_model::least_request::weighted;
     g_endpoint = endpoint(cluster: word) => twinmesh_model::endpoint::choose;
     g_connection = connection() => twinmesh_model::decide::connection;
+    g_strip_host = strip_host() => twinmesh_model::decide::strip_host;
+    g_pseudo_headers = pseudo_headers() => twinmesh_model::decide::pseudo_headers;
     g_request = request() => twinmesh_model::decide::request;
     g_action = action(route: word) => twinmesh_model::decide::action;
     g_cluster = cluster(cluster: word) => twinmesh_model::decide::cluster;
@@ -154,7 +156,10 @@ extern "C" fn g_tick(work: *mut Work, index: u64) -> u64 {
     if work.is_null() {
         return 0;
     }
-    let shell = Shell { work, policy: core::ptr::null() };
+    let shell = Shell {
+        work,
+        policy: core::ptr::null(),
+    };
     let Some(word) = shell.state_at(index) else {
         return 0;
     };

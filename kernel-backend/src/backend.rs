@@ -1,0 +1,251 @@
+//! What both engines do alike: keep policies by generation, lay requests out, read answers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use twinmesh_compile::{Compiled, compile};
+use twinmesh_engine::{Answer, EngineError, Held, Request, Step};
+use twinmesh_xds::Snapshot;
+
+use crate::areas::Areas;
+use crate::capacity::Capacity;
+use crate::shape::{DECIDED, STALE};
+
+/// A loaded object: maps, and a program that decides over them.
+pub trait Host: Sized {
+    /// The engine's name.
+    const NAME: &'static str;
+
+    /// Loads the object.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    fn open(capacity: Capacity) -> Result<Self, String>;
+
+    /// The maps' values.
+    fn areas(&self) -> &Areas;
+
+    /// Decides the request of a worker. What the program returned.
+    ///
+    /// # Errors
+    /// The program did not run.
+    fn run(&self, worker: u32) -> Result<u32, String>;
+
+    /// Waits until every program that is running now has ended.
+    ///
+    /// # Errors
+    /// There is no way to wait.
+    fn wait(&self) -> Result<(), String>;
+}
+
+/// A snapshot that decides.
+#[derive(Debug)]
+pub struct Current<H> {
+    host: Arc<H>,
+    compiled: Compiled,
+    generation: u64,
+}
+
+/// What decides now; shared by all that decide.
+pub type Shared<H> = Arc<Mutex<Option<Arc<Current<H>>>>>;
+
+fn current<H>(shared: &Shared<H>) -> Option<Arc<Current<H>>> {
+    shared
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
+
+/// An error of this engine.
+pub fn error<H: Host>(message: impl ToString) -> EngineError {
+    EngineError {
+        engine: H::NAME,
+        message: message.to_string(),
+    }
+}
+
+/// One that decides requests, one at a time, in a place of its own in the maps.
+#[derive(Debug)]
+pub struct Worker<H> {
+    shared: Shared<H>,
+    worker: u32,
+}
+
+impl<H: Host> Worker<H> {
+    /// One with its own place.
+    pub fn new(shared: &Shared<H>, worker: u32) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            worker,
+        }
+    }
+
+    fn current(&self) -> Result<Arc<Current<H>>, EngineError> {
+        current(&self.shared).ok_or_else(|| error::<H>("no snapshot is loaded"))
+    }
+
+    /// Lays a request out. The host to run it on.
+    fn prepare(
+        &self,
+        current: &Current<H>,
+        request: &Request,
+        random: u64,
+    ) -> Result<(), EngineError> {
+        let mut place = current.host.areas().request(self.worker);
+        let sequence = place.sequence();
+        let prepared = current
+            .compiled
+            .prepare(request, random, sequence, &mut place);
+        place.set_generation(current.generation);
+        prepared.map_err(|refused| EngineError {
+            engine: H::NAME,
+            ..refused
+        })
+    }
+
+    /// See [`twinmesh_engine::Engine::decide`].
+    pub fn decide(
+        &mut self,
+        request: &Request,
+        random: u64,
+        trace: bool,
+    ) -> Result<Answer, EngineError> {
+        let mut current = self.current()?;
+        loop {
+            self.prepare(&current, request, random)?;
+            match current.host.run(self.worker).map_err(error::<H>)? {
+                DECIDED => return Ok(self.answer(&current, request, trace)),
+                STALE => {}
+                other => {
+                    return Err(error::<H>(format!(
+                        "the program returned {other}, which it never should"
+                    )));
+                }
+            }
+            // Two snapshots were loaded since: what decided then is gone.
+            let next = self.current()?;
+            if next.generation == current.generation {
+                return Err(error::<H>(
+                    "the program does not find the policy that is loaded",
+                ));
+            }
+            current = next;
+        }
+    }
+
+    fn answer(&self, current: &Current<H>, request: &Request, trace: bool) -> Answer {
+        let mut place = current
+            .host
+            .areas()
+            .decided(self.worker, current.generation);
+        let left = place.left();
+        let mut not_matched = |end: u64| twinmesh_sim::not_matched(&mut place, end);
+        let not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>> =
+            if trace { Some(&mut not_matched) } else { None };
+        let mut answer = current.compiled.answer(request, &left, not_matched);
+        answer.decision.engine = Some(H::NAME.to_owned());
+        if let Some(held) = &mut answer.held {
+            held.generation = current.generation;
+        }
+        answer
+    }
+
+    /// Lays a request out and gives the host to run it on, as often as one likes.
+    pub fn repeat(&mut self, request: &Request, random: u64) -> Result<Arc<H>, EngineError> {
+        let current = self.current()?;
+        self.prepare(&current, request, random)?;
+        Ok(Arc::clone(&current.host))
+    }
+}
+
+/// An engine over a host.
+#[derive(Debug)]
+pub struct Backend<H> {
+    /// What decides now.
+    pub shared: Shared<H>,
+    /// The engine's own place.
+    pub worker: Worker<H>,
+    host: Arc<H>,
+    generation: u64,
+}
+
+impl<H: Host> Backend<H> {
+    /// Loads the object at its least capacity.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub fn new() -> Result<Self, String> {
+        let host = Arc::new(H::open(Capacity::LEAST)?);
+        let shared = Shared::default();
+        Ok(Self {
+            worker: Worker::new(&shared, 0),
+            shared,
+            host,
+            generation: 0,
+        })
+    }
+
+    /// The host that the next snapshot is loaded into, if it fits.
+    pub fn host(&self) -> &Arc<H> {
+        &self.host
+    }
+
+    /// See [`twinmesh_engine::Engine::load`].
+    ///
+    /// The snapshot goes into the slot of the one before the last; that one's generation is
+    /// withdrawn first, and programs that began with it are waited for. One that does not fit goes
+    /// into maps and a program of its own. In both cases a decision reads one generation from its
+    /// first word to its last.
+    pub fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        let compiled = compile(snapshot).map_err(error::<H>)?;
+        let needed = Capacity::of(&compiled).map_err(error::<H>)?;
+        let generation = self.generation + 1;
+        let areas = self.host.areas();
+        if areas.capacity.holds(needed) {
+            areas.withdraw(generation);
+            // Others decide only where they hold what decides.
+            if Arc::strong_count(&self.shared) > 2 {
+                self.host.wait().map_err(error::<H>)?;
+            }
+        } else {
+            self.host = Arc::new(H::open(needed.and(areas.capacity)).map_err(error::<H>)?);
+        }
+        let areas = self.host.areas();
+        areas.write(generation, &compiled.policy, &compiled.state);
+        areas.publish(generation);
+        self.generation = generation;
+        let next = Arc::new(Current {
+            host: Arc::clone(&self.host),
+            compiled,
+            generation,
+        });
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+        Ok(())
+    }
+
+    /// See [`twinmesh_engine::Engine::release`].
+    pub fn release(&self, held: Held) {
+        if let Some(current) = current(&self.shared)
+            && held.generation == current.generation
+            && let Some(word) = current.compiled.active_word(held)
+            && let Some(active) = current
+                .host
+                .areas()
+                .state(current.generation)
+                .get(word as usize)
+        {
+            release(active);
+        }
+    }
+}
+
+/// Takes one away, down to 0; the program adds to it meanwhile.
+fn release(active: &std::sync::atomic::AtomicU64) {
+    use std::sync::atomic::Ordering::Relaxed;
+    let mut count = active.load(Relaxed);
+    while let Some(less) = count.checked_sub(1) {
+        match active.compare_exchange_weak(count, less, Relaxed, Relaxed) {
+            Ok(_) => return,
+            Err(now) => count = now,
+        }
+    }
+}
