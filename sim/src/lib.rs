@@ -1,6 +1,7 @@
 //! The engine `sim`: the model in userspace, over virtual time.
 
 mod memory;
+pub mod tables;
 
 use std::sync::Arc;
 
