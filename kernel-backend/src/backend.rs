@@ -200,18 +200,19 @@ impl<H: Host> Backend<H> {
         let needed = Capacity::of(&compiled).map_err(error::<H>)?;
         let generation = self.generation + 1;
         let areas = self.host.areas();
-        if areas.capacity.holds(needed) {
-            areas.withdraw(generation);
-            // Others decide only where they hold what decides.
-            if Arc::strong_count(&self.shared) > 2 {
-                self.host.wait().map_err(error::<H>)?;
-            }
-        } else {
+        // Others decide only where they hold what decides.
+        let alone = Arc::strong_count(&self.shared) == 2;
+        if !areas.capacity.holds(needed) {
             self.host = Arc::new(H::open(needed.and(areas.capacity)).map_err(error::<H>)?);
         }
-        let areas = self.host.areas();
-        areas.write(generation, &compiled.policy, &compiled.state);
-        areas.publish(generation);
+        replace(
+            &*self.host,
+            generation,
+            &compiled.policy,
+            &compiled.state,
+            alone,
+        )
+        .map_err(error::<H>)?;
         self.generation = generation;
         let next = Arc::new(Current {
             host: Arc::clone(&self.host),
@@ -236,6 +237,26 @@ impl<H: Host> Backend<H> {
             release(active);
         }
     }
+}
+
+/// Puts a policy in the place of the one before the last. With `alone` nothing else decides.
+///
+/// # Errors
+/// There is no way to wait for what decides by the policy before the last; it is withdrawn.
+pub fn replace<H: Host>(
+    host: &H,
+    generation: u64,
+    policy: &[u64],
+    state: &[u64],
+    alone: bool,
+) -> Result<(), String> {
+    host.areas().withdraw(generation);
+    if !alone {
+        host.wait()?;
+    }
+    host.areas().write(generation, policy, state);
+    host.areas().publish(generation);
+    Ok(())
 }
 
 /// Takes one away, down to 0; the program adds to it meanwhile.

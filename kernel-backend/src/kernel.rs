@@ -342,3 +342,6 @@ fn check_machine() -> Result<(), Unavailable> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
