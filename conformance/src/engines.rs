@@ -23,7 +23,14 @@ pub fn make(name: &str) -> Result<Box<dyn Engine>, WhyNot> {
     match name {
         "spec" => Ok(Box::new(twinmesh_spec::Spec::default())),
         "sim" => Ok(Box::new(twinmesh_sim::Sim::default())),
-        "bpf-vm" | "kernel" => Err("this build does not contain it yet".to_owned()),
+        "bpf-vm" => match twinmesh_kernel_backend::BpfVm::new() {
+            Ok(engine) => Ok(Box::new(engine)),
+            Err(unavailable) => Err(unavailable.to_string()),
+        },
+        "kernel" => match twinmesh_kernel_backend::Kernel::new() {
+            Ok(engine) => Ok(Box::new(engine)),
+            Err(unavailable) => Err(unavailable.to_string()),
+        },
         other => Err(unknown(other)),
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::{
     Machine, Span,
+    head::HEADERS,
     layout::{
         RECORD, bad_request, cluster, connection, filter_chain, framing, header, high, input,
         listener, low, outcome, route, route_configuration, slot, unsupported, virtual_host, work,
     },
-    head::HEADERS,
     route::NONE,
     target,
 };
@@ -240,13 +240,22 @@ fn fill<M: Machine>(machine: &mut M, slot: u64, span: Span) -> u64 {
 #[inline(always)]
 pub fn pseudo_headers<M: Machine>(machine: &mut M) -> u64 {
     let tls = machine.word(work::CONNECTION) & connection::TLS != 0;
-    let own = if tls { Span::new(input::HTTPS, 5) } else { Span::new(input::HTTP, 4) };
+    let own = if tls {
+        Span::new(input::HTTPS, 5)
+    } else {
+        Span::new(input::HTTP, 4)
+    };
     let bits = machine.word(work::FRAMING);
     let mut forwarded = own;
     let mut scheme = own;
-    if bits & framing::FORWARDED_PROTO != 0 && machine.word(work::FLAGS) & filter_chain::OWN_FORWARDED_PROTO == 0 {
+    if bits & framing::FORWARDED_PROTO != 0
+        && machine.word(work::FLAGS) & filter_chain::OWN_FORWARDED_PROTO == 0
+    {
         forwarded = Span(machine.word(work::FORWARDED_PROTO));
-        let text = crate::bytes::keep(crate::bytes::lower(machine.input64(forwarded.offset())), forwarded.length());
+        let text = crate::bytes::keep(
+            crate::bytes::lower(machine.input64(forwarded.offset())),
+            forwarded.length(),
+        );
         if text == u64::from_le_bytes(*b"http\0\0\0\0") && forwarded.length() == 4 {
             scheme = Span::new(input::HTTP, 4);
         }
@@ -255,7 +264,11 @@ pub fn pseudo_headers<M: Machine>(machine: &mut M) -> u64 {
         }
     }
     if bits & framing::ABSOLUTE != 0 {
-        scheme = if bits & framing::HTTPS != 0 { Span::new(input::HTTPS, 5) } else { Span::new(input::HTTP, 4) };
+        scheme = if bits & framing::HTTPS != 0 {
+            Span::new(input::HTTPS, 5)
+        } else {
+            Span::new(input::HTTP, 4)
+        };
     }
     machine.set_word(work::SCHEME, scheme.0);
     let host = Span(machine.word(work::HOST));

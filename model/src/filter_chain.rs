@@ -46,8 +46,16 @@ pub const NO_KEY: u64 = 16;
 pub fn application_protocol<M: Machine>(machine: &mut M, node: u64, flags: u64) -> u64 {
     let root = low(machine.policy64(node));
     if flags & (listener::INSPECTS_TLS | listener::INSPECTS_HTTP) == listener::INSPECTS_HTTP {
-        let found = if root == 0 { 0 } else { low(machine.walk(root, Span::new(input::HTTP_1_1, 8), 0)) };
-        return if found != 0 { found } else { low(machine.policy64(node.wrapping_add(filter_chain_node::DEFAULT))) };
+        let found = if root == 0 {
+            0
+        } else {
+            low(machine.walk(root, Span::new(input::HTTP_1_1, 8), 0))
+        };
+        return if found != 0 {
+            found
+        } else {
+            low(machine.policy64(node.wrapping_add(filter_chain_node::DEFAULT)))
+        };
     }
     if flags & listener::INSPECTS_TLS == 0 {
         return low(machine.policy64(node.wrapping_add(filter_chain_node::DEFAULT)));
@@ -91,7 +99,11 @@ fn address(v4: u64, v6: u64, offset: u64) -> (Span, u64) {
 #[inline(always)]
 pub fn choose<M: Machine>(machine: &mut M, record: u64) -> u64 {
     let chains = machine.policy64(record.wrapping_add(listener::CHAINS));
-    let found = matched(machine, low(chains), high(machine.policy64(record.wrapping_add(listener::INDEX))));
+    let found = matched(
+        machine,
+        low(chains),
+        high(machine.policy64(record.wrapping_add(listener::INDEX))),
+    );
     if found != 0 { found } else { high(chains) }
 }
 
@@ -138,11 +150,7 @@ fn matched<M: Machine>(machine: &mut M, root: u64, flags: u64) -> u64 {
         return 0;
     }
     let children = machine.policy64(node);
-    let child = if tls {
-        low(children)
-    } else {
-        high(children)
-    };
+    let child = if tls { low(children) } else { high(children) };
     let node = if child != 0 {
         child
     } else {

@@ -6,7 +6,9 @@
 
 use crate::{
     Machine, Span,
-    layout::{bad_request, filter_chain, framing, header, high, input, low, slot, unsupported, work},
+    layout::{
+        bad_request, filter_chain, framing, header, high, input, low, slot, unsupported, work,
+    },
     scan::{class, scan},
     trie::mode,
 };
@@ -73,7 +75,11 @@ fn line_end<M: Machine>(machine: &M, offset: u64, end: u64) -> u64 {
 #[inline(always)]
 pub fn request_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     let bad = bad_request::REQUEST_LINE << 32;
-    let method_end = scan(machine, Span::new(offset, end.wrapping_sub(offset)), class::NAME);
+    let method_end = scan(
+        machine,
+        Span::new(offset, end.wrapping_sub(offset)),
+        class::NAME,
+    );
     let method = Span::new(offset, method_end.wrapping_sub(offset));
     let methods = machine.policy64(header::METHODS);
     let known = low(machine.walk(low(methods), method, 0));
@@ -84,15 +90,27 @@ pub fn request_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
         return (UNDECIDED + unsupported::TARGET_FORM) << 32;
     }
     let from = blanks_end(machine, method_end, end);
-    let path_end = scan(machine, Span::new(from, end.wrapping_sub(from)), class::PATH);
+    let path_end = scan(
+        machine,
+        Span::new(from, end.wrapping_sub(from)),
+        class::PATH,
+    );
     let mut bits = machine.word(work::FRAMING);
     let mut target_end = path_end;
     if machine.input8(target_end) == b'?' as u64 {
-        target_end = scan(machine, Span::new(target_end, end.wrapping_sub(target_end)), class::QUERY);
+        target_end = scan(
+            machine,
+            Span::new(target_end, end.wrapping_sub(target_end)),
+            class::QUERY,
+        );
     }
     if machine.input8(target_end) == b'#' as u64 {
         bits |= framing::FRAGMENT;
-        target_end = scan(machine, Span::new(target_end, end.wrapping_sub(target_end)), class::FRAGMENT);
+        target_end = scan(
+            machine,
+            Span::new(target_end, end.wrapping_sub(target_end)),
+            class::FRAGMENT,
+        );
     }
     if target_end >= end || target_end == from || machine.input8(target_end) != b' ' as u64 {
         return bad;
@@ -111,7 +129,10 @@ pub fn request_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     }
     machine.set_word(work::FRAMING, bits);
     machine.set_word(work::METHOD, method.0);
-    machine.set_word(work::TARGET, Span::new(from, target_end.wrapping_sub(from)).0);
+    machine.set_word(
+        work::TARGET,
+        Span::new(from, target_end.wrapping_sub(from)).0,
+    );
     machine.set_word(work::PATH, Span::new(from, path_end.wrapping_sub(from)).0);
     next
 }
@@ -121,7 +142,11 @@ pub fn request_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
 fn blanks_end<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     let next = offset.wrapping_add(1);
     if blank(machine.input8(next)) {
-        return scan(machine, Span::new(next, end.wrapping_sub(next)), class::BLANK);
+        return scan(
+            machine,
+            Span::new(next, end.wrapping_sub(next)),
+            class::BLANK,
+        );
     }
     next
 }
@@ -143,7 +168,11 @@ fn trim<M: Machine>(machine: &mut M, offset: u64, end: u64) -> Span {
     }
     let mut to = end;
     if from < to && blank(machine.input8(from)) {
-        from = scan(machine, Span::new(from, to.wrapping_sub(from)), class::BLANK);
+        from = scan(
+            machine,
+            Span::new(from, to.wrapping_sub(from)),
+            class::BLANK,
+        );
     }
     if from < to && blank(machine.input8(to.wrapping_sub(1))) {
         to = machine.scan_back(Span::new(from, to.wrapping_sub(from)));
@@ -158,7 +187,10 @@ fn trim<M: Machine>(machine: &mut M, offset: u64, end: u64) -> Span {
 #[inline(always)]
 pub fn slot_of<M: Machine>(machine: &mut M, name: Span) -> u64 {
     let names = machine.policy64(header::HEADER_NAMES);
-    let start = crate::bytes::keep(crate::bytes::lower(machine.input64(name.offset())), name.length());
+    let start = crate::bytes::keep(
+        crate::bytes::lower(machine.input64(name.offset())),
+        name.length(),
+    );
     let bit = filter_bit(start, name.length());
     let word = machine.policy64(high(names).wrapping_add(bit >> 6 << 3));
     if word >> (bit & 63) & 1 == 0 {
@@ -198,21 +230,33 @@ pub fn header_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
         return bad_request::HEADER_NAME << 32;
     }
     let from = name_end.wrapping_add(1);
-    let value_end = scan(machine, Span::new(from, end.wrapping_sub(from)), class::VALUE);
+    let value_end = scan(
+        machine,
+        Span::new(from, end.wrapping_sub(from)),
+        class::VALUE,
+    );
     if value_end >= end {
         return bad_request::INCOMPLETE << 32;
     }
     let next = line_end(machine, value_end, end);
     if next == 0 {
         let cr = machine.input8(value_end) == CR;
-        return if cr { UNDECIDED + unsupported::HEADER_REWRITTEN } else { bad_request::HEADER_VALUE } << 32;
+        return if cr {
+            UNDECIDED + unsupported::HEADER_REWRITTEN
+        } else {
+            bad_request::HEADER_VALUE
+        } << 32;
     }
     let name = Span::new(offset, name_end.wrapping_sub(offset));
     let flags = machine.word(work::FLAGS);
     if flags & (filter_chain::REJECT_UNDERSCORES | filter_chain::DROP_UNDERSCORES) != 0
         && scan(machine, name, class::UNDERSCORE) < name.end()
     {
-        return if flags & filter_chain::REJECT_UNDERSCORES != 0 { bad_request::HEADER_NAME << 32 } else { next };
+        return if flags & filter_chain::REJECT_UNDERSCORES != 0 {
+            bad_request::HEADER_NAME << 32
+        } else {
+            next
+        };
     }
     let found = machine.slot_of(name);
     if found == 0 {
@@ -277,7 +321,11 @@ pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
         }
         slot::CONNECTION => {
             let dfa = low(machine.policy64(header::CONNECTION));
-            if machine.regex(dfa, value) == 0 { framing::REWRITTEN } else { 0 }
+            if machine.regex(dfa, value) == 0 {
+                framing::REWRITTEN
+            } else {
+                0
+            }
         }
         _ => 0,
     };

@@ -53,8 +53,9 @@ fn marks(word: u64, class: u64) -> u64 {
         class::HOST => {
             let letters = bytes::within(word | 0x2020_2020_2020_2020, b'a', b'z');
             // `0` to `:` and `-` to `.`.
-            let others =
-                bytes::within(word, b'0', b':') | bytes::within(word, b'-', b'.') | bytes::equal(word, b'_');
+            let others = bytes::within(word, b'0', b':')
+                | bytes::within(word, b'-', b'.')
+                | bytes::equal(word, b'_');
             !(letters | others) & bytes::MARKS
         }
         class::AMPERSAND => bytes::equal(word, b'&'),

@@ -63,17 +63,30 @@ pub fn absolute<M: Machine>(machine: &mut M) -> u64 {
     // `http://` or `https://`, as the DFA says.
     let https = machine.input8(target.offset().wrapping_add(4)) | 0x20 == b's' as u64;
     let from = target.offset().wrapping_add(if https { 8 } else { 7 });
-    let slash = scan(machine, Span::new(from, target.end().wrapping_sub(from)), class::AUTHORITY);
+    let slash = scan(
+        machine,
+        Span::new(from, target.end().wrapping_sub(from)),
+        class::AUTHORITY,
+    );
     machine.set_word(work::HOST, Span::new(from, slash.wrapping_sub(from)).0);
-    machine.set_word(work::FRAMING, bits | framing::ABSOLUTE | if https { framing::HTTPS } else { 0 });
+    machine.set_word(
+        work::FRAMING,
+        bits | framing::ABSOLUTE | if https { framing::HTTPS } else { 0 },
+    );
     if slash >= target.end() {
         machine.set_word(work::TARGET, Span::new(input::SLASH, 1).0);
         machine.set_word(work::PATH, Span::new(input::SLASH, 1).0);
         return 0;
     }
     let path = Span(machine.word(work::PATH));
-    machine.set_word(work::TARGET, Span::new(slash, target.end().wrapping_sub(slash)).0);
-    machine.set_word(work::PATH, Span::new(slash, path.end().wrapping_sub(slash)).0);
+    machine.set_word(
+        work::TARGET,
+        Span::new(slash, target.end().wrapping_sub(slash)).0,
+    );
+    machine.set_word(
+        work::PATH,
+        Span::new(slash, path.end().wrapping_sub(slash)).0,
+    );
     0
 }
 
@@ -94,7 +107,11 @@ pub fn host_is_valid<M: Machine>(machine: &mut M, host: Span) -> u64 {
     let mut at = host.offset();
     let mut index = 0;
     while index < STOPS {
-        at = scan(machine, Span::new(at, host.end().wrapping_sub(at)), class::HOST);
+        at = scan(
+            machine,
+            Span::new(at, host.end().wrapping_sub(at)),
+            class::HOST,
+        );
         if at >= host.end() {
             return 1;
         }

@@ -21,7 +21,9 @@ struct Prepared {
 fn prepare(shape: Shape, routes: usize) -> Prepared {
     let json = bootstrap(shape, routes);
     let options = twinmesh_xds::ReadOptions::default();
-    let snapshot = Arc::new(twinmesh_xds::read_bytes("bench", json.as_bytes(), &options).expect("the table reads"));
+    let snapshot = Arc::new(
+        twinmesh_xds::read_bytes("bench", json.as_bytes(), &options).expect("the table reads"),
+    );
     let compiled = compile(&snapshot).expect("the table compiles");
     let mut memory = Memory::new(&compiled);
     let count = routes.clamp(1, 1000);
@@ -29,7 +31,9 @@ fn prepare(shape: Shape, routes: usize) -> Prepared {
         .map(|index| {
             let line = request(shape, index * routes.max(1) / count);
             let request: Request = serde_json::from_str(&line).expect("the request reads");
-            compiled.prepare(&request, 7, 1, &mut memory).expect("the request is laid out");
+            compiled
+                .prepare(&request, 7, 1, &mut memory)
+                .expect("the request is laid out");
             request.head()
         })
         .collect();

@@ -24,7 +24,10 @@ pub struct Sim {
 }
 
 fn error(message: impl ToString) -> EngineError {
-    EngineError { engine: NAME, message: message.to_string() }
+    EngineError {
+        engine: NAME,
+        message: message.to_string(),
+    }
 }
 
 impl Engine for Sim {
@@ -44,7 +47,13 @@ impl Engine for Sim {
         Ok(())
     }
 
-    fn decide(&mut self, request: &Request, random: u64, _now_us: u64, trace: bool) -> Result<Answer, EngineError> {
+    fn decide(
+        &mut self,
+        request: &Request,
+        random: u64,
+        _now_us: u64,
+        trace: bool,
+    ) -> Result<Answer, EngineError> {
         let Some((compiled, memory)) = &mut self.loaded else {
             return Err(error("no snapshot is loaded"));
         };
@@ -53,7 +62,8 @@ impl Engine for Sim {
         twinmesh_model::decide(memory);
         let left = memory.left();
         let mut not_matched = |end: u64| not_matched(memory, end);
-        let not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>> = if trace { Some(&mut not_matched) } else { None };
+        let not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>> =
+            if trace { Some(&mut not_matched) } else { None };
         let mut answer = compiled.answer(request, &left, not_matched);
         answer.decision.engine = Some(NAME.to_owned());
         if let Some(held) = &mut answer.held {
@@ -92,7 +102,10 @@ pub fn not_matched<M: Machine>(memory: &mut M, end: u64) -> Vec<Step> {
                 1 => Failed::QueryParameter(position),
                 _ => Failed::Path,
             };
-            Some(Step::RouteNotMatched { route: (number - first) as usize, failed })
+            Some(Step::RouteNotMatched {
+                route: (number - first) as usize,
+                failed,
+            })
         })
         .collect()
 }

@@ -19,7 +19,11 @@ pub struct Memory {
 impl Memory {
     /// Memory for a compiled snapshot, the balancers at their start.
     pub fn new(compiled: &Compiled) -> Self {
-        let mut policy: Vec<u8> = compiled.policy.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut policy: Vec<u8> = compiled
+            .policy
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
         policy.extend_from_slice(&[0; 8]);
         Self {
             policy,
@@ -41,7 +45,11 @@ impl Memory {
 
 #[inline(always)]
 fn read<const BYTES: usize>(bytes: &[u8], offset: u64) -> [u8; BYTES] {
-    bytes.get(offset as usize..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; BYTES])
+    bytes
+        .get(offset as usize..)
+        .and_then(|rest| rest.first_chunk())
+        .copied()
+        .unwrap_or([0; BYTES])
 }
 
 impl Machine for Memory {
@@ -53,7 +61,10 @@ impl Machine for Memory {
     }
     #[inline(always)]
     fn input8(&self, offset: u64) -> u64 {
-        self.input.get(offset as usize).copied().map_or(0, u64::from)
+        self.input
+            .get(offset as usize)
+            .copied()
+            .map_or(0, u64::from)
     }
     #[inline(always)]
     fn policy64(&self, offset: u64) -> u64 {
@@ -65,7 +76,10 @@ impl Machine for Memory {
     }
     #[inline(always)]
     fn policy8(&self, offset: u64) -> u64 {
-        self.policy.get(offset as usize).copied().map_or(0, u64::from)
+        self.policy
+            .get(offset as usize)
+            .copied()
+            .map_or(0, u64::from)
     }
     #[inline(always)]
     fn word(&self, index: u64) -> u64 {

@@ -21,16 +21,23 @@ pub fn bootstrap(shape: Shape, routes: usize) -> String {
         }
         let matched = match (shape, index % 3) {
             (Shape::Hostile, _) => {
-                format!(r#"{{"prefix":"/","headers":[{{"name":"x-tenant","string_match":{{"exact":"tenant-{index}"}}}}]}}"#)
+                format!(
+                    r#"{{"prefix":"/","headers":[{{"name":"x-tenant","string_match":{{"exact":"tenant-{index}"}}}}]}}"#
+                )
             }
             (Shape::Typical, 0) => format!(r#"{{"path":"/service-{index}/status"}}"#),
-            (Shape::Typical, 1) => format!(r#"{{"path_separated_prefix":"/service-{index}/api/v1"}}"#),
+            (Shape::Typical, 1) => {
+                format!(r#"{{"path_separated_prefix":"/service-{index}/api/v1"}}"#)
+            }
             (Shape::Typical, _) => format!(
                 r#"{{"prefix":"/service-{index}/","headers":[{{"name":"x-version","string_match":{{"exact":"v2"}}}}]}}"#
             ),
         };
         // Writing to a String does not fail.
-        let _ = write!(list, r#"{{"match":{matched},"route":{{"cluster":"backend"}}}}"#);
+        let _ = write!(
+            list,
+            r#"{{"match":{matched},"route":{{"cluster":"backend"}}}}"#
+        );
     }
     let separator = if routes == 0 { "" } else { "," };
     let endpoints: Vec<String> = (1..=4)

@@ -8,7 +8,9 @@ use twinmesh_sim::Sim;
 use twinmesh_spec::Spec;
 
 fn cases(root: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(root) else { return };
+    let Ok(entries) = std::fs::read_dir(root) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.join("case.toml").is_file() {
@@ -27,7 +29,8 @@ fn replay(case: &Path, differences: &mut Vec<String>) -> (usize, usize) {
         Ok(snapshot) => Arc::new(snapshot),
         Err(error) => panic!("{}: {error}", case.display()),
     };
-    let requests = twinmesh_engine::format::traffic::read(&case.join("requests.traffic.jsonl")).expect("the traffic reads");
+    let requests = twinmesh_engine::format::traffic::read(&case.join("requests.traffic.jsonl"))
+        .expect("the traffic reads");
     let mut spec = Spec::new();
     let mut sim = Sim::default();
     spec.load(&snapshot).expect("spec loads");
@@ -45,8 +48,15 @@ fn replay(case: &Path, differences: &mut Vec<String>) -> (usize, usize) {
         }
         if two.decision.outcome == Outcome::Unsupported {
             undecided += usize::from(one.decision.outcome != Outcome::Unsupported);
-        } else if one.decision != two.decision || one.trace != two.trace || one.held.is_some() != two.held.is_some() {
-            let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        } else if one.decision != two.decision
+            || one.trace != two.trace
+            || one.held.is_some() != two.held.is_some()
+        {
+            let name = case
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             differences.push(format!(
                 "{name} {}:\n  spec {:?}\n  sim  {:?}\n  spec {:?}\n  sim  {:?}\n",
                 request.id, one.decision, two.decision, one.trace.steps, two.trace.steps
@@ -75,7 +85,14 @@ fn every_recorded_case_agrees() {
         requests += count;
         undecided += unsupported;
     }
-    println!("{} cases, {requests} requests, {undecided} undecided by sim alone", found.len());
+    println!(
+        "{} cases, {requests} requests, {undecided} undecided by sim alone",
+        found.len()
+    );
     let shown: Vec<&String> = differences.iter().take(12).collect();
-    assert!(differences.is_empty(), "{} differences; the first: {shown:#?}", differences.len());
+    assert!(
+        differences.is_empty(),
+        "{} differences; the first: {shown:#?}",
+        differences.len()
+    );
 }

@@ -4,39 +4,48 @@
 use regex_automata::nfa::thompson::{NFA, pikevm::PikeVM};
 use regex_syntax::hir::{Hir, Look};
 use serde::Deserialize;
-use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa, Error, SyntaxError, SyntaxErrorKind, parse};
+use twinmesh_re2::{
+    DEFAULT_STATE_CAP, Dfa, SyntaxError, SyntaxErrorKind, TooLarge, parse, parse_latin_1,
+};
 
 const ORACLE: &str = include_str!("data/re2-oracle.jsonl");
 
 #[derive(Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(untagged)]
 enum Line {
-    Pattern {
-        p: String,
-        e: Option<String>,
-        #[serde(default)]
-        y: Vec<String>,
-        #[serde(default)]
-        n: Vec<String>,
-    },
-    Long {
-        r: Vec<(String, usize)>,
-        e: Option<String>,
-        #[serde(default)]
-        y: Vec<String>,
-        #[serde(default)]
-        n: Vec<String>,
-    },
-    Group {
-        g: String,
-        c: String,
-    },
-    RefusedGroups {
-        x: String,
-    },
-    Folds {
-        f: String,
-    },
+    Pattern(PatternLine),
+    Group { g: String, c: String },
+    RefusedGroups { x: String },
+    Folds { f: String },
+}
+
+/// A pattern, whole or in repeated parts, with the answers in UTF-8.
+#[derive(Deserialize)]
+struct PatternLine {
+    #[serde(alias = "r")]
+    p: Pattern,
+    #[serde(flatten)]
+    utf_8: Answers,
+    /// The answers in Latin-1 where they are others.
+    l: Option<Answers>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Pattern {
+    Whole(String),
+    Repeated(Vec<(String, usize)>),
+}
+
+#[derive(Deserialize)]
+struct Answers {
+    /// RE2's message, where it refuses the pattern.
+    e: Option<String>,
+    /// Texts that match, and that do not.
+    #[serde(default)]
+    y: Vec<String>,
+    #[serde(default)]
+    n: Vec<String>,
 }
 
 /// Patterns whose verdict differs from RE2's: how they begin, what differs, and why.
@@ -45,8 +54,9 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("((((((((((((((((((((", "refused: nested too deep"),
 ];
 
-/// How many short patterns are over the limits of a table. They are compared without one.
-const WITHOUT_TABLE: usize = 15;
+/// How many patterns are over the limits of a table, in UTF-8 and in Latin-1. They are compared
+/// without one.
+const WITHOUT_TABLE: [usize; 2] = [0, 0];
 
 fn lines() -> Vec<Line> {
     ORACLE
@@ -103,8 +113,7 @@ fn wrong_texts(yes: &[String], no: &[String], matches: impl Fn(&[u8]) -> bool) -
 }
 
 /// A full match without a table.
-fn simulate(pattern: &str) -> impl Fn(&[u8]) -> bool {
-    let hir = parse(pattern).unwrap();
+fn simulate(hir: Hir) -> impl Fn(&[u8]) -> bool {
     let whole = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
     let nfa = NFA::compiler()
         .configure(NFA::config().utf8(false))
@@ -114,49 +123,75 @@ fn simulate(pattern: &str) -> impl Fn(&[u8]) -> bool {
     move |text| vm.is_match(&mut vm.create_cache(), text)
 }
 
+/// What differs from RE2 for one pattern. Counts the patterns that have no table.
+fn difference(
+    pattern: &str,
+    parsed: Result<Hir, SyntaxError>,
+    answers: &Answers,
+    without_table: &mut usize,
+) -> Option<String> {
+    let Answers { e, y, n } = answers;
+    let hir = match (parsed, e) {
+        (Ok(hir), None) => hir,
+        (Ok(_), Some(theirs)) => return Some(format!("accepted, by RE2 refused as `{theirs}`")),
+        (Err(ours), None) => return Some(format!("refused: {}", ours.kind)),
+        (Err(ours), Some(theirs)) => return wrong_refusal(pattern, &ours, theirs),
+    };
+    // A pattern without texts is about the program size, which the parser decides.
+    if y.is_empty() && n.is_empty() {
+        return None;
+    }
+    match Dfa::from_hir(&hir, pattern, DEFAULT_STATE_CAP) {
+        Ok(dfa) => wrong_texts(y, n, |text| dfa.is_match(text)),
+        Err(TooLarge { .. }) => {
+            *without_table += 1;
+            wrong_texts(y, n, simulate(hir))
+        }
+    }
+}
+
 #[test]
 fn patterns_have_the_verdicts_of_re2() {
     let mut patterns = 0;
-    let mut without_table = 0;
+    let mut without_table = [0, 0];
     let mut wrong = Vec::new();
     let mut differing = vec![0; DIFFERENCES.len()];
     for line in lines() {
-        let (pattern, long, e, y, n) = match line {
-            Line::Pattern { p, e, y, n } => (p, false, e, y, n),
-            Line::Long { r, e, y, n } => {
-                let pattern = r.iter().map(|(text, count)| text.repeat(*count)).collect();
-                (pattern, true, e, y, n)
-            }
-            _ => continue,
+        let Line::Pattern(line) = line else { continue };
+        let pattern = match line.p {
+            Pattern::Whole(pattern) => pattern,
+            Pattern::Repeated(parts) => parts
+                .iter()
+                .map(|(text, count)| text.repeat(*count))
+                .collect(),
         };
         patterns += 1;
-        // A long pattern without texts is about the program size, which the parser decides.
-        let outcome = match parse(&pattern) {
-            Ok(_) if e.is_none() && y.is_empty() && n.is_empty() => continue,
-            Ok(hir) => Dfa::from_hir(&hir, &pattern, DEFAULT_STATE_CAP).map_err(Error::from),
-            Err(error) => Err(error.into()),
-        };
-        let problem = match (outcome, e) {
-            (Err(Error::Syntax(ours)), Some(theirs)) => wrong_refusal(&pattern, &ours, &theirs),
-            (Err(Error::Syntax(ours)), None) => Some(format!("refused: {}", ours.kind)),
-            (Ok(_) | Err(Error::TooLarge(_)), Some(theirs)) => {
-                Some(format!("accepted, by RE2 refused as `{theirs}`"))
-            }
-            (Ok(dfa), None) => wrong_texts(&y, &n, |text| dfa.is_match(text)),
-            (Err(Error::TooLarge(_)), None) => {
-                without_table += usize::from(!long);
-                wrong_texts(&y, &n, simulate(&pattern))
-            }
-        };
-        let Some(problem) = problem else { continue };
-        let known = DIFFERENCES
-            .iter()
-            .position(|(start, what)| pattern.starts_with(start) && problem == *what);
-        match known {
-            Some(known) => differing[known] += 1,
-            None => {
-                let start: String = pattern.chars().take(80).collect();
-                wrong.push(format!("{start:?}: {problem}"));
+        let latin_1 = line.l.as_ref().unwrap_or(&line.utf_8);
+        let problems = [
+            difference(
+                &pattern,
+                parse(&pattern),
+                &line.utf_8,
+                &mut without_table[0],
+            ),
+            difference(
+                &pattern,
+                parse_latin_1(&pattern),
+                latin_1,
+                &mut without_table[1],
+            ),
+        ];
+        for (problem, encoding) in problems.into_iter().zip(["UTF-8", "Latin-1"]) {
+            let Some(problem) = problem else { continue };
+            let known = DIFFERENCES
+                .iter()
+                .position(|(start, what)| pattern.starts_with(start) && problem == *what);
+            match known {
+                Some(known) => differing[known] += 1,
+                None => {
+                    let start: String = pattern.chars().take(80).collect();
+                    wrong.push(format!("{start:?} in {encoding}: {problem}"));
+                }
             }
         }
     }

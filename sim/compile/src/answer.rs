@@ -1,10 +1,16 @@
 //! From what the model left back to names: the decision and its trace.
 
-use envoy_types::pb::envoy::config::core::v3::{Locality, address::Address as AddressKind, socket_address::PortSpecifier};
+use envoy_types::pb::envoy::config::core::v3::{
+    Locality, address::Address as AddressKind, socket_address::PortSpecifier,
+};
 use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
 use envoy_types::pb::envoy::config::route::v3::{Route, route::Action};
-use twinmesh_engine::{Answer, BadRequest, Chain, Decision, Domain, Held, Outcome, Request, Step, Trace};
-use twinmesh_model::layout::{bad_request, domain, level, listener, low, outcome, unsupported, work};
+use twinmesh_engine::{
+    Answer, BadRequest, Chain, Decision, Domain, Held, Outcome, Request, Step, Trace,
+};
+use twinmesh_model::layout::{
+    bad_request, domain, level, listener, low, outcome, unsupported, work,
+};
 use twinmesh_xds::RouteConfiguration;
 
 use crate::Compiled;
@@ -21,7 +27,10 @@ pub(crate) struct Record<'a> {
 
 impl Record<'_> {
     pub(crate) fn word(&self, index: u64) -> u64 {
-        self.left.get((index - work::OUTCOME) as usize).copied().unwrap_or(0)
+        self.left
+            .get((index - work::OUTCOME) as usize)
+            .copied()
+            .unwrap_or(0)
     }
 }
 
@@ -56,12 +65,21 @@ impl Compiled {
             decision.listener = chosen.map(|listener| listener.name.clone());
             if let Some(chain) = self.index(record.word(work::CHOSEN_FILTER_CHAIN)) {
                 let default = chain == u32::MAX as usize;
-                steps.push(Step::FilterChain(if default { Chain::Default } else { Chain::Index(chain) }));
+                steps.push(Step::FilterChain(if default {
+                    Chain::Default
+                } else {
+                    Chain::Index(chain)
+                }));
                 let config = chosen.and_then(|listener| {
-                    if default { listener.default_filter_chain.as_ref() } else { listener.filter_chains.get(chain) }
+                    if default {
+                        listener.default_filter_chain.as_ref()
+                    } else {
+                        listener.filter_chains.get(chain)
+                    }
                 });
-                decision.filter_chain =
-                    config.map(|chain| chain.config.name.clone()).filter(|name| !name.is_empty());
+                decision.filter_chain = config
+                    .map(|chain| chain.config.name.clone())
+                    .filter(|name| !name.is_empty());
             }
         }
         let seen = self.seen(request, &record);
@@ -70,7 +88,11 @@ impl Compiled {
             let why = bad_request_of(reason);
             steps.push(Step::BadRequest(why));
             let by_codec = reason <= bad_request::BY_CODEC;
-            decision.status = Some(if by_codec { status_of(reason) } else { seen.status(status_of(reason)) });
+            decision.status = Some(if by_codec {
+                status_of(reason)
+            } else {
+                seen.status(status_of(reason))
+            });
             decision.reason = Some(format!("the request head is refused: {why:?}"));
         }
         let mut not_matched = not_matched;
@@ -97,8 +119,12 @@ impl Compiled {
         steps: &mut Vec<Step>,
         not_matched: &mut Option<&mut dyn FnMut(u64) -> Vec<Step>>,
     ) {
-        let Some(index) = self.index(record.word(work::CHOSEN_ROUTE_CONFIGURATION)) else { return };
-        let Some(configuration) = self.snapshot.route_configurations.get(index) else { return };
+        let Some(index) = self.index(record.word(work::CHOSEN_ROUTE_CONFIGURATION)) else {
+            return;
+        };
+        let Some(configuration) = self.snapshot.route_configurations.get(index) else {
+            return;
+        };
         decision.route_config = Some(configuration.name.clone()).filter(|name| !name.is_empty());
         let code = record.word(work::OUTCOME);
         if code == outcome::BAD_REQUEST {
@@ -109,15 +135,29 @@ impl Compiled {
             decision.status = Some(seen.status(404));
         }
         let host = record.word(work::CHOSEN_VIRTUAL_HOST);
-        let Some(position) = self.index(host) else { return };
-        let Some(config) = configuration.config.virtual_hosts.get(position) else { return };
-        steps.push(Step::VirtualHost { virtual_host: position, domain: domain_of(record.word(work::DOMAIN)) });
+        let Some(position) = self.index(host) else {
+            return;
+        };
+        let Some(config) = configuration.config.virtual_hosts.get(position) else {
+            return;
+        };
+        steps.push(Step::VirtualHost {
+            virtual_host: position,
+            domain: domain_of(record.word(work::DOMAIN)),
+        });
         decision.virtual_host = Some(config.name.clone());
         let first = low(self.policy_word(host + 8));
-        let marked =
-            |marks: &RouteConfiguration| marks.virtual_hosts.get(position).is_some_and(|host| host.unsupported.is_some());
+        let marked = |marks: &RouteConfiguration| {
+            marks
+                .virtual_hosts
+                .get(position)
+                .is_some_and(|host| host.unsupported.is_some())
+        };
         let Some(number) = record.word(work::CHOSEN_ROUTE).checked_sub(1) else {
-            if code == outcome::NO_ROUTE && !marked(configuration) && let Some(not_matched) = not_matched {
+            if code == outcome::NO_ROUTE
+                && !marked(configuration)
+                && let Some(not_matched) = not_matched
+            {
                 steps.extend(not_matched(first + config.routes.len() as u64));
             }
             return;
@@ -127,8 +167,14 @@ impl Compiled {
         }
         let position = (number - first) as usize;
         steps.push(Step::Route(position));
-        let Some(route) = config.routes.get(position) else { return };
-        decision.route = Some(if route.name.is_empty() { format!("#{position}") } else { route.name.clone() });
+        let Some(route) = config.routes.get(position) else {
+            return;
+        };
+        decision.route = Some(if route.name.is_empty() {
+            format!("#{position}")
+        } else {
+            route.name.clone()
+        });
         local_reply(seen, route, code, decision);
     }
 
@@ -152,7 +198,10 @@ impl Compiled {
         let index = self.index(record.word(work::CHOSEN_CLUSTER))?;
         let code = record.word(work::OUTCOME);
         let Some(cluster) = self.snapshot.clusters.get(index) else {
-            decision.cluster = self.missing.get(index - self.snapshot.clusters.len()).cloned();
+            decision.cluster = self
+                .missing
+                .get(index - self.snapshot.clusters.len())
+                .cloned();
             return None;
         };
         decision.cluster = Some(cluster.name.clone());
@@ -161,7 +210,8 @@ impl Compiled {
             let routed = record.word(work::CHOSEN_ROUTE) != 0;
             match request.destination {
                 Some(address) => {
-                    let address = std::net::SocketAddr::new(address.ip().to_canonical(), address.port());
+                    let address =
+                        std::net::SocketAddr::new(address.ip().to_canonical(), address.port());
                     decision.endpoint = Some(address.to_string());
                     decision.priority = Some(0);
                     if routed {
@@ -197,12 +247,20 @@ impl Compiled {
         }
         let number = record.word(work::ENDPOINT).checked_sub(1)?;
         let &(_, locality, position) = self.endpoints.get(number as usize)?;
-        steps.push(Step::Endpoint { locality, endpoint: position });
+        steps.push(Step::Endpoint {
+            locality,
+            endpoint: position,
+        });
         let group = cluster.load_assignment.as_ref()?.endpoints.get(locality)?;
         decision.priority = Some(group.priority);
         decision.locality = group.locality.as_ref().and_then(locality_name);
         decision.endpoint = group.lb_endpoints.get(position).and_then(endpoint_name);
-        Some(Held { cluster: index, locality, endpoint: position, generation: 0 })
+        Some(Held {
+            cluster: index,
+            locality,
+            endpoint: position,
+            generation: 0,
+        })
     }
 
     /// A reason in words.
@@ -232,14 +290,18 @@ fn local_reply(seen: &Seen, route: &Route, code: u64, decision: &mut Decision) {
             decision.status = Some(seen.status(redirect::status(action)));
             decision.location = Some(redirect::location(seen, route, action));
         }
-        (Some(Action::DirectResponse(action)), outcome::DIRECT_RESPONSE) => decision.status = Some(seen.status(action.status)),
+        (Some(Action::DirectResponse(action)), outcome::DIRECT_RESPONSE) => {
+            decision.status = Some(seen.status(action.status))
+        }
         (Some(Action::Route(action)), outcome::NO_CLUSTER) => {
             use envoy_types::pb::envoy::config::route::v3::route_action::ClusterNotFoundResponseCode;
-            let status = match ClusterNotFoundResponseCode::try_from(action.cluster_not_found_response_code) {
-                Ok(ClusterNotFoundResponseCode::NotFound) => 404,
-                Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
-                _ => 503,
-            };
+            let status =
+                match ClusterNotFoundResponseCode::try_from(action.cluster_not_found_response_code)
+                {
+                    Ok(ClusterNotFoundResponseCode::NotFound) => 404,
+                    Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
+                    _ => 503,
+                };
             decision.status = Some(seen.status(status));
         }
         _ => {}
@@ -248,16 +310,26 @@ fn local_reply(seen: &Seen, route: &Route, code: u64, decision: &mut Decision) {
 
 /// `region/zone/sub_zone`; nothing where all are empty.
 fn locality_name(locality: &Locality) -> Option<String> {
-    let empty = locality.region.is_empty() && locality.zone.is_empty() && locality.sub_zone.is_empty();
-    (!empty).then(|| format!("{}/{}/{}", locality.region, locality.zone, locality.sub_zone))
+    let empty =
+        locality.region.is_empty() && locality.zone.is_empty() && locality.sub_zone.is_empty();
+    (!empty).then(|| {
+        format!(
+            "{}/{}/{}",
+            locality.region, locality.zone, locality.sub_zone
+        )
+    })
 }
 
 /// `ip:port`, or a pipe's path.
 fn endpoint_name(endpoint: &LbEndpoint) -> Option<String> {
-    let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else { return None };
+    let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
+        return None;
+    };
     match endpoint.address.as_ref()?.address.as_ref()? {
         AddressKind::SocketAddress(socket) => {
-            let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else { return None };
+            let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else {
+                return None;
+            };
             Some(if socket.address.contains(':') {
                 format!("[{}]:{port}", socket.address)
             } else {
@@ -301,7 +373,9 @@ fn bad_request_of(code: u64) -> BadRequest {
         bad_request::NO_HOST => BadRequest::NoHost,
         bad_request::INVALID_HOST => BadRequest::InvalidHost,
         bad_request::CONTENT_LENGTH => BadRequest::ContentLength,
-        bad_request::LENGTH_AND_ENCODING | bad_request::TRANSFER_ENCODING => BadRequest::TransferEncoding,
+        bad_request::LENGTH_AND_ENCODING | bad_request::TRANSFER_ENCODING => {
+            BadRequest::TransferEncoding
+        }
         bad_request::TARGET | bad_request::NOT_A_PATH | bad_request::FRAGMENT => BadRequest::Target,
         bad_request::TOO_LARGE => BadRequest::TooLarge,
         _ => BadRequest::RequestLine,

@@ -86,7 +86,12 @@ impl Arena {
 
     /// A DFA as [`twinmesh_model::regex`] reads it; equal ones stand once.
     pub fn dfa(&mut self, dfa: &Dfa) -> u64 {
-        let key = (dfa.classes.to_vec(), dfa.transitions.clone(), dfa.start, dfa.first_accepting);
+        let key = (
+            dfa.classes.to_vec(),
+            dfa.transitions.clone(),
+            dfa.start,
+            dfa.first_accepting,
+        );
         if let Some(&offset) = self.dfas.get(&key) {
             return offset;
         }
@@ -119,7 +124,11 @@ impl Arena {
         self.set(layout::header::TRIE, layout::pair(offset, entries - 1));
         self.set(layout::header::MAGIC, layout::MAGIC);
         if self.bytes() > u64::from(u32::MAX) {
-            return Err(CapacityError { resource: "bytes of policy", count: self.bytes(), limit: u64::from(u32::MAX) });
+            return Err(CapacityError {
+                resource: "bytes of policy",
+                count: self.bytes(),
+                limit: u64::from(u32::MAX),
+            });
         }
         Ok(self.words)
     }

@@ -29,7 +29,15 @@ pub const SCHEDULE: u64 = 1 << 16;
 /// # Errors
 /// `count` is over `limit`.
 pub fn check(resource: &'static str, count: u64, limit: u64) -> Result<(), CapacityError> {
-    if count > limit { Err(CapacityError { resource, count, limit }) } else { Ok(()) }
+    if count > limit {
+        Err(CapacityError {
+            resource,
+            count,
+            limit,
+        })
+    } else {
+        Ok(())
+    }
 }
 
 /// Refuses a text that is longer than the model's loops look.
@@ -37,13 +45,21 @@ pub fn check(resource: &'static str, count: u64, limit: u64) -> Result<(), Capac
 /// # Errors
 /// The text is longer.
 pub fn text(text: &[u8]) -> Result<(), CapacityError> {
-    check("bytes in one path, domain, header name or value to match", text.len() as u64, TEXT_BYTES - 8)
+    check(
+        "bytes in one path, domain, header name or value to match",
+        text.len() as u64,
+        TEXT_BYTES - 8,
+    )
 }
 
 /// A text that is compared without regard to case, or searched for, needs too large a DFA.
 pub fn dfa() -> CapacityError {
     let limit = twinmesh_re2::DEFAULT_STATE_CAP as u64;
-    CapacityError { resource: "states for one text that is matched without regard to case", count: limit + 1, limit }
+    CapacityError {
+        resource: "states for one text that is matched without regard to case",
+        count: limit + 1,
+        limit,
+    }
 }
 
 impl From<twinmesh_re2::TooLarge> for CapacityError {

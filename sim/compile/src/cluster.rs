@@ -41,7 +41,10 @@ struct Loads {
 impl Loads {
     fn new(priorities: &[Vec<Endpoint>], overprovisioning: u64, panic_threshold: f64) -> Self {
         let count = |endpoints: &[Endpoint], health| {
-            endpoints.iter().filter(|endpoint| endpoint.health == health).count() as u64
+            endpoints
+                .iter()
+                .filter(|endpoint| endpoint.health == health)
+                .count() as u64
         };
         let available = |health| -> Vec<u64> {
             priorities
@@ -70,7 +73,11 @@ impl Loads {
         }
         if total == 0 {
             let none = vec![0; priorities.len()];
-            return Self { healthy: none.clone(), degraded: none, panic };
+            return Self {
+                healthy: none.clone(),
+                degraded: none,
+                panic,
+            };
         }
         let mut left = 100;
         let mut share = |available: &[u64]| -> Vec<u64> {
@@ -83,12 +90,17 @@ impl Loads {
                 })
                 .collect()
         };
-        let mut loads = Self { healthy: share(&healthy), degraded: share(&degraded), panic };
+        let mut loads = Self {
+            healthy: share(&healthy),
+            degraded: share(&degraded),
+            panic,
+        };
         // What rounding left over goes to the first that has any.
         let first = |available: &[u64]| available.iter().position(|&available| available > 0);
         if let Some(load) = first(&healthy).and_then(|first| loads.healthy.get_mut(first)) {
             *load += left;
-        } else if let Some(load) = first(&degraded).and_then(|first| loads.degraded.get_mut(first)) {
+        } else if let Some(load) = first(&degraded).and_then(|first| loads.degraded.get_mut(first))
+        {
             *load += left;
         }
         loads
@@ -96,7 +108,10 @@ impl Loads {
 
     /// All priorities are in panic: the load follows how many endpoints they have.
     fn total_panic(priorities: &[Vec<Endpoint>], panic: Vec<bool>) -> Self {
-        let all: u64 = priorities.iter().map(|endpoints| endpoints.len() as u64).sum();
+        let all: u64 = priorities
+            .iter()
+            .map(|endpoints| endpoints.len() as u64)
+            .sum();
         let mut left = 100;
         let mut healthy: Vec<u64> = priorities
             .iter()
@@ -106,11 +121,18 @@ impl Loads {
                 load
             })
             .collect();
-        let first = priorities.iter().position(|endpoints| !endpoints.is_empty()).unwrap_or(0);
+        let first = priorities
+            .iter()
+            .position(|endpoints| !endpoints.is_empty())
+            .unwrap_or(0);
         if let Some(load) = healthy.get_mut(first) {
             *load += left;
         }
-        Self { degraded: vec![0; priorities.len()], healthy, panic }
+        Self {
+            degraded: vec![0; priorities.len()],
+            healthy,
+            panic,
+        }
     }
 }
 
@@ -121,12 +143,20 @@ impl Compiler<'_> {
     /// Something does not fit.
     pub fn write_clusters(&mut self) -> Result<(), CapacityError> {
         let snapshot = self.snapshot;
-        capacity::check("clusters", snapshot.clusters.len() as u64, capacity::CLUSTERS)?;
+        capacity::check(
+            "clusters",
+            snapshot.clusters.len() as u64,
+            capacity::CLUSTERS,
+        )?;
         let mut all = Vec::with_capacity(snapshot.clusters.len());
         for (index, cluster) in snapshot.clusters.iter().enumerate() {
             all.push(self.number_endpoints(index, cluster));
         }
-        capacity::check("endpoints", self.endpoints.len() as u64, capacity::ENDPOINTS)?;
+        capacity::check(
+            "endpoints",
+            self.endpoints.len() as u64,
+            capacity::ENDPOINTS,
+        )?;
         // The active counts come first in the state.
         self.state = vec![0; self.endpoints.len()];
         self.arena.set(header::ACTIVE, 0);
@@ -140,7 +170,9 @@ impl Compiler<'_> {
     /// The endpoints of a cluster by priority, each with its number.
     fn number_endpoints(&mut self, index: usize, cluster: &Cluster) -> Vec<Vec<Endpoint>> {
         let mut priorities: Vec<Vec<Endpoint>> = vec![Vec::new()];
-        let Some(assignment) = &cluster.load_assignment else { return priorities };
+        let Some(assignment) = &cluster.load_assignment else {
+            return priorities;
+        };
         for (locality, endpoints) in assignment.endpoints.iter().enumerate() {
             let priority = endpoints.priority as usize;
             if priorities.len() <= priority {
@@ -152,7 +184,10 @@ impl Compiler<'_> {
                 if let Some(priority) = priorities.get_mut(priority) {
                     priority.push(Endpoint {
                         number,
-                        weight: endpoint.load_balancing_weight.as_ref().map_or(1, |weight| u64::from(weight.value)),
+                        weight: endpoint
+                            .load_balancing_weight
+                            .as_ref()
+                            .map_or(1, |weight| u64::from(weight.value)),
                         health: health(endpoint.health_status),
                     });
                 }
@@ -169,10 +204,14 @@ impl Compiler<'_> {
     ) -> Result<u64, CapacityError> {
         if let Some(unsupported) = &cluster.unsupported {
             let reason = self.reason(unsupported);
-            return Ok(self.arena.record([0, pair(cluster::UNSUPPORTED, reason), index as u64, 0]));
+            return Ok(self
+                .arena
+                .record([0, pair(cluster::UNSUPPORTED, reason), index as u64, 0]));
         }
         if cluster.balancer == Balancer::OriginalDestination {
-            return Ok(self.arena.record([0, cluster::ORIGINAL_DESTINATION, index as u64, 0]));
+            return Ok(self
+                .arena
+                .record([0, cluster::ORIGINAL_DESTINATION, index as u64, 0]));
         }
         let common = cluster.config.common_lb_config.as_ref();
         let threshold = common
@@ -201,12 +240,23 @@ impl Compiler<'_> {
                 }
                 sum += share;
                 let panic = loads.panic.get(priority).copied().unwrap_or(false);
-                let wanted = if degraded { Health::Degraded } else { Health::Healthy };
-                let chosen: Vec<Endpoint> =
-                    endpoints.iter().filter(|endpoint| panic || endpoint.health == wanted).copied().collect();
-                let set = if (panic && fail_on_panic) || chosen.is_empty() { 0 } else { self.set(cluster, &chosen)? };
-                let flags =
-                    if degraded { level::DEGRADED } else { 0 } | if panic { level::PANIC } else { 0 };
+                let wanted = if degraded {
+                    Health::Degraded
+                } else {
+                    Health::Healthy
+                };
+                let chosen: Vec<Endpoint> = endpoints
+                    .iter()
+                    .filter(|endpoint| panic || endpoint.health == wanted)
+                    .copied()
+                    .collect();
+                let set = if (panic && fail_on_panic) || chosen.is_empty() {
+                    0
+                } else {
+                    self.set(cluster, &chosen)?
+                };
+                let flags = if degraded { level::DEGRADED } else { 0 }
+                    | if panic { level::PANIC } else { 0 };
                 levels.push([pair(sum, set), priority as u64 | flags]);
             }
         }
@@ -216,12 +266,20 @@ impl Compiler<'_> {
             levels.push([pair(100, 0), if panic { level::PANIC } else { 0 }]);
         }
         let offset = self.arena.words(levels.as_flattened());
-        Ok(self.arena.record([pair(offset, levels.len() as u64), cluster::BALANCED, index as u64, 0]))
+        Ok(self.arena.record([
+            pair(offset, levels.len() as u64),
+            cluster::BALANCED,
+            index as u64,
+            0,
+        ]))
     }
 
     /// A set of endpoints and its balancer; the offset of its record.
     fn set(&mut self, cluster: &Cluster, endpoints: &[Endpoint]) -> Result<u64, CapacityError> {
-        let words: Vec<u64> = endpoints.iter().map(|endpoint| pair(endpoint.number, endpoint.weight)).collect();
+        let words: Vec<u64> = endpoints
+            .iter()
+            .map(|endpoint| pair(endpoint.number, endpoint.weight))
+            .collect();
         let list = self.arena.words(&words);
         let count = endpoints.len() as u64;
         let state = self.state.len() as u64;
@@ -230,15 +288,35 @@ impl Compiler<'_> {
         let record = match cluster.balancer {
             Balancer::LeastRequest { choice_count, .. } if equal => {
                 self.state.push(0);
-                capacity::check("choice_count", u64::from(choice_count), twinmesh_model::least_request::CHOICES)?;
-                let choices = if count == 1 { 1 } else { u64::from(choice_count) };
+                capacity::check(
+                    "choice_count",
+                    u64::from(choice_count),
+                    twinmesh_model::least_request::CHOICES,
+                )?;
+                let choices = if count == 1 {
+                    1
+                } else {
+                    u64::from(choice_count)
+                };
                 [pair(set::SAMPLE, count), list, pair(state, choices), 0]
             }
-            Balancer::LeastRequest { active_request_bias, .. } => {
+            Balancer::LeastRequest {
+                active_request_bias,
+                ..
+            } => {
                 let (common, costs) = schedule::costs(&weights, active_request_bias);
                 self.state.extend(schedule::heap(&weights, common, &costs));
-                let table = if active_request_bias == 1.0 { 0 } else { self.arena.words(&costs) };
-                [pair(set::HEAP, count), list, pair(state, 0), pair(common, table)]
+                let table = if active_request_bias == 1.0 {
+                    0
+                } else {
+                    self.arena.words(&costs)
+                };
+                [
+                    pair(set::HEAP, count),
+                    list,
+                    pair(state, 0),
+                    pair(common, table),
+                ]
             }
             _ if equal => {
                 self.state.push(0);
@@ -249,10 +327,20 @@ impl Compiler<'_> {
                 let picks = schedule::picks(&weights)?;
                 let words: Vec<u64> = picks
                     .chunks(4)
-                    .map(|chunk| chunk.iter().rev().fold(0, |word, &pick| word << 16 | u64::from(pick)))
+                    .map(|chunk| {
+                        chunk
+                            .iter()
+                            .rev()
+                            .fold(0, |word, &pick| word << 16 | u64::from(pick))
+                    })
                     .collect();
                 let schedule = self.arena.words(&words);
-                [pair(set::SCHEDULE, count), pair(list, schedule), pair(state, picks.len() as u64), 0]
+                [
+                    pair(set::SCHEDULE, count),
+                    pair(list, schedule),
+                    pair(state, picks.len() as u64),
+                    0,
+                ]
             }
         };
         Ok(self.arena.record(record))

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use envoy_types::pb::envoy::config::core::v3::{
     CidrRange, http_protocol_options::HeadersWithUnderscoresAction,
 };
-use envoy_types::pb::envoy::config::listener::v3::{FilterChainMatch, filter_chain_match::ConnectionSourceType};
+use envoy_types::pb::envoy::config::listener::v3::{
+    FilterChainMatch, filter_chain_match::ConnectionSourceType,
+};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager,
     http_connection_manager::{PathWithEscapedSlashesAction, StripPortMode},
@@ -38,8 +40,13 @@ impl Compiler<'_> {
         let mut reason = chain.unsupported.clone();
         let mut normal = 0;
         let (kind, target) = match &chain.terminal {
-            Terminal::Http { manager, route_configuration } => {
-                let configuration = route_configuration.and_then(|index| configurations.get(index)).copied();
+            Terminal::Http {
+                manager,
+                route_configuration,
+            } => {
+                let configuration = route_configuration
+                    .and_then(|index| configurations.get(index))
+                    .copied();
                 if configuration.is_none() && reason.is_none() {
                     reason = Some(Unsupported {
                         path: "route_specifier".to_owned(),
@@ -57,7 +64,10 @@ impl Compiler<'_> {
                         }
                     }
                 }
-                (pair(filter_chain::HTTP, flags(manager)), pair(configuration.unwrap_or(0), limits(manager)))
+                (
+                    pair(filter_chain::HTTP, flags(manager)),
+                    pair(configuration.unwrap_or(0), limits(manager)),
+                )
             }
             Terminal::Tcp(proxy) => (filter_chain::TCP, self.tcp_route(proxy)?),
             Terminal::Unknown => {
@@ -69,7 +79,9 @@ impl Compiler<'_> {
             }
         };
         let reason = self.reason_or_none(reason.as_ref());
-        Ok(self.arena.record([kind, target, index, pair(reason, normal)]))
+        Ok(self
+            .arena
+            .record([kind, target, index, pair(reason, normal)]))
     }
 
     /// Writes the levels of a listener's filter chain match; the first node, or 0.
@@ -111,12 +123,19 @@ impl Compiler<'_> {
             let node = next(self, &chains);
             match range {
                 None => default = node,
-                Some((IpAddr::V4(address), length)) => expand(&mut v4, &address.octets(), length, node),
-                Some((IpAddr::V6(address), length)) => expand(&mut v6, &address.octets(), length, node),
+                Some((IpAddr::V4(address), length)) => {
+                    expand(&mut v4, &address.octets(), length, node)
+                }
+                Some((IpAddr::V6(address), length)) => {
+                    expand(&mut v6, &address.octets(), length, node)
+                }
             }
         }
         let keys = |ranges: BTreeMap<Vec<u8>, (u8, u64)>| Keys {
-            prefix: ranges.into_iter().map(|(bytes, (_, node))| (bytes, node)).collect(),
+            prefix: ranges
+                .into_iter()
+                .map(|(bytes, (_, node))| (bytes, node))
+                .collect(),
             ..Keys::default()
         };
         self.node(&keys(v4), &keys(v6), default)
@@ -145,9 +164,11 @@ impl Compiler<'_> {
     }
 
     fn transport_protocols(&mut self, chains: &[Chain]) -> u64 {
-        let groups = group(chains, |matched| match matched.transport_protocol.as_str() {
-            "" => vec![None],
-            protocol => vec![Some(protocol.to_owned())],
+        let groups = group(chains, |matched| {
+            match matched.transport_protocol.as_str() {
+                "" => vec![None],
+                protocol => vec![Some(protocol.to_owned())],
+            }
         });
         let (mut tls, mut raw, mut default) = (0, 0, 0);
         for (protocol, chains) in groups {
@@ -180,7 +201,9 @@ impl Compiler<'_> {
     }
 
     fn direct_sources(&mut self, chains: &[Chain]) -> u64 {
-        let groups = group(chains, |matched| ranges(&matched.direct_source_prefix_ranges));
+        let groups = group(chains, |matched| {
+            ranges(&matched.direct_source_prefix_ranges)
+        });
         self.addresses(groups, Self::source_types)
     }
 
@@ -208,14 +231,26 @@ impl Compiler<'_> {
             if matched.source_ports.is_empty() {
                 vec![None]
             } else {
-                matched.source_ports.iter().map(|&port| Some(port as u16)).collect()
+                matched
+                    .source_ports
+                    .iter()
+                    .map(|&port| Some(port as u16))
+                    .collect()
             }
         });
-        self.ports(groups, |_, chains| chains.first().map_or(0, |(_, chain)| *chain))
+        self.ports(groups, |_, chains| {
+            chains.first().map_or(0, |(_, chain)| *chain)
+        })
     }
 
     fn node(&mut self, low: &Keys, high: &Keys, default: u64) -> u64 {
-        let mut root = |keys: &Keys| if keys.is_empty() { 0 } else { self.arena.trie(keys) };
+        let mut root = |keys: &Keys| {
+            if keys.is_empty() {
+                0
+            } else {
+                self.arena.trie(keys)
+            }
+        };
         let roots = pair(root(low), root(high));
         self.arena.record([roots, default, 0, 0])
     }
@@ -225,7 +260,10 @@ type Groups<Key> = BTreeMap<Option<Key>, Vec<Chain>>;
 type Range = (IpAddr, u8);
 
 /// The chains by the keys that they have at a level; `None` where a chain has none.
-fn group<Key: Ord>(chains: &[Chain], keys: impl Fn(&FilterChainMatch) -> Vec<Option<Key>>) -> Groups<Key> {
+fn group<Key: Ord>(
+    chains: &[Chain],
+    keys: impl Fn(&FilterChainMatch) -> Vec<Option<Key>>,
+) -> Groups<Key> {
     let mut groups: Groups<Key> = BTreeMap::new();
     for chain in chains {
         for key in keys(&chain.0) {
@@ -236,7 +274,11 @@ fn group<Key: Ord>(chains: &[Chain], keys: impl Fn(&FilterChainMatch) -> Vec<Opt
 }
 
 fn texts(texts: &[String]) -> Vec<Option<String>> {
-    if texts.is_empty() { vec![None] } else { texts.iter().cloned().map(Some).collect() }
+    if texts.is_empty() {
+        vec![None]
+    } else {
+        texts.iter().cloned().map(Some).collect()
+    }
 }
 
 /// Address ranges; the reader has refused what is none.
@@ -248,7 +290,10 @@ fn ranges(ranges: &[CidrRange]) -> Vec<Option<Range>> {
         .iter()
         .filter_map(|range| {
             let address: IpAddr = range.address_prefix.parse().ok()?;
-            let length = range.prefix_len.as_ref().map_or(0, |length| length.value as u8);
+            let length = range
+                .prefix_len
+                .as_ref()
+                .map_or(0, |length| length.value as u8);
             Some(Some((address, length)))
         })
         .collect()
@@ -282,7 +327,10 @@ fn expand(ranges: &mut BTreeMap<Vec<u8>, (u8, u64)>, octets: &[u8], length: u8, 
 /// The flags of a connection manager.
 fn flags(manager: &HttpConnectionManager) -> u64 {
     let mut flags = 0;
-    if matches!(manager.strip_port_mode, Some(StripPortMode::StripAnyHostPort(true))) {
+    if matches!(
+        manager.strip_port_mode,
+        Some(StripPortMode::StripAnyHostPort(true))
+    ) {
         flags |= filter_chain::STRIP_ANY_PORT;
     }
     if manager.strip_matching_host_port {
@@ -291,18 +339,28 @@ fn flags(manager: &HttpConnectionManager) -> u64 {
     if manager.strip_trailing_host_dot {
         flags |= filter_chain::STRIP_TRAILING_DOT;
     }
-    if manager.use_remote_address.as_ref().is_some_and(|value| value.value) && manager.xff_num_trusted_hops == 0 {
+    if manager
+        .use_remote_address
+        .as_ref()
+        .is_some_and(|value| value.value)
+        && manager.xff_num_trusted_hops == 0
+    {
         flags |= filter_chain::OWN_FORWARDED_PROTO;
     }
-    let underscores =
-        manager.common_http_protocol_options.as_ref().map_or(0, |options| options.headers_with_underscores_action);
+    let underscores = manager
+        .common_http_protocol_options
+        .as_ref()
+        .map_or(0, |options| options.headers_with_underscores_action);
     flags |= match HeadersWithUnderscoresAction::try_from(underscores) {
         Ok(HeadersWithUnderscoresAction::RejectRequest) => filter_chain::REJECT_UNDERSCORES,
         Ok(HeadersWithUnderscoresAction::DropHeader) => filter_chain::DROP_UNDERSCORES,
         _ => 0,
     };
     if let Some(options) = &manager.http_protocol_options {
-        let no_absolute = options.allow_absolute_url.as_ref().is_some_and(|value| !value.value);
+        let no_absolute = options
+            .allow_absolute_url
+            .as_ref()
+            .is_some_and(|value| !value.value);
         if options.allow_chunked_length || no_absolute {
             flags |= filter_chain::UNUSUAL_OPTIONS;
         }
@@ -312,7 +370,10 @@ fn flags(manager: &HttpConnectionManager) -> u64 {
 
 /// `max_request_headers_kb` and `max_headers_count`, 16 bits each.
 fn limits(manager: &HttpConnectionManager) -> u64 {
-    let kilobytes = manager.max_request_headers_kb.as_ref().map_or(60, |limit| u64::from(limit.value));
+    let kilobytes = manager
+        .max_request_headers_kb
+        .as_ref()
+        .map_or(60, |limit| u64::from(limit.value));
     let count = manager
         .common_http_protocol_options
         .as_ref()
@@ -324,15 +385,21 @@ fn limits(manager: &HttpConnectionManager) -> u64 {
 /// The regex of paths (without query) that the connection manager's options leave as they are;
 /// `None` where it has none that change paths.
 fn unchanged_paths(manager: &HttpConnectionManager) -> Option<String> {
-    let normalize = manager.normalize_path.as_ref().is_some_and(|value| value.value);
+    let normalize = manager
+        .normalize_path
+        .as_ref()
+        .is_some_and(|value| value.value);
     let escaped = !matches!(
         PathWithEscapedSlashesAction::try_from(manager.path_with_escaped_slashes_action),
-        Ok(PathWithEscapedSlashesAction::ImplementationSpecificDefault | PathWithEscapedSlashesAction::KeepUnchanged)
+        Ok(PathWithEscapedSlashesAction::ImplementationSpecificDefault
+            | PathWithEscapedSlashesAction::KeepUnchanged)
     );
     if normalize {
         // What normalisation decodes, escapes or turns, and the segments that it resolves.
         const CHANGED: &str = r#"%\\"<>^\x60{|}"#;
-        let segment = format!(r"(?:[^/.{CHANGED}][^/{CHANGED}]*|\.[^/.{CHANGED}][^/{CHANGED}]*|\.\.[^/{CHANGED}]+)");
+        let segment = format!(
+            r"(?:[^/.{CHANGED}][^/{CHANGED}]*|\.[^/.{CHANGED}][^/{CHANGED}]*|\.\.[^/{CHANGED}]+)"
+        );
         return Some(if manager.merge_slashes {
             format!("(?:/{segment})*/{segment}?")
         } else {

@@ -10,9 +10,39 @@ use crate::{CapacityError, capacity};
 
 /// Methods that Envoy's HTTP/1 parser takes and the model decides.
 const METHODS: [&str; 33] = [
-    "ACL", "BIND", "CHECKOUT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR",
-    "MKCOL", "MOVE", "MSEARCH", "NOTIFY", "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH", "PURGE", "PUT", "REBIND",
-    "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE",
+    "ACL",
+    "BIND",
+    "CHECKOUT",
+    "COPY",
+    "DELETE",
+    "GET",
+    "HEAD",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MOVE",
+    "MSEARCH",
+    "NOTIFY",
+    "OPTIONS",
+    "PATCH",
+    "POST",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "PUT",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "SOURCE",
+    "SUBSCRIBE",
+    "TRACE",
+    "UNBIND",
+    "UNLINK",
+    "UNLOCK",
+    "UNSUBSCRIBE",
 ];
 /// Methods that it takes and treats otherwise than the others.
 const UNDECIDED: [&str; 2] = ["CONNECT", "QUERY"];
@@ -24,7 +54,8 @@ const ABSOLUTE: &str = concat!(
     r"(?:/[!-~]*)?"
 );
 /// Nothing but `close` and `keep-alive`.
-const CONNECTION: &str = r"(?i)[ \t]*(?:close|keep-alive)?[ \t]*(?:,[ \t]*(?:close|keep-alive)?[ \t]*)*";
+const CONNECTION: &str =
+    r"(?i)[ \t]*(?:close|keep-alive)?[ \t]*(?:,[ \t]*(?:close|keep-alive)?[ \t]*)*";
 
 impl Arena {
     /// Writes the tables.

@@ -46,12 +46,14 @@ impl Compiled {
         sequence: u64,
         to: &mut I,
     ) -> Result<(), EngineError> {
-        let error = |message: String| EngineError { engine: "sim", message: format!("request {}: {message}", request.id) };
+        let error = |message: String| EngineError {
+            engine: "sim",
+            message: format!("request {}: {message}", request.id),
+        };
         let configuration = match &request.route_config {
-            Some(name) => *self
-                .configurations
-                .get(name)
-                .ok_or_else(|| error(format!("the snapshot has no route configuration `{name}`")))?,
+            Some(name) => *self.configurations.get(name).ok_or_else(|| {
+                error(format!("the snapshot has no route configuration `{name}`"))
+            })?,
             // A snapshot that is nothing but a route configuration.
             None if self.snapshot.listeners.is_empty() && self.configurations.len() == 1 => {
                 self.configurations.values().next().copied().unwrap_or(0)
@@ -94,38 +96,73 @@ impl Compiled {
             bits |= connection::NOWHERE;
         }
         // What a request does not say is its listener's address, and 0.0.0.0:0 as source.
-        let bound = request.listener.as_ref().or_else(|| self.listeners.keys().next());
+        let bound = request
+            .listener
+            .as_ref()
+            .or_else(|| self.listeners.keys().next());
         let bound = bound.and_then(|name| self.bound.get(name)).copied();
-        let destination = request.destination.or(bound.filter(|_| listener != 0)).map(canonical);
+        let destination = request
+            .destination
+            .or(bound.filter(|_| listener != 0))
+            .map(canonical);
         let source = Some(request.source.map_or(UNKNOWN, canonical));
         if let Some(address) = destination {
-            bits |= if address.is_ipv4() { connection::DESTINATION_V4 } else { connection::DESTINATION_V6 };
+            bits |= if address.is_ipv4() {
+                connection::DESTINATION_V4
+            } else {
+                connection::DESTINATION_V6
+            };
             to.set_bytes(input::DESTINATION_ADDRESS, &address_bytes(address.ip()));
             to.set_bytes(input::DESTINATION_PORT, &address.port().to_be_bytes());
         }
         if let Some(address) = source {
-            bits |= if address.is_ipv4() { connection::SOURCE_V4 } else { connection::SOURCE_V6 };
+            bits |= if address.is_ipv4() {
+                connection::SOURCE_V4
+            } else {
+                connection::SOURCE_V6
+            };
             to.set_bytes(input::SOURCE_ADDRESS, &address_bytes(address.ip()));
             to.set_bytes(input::SOURCE_PORT, &address.port().to_be_bytes());
             // Of the loopback network Envoy takes these two addresses only.
-            let localhost = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-            if localhost.contains(&address.ip()) || destination.is_some_and(|other| other.ip() == address.ip()) {
+            let localhost = [
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ];
+            if localhost.contains(&address.ip())
+                || destination.is_some_and(|other| other.ip() == address.ip())
+            {
                 bits |= connection::LOCAL;
             }
         }
         to.set_word(work::CONNECTION, bits);
-        let sni = request.sni.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let sni = request
+            .sni
+            .as_deref()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let fits = |text: &str, limit: u64| text.len() as u64 <= limit;
         if !fits(&sni, input::SERVER_NAME_BYTES) {
-            return Err(error(format!("sni has {} bytes; at most {} fit", sni.len(), input::SERVER_NAME_BYTES)));
+            return Err(error(format!(
+                "sni has {} bytes; at most {} fit",
+                sni.len(),
+                input::SERVER_NAME_BYTES
+            )));
         }
         to.set_word(work::SERVER_NAME_LENGTH, sni.len() as u64);
         to.set_bytes(input::SERVER_NAME, sni.as_bytes());
         let alpn = request.alpn.as_deref().unwrap_or_default();
-        let protocols: Vec<&str> = alpn.split(',').map(str::trim).filter(|protocol| !protocol.is_empty()).collect();
+        let protocols: Vec<&str> = alpn
+            .split(',')
+            .map(str::trim)
+            .filter(|protocol| !protocol.is_empty())
+            .collect();
         let alpn = protocols.join(",");
         if !fits(&alpn, input::APPLICATION_PROTOCOLS_BYTES) {
-            return Err(error(format!("alpn has {} bytes; at most {} fit", alpn.len(), input::APPLICATION_PROTOCOLS_BYTES)));
+            return Err(error(format!(
+                "alpn has {} bytes; at most {} fit",
+                alpn.len(),
+                input::APPLICATION_PROTOCOLS_BYTES
+            )));
         }
         to.set_word(work::APPLICATION_PROTOCOLS_LENGTH, alpn.len() as u64);
         to.set_bytes(input::APPLICATION_PROTOCOLS, alpn.as_bytes());

@@ -120,7 +120,9 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
     }
     let mut configurations_by_name = HashMap::new();
     for (configuration, offset) in snapshot.route_configurations.iter().zip(configurations) {
-        configurations_by_name.entry(configuration.name.clone()).or_insert(offset);
+        configurations_by_name
+            .entry(configuration.name.clone())
+            .or_insert(offset);
     }
     Ok(Compiled {
         snapshot: Arc::clone(snapshot),
@@ -128,13 +130,23 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
         state: compiler.state,
         sizes,
         reasons: compiler.reasons,
-        numbers: compiler.endpoints.iter().zip(0..).map(|(&place, number)| (place, number)).collect(),
+        numbers: compiler
+            .endpoints
+            .iter()
+            .zip(0..)
+            .map(|(&place, number)| (place, number))
+            .collect(),
         endpoints: compiler.endpoints,
         missing,
         bound: snapshot
             .listeners
             .iter()
-            .filter_map(|listener| Some((listener.name.clone(), listener::addresses(listener).first()?.0)))
+            .filter_map(|listener| {
+                Some((
+                    listener.name.clone(),
+                    listener::addresses(listener).first()?.0,
+                ))
+            })
             .collect(),
         listeners: by_name,
         configurations: configurations_by_name,
@@ -144,6 +156,8 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
 impl Compiled {
     /// The state word that counts the active requests of an endpoint.
     pub fn active_word(&self, held: Held) -> Option<u64> {
-        self.numbers.get(&(held.cluster, held.locality, held.endpoint)).copied()
+        self.numbers
+            .get(&(held.cluster, held.locality, held.endpoint))
+            .copied()
     }
 }

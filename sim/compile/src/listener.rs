@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, address::Address as AddressKind, socket_address::{PortSpecifier, Protocol},
+    Address,
+    address::Address as AddressKind,
+    socket_address::{PortSpecifier, Protocol},
 };
 use envoy_types::pb::envoy::config::listener::v3::{
     FilterChainMatch, Listener as ListenerConfig, listener_filter::ConfigType,
@@ -18,30 +20,51 @@ use crate::trie::Keys;
 
 /// The TCP address of a listener, and whether `[::]` takes IPv4 as well.
 pub fn socket_address(address: Option<&Address>) -> Option<(SocketAddr, bool)> {
-    let Some(AddressKind::SocketAddress(socket)) = address?.address.as_ref() else { return None };
+    let Some(AddressKind::SocketAddress(socket)) = address?.address.as_ref() else {
+        return None;
+    };
     if Protocol::try_from(socket.protocol) == Ok(Protocol::Udp) {
         return None;
     }
-    let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else { return None };
+    let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else {
+        return None;
+    };
     let address: IpAddr = socket.address.parse().ok()?;
-    Some((SocketAddr::new(address, u16::try_from(port).ok()?), socket.ipv4_compat))
+    Some((
+        SocketAddr::new(address, u16::try_from(port).ok()?),
+        socket.ipv4_compat,
+    ))
 }
 
 /// All addresses of a listener.
 pub fn addresses(listener: &Listener) -> Vec<(SocketAddr, bool)> {
-    let additional = listener.config.additional_addresses.iter().map(|additional| additional.address.as_ref());
-    std::iter::once(listener.config.address.as_ref()).chain(additional).filter_map(socket_address).collect()
+    let additional = listener
+        .config
+        .additional_addresses
+        .iter()
+        .map(|additional| additional.address.as_ref());
+    std::iter::once(listener.config.address.as_ref())
+        .chain(additional)
+        .filter_map(socket_address)
+        .collect()
 }
 
 /// Whether the listener hands connections on by their original destination.
 pub fn uses_original_dst(listener: &Listener) -> bool {
-    listener.config.use_original_dst.as_ref().is_some_and(|value| value.value)
+    listener
+        .config
+        .use_original_dst
+        .as_ref()
+        .is_some_and(|value| value.value)
 }
 
 /// Whether the ClientHello is read: by a configured TLS inspector, or by the one that Envoy adds
 /// where a filter chain match needs it.
 fn inspects_tls(config: &ListenerConfig) -> bool {
-    let mut matches = config.filter_chains.iter().filter_map(|chain| chain.filter_chain_match.as_ref());
+    let mut matches = config
+        .filter_chains
+        .iter()
+        .filter_map(|chain| chain.filter_chain_match.as_ref());
     let needs = matches.any(|matched| match matched.transport_protocol.as_str() {
         "tls" => true,
         "" => !matched.server_names.is_empty() || !matched.application_protocols.is_empty(),
@@ -97,23 +120,41 @@ impl Compiler<'_> {
         let v4 = self.arena.trie(&v4);
         let v6 = self.arena.trie(&v6);
         self.arena.set(header::LISTENERS, pair(exact, v4));
-        self.arena.set(header::LISTENERS_BY_PORT, pair(v6, last_resort));
+        self.arena
+            .set(header::LISTENERS_BY_PORT, pair(v6, last_resort));
         Ok(offsets)
     }
 
-    fn listener(&mut self, index: usize, listener: &Listener, configurations: &[u64]) -> Result<u64, CapacityError> {
+    fn listener(
+        &mut self,
+        index: usize,
+        listener: &Listener,
+        configurations: &[u64],
+    ) -> Result<u64, CapacityError> {
         let mut chains = Vec::with_capacity(listener.filter_chains.len());
         for (position, chain) in listener.filter_chains.iter().enumerate() {
             let offset = self.filter_chain(position as u64, chain, configurations)?;
-            let matched = chain.config.filter_chain_match.clone().unwrap_or_else(FilterChainMatch::default);
+            let matched = chain
+                .config
+                .filter_chain_match
+                .clone()
+                .unwrap_or_else(FilterChainMatch::default);
             chains.push((matched, offset));
         }
         let default = match &listener.default_filter_chain {
             Some(chain) => self.filter_chain(u64::from(u32::MAX), chain, configurations)?,
             None => 0,
         };
-        let root = if chains.is_empty() { 0 } else { self.filter_chain_match(&chains) };
-        let mut flags = if uses_original_dst(listener) { listener::USE_ORIGINAL_DST } else { 0 };
+        let root = if chains.is_empty() {
+            0
+        } else {
+            self.filter_chain_match(&chains)
+        };
+        let mut flags = if uses_original_dst(listener) {
+            listener::USE_ORIGINAL_DST
+        } else {
+            0
+        };
         if inspects_tls(&listener.config) {
             flags |= listener::INSPECTS_TLS;
         }
@@ -121,6 +162,8 @@ impl Compiler<'_> {
             flags |= listener::INSPECTS_HTTP;
         }
         let reason = self.reason_or_none(listener.unsupported.as_ref());
-        Ok(self.arena.record([pair(root, default), reason, pair(index as u64, flags), 0]))
+        Ok(self
+            .arena
+            .record([pair(root, default), reason, pair(index as u64, flags), 0]))
     }
 }

@@ -56,17 +56,17 @@ fn string(
             Some(Value::Dfa(arena.dfa(&Dfa::equals(exact.as_bytes(), true)?)))
         }
         Some(MatchPattern::Exact(exact)) => Some(Value::Exact(exact.clone())),
-        Some(MatchPattern::Prefix(prefix)) if ignore_case => {
-            Some(Value::Dfa(arena.dfa(&Dfa::starts_with(prefix.as_bytes(), true)?)))
-        }
+        Some(MatchPattern::Prefix(prefix)) if ignore_case => Some(Value::Dfa(
+            arena.dfa(&Dfa::starts_with(prefix.as_bytes(), true)?),
+        )),
         Some(MatchPattern::Prefix(prefix)) => Some(text(matcher::PREFIX, prefix)),
-        Some(MatchPattern::Suffix(suffix)) if ignore_case => {
-            Some(Value::Dfa(arena.dfa(&Dfa::ends_with(suffix.as_bytes(), true)?)))
-        }
+        Some(MatchPattern::Suffix(suffix)) if ignore_case => Some(Value::Dfa(
+            arena.dfa(&Dfa::ends_with(suffix.as_bytes(), true)?),
+        )),
         Some(MatchPattern::Suffix(suffix)) => Some(text(matcher::SUFFIX, suffix)),
-        Some(MatchPattern::Contains(part)) => {
-            Some(Value::Dfa(arena.dfa(&Dfa::contains(part.as_bytes(), ignore_case)?)))
-        }
+        Some(MatchPattern::Contains(part)) => Some(Value::Dfa(
+            arena.dfa(&Dfa::contains(part.as_bytes(), ignore_case)?),
+        )),
         Some(MatchPattern::SafeRegex(regex)) => regex_value(arena, snapshot, &regex.regex),
         _ => None,
     })
@@ -74,7 +74,12 @@ fn string(
 
 /// A compiled regex; `None` where its DFA is over the cap.
 fn regex_value(arena: &mut Arena, snapshot: &Snapshot, pattern: &str) -> Option<Value> {
-    snapshot.regexes.get(pattern)?.as_ref().ok().map(|dfa| Value::Dfa(arena.dfa(dfa)))
+    snapshot
+        .regexes
+        .get(pattern)?
+        .as_ref()
+        .ok()
+        .map(|dfa| Value::Dfa(arena.dfa(dfa)))
 }
 
 /// Joins the parts of a record.
@@ -100,13 +105,22 @@ fn record(
         Value::Range(start, end) => (matcher::RANGE, 0, *start as u64, *end as u64),
     };
     let key = (kind == matcher::EXACT && flags == 0).then_some((slot, data));
-    Ok(Matcher { record: [kind | flags << 8 | slot << 16 | length << 32, data, end, index], key })
+    Ok(Matcher {
+        record: [
+            kind | flags << 8 | slot << 16 | length << 32,
+            data,
+            end,
+            index,
+        ],
+        key,
+    })
 }
 
 /// Whether an empty value passes, inversion not applied: what
 /// `treat_missing_header_as_empty` asks.
 fn accepts_empty(snapshot: &Snapshot, specifier: Option<&HeaderMatchSpecifier>) -> bool {
-    let regex = |pattern: &str| matches!(snapshot.regexes.get(pattern), Some(Ok(dfa)) if dfa.is_match(b""));
+    let regex =
+        |pattern: &str| matches!(snapshot.regexes.get(pattern), Some(Ok(dfa)) if dfa.is_match(b""));
     match specifier {
         None => true,
         Some(HeaderMatchSpecifier::PresentMatch(present)) => *present,
@@ -166,7 +180,11 @@ pub fn header(
     }
     let slot = names.header(&matcher.name)?;
     let specifier = matcher.header_match_specifier.as_ref();
-    let mut flags = if matcher.invert_match { matcher::INVERT } else { 0 };
+    let mut flags = if matcher.invert_match {
+        matcher::INVERT
+    } else {
+        0
+    };
     let value = match specifier {
         None => Some(Value::Present),
         Some(HeaderMatchSpecifier::PresentMatch(present)) => {
@@ -178,12 +196,18 @@ pub fn header(
         }
         Some(HeaderMatchSpecifier::ExactMatch(text)) if text.is_empty() => Some(Value::Present),
         Some(HeaderMatchSpecifier::ExactMatch(text)) => Some(Value::Exact(text.clone())),
-        Some(HeaderMatchSpecifier::PrefixMatch(text)) => Some(Value::Text(matcher::PREFIX, text.clone().into_bytes())),
-        Some(HeaderMatchSpecifier::SuffixMatch(text)) => Some(Value::Text(matcher::SUFFIX, text.clone().into_bytes())),
-        Some(HeaderMatchSpecifier::ContainsMatch(text)) => {
-            Some(Value::Dfa(arena.dfa(&Dfa::contains(text.as_bytes(), false)?)))
+        Some(HeaderMatchSpecifier::PrefixMatch(text)) => {
+            Some(Value::Text(matcher::PREFIX, text.clone().into_bytes()))
         }
-        Some(HeaderMatchSpecifier::SafeRegexMatch(matcher)) => regex_value(arena, snapshot, &matcher.regex),
+        Some(HeaderMatchSpecifier::SuffixMatch(text)) => {
+            Some(Value::Text(matcher::SUFFIX, text.clone().into_bytes()))
+        }
+        Some(HeaderMatchSpecifier::ContainsMatch(text)) => Some(Value::Dfa(
+            arena.dfa(&Dfa::contains(text.as_bytes(), false)?),
+        )),
+        Some(HeaderMatchSpecifier::SafeRegexMatch(matcher)) => {
+            regex_value(arena, snapshot, &matcher.regex)
+        }
         Some(HeaderMatchSpecifier::RangeMatch(range)) => Some(Value::Range(range.start, range.end)),
         Some(HeaderMatchSpecifier::StringMatch(matcher)) => string(arena, snapshot, matcher)?,
     };
@@ -191,13 +215,23 @@ pub fn header(
     let as_empty = matcher.treat_missing_header_as_empty;
     let if_missing = match specifier {
         None => as_empty ^ matcher.invert_match,
-        Some(HeaderMatchSpecifier::PresentMatch(present)) => (as_empty == *present) ^ matcher.invert_match,
+        Some(HeaderMatchSpecifier::PresentMatch(present)) => {
+            (as_empty == *present) ^ matcher.invert_match
+        }
         _ => as_empty && (accepts_empty(snapshot, specifier) ^ matcher.invert_match),
     };
     if if_missing {
         flags |= matcher::IF_MISSING;
     }
-    record(arena, names, slot, value, flags, pair(index as u64, of::HEADER)).map(Some)
+    record(
+        arena,
+        names,
+        slot,
+        value,
+        flags,
+        pair(index as u64, of::HEADER),
+    )
+    .map(Some)
 }
 
 /// A query parameter matcher; `None` where it is not decided and counts as matching.
@@ -218,10 +252,20 @@ pub fn query_parameter(
         Some(QueryParameterMatchSpecifier::PresentMatch(false)) => {
             (Some(Value::Present), matcher::INVERT | matcher::IF_MISSING)
         }
-        Some(QueryParameterMatchSpecifier::StringMatch(matcher)) => (string(arena, snapshot, matcher)?, 0),
+        Some(QueryParameterMatchSpecifier::StringMatch(matcher)) => {
+            (string(arena, snapshot, matcher)?, 0)
+        }
     };
     let Some(value) = value else { return Ok(None) };
-    record(arena, names, slot, value, flags, pair(index as u64, of::QUERY_PARAMETER)).map(Some)
+    record(
+        arena,
+        names,
+        slot,
+        value,
+        flags,
+        pair(index as u64, of::QUERY_PARAMETER),
+    )
+    .map(Some)
 }
 
 /// The record of a path matcher that compares with a text.
@@ -231,7 +275,12 @@ pub fn query_parameter(
 pub fn path_text(arena: &mut Arena, kind: u64, text: &str) -> Result<[u64; 4], CapacityError> {
     capacity::text(text.as_bytes())?;
     let length = text.len() as u64;
-    Ok([kind | length << 32, arena.text(text.as_bytes()), 0, pair(0, of::PATH)])
+    Ok([
+        kind | length << 32,
+        arena.text(text.as_bytes()),
+        0,
+        pair(0, of::PATH),
+    ])
 }
 
 /// The record of a path matcher that is a DFA: of a regex, or of text whose case is ignored. With

@@ -87,7 +87,10 @@ impl Names {
             (":scheme", slot::SCHEME),
         ];
         Self {
-            headers: headers.into_iter().map(|(name, slot)| (name.to_owned(), slot)).collect(),
+            headers: headers
+                .into_iter()
+                .map(|(name, slot)| (name.to_owned(), slot))
+                .collect(),
             query_parameters: BTreeMap::new(),
             slots: vec![Slot::default(); slot::FIRST as usize],
         }
@@ -136,7 +139,9 @@ impl Names {
 
     /// The number of a value of a slot; never 0.
     pub fn value(&mut self, slot: u64, value: &str) -> u64 {
-        let Some(slot) = self.slots.get_mut(slot as usize) else { return 0 };
+        let Some(slot) = self.slots.get_mut(slot as usize) else {
+            return 0;
+        };
         let next = slot.values.len() as u64 + 1;
         *slot.values.entry(value.as_bytes().to_vec()).or_insert(next)
     }
@@ -154,7 +159,11 @@ impl Names {
 
     fn next(&mut self) -> Result<u64, CapacityError> {
         let next = self.slots.len() as u64;
-        capacity::check("header and query parameter names", next + 1, work::SLOTS_MAX)?;
+        capacity::check(
+            "header and query parameter names",
+            next + 1,
+            work::SLOTS_MAX,
+        )?;
         self.slots.push(Slot::default());
         Ok(next)
     }
@@ -166,7 +175,11 @@ impl Names {
     pub fn write(&self, arena: &mut Arena) -> Result<(), CapacityError> {
         let mut filter = [0; 8];
         let mut keys = Keys::default();
-        for (name, &slot) in self.headers.iter().filter(|(name, _)| !name.starts_with(':')) {
+        for (name, &slot) in self
+            .headers
+            .iter()
+            .filter(|(name, _)| !name.starts_with(':'))
+        {
             capacity::text(name.as_bytes())?;
             keys.exact.insert(name.as_bytes().to_vec(), slot + 1);
             let mut start = [0; 8];
@@ -194,7 +207,11 @@ impl Names {
                 capacity::text(value)?;
                 keys.exact.insert(value.clone(), number);
             }
-            let root = if keys.is_empty() { 0 } else { arena.trie(&keys) };
+            let root = if keys.is_empty() {
+                0
+            } else {
+                arena.trie(&keys)
+            };
             let joined = if slot.joined { layout_slot::JOINED } else { 0 };
             table.push(pair(root, u64::from(slot.wanted) | joined));
         }

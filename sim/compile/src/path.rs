@@ -59,25 +59,37 @@ impl Paths {
 
     /// Writes classes and trie; the trie's root. `candidates` start with the route `first`;
     /// `number` is the next class's number.
-    pub fn write(&self, arena: &mut Arena, first: u64, candidates: &[Candidate], number: &mut u64) -> u64 {
+    pub fn write(
+        &self,
+        arena: &mut Arena,
+        first: u64,
+        candidates: &[Candidate],
+        number: &mut u64,
+    ) -> u64 {
         let mut classes: Vec<Class> = Vec::new();
         let mut of_prefix: HashMap<&[u8], usize> = HashMap::new();
         // A prefix comes after all that it starts with.
         for (path, routes) in &self.prefix {
-            let above = (0..path.len()).rev().find_map(|length| of_prefix.get(path.get(..length)?).copied());
+            let above = (0..path.len())
+                .rev()
+                .find_map(|length| of_prefix.get(path.get(..length)?).copied());
             of_prefix.insert(path, classes.len());
             let class = join(&classes, routes, above, first, candidates);
             classes.push(class);
         }
         let prefixes = classes.len();
         for (path, routes) in &self.exact {
-            let above = (0..=path.len()).rev().find_map(|length| of_prefix.get(path.get(..length)?).copied());
+            let above = (0..=path.len())
+                .rev()
+                .find_map(|length| of_prefix.get(path.get(..length)?).copied());
             let class = join(&classes, routes, above, first, candidates);
             classes.push(class);
         }
         for index in 0..classes.len() {
             let above = classes.get(index).and_then(|class| class.above);
-            let parent = above.and_then(|above| classes.get(above)).map_or(0, |above| above.offset);
+            let parent = above
+                .and_then(|above| classes.get(above))
+                .map_or(0, |above| above.offset);
             if let Some(class) = classes.get_mut(index) {
                 *number += 1;
                 class.offset = write_class(arena, &class.list, parent, *number, first, candidates);
@@ -99,13 +111,25 @@ fn candidate(candidates: &[Candidate], first: u64, route: u64) -> Option<&Candid
 }
 
 /// A class of these routes below another one: joined with it where both are short.
-fn join(classes: &[Class], routes: &[u64], above: Option<usize>, first: u64, candidates: &[Candidate]) -> Class {
-    let unconditional =
-        |route: &u64| candidate(candidates, first, *route).is_some_and(|candidate| candidate.unconditional);
+fn join(
+    classes: &[Class],
+    routes: &[u64],
+    above: Option<usize>,
+    first: u64,
+    candidates: &[Candidate],
+) -> Class {
+    let unconditional = |route: &u64| {
+        candidate(candidates, first, *route).is_some_and(|candidate| candidate.unconditional)
+    };
     let mut list = routes.to_vec();
     list.sort_unstable();
     list.dedup();
-    let mut class = Class { list, above, depth: 1, offset: 0 };
+    let mut class = Class {
+        list,
+        above,
+        depth: 1,
+        offset: 0,
+    };
     let parent = above.and_then(|above| classes.get(above));
     if let Some(parent) = parent {
         class.depth = parent.depth + 1;
@@ -150,11 +174,20 @@ fn write_class(
         slots |= (slot + 1) << (16 * index);
         for (value, list) in lists {
             let offset = arena.words(list);
-            arena.tries.add(pair(*value, *slot), key(number, tag::LIST), pair(offset, list.len() as u64));
+            arena.tries.add(
+                pair(*value, *slot),
+                key(number, tag::LIST),
+                pair(offset, list.len() as u64),
+            );
         }
     }
     let list = arena.words(&plain);
-    arena.record([pair(list, plain.len() as u64), pair(parent, 0), slots, number])
+    arena.record([
+        pair(list, plain.len() as u64),
+        pair(parent, 0),
+        slots,
+        number,
+    ])
 }
 
 type Keyed = Vec<(u64, BTreeMap<u64, Vec<u64>>)>;
@@ -164,7 +197,9 @@ fn split(routes: &[u64], first: u64, candidates: &[Candidate]) -> (Keyed, Vec<u6
     if routes.len() <= SHORT {
         return (Vec::new(), routes.to_vec());
     }
-    let keys = |route: u64| candidate(candidates, first, route).map_or(&[][..], |candidate| &candidate.keys);
+    let keys = |route: u64| {
+        candidate(candidates, first, route).map_or(&[][..], |candidate| &candidate.keys)
+    };
     // A route is best filed under the rarest value that it asks for.
     let mut frequency: HashMap<(u64, u64), usize> = HashMap::new();
     for &route in routes {
@@ -185,15 +220,22 @@ fn split(routes: &[u64], first: u64, candidates: &[Candidate]) -> (Keyed, Vec<u6
             *used.entry(slot).or_default() += 1;
         }
     }
-    let mut slots: Vec<(usize, u64)> = used.into_iter().map(|(slot, count)| (count, slot)).collect();
+    let mut slots: Vec<(usize, u64)> = used
+        .into_iter()
+        .map(|(slot, count)| (count, slot))
+        .collect();
     slots.sort_unstable_by(|one, other| other.cmp(one));
     slots.truncate(KEYS as usize);
     let allowed: Vec<u64> = slots.iter().map(|&(_, slot)| slot).collect();
-    let mut keyed: Keyed = allowed.iter().map(|&slot| (slot, BTreeMap::new())).collect();
+    let mut keyed: Keyed = allowed
+        .iter()
+        .map(|&slot| (slot, BTreeMap::new()))
+        .collect();
     let mut plain = Vec::new();
     for &route in routes {
-        let lists = rarest(route, Some(&allowed))
-            .and_then(|(slot, value)| Some((keyed.iter_mut().find(|(other, _)| *other == slot)?, value)));
+        let lists = rarest(route, Some(&allowed)).and_then(|(slot, value)| {
+            Some((keyed.iter_mut().find(|(other, _)| *other == slot)?, value))
+        });
         match lists {
             Some(((_, lists), value)) => lists.entry(value).or_default().push(route),
             None => plain.push(route),

@@ -15,7 +15,12 @@ use crate::path::{Candidate, Paths};
 use crate::{CapacityError, capacity, matcher as compile_matcher};
 
 /// A path matcher that no path passes: its text would be longer than any.
-const NEVER: [u64; 4] = [matcher::EQUAL | 0xffff_ffff << 32, 0, 0, pair(0, compile_matcher::of::PATH)];
+const NEVER: [u64; 4] = [
+    matcher::EQUAL | 0xffff_ffff << 32,
+    0,
+    0,
+    pair(0, compile_matcher::of::PATH),
+];
 
 /// How many of the requests `runtime_fraction` lets a route take.
 enum Share {
@@ -25,7 +30,9 @@ enum Share {
 }
 
 fn share(matched: &RouteMatch) -> Share {
-    let Some(fraction) = &matched.runtime_fraction else { return Share::All };
+    let Some(fraction) = &matched.runtime_fraction else {
+        return Share::All;
+    };
     let fraction = fraction.default_value.unwrap_or_default();
     let all = match DenominatorType::try_from(fraction.denominator) {
         Ok(DenominatorType::TenThousand) => 10_000,
@@ -47,10 +54,16 @@ fn not_decided(matched: &RouteMatch) -> Option<Unsupported> {
             reason: "a share of the requests is not decided".to_owned(),
         });
     }
-    let header = matched.headers.iter().find(|header| !compile_matcher::arrives_as_sent(&header.name))?;
+    let header = matched
+        .headers
+        .iter()
+        .find(|header| !compile_matcher::arrives_as_sent(&header.name))?;
     Some(Unsupported {
         path: "match.headers".to_owned(),
-        reason: format!("`{}` is a header that the connection manager writes or removes", header.name),
+        reason: format!(
+            "`{}` is a header that the connection manager writes or removes",
+            header.name
+        ),
     })
 }
 
@@ -104,11 +117,16 @@ impl Compiler<'_> {
         let mut records: Vec<[u64; 4]> = matchers.iter().map(|matcher| matcher.record).collect();
         let path = self.file(routes, matched, number, &mut records)?;
         capacity::check("matchers of one route", records.len() as u64, MATCHERS)?;
-        let offset = if records.is_empty() { 0 } else { self.arena.words(records.as_flattened()) };
+        let offset = if records.is_empty() {
+            0
+        } else {
+            self.arena.words(records.as_flattened())
+        };
         let own = not_decided(matched);
         let action = self.action(config, unsupported.or(own.as_ref()))?;
 
-        self.routes.extend_from_slice(&[pair(offset, records.len() as u64), action, 0, path]);
+        self.routes
+            .extend_from_slice(&[pair(offset, records.len() as u64), action, 0, path]);
         routes.candidates.push(Candidate {
             unconditional: records.is_empty(),
             keys: matchers.iter().filter_map(|matcher| matcher.key).collect(),
@@ -128,29 +146,59 @@ impl Compiler<'_> {
         if matches!(share(matched), Share::None) {
             return Ok(self.arena.record(NEVER));
         }
-        let sensitive = matched.case_sensitive.as_ref().is_none_or(|value| value.value);
-        let key = |text: &str| if sensitive { text.to_owned() } else { text.to_ascii_lowercase() }.into_bytes();
+        let sensitive = matched
+            .case_sensitive
+            .as_ref()
+            .is_none_or(|value| value.value);
+        let key = |text: &str| {
+            if sensitive {
+                text.to_owned()
+            } else {
+                text.to_ascii_lowercase()
+            }
+            .into_bytes()
+        };
         let record = match &matched.path_specifier {
             Some(PathSpecifier::Prefix(text)) => {
                 let key = key(text);
-                if sensitive { &mut routes.paths } else { &mut routes.lower_paths }.prefix(&key, number);
+                if sensitive {
+                    &mut routes.paths
+                } else {
+                    &mut routes.lower_paths
+                }
+                .prefix(&key, number);
                 if sensitive {
                     compile_matcher::path_text(&mut self.arena, matcher::PREFIX, text)?
                 } else {
-                    compile_matcher::path_dfa(self.arena.dfa(&Dfa::starts_with(text.as_bytes(), true)?), 0)
+                    compile_matcher::path_dfa(
+                        self.arena.dfa(&Dfa::starts_with(text.as_bytes(), true)?),
+                        0,
+                    )
                 }
             }
             Some(PathSpecifier::Path(text)) => {
                 let key = key(text);
-                if sensitive { &mut routes.paths } else { &mut routes.lower_paths }.exact(&key, number);
+                if sensitive {
+                    &mut routes.paths
+                } else {
+                    &mut routes.lower_paths
+                }
+                .exact(&key, number);
                 if sensitive {
                     compile_matcher::path_text(&mut self.arena, matcher::EQUAL, text)?
                 } else {
-                    compile_matcher::path_dfa(self.arena.dfa(&Dfa::equals(text.as_bytes(), true)?), 0)
+                    compile_matcher::path_dfa(
+                        self.arena.dfa(&Dfa::equals(text.as_bytes(), true)?),
+                        0,
+                    )
                 }
             }
             Some(PathSpecifier::PathSeparatedPrefix(text)) => {
-                let paths = if sensitive { &mut routes.paths } else { &mut routes.lower_paths };
+                let paths = if sensitive {
+                    &mut routes.paths
+                } else {
+                    &mut routes.lower_paths
+                };
                 paths.exact(&key(text), number);
                 paths.prefix(&key(&format!("{text}/")), number);
                 if sensitive {
@@ -182,17 +230,26 @@ impl Compiler<'_> {
     }
 
     /// The word that says what a route does.
-    fn action(&mut self, config: &Route, unsupported: Option<&Unsupported>) -> Result<u64, CapacityError> {
+    fn action(
+        &mut self,
+        config: &Route,
+        unsupported: Option<&Unsupported>,
+    ) -> Result<u64, CapacityError> {
         if let Some(unsupported) = unsupported {
             return Ok(pair(route::UNSUPPORTED, self.reason(unsupported)));
         }
         Ok(match &config.action {
             Some(Action::Route(action)) => match &action.cluster_specifier {
-                Some(ClusterSpecifier::Cluster(name)) => pair(route::CLUSTER, self.cluster_offset(name)),
+                Some(ClusterSpecifier::Cluster(name)) => {
+                    pair(route::CLUSTER, self.cluster_offset(name))
+                }
                 Some(ClusterSpecifier::WeightedClusters(weighted)) => {
                     pair(route::WEIGHTED_CLUSTERS, self.weighted_clusters(weighted)?)
                 }
-                _ => self.undecided("route.cluster_specifier", "the way the cluster is chosen is not decided"),
+                _ => self.undecided(
+                    "route.cluster_specifier",
+                    "the way the cluster is chosen is not decided",
+                ),
             },
             Some(Action::Redirect(_)) => pair(route::REDIRECT, 0),
             Some(Action::DirectResponse(_)) => pair(route::DIRECT_RESPONSE, 0),
@@ -201,7 +258,10 @@ impl Compiler<'_> {
     }
 
     fn undecided(&mut self, path: &str, reason: &str) -> u64 {
-        let unsupported = Unsupported { path: path.to_owned(), reason: reason.to_owned() };
+        let unsupported = Unsupported {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
         pair(route::UNSUPPORTED, self.reason(&unsupported))
     }
 
@@ -209,16 +269,24 @@ impl Compiler<'_> {
     fn weighted_clusters(&mut self, config: &WeightedCluster) -> Result<u64, CapacityError> {
         use envoy_types::pb::envoy::config::route::v3::weighted_cluster::RandomValueSpecifier;
         let slot = match &config.random_value_specifier {
-            Some(RandomValueSpecifier::HeaderName(name)) if !name.is_empty() => self.names.header(name)? + 1,
+            Some(RandomValueSpecifier::HeaderName(name)) if !name.is_empty() => {
+                self.names.header(name)? + 1
+            }
             _ => 0,
         };
         let mut entries = Vec::new();
         let mut total = 0;
         for (index, cluster) in config.clusters.iter().enumerate() {
-            let weight = cluster.weight.as_ref().map_or(0, |weight| u64::from(weight.value));
+            let weight = cluster
+                .weight
+                .as_ref()
+                .map_or(0, |weight| u64::from(weight.value));
             if weight != 0 {
                 total += weight;
-                entries.push([total, pair(self.cluster_offset(&cluster.name), index as u64)]);
+                entries.push([
+                    total,
+                    pair(self.cluster_offset(&cluster.name), index as u64),
+                ]);
             }
         }
         let block = self.arena.words(&[total, pair(entries.len() as u64, slot)]);
@@ -237,19 +305,27 @@ impl Compiler<'_> {
     ) -> Result<u64, CapacityError> {
         use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
         let action = match &config.cluster_specifier {
-            Some(ClusterSpecifier::Cluster(name)) => pair(route::CLUSTER, self.cluster_offset(name)),
+            Some(ClusterSpecifier::Cluster(name)) => {
+                pair(route::CLUSTER, self.cluster_offset(name))
+            }
             Some(ClusterSpecifier::WeightedClusters(weighted)) => {
                 let mut entries = Vec::new();
                 let mut total = 0;
                 for (index, cluster) in weighted.clusters.iter().enumerate() {
                     total += u64::from(cluster.weight);
-                    entries.push([total, pair(self.cluster_offset(&cluster.name), index as u64)]);
+                    entries.push([
+                        total,
+                        pair(self.cluster_offset(&cluster.name), index as u64),
+                    ]);
                 }
                 let block = self.arena.words(&[total, pair(entries.len() as u64, 0)]);
                 self.arena.words(entries.as_flattened());
                 pair(route::WEIGHTED_CLUSTERS, block)
             }
-            _ => self.undecided("cluster_specifier", "the way the cluster is chosen is not decided"),
+            _ => self.undecided(
+                "cluster_specifier",
+                "the way the cluster is chosen is not decided",
+            ),
         };
         Ok(self.arena.record([0, action, 0, 0]))
     }

@@ -12,7 +12,11 @@ use crate::{CapacityError, capacity};
 const COMMON_MAX: u64 = 1 << 24;
 
 fn greatest_common_divisor(one: u64, other: u64) -> u64 {
-    if other == 0 { one } else { greatest_common_divisor(other, one % other) }
+    if other == 0 {
+        one
+    } else {
+        greatest_common_divisor(other, one % other)
+    }
 }
 
 /// An endpoint in the queue: it is due for its `turn`th time when `turn / weight` has passed.
@@ -44,7 +48,11 @@ impl PartialOrd for Due {
 /// # Errors
 /// The period is longer than [`capacity::SCHEDULE`].
 pub fn picks(weights: &[u64]) -> Result<Vec<u16>, CapacityError> {
-    let divisor = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
+    let divisor = weights
+        .iter()
+        .copied()
+        .fold(0, greatest_common_divisor)
+        .max(1);
     let total = weights.iter().map(|weight| weight / divisor).sum();
     capacity::check(
         "turns in one weighted round robin (the sum of a priority's weights over their greatest common divisor)",
@@ -86,7 +94,11 @@ pub fn costs(weights: &[u64], bias: f64) -> (u64, Vec<u64>) {
     }
     let costs = (0..COSTS_MAX)
         .map(|active| {
-            if bias == 1.0 { (active + 1) << 16 } else { (((active + 1) as f64).powf(bias) * 65536.0) as u64 }
+            if bias == 1.0 {
+                (active + 1) << 16
+            } else {
+                (((active + 1) as f64).powf(bias) * 65536.0) as u64
+            }
         })
         .collect();
     (common, costs)

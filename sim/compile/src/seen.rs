@@ -36,14 +36,21 @@ impl Compiled {
                 input::HTTPS => "https".to_owned(),
                 offset => {
                     let from = offset.saturating_sub(input::HEAD) as usize;
-                    let bytes = head.get(from..from + span.length() as usize).unwrap_or_default();
+                    let bytes = head
+                        .get(from..from + span.length() as usize)
+                        .unwrap_or_default();
                     String::from_utf8_lossy(bytes).into_owned()
                 }
             }
         };
         let values = |name: &str| -> Vec<&str> {
-            let named = request.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
-            named.map(|(_, value)| value.trim_matches([' ', '\t'])).collect()
+            let named = request
+                .headers
+                .iter()
+                .filter(|(other, _)| other.eq_ignore_ascii_case(name));
+            named
+                .map(|(_, value)| value.trim_matches([' ', '\t']))
+                .collect()
         };
         let connection = if request.is_tls() { "https" } else { "http" };
         let forwarded = values("x-forwarded-proto");
@@ -53,7 +60,11 @@ impl Compiled {
             authority: text(record.word(work::HOST)),
             path: text(record.word(work::TARGET)),
             scheme: text(record.word(work::SCHEME)),
-            forwarded_proto: if forwarded.is_empty() { connection.to_owned() } else { forwarded.join(",") },
+            forwarded_proto: if forwarded.is_empty() {
+                connection.to_owned()
+            } else {
+                forwarded.join(",")
+            },
             grpc: grpc.is_some_and(|rest| rest.is_empty() || rest.starts_with('+')),
         }
     }

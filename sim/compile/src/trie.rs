@@ -119,7 +119,9 @@ impl Tries {
             }
             pair(first + index as u64, masks)
         };
-        let root = nodes.first().map_or((0, 0), |node| (word(0, node), pair(node.boundary, node.boundary)));
+        let root = nodes.first().map_or((0, 0), |node| {
+            (word(0, node), pair(node.boundary, node.boundary))
+        });
         // Parents come before their children, so each node's best is known when it is reached.
         let mut bests = vec![0; nodes.len()];
         if let (Some(best), Some(node)) = (bests.first_mut(), nodes.first()) {
@@ -129,22 +131,35 @@ impl Tries {
             let number = first + index as u64;
             let here = bests.get(index).copied().unwrap_or(0);
             for (&(length, chunk), &value) in &node.prefixes {
-                self.entries.push([chunk, key(number, tag::PREFIX + length), value, 0]);
+                self.entries
+                    .push([chunk, key(number, tag::PREFIX + length), value, 0]);
             }
             for (&(length, chunk), &value) in &node.exacts {
-                self.entries.push([chunk, key(number, tag::EXACT + length), value, 0]);
+                self.entries
+                    .push([chunk, key(number, tag::EXACT + length), value, 0]);
             }
             for (&chunk, &child) in &node.children {
                 let shorter = (1..8)
                     .rev()
                     .find_map(|length| node.prefixes.get(&(length, keep(chunk, length))).copied())
                     .unwrap_or(here);
-                let Some(below) = nodes.get(child) else { continue };
-                let best = if below.boundary == 0 { shorter } else { below.boundary };
+                let Some(below) = nodes.get(child) else {
+                    continue;
+                };
+                let best = if below.boundary == 0 {
+                    shorter
+                } else {
+                    below.boundary
+                };
                 if let Some(place) = bests.get_mut(child) {
                     *place = best;
                 }
-                self.entries.push([chunk, key(number, tag::FULL), word(child, below), pair(best, shorter)]);
+                self.entries.push([
+                    chunk,
+                    key(number, tag::FULL),
+                    word(child, below),
+                    pair(best, shorter),
+                ]);
             }
         }
         root
@@ -182,13 +197,20 @@ impl Tries {
                         *place = Some(carried);
                         break;
                     }
-                    Some(resident) if resident.0 < carried.0 => std::mem::swap(resident, &mut carried),
+                    Some(resident) if resident.0 < carried.0 => {
+                        std::mem::swap(resident, &mut carried)
+                    }
                     Some(_) => {}
                 }
                 carried.0 += 1;
                 at = (at + 1) & mask;
             }
         }
-        Some(places.into_iter().flat_map(|place| place.map_or([0, EMPTY, 0, 0], |(_, entry)| entry)).collect())
+        Some(
+            places
+                .into_iter()
+                .flat_map(|place| place.map_or([0, EMPTY, 0, 0], |(_, entry)| entry))
+                .collect(),
+        )
     }
 }

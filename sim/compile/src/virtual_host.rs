@@ -32,7 +32,9 @@ impl Compiler<'_> {
                 if domain == "*" {
                     any = offset;
                 } else if let Some(suffix) = domain.strip_prefix('*') {
-                    suffixes.prefix.insert(suffix.bytes().rev().collect(), offset);
+                    suffixes
+                        .prefix
+                        .insert(suffix.bytes().rev().collect(), offset);
                 } else if let Some(prefix) = domain.strip_suffix('*') {
                     domains.prefix.insert(prefix.as_bytes().to_vec(), offset);
                 } else {
@@ -40,11 +42,16 @@ impl Compiler<'_> {
                 }
             }
         }
-        let flags =
-            if configuration.config.ignore_port_in_host_matching { route_configuration::IGNORE_PORT } else { 0 };
+        let flags = if configuration.config.ignore_port_in_host_matching {
+            route_configuration::IGNORE_PORT
+        } else {
+            0
+        };
         let domains = pair(self.arena.trie(&domains), self.arena.trie(&suffixes));
         let reason = self.reason_or_none(configuration.unsupported.as_ref());
-        Ok(self.arena.record([domains, pair(any, flags), index as u64, reason]))
+        Ok(self
+            .arena
+            .record([domains, pair(any, flags), index as u64, reason]))
     }
 
     fn virtual_host(
@@ -59,12 +66,26 @@ impl Compiler<'_> {
             let unsupported = marks.routes.get(position).and_then(Option::as_ref);
             self.route(&mut routes, route, unsupported)?;
         }
-        capacity::check("routes", first + config.routes.len() as u64, capacity::ROUTES)?;
-        let paths = routes.paths.write(&mut self.arena, first, &routes.candidates, &mut self.classes);
+        capacity::check(
+            "routes",
+            first + config.routes.len() as u64,
+            capacity::ROUTES,
+        )?;
+        let paths = routes.paths.write(
+            &mut self.arena,
+            first,
+            &routes.candidates,
+            &mut self.classes,
+        );
         let lower = if routes.lower_paths.is_empty() {
             0
         } else {
-            routes.lower_paths.write(&mut self.arena, first, &routes.candidates, &mut self.classes)
+            routes.lower_paths.write(
+                &mut self.arena,
+                first,
+                &routes.candidates,
+                &mut self.classes,
+            )
         };
         let flags = if routes.query { virtual_host::QUERY } else { 0 };
         let reason = self.reason_or_none(marks.unsupported.as_ref());
