@@ -272,7 +272,7 @@ pub fn header_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     }
     let table = high(machine.policy64(header::QUERY_PARAMETERS));
     let wanted = high(machine.policy64(table.wrapping_add(slot.wrapping_mul(slot::RECORD))));
-    if wanted == 0 || (slot >= slot::FORWARDED_PROTO && slot < slot::FIRST) {
+    if wanted == 0 || (slot::FORWARDED_PROTO..slot::FIRST).contains(&slot) {
         return next;
     }
     if wanted & slot::JOINED != 0 && crate::slot::first(machine, slot) != 0 {

@@ -40,7 +40,7 @@ pub fn parse<M: Machine>(machine: &mut M, span: Span) -> u64 {
         index += 1;
     }
     match state & 7 {
-        phase::DIGITS | phase::END => 1 + (state / phase::NEGATIVE & 1),
+        phase::DIGITS | phase::END => 1 + ((state / phase::NEGATIVE) & 1),
         _ => 0,
     }
 }

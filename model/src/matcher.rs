@@ -77,7 +77,7 @@ pub fn matches<M: Machine>(machine: &mut M, matcher: u64) -> u64 {
     let flags = head >> 8;
     let mut occurrence = slot::first(machine, head >> 16 & 0xffff);
     if occurrence == 0 {
-        return flags / matcher::IF_MISSING & 1;
+        return (flags / matcher::IF_MISSING) & 1;
     }
     let mut found = 0;
     let mut index = 0;

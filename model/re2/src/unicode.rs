@@ -215,6 +215,20 @@ pub(crate) fn named_group(name: &str) -> Option<RuneSet> {
     }
 }
 
+/// Adds the other case of each ASCII letter. RE2 folds no more in Latin-1.
+pub(crate) fn ascii_case_folded(mut set: RuneSet) -> RuneSet {
+    const CASES: [(u32, u32); 2] = [(0x41, 0x61), (0x61, 0x41)];
+    let mut folded = RuneSet::default();
+    for (from, to) in CASES {
+        let mut letters = set.intersection(&mut RuneSet::new([(from, from + 25)]));
+        for &(low, high) in letters.ranges() {
+            folded.add(low - from + to, high - from + to);
+        }
+    }
+    set.union(&folded);
+    set
+}
+
 /// Adds the other cases of each code point: Unicode's simple folding, both ways.
 pub(crate) fn case_folded(mut set: RuneSet) -> RuneSet {
     let mut known = to_class(&mut set);

@@ -31,13 +31,6 @@ impl Arena {
         }
     }
 
-    /// Room for a number of words, all zero; its offset.
-    pub fn reserve(&mut self, words: usize) -> u64 {
-        let offset = self.bytes();
-        self.words.resize(self.words.len() + words, 0);
-        offset
-    }
-
     /// A record of four words.
     pub fn record(&mut self, words: [u64; 4]) -> u64 {
         let offset = self.bytes();
@@ -57,11 +50,6 @@ impl Arena {
         if let Some(place) = self.words.get_mut((offset / 8) as usize) {
             *place = word;
         }
-    }
-
-    /// The word at an offset.
-    pub fn word(&self, offset: u64) -> u64 {
-        self.words.get((offset / 8) as usize).copied().unwrap_or(0)
     }
 
     /// Bytes, padded to whole words; equal ones stand once.

@@ -70,7 +70,7 @@ impl Arena {
             }
         }
         let methods = self.trie(&keys);
-        let mut dfa = |pattern| Dfa::new(pattern, DEFAULT_STATE_CAP).map_err(|_| capacity::dfa());
+        let dfa = |pattern| Dfa::new(pattern, DEFAULT_STATE_CAP).map_err(|_| capacity::dfa());
         let (absolute, connection) = (dfa(ABSOLUTE)?, dfa(CONNECTION)?);
         let absolute = self.dfa(&absolute);
         let connection = self.dfa(&connection);

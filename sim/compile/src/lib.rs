@@ -154,6 +154,11 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
 }
 
 impl Compiled {
+    /// Why parts of the snapshot are not decided, as the tables have it.
+    pub fn reasons(&self) -> &[Unsupported] {
+        &self.reasons
+    }
+
     /// The state word that counts the active requests of an endpoint.
     pub fn active_word(&self, held: Held) -> Option<u64> {
         self.numbers

@@ -3,6 +3,7 @@
 use super::Flags;
 use super::cursor::Cursor;
 use super::escape::parse_escape;
+use crate::encoding::Encoding;
 use crate::error::{SyntaxError, SyntaxErrorKind};
 use crate::rune_set::{MAX_RUNE, RuneSet};
 use crate::unicode;
@@ -196,10 +197,10 @@ fn group(set: RuneSet, negated: bool, flags: Flags) -> RuneSet {
 }
 
 fn folded_if(set: RuneSet, flags: Flags) -> RuneSet {
-    if flags.fold_case {
-        unicode::case_folded(set)
-    } else {
-        set
+    match (flags.fold_case, flags.encoding) {
+        (false, _) => set,
+        (true, Encoding::Utf8) => unicode::case_folded(set),
+        (true, Encoding::Latin1) => unicode::ascii_case_folded(set),
     }
 }
 
