@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use twinmesh_engine::{Engine, Outcome, Request};
-use twinmesh_kernel_backend::{BpfVm, Decider};
+use twinmesh_kernel_backend::{BpfVm, Capacity, Decider};
 use twinmesh_xds::Snapshot;
 
 /// A snapshot in which everything that a decision names begins with `name`, behind a number of
@@ -140,6 +140,11 @@ fn a_decision_is_by_the_old_snapshot_or_by_the_new_one() {
 
 #[test]
 fn a_snapshot_over_the_capacity_gets_larger_maps() {
+    let large = twinmesh_compile::compile(&named("new", 9000)).expect("it compiles");
+    assert!(
+        large.sizes.policy_bytes > Capacity::LEAST.policy_bytes,
+        "it is not over the least capacity"
+    );
     let mut engines = common::engines();
     for engine in &mut engines {
         for (name, routes) in [("old", 3), ("new", 9000), ("old", 3)] {
