@@ -56,7 +56,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
 
 /// How many patterns are over the limits of a table, in UTF-8 and in Latin-1. They are compared
 /// without one.
-const WITHOUT_TABLE: [usize; 2] = [0, 0];
+const WITHOUT_TABLE: [usize; 2] = [21, 4];
 
 fn lines() -> Vec<Line> {
     ORACLE

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use regex_automata::nfa::thompson::{NFA, pikevm::PikeVM};
 use regex_syntax::hir::{Hir, Look};
-use twinmesh_re2::{Dfa, parse};
+use twinmesh_re2::{Dfa, parse, parse_latin_1};
 
 /// Pieces of RE2's grammar; most concatenations of them are valid or nearly so.
 const PIECES: &[&str] = &[
@@ -137,6 +137,10 @@ proptest! {
             prop_assert!(pattern.is_char_boundary(error.offset));
             prop_assert!(!error.to_string().is_empty());
         }
+        if let Err(error) = parse_latin_1(&pattern) {
+            prop_assert!(error.offset <= pattern.len());
+            prop_assert_eq!(error.pattern, pattern);
+        }
     }
 
     #[test]
@@ -152,17 +156,18 @@ proptest! {
         pattern in pattern(),
         texts in prop::collection::vec(text(), 1..8),
     ) {
-        let Ok(hir) = parse(&pattern) else { return Ok(()) };
-        let Ok(dfa) = Dfa::from_hir(&hir, &pattern, 2000) else { return Ok(()) };
-        let simulation = simulation(hir);
-        for text in texts {
-            prop_assert_eq!(dfa.is_match(&text), simulation(&text), "{:?}", text);
+        for hir in [parse(&pattern), parse_latin_1(&pattern)].into_iter().flatten() {
+            let Ok(dfa) = Dfa::from_hir(&hir, &pattern, 2000) else { continue };
+            let simulation = simulation(hir);
+            for text in &texts {
+                prop_assert_eq!(dfa.is_match(text), simulation(text), "{:?}", text);
+            }
         }
     }
 
     #[test]
     fn tables_are_minimal_and_laid_out_as_documented(pattern in pattern()) {
-        let Ok(dfa) = Dfa::new(&pattern, 300) else { return Ok(()) };
+        let Ok(dfa) = Dfa::latin_1(&pattern, 300) else { return Ok(()) };
         let (width, count) = (usize::from(dfa.class_count), usize::from(dfa.state_count));
         prop_assert!(count <= 300 && dfa.start < dfa.state_count);
         prop_assert!(dfa.first_accepting >= 1 && dfa.first_accepting <= dfa.state_count);
