@@ -1,10 +1,13 @@
 //! How many instructions RE2's program for a pattern has, to refuse what RE2 refuses as too large.
 //!
 //! RE2 allows a program two thirds of its memory budget (`RE2::Options::max_mem`, 8 MiB unless
-//! set; Envoy does not set it), at eight bytes an instruction. The count here is never above
-//! RE2's: of an alternation it takes the largest branch only, since RE2 factors out what the
-//! branches share. So some patterns that RE2 finds too large pass, and then need more DFA states
-//! than any cap.
+//! set; Envoy does not set it), at eight bytes an instruction. The count is RE2's own, but for what
+//! RE2 rewrites first:
+//! - Of an alternation the largest branch alone counts, since RE2 factors out what the branches
+//!   share. Some patterns that RE2 finds too large pass, and then need more DFA states than any
+//!   cap.
+//! - A literal behind `^`, and repeats of the empty pattern, count in full; RE2 takes them out of
+//!   the program. It shows where they make up half a megabyte of program.
 
 use crate::class_size::class_size;
 use crate::encoding::Encoding;
