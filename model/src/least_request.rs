@@ -92,7 +92,10 @@ pub fn weighted<M: Machine>(machine: &mut M, record: u64) -> u64 {
         machine.policy64(high(costs).wrapping_add(active << 3))
     };
     let weight = high(endpoint);
-    let step = low(costs).wrapping_mul(cost).checked_div(weight).unwrap_or(0);
+    let step = low(costs)
+        .wrapping_mul(cost)
+        .checked_div(weight)
+        .unwrap_or(0);
     let deadline = machine.state(heap).wrapping_add(step);
     let insertion = machine.tick(state);
     machine.set_state(heap, deadline);

@@ -3,6 +3,8 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![feature(core_intrinsics)]
+#![allow(internal_features)]
 
 mod memory;
 mod seams;

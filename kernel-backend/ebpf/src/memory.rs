@@ -1,9 +1,10 @@
 //! The model's memory in the kernel: map values, read at masked offsets.
 
 use core::arch::asm;
+use core::intrinsics::is_val_statically_known;
 
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
-use twinmesh_model::layout::work;
+use twinmesh_model::layout::{header, work};
 
 use crate::shape::{Control, INPUT_BYTES, POLICY_MASKS, Policy, SLOTS, WORKERS, Work};
 
@@ -31,6 +32,17 @@ fn mask<const MASK: u64>(value: u64) -> u64 {
     // SAFETY: one arithmetic instruction on one register.
     unsafe { asm!("{0} &= {1}", inout(reg) masked, const MASK, options(pure, nomem, nostack)) };
     masked
+}
+
+/// As [`mask`], but a number that is known at compile time and below `SIZE` stays what it is: it
+/// becomes part of the instruction that reads or writes.
+#[inline(always)]
+fn bound<const MASK: u64, const SIZE: u64>(value: u64) -> u64 {
+    if is_val_statically_known(value) && value < SIZE {
+        value
+    } else {
+        mask::<MASK>(value)
+    }
 }
 
 /// The kernel's [`twinmesh_model::Machine`].
@@ -66,7 +78,7 @@ impl Shell {
         unsafe {
             self.policy
                 .cast::<u8>()
-                .add(mask::<MASK>(offset) as usize)
+                .add(bound::<MASK, { header::BYTES }>(offset) as usize)
                 .cast::<T>()
                 .read_unaligned()
         }
@@ -100,7 +112,7 @@ impl Shell {
         unsafe {
             self.work
                 .cast::<u64>()
-                .add(mask::<{ work::WORDS - 1 }>(index) as usize)
+                .add(bound::<{ work::WORDS - 1 }, { work::WORDS }>(index) as usize)
         }
     }
 
