@@ -1,0 +1,45 @@
+//! Whole snapshots, and the traffic that stands on the boundaries of their matchers.
+//!
+//! [`bootstrap`] makes a static bootstrap in JSON; [`tapes`] makes the choices from which
+//! [`traffic::requests`] makes requests for whatever bootstrap it is given. The two are
+//! independent, so that proptest shrinks each by itself. The texts come from small alphabets:
+//! collisions are what is looked for.
+
+mod cluster;
+pub mod fuzz;
+mod listener;
+mod malformed;
+mod matcher;
+mod route;
+mod tape;
+mod texts;
+pub mod traffic;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use twinmesh_xds::{ReadError, ReadOptions, Snapshot};
+
+pub use tape::Tape;
+
+/// A static bootstrap: listeners with their filter chains and route configurations, and clusters.
+/// Not every one is valid: Envoy refuses, say, two filter chains that match the same connections.
+pub fn bootstrap() -> impl Strategy<Value = Value> {
+    (listener::listeners(), cluster::clusters()).prop_map(|(listeners, clusters)| {
+        json!({"static_resources": {"listeners": listeners, "clusters": clusters}})
+    })
+}
+
+/// The choices behind each of up to `count` requests; see [`traffic::requests`].
+pub fn tapes(count: usize) -> impl Strategy<Value = Vec<Vec<u16>>> {
+    vec(vec(any::<u16>(), tape::LENGTH), count / 2..=count)
+}
+
+/// Reads a generated bootstrap, so that the reader's marks are there.
+///
+/// # Errors
+/// Envoy would refuse it.
+pub fn read(bootstrap: &Value) -> Result<Snapshot, ReadError> {
+    let text = bootstrap.to_string();
+    twinmesh_xds::read_bytes("generated.json", text.as_bytes(), &ReadOptions::default())
+}

@@ -1,0 +1,195 @@
+//! Listeners and filter chains.
+
+use std::collections::HashSet;
+
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::{Value, json};
+
+use crate::matcher::set;
+use crate::route::virtual_hosts;
+use crate::texts::CLUSTERS;
+
+/// Address ranges of filter chain matches.
+pub const RANGES: &[(&str, u32)] = &[
+    ("10.0.0.0", 8),
+    ("10.1.0.0", 16),
+    ("10.1.0.1", 32),
+    ("127.0.0.0", 8),
+    ("0.0.0.0", 0),
+    ("fd00::", 8),
+    ("fd00::1", 128),
+];
+/// Server names of filter chain matches.
+pub const SERVER_NAMES: &[&str] = &["a.com", "*.a.com", "b.a.com", "*.b.a.com", "*.com"];
+/// Ports of listeners and filter chain matches.
+pub const PORTS: &[u32] = &[80, 81, 8080];
+
+const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+const TCP_PROXY: &str =
+    "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+const INSPECTOR: &str =
+    "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+
+fn ranges() -> impl Strategy<Value = Option<Value>> {
+    weighted(
+        0.2,
+        subsequence(RANGES, 1..3).prop_map(|ranges| {
+            ranges
+                .into_iter()
+                .map(|(prefix, length)| json!({"address_prefix": prefix, "prefix_len": length}))
+                .collect::<Value>()
+        }),
+    )
+}
+
+fn chain_match() -> impl Strategy<Value = Value> {
+    let array = |of: &'static [&'static str], share: f64| {
+        weighted(share, subsequence(of, 1..3).prop_map(|texts| json!(texts)))
+    };
+    (
+        weighted(0.2, select(PORTS).prop_map(|port| json!(port))),
+        ranges(),
+        array(SERVER_NAMES, 0.3),
+        weighted(
+            0.15,
+            select(&["tls", "raw_buffer"][..]).prop_map(|it| json!(it)),
+        ),
+        array(&["h2", "http/1.1"], 0.15),
+        ranges(),
+        ranges(),
+        weighted(
+            0.1,
+            subsequence(&[1000, 1001][..], 1..=2).prop_map(|it| json!(it)),
+        ),
+        weighted(
+            0.1,
+            select(&["SAME_IP_OR_LOOPBACK", "EXTERNAL"][..]).prop_map(|it| json!(it)),
+        ),
+    )
+        .prop_map(
+            |(port, to, names, transport, protocols, from, direct, ports, kind)| {
+                let mut matched = json!({});
+                for (name, value) in [
+                    ("destination_port", port),
+                    ("prefix_ranges", to),
+                    ("server_names", names),
+                    ("transport_protocol", transport),
+                    ("application_protocols", protocols),
+                    ("source_prefix_ranges", from),
+                    ("direct_source_prefix_ranges", direct),
+                    ("source_ports", ports),
+                    ("source_type", kind),
+                ] {
+                    if let Some(value) = value {
+                        set(&mut matched, name, value);
+                    }
+                }
+                matched
+            },
+        )
+}
+
+fn manager() -> impl Strategy<Value = Value> {
+    let option = prop_oneof![
+        12 => Just(json!({})),
+        1 => Just(json!({"normalize_path": true})),
+        1 => Just(json!({"merge_slashes": true})),
+        1 => Just(json!({"strip_any_host_port": true})),
+        1 => Just(json!({"strip_matching_host_port": true})),
+        1 => Just(json!({"strip_trailing_host_dot": true})),
+        1 => Just(json!({"use_remote_address": true})),
+    ];
+    (option, virtual_hosts(), weighted(0.1, Just(true))).prop_map(
+        |(mut manager, virtual_hosts, ignore_port)| {
+            let mut routes = json!({"virtual_hosts": virtual_hosts, "validate_clusters": false});
+            if let Some(ignore) = ignore_port {
+                set(&mut routes, "ignore_port_in_host_matching", json!(ignore));
+            }
+            set(&mut manager, "@type", json!(MANAGER));
+            set(&mut manager, "stat_prefix", json!("s"));
+            set(&mut manager, "route_config", routes);
+            let router = json!({"name": "router", "typed_config": {"@type": ROUTER}});
+            set(&mut manager, "http_filters", json!([router]));
+            manager
+        },
+    )
+}
+
+fn terminal() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        12 => manager(),
+        1 => select(CLUSTERS).prop_map(|cluster| {
+            json!({"@type": TCP_PROXY, "stat_prefix": "s", "cluster": cluster})
+        }),
+    ]
+    .prop_map(|config| json!([{"name": "terminal", "typed_config": config}]))
+}
+
+fn listener() -> impl Strategy<Value = Value> {
+    let chains = prop_oneof![
+        2 => (Just(Vec::new()), terminal().prop_map(Some)),
+        2 => (vec((chain_match(), terminal()), 1..2), proptest::option::of(terminal())),
+        1 => (vec((chain_match(), terminal()), 2..5), proptest::option::of(terminal())),
+    ];
+    chains.prop_map(|(chains, default)| {
+        let mut taken = HashSet::new();
+        let chains: Vec<Value> = chains
+            .into_iter()
+            .filter(|(matched, _)| taken.insert(matched.to_string()))
+            .enumerate()
+            .map(|(index, (matched, filters))| {
+                json!({"name": format!("f{index}"), "filter_chain_match": matched, "filters": filters})
+            })
+            .collect();
+        let inspector = json!([{"name": "tls", "typed_config": {"@type": INSPECTOR}}]);
+        let mut listener = json!({"filter_chains": chains, "listener_filters": inspector});
+        if let Some(filters) = default {
+            set(&mut listener, "default_filter_chain", json!({"name": "d", "filters": filters}));
+        }
+        listener
+    })
+}
+
+/// One to three listeners, at addresses of which one covers another.
+pub fn listeners() -> impl Strategy<Value = Vec<Value>> {
+    let bound = [("0.0.0.0", 80), ("127.0.0.1", 80), ("::", 81)];
+    prop_oneof![3 => vec(listener(), 1..2), 1 => vec(listener(), 2..4)].prop_map(move |listeners| {
+        listeners
+            .into_iter()
+            .zip(bound)
+            .enumerate()
+            .map(|(index, (mut listener, (address, port)))| {
+                let socket = json!({"address": address, "port_value": port});
+                set(&mut listener, "name", json!(format!("l{index}")));
+                set(&mut listener, "address", json!({"socket_address": socket}));
+                name_route_configurations(&mut listener, index);
+                listener
+            })
+            .collect()
+    })
+}
+
+/// Route configurations have names that tell where they are.
+fn name_route_configurations(listener: &mut Value, index: usize) {
+    let name = |chain: &mut Value, suffix: String| {
+        if let Some(routes) = chain.pointer_mut("/filters/0/typed_config/route_config") {
+            set(routes, "name", json!(format!("rc{index}-{suffix}")));
+        }
+    };
+    for (at, chain) in listener
+        .get_mut("filter_chains")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        name(chain, at.to_string());
+    }
+    if let Some(chain) = listener.get_mut("default_filter_chain") {
+        name(chain, "d".to_owned());
+    }
+}

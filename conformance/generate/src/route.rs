@@ -1,0 +1,138 @@
+//! Route configurations: virtual hosts, routes, and what routes do.
+
+use std::collections::HashSet;
+
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::{Value, json};
+
+use crate::matcher::{header, query_parameter, set};
+use crate::texts::{CLUSTERS, DOMAINS, PATH_REGEXES, PATHS};
+
+fn path_specifier() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        5 => select(PATHS).prop_map(|text| json!({"prefix": text})),
+        4 => select(PATHS).prop_map(|text| json!({"path": text})),
+        // No trailing slash, and not the root: Envoy refuses both.
+        2 => select(PATHS).prop_filter_map("ends in a slash", |text| {
+            (!text.ends_with('/')).then(|| json!({"path_separated_prefix": text}))
+        }),
+        2 => select(PATH_REGEXES).prop_map(|(pattern, _)| json!({"safe_regex": {"regex": pattern}})),
+        1 => Just(json!({"prefix": ""})),
+    ]
+}
+
+fn route_match() -> impl Strategy<Value = Value> {
+    (
+        path_specifier(),
+        weighted(0.25, any::<bool>()),
+        prop_oneof![3 => vec(header(), 0..1), 2 => vec(header(), 1..4)],
+        prop_oneof![4 => vec(query_parameter(), 0..1), 1 => vec(query_parameter(), 1..3)],
+        weighted(0.05, select(&[0u32, 100][..])),
+    )
+        .prop_map(|(mut matched, case, headers, parameters, fraction)| {
+            if let Some(case) = case {
+                set(&mut matched, "case_sensitive", json!(case));
+            }
+            if !headers.is_empty() {
+                set(&mut matched, "headers", Value::Array(headers));
+            }
+            if !parameters.is_empty() {
+                set(&mut matched, "query_parameters", Value::Array(parameters));
+            }
+            if let Some(numerator) = fraction {
+                let fraction = json!({"default_value": {"numerator": numerator}});
+                set(&mut matched, "runtime_fraction", fraction);
+            }
+            matched
+        })
+}
+
+fn weighted_clusters() -> impl Strategy<Value = Value> {
+    vec((select(CLUSTERS), 0..4u32), 1..5).prop_map(|mut entries| {
+        // Envoy refuses weights that add up to 0.
+        if entries.iter().all(|(_, weight)| *weight == 0)
+            && let Some((_, weight)) = entries.last_mut()
+        {
+            *weight = 1;
+        }
+        let clusters: Vec<Value> = entries
+            .into_iter()
+            .map(|(name, weight)| json!({"name": name, "weight": weight}))
+            .collect();
+        json!({"weighted_clusters": {"clusters": clusters}})
+    })
+}
+
+fn rewrite() -> impl Strategy<Value = Option<Value>> {
+    weighted(
+        0.2,
+        prop_oneof![
+            select(PATHS).prop_map(|text| json!({"prefix_rewrite": text})),
+            Just(json!({"host_rewrite_literal": "z.com"})),
+            Just(json!({"regex_rewrite": {"pattern": {"regex": "a+"}, "substitution": "b"}})),
+        ],
+    )
+}
+
+fn action() -> impl Strategy<Value = Value> {
+    let cluster = prop_oneof![
+        6 => select(CLUSTERS).prop_map(|name| json!({"cluster": name})),
+        4 => weighted_clusters(),
+        1 => Just(json!({"cluster": "missing"})),
+    ];
+    prop_oneof![
+        8 => (cluster, rewrite()).prop_map(|(mut route, rewrite)| {
+            for (name, value) in rewrite.iter().flat_map(|it| it.as_object()).flatten() {
+                set(&mut route, name, value.clone());
+            }
+            json!({"route": route})
+        }),
+        1 => Just(json!({"direct_response": {"status": 204}})),
+        1 => prop_oneof![
+            Just(json!({"host_redirect": "z.com"})),
+            Just(json!({"https_redirect": true})),
+            Just(json!({"port_redirect": 81, "response_code": "FOUND"})),
+            Just(json!({"path_redirect": "/z", "strip_query": true})),
+            Just(json!({"prefix_rewrite": "/z"})),
+        ].prop_map(|redirect| json!({"redirect": redirect})),
+    ]
+}
+
+fn route() -> impl Strategy<Value = Value> {
+    (route_match(), action()).prop_map(|(matched, mut route)| {
+        set(&mut route, "match", matched);
+        route
+    })
+}
+
+/// Virtual hosts: their domains are distinct over the whole configuration.
+pub fn virtual_hosts() -> impl Strategy<Value = Vec<Value>> {
+    let host = (
+        subsequence(DOMAINS, 1..4),
+        prop_oneof![3 => vec(route(), 0..5), 1 => vec(route(), 5..12)],
+        weighted(0.05, select(&["ALL", "EXTERNAL_ONLY"][..])),
+    );
+    vec(host, 1..5).prop_map(|hosts| {
+        let mut taken = HashSet::new();
+        let mut list = Vec::new();
+        for (index, (domains, routes, tls)) in hosts.into_iter().enumerate() {
+            let domains: Vec<&str> = domains
+                .into_iter()
+                .filter(|domain| taken.insert(*domain))
+                .collect();
+            if domains.is_empty() {
+                continue;
+            }
+            let mut host =
+                json!({"name": format!("v{index}"), "domains": domains, "routes": routes});
+            if let Some(tls) = tls {
+                set(&mut host, "require_tls", json!(tls));
+            }
+            list.push(host);
+        }
+        list
+    })
+}

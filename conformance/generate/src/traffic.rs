@@ -1,0 +1,299 @@
+//! Requests that stand on the boundaries of a bootstrap's matchers.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::Value;
+use twinmesh_engine::Request;
+
+use crate::listener::{PORTS, RANGES};
+use crate::matcher::value;
+use crate::texts::{HEADERS, PARAMETERS, VALUES, around, flip, of_regex};
+use crate::{Tape, malformed};
+
+/// One request for each tape, each aimed at a route of the bootstrap, at or right beside what the
+/// route's matchers take. Times grow, and some requests last.
+pub fn requests(bootstrap: &Value, tapes: &[Vec<u16>]) -> Vec<Request> {
+    let mut now = 0;
+    tapes
+        .iter()
+        .enumerate()
+        .map(|(index, choices)| {
+            let mut tape = Tape::new(choices);
+            let mut request = aimed(bootstrap, &mut tape);
+            request.id = format!("r{index}");
+            now += [0, 1, 10][tape.below(3)];
+            request.time_us = Some(now);
+            request.duration_us = [0, 5, 20, 100][tape.below(4)];
+            if tape.once_in(10) {
+                malformed::spoil(&mut request, &mut tape);
+            }
+            request
+        })
+        .collect()
+}
+
+fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
+    of.get(name)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+fn text<'a>(of: &'a Value, pointer: &str) -> &'a str {
+    of.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+}
+
+fn aimed(bootstrap: &Value, tape: &mut Tape<'_>) -> Request {
+    let mut request = Request {
+        id: String::new(),
+        method: tape.text(&["GET", "GET", "POST"]),
+        scheme: "http".to_owned(),
+        authority: None,
+        path: "/".to_owned(),
+        headers: Vec::new(),
+        source: None,
+        destination: None,
+        listener: None,
+        route_config: None,
+        sni: None,
+        alpn: None,
+        tls: None,
+        random: None,
+        time_us: None,
+        duration_us: 0,
+        connection: None,
+    };
+    let none = Value::Null;
+    let listeners = bootstrap.pointer("/static_resources").unwrap_or(&none);
+    let listener = tape.pick(list(listeners, "listeners")).unwrap_or(&none);
+    let mut chains: Vec<&Value> = list(listener, "filter_chains").iter().collect();
+    chains.extend(listener.get("default_filter_chain"));
+    let chain = tape.pick(&chains).copied().unwrap_or(&none);
+    connection(listener, chain, &mut request, tape);
+    let configuration = chain.pointer("/filters/0/typed_config/route_config");
+    let configuration = configuration.unwrap_or(&none);
+    let host = tape
+        .pick(list(configuration, "virtual_hosts"))
+        .unwrap_or(&none);
+    let domain = tape.pick(list(host, "domains")).and_then(Value::as_str);
+    request.authority = Some(authority(domain.unwrap_or("*"), tape));
+    let route = tape.pick(list(host, "routes")).unwrap_or(&none);
+    let matched = route.get("match").unwrap_or(&none);
+    request.path = path(matched, tape);
+    headers(matched, &mut request, tape);
+    query(matched, &mut request, tape);
+    request.random = Some(random(route, tape));
+    request
+}
+
+/// An address within one of the ranges, or right beside it.
+fn address(ranges: &[Value], tape: &mut Tape<'_>) -> IpAddr {
+    let range = tape.pick(ranges);
+    let base = match range.map(|range| text(range, "/address_prefix")) {
+        Some(base) if !tape.once_in(4) => base,
+        _ => tape.pick(RANGES).map_or("10.0.0.0", |(base, _)| base),
+    };
+    let step = tape.below(4);
+    match base.parse() {
+        Ok(IpAddr::V4(base)) => {
+            let bits = match step {
+                2 => base.to_bits().wrapping_sub(1),
+                step => base.to_bits().wrapping_add(step as u32),
+            };
+            IpAddr::V4(bits.into())
+        }
+        Ok(IpAddr::V6(base)) => IpAddr::V6(base.to_bits().wrapping_add(step as u128).into()),
+        Err(_) => IpAddr::V4([10, 0, 0, 1].into()),
+    }
+}
+
+fn connection(listener: &Value, chain: &Value, request: &mut Request, tape: &mut Tape<'_>) {
+    let none = Value::Null;
+    let matched = chain.get("filter_chain_match").unwrap_or(&none);
+    let port = |port: Option<&Value>| {
+        let port = port.and_then(Value::as_u64);
+        port.and_then(|port| u16::try_from(port).ok()).unwrap_or(80)
+    };
+    let bound = port(listener.pointer("/address/socket_address/port_value"));
+    if !tape.once_in(4) {
+        request.listener = Some(text(listener, "/name").to_owned());
+    }
+    if request.listener.is_none() || tape.once_in(3) || matched.get("prefix_ranges").is_some() {
+        let mut to = matched
+            .get("destination_port")
+            .map_or(bound, |it| port(Some(it)));
+        if tape.once_in(6) {
+            to = tape.pick(PORTS).map_or(to, |port| *port as u16);
+        }
+        let own = text(listener, "/address/socket_address/address").parse();
+        let to_own = request.listener.is_none() && tape.below(3) != 0;
+        let ip = match own {
+            Ok(own) if to_own => own,
+            _ => address(list(matched, "prefix_ranges"), tape),
+        };
+        request.destination = Some(SocketAddr::new(ip, to));
+    }
+    let sources = [
+        list(matched, "source_prefix_ranges"),
+        list(matched, "direct_source_prefix_ranges"),
+    ]
+    .concat();
+    if !sources.is_empty() || tape.once_in(3) {
+        let ip = match tape.below(8) {
+            6 => request
+                .destination
+                .map_or(IpAddr::from([127, 0, 0, 1]), |to| to.ip()),
+            7 => IpAddr::from([127, 0, 0, 1]),
+            _ => address(&sources, tape),
+        };
+        let port = [1000, 1001, 999][tape.below(3)];
+        request.source = Some(SocketAddr::new(ip, port));
+    }
+    let name = tape
+        .pick(list(matched, "server_names"))
+        .and_then(Value::as_str);
+    if let Some(name) = name.or(if tape.once_in(8) {
+        Some("*.a.com")
+    } else {
+        None
+    }) {
+        let name = name.replacen('*', &tape.text(&["x", "b", "x.b", ""]), 1);
+        request.sni = match tape.below(5) {
+            3 => Some(flip(&name)),
+            4 => None,
+            _ => Some(name),
+        };
+    }
+    if matched.get("application_protocols").is_some() || tape.once_in(8) {
+        request.alpn = Some(tape.text(&["h2", "http/1.1", "h2,http/1.1", "http/1.1,h2", "h3"]));
+    }
+    if matched.get("transport_protocol").is_some() || tape.once_in(10) {
+        request.tls = Some(tape.below(2) == 0);
+    }
+}
+
+fn authority(domain: &str, tape: &mut Tape<'_>) -> String {
+    let mut host = match domain {
+        "*" => tape.text(&[
+            "other.com",
+            "a.com",
+            "b.a.com",
+            "x.b.a.com",
+            "a.org",
+            "xa.com",
+        ]),
+        _ => domain.replacen(
+            '*',
+            &tape.text(&["b", "x.b", "", "80", "com", "x.", "a"]),
+            1,
+        ),
+    };
+    match tape.below(12) {
+        6 => host = flip(&host),
+        7 => host.push_str(":80"),
+        8 => host.push_str(":81"),
+        9 => host.push('.'),
+        10 => host = around(&host, tape),
+        11 => host.push_str(&tape.text(&[":", ".:80", ":080", ":8080", ":0", "..", ":65536"])),
+        _ => (),
+    }
+    host
+}
+
+fn path(matched: &Value, tape: &mut Tape<'_>) -> String {
+    let pattern = text(matched, "/safe_regex/regex");
+    let mut path = if pattern.is_empty() {
+        let kinds = ["/prefix", "/path", "/path_separated_prefix"];
+        let of: String = kinds.iter().map(|kind| text(matched, kind)).collect();
+        around(&of, tape)
+    } else {
+        of_regex(pattern, tape)
+    };
+    path.push_str(&tape.text(&["", "", "", "", "", "/", "a", "/b", "b", "/A", "//", "/../a"]));
+    if !path.starts_with('/') {
+        path.insert(0, '/');
+    }
+    path
+}
+
+fn headers(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
+    for matcher in list(matched, "headers") {
+        let name = text(matcher, "/name");
+        if name == ":method" {
+            request.method = tape.text(&["POST", "POST", "GET", "PUT", "post"]);
+            continue;
+        }
+        if tape.once_in(8) {
+            continue;
+        }
+        let times = if tape.once_in(8) { 2 } else { 1 };
+        for _ in 0..times {
+            let name = if tape.once_in(8) {
+                flip(name)
+            } else {
+                name.to_owned()
+            };
+            if let Some(value) = value(matcher, tape) {
+                request.headers.push((name, value));
+            }
+        }
+    }
+    if tape.once_in(6) {
+        let name = tape.text(HEADERS);
+        if !name.starts_with(':') {
+            request.headers.push((name, tape.text(VALUES)));
+        }
+    }
+}
+
+fn query(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
+    let mut pairs = Vec::new();
+    for matcher in list(matched, "query_parameters") {
+        if tape.once_in(8) {
+            continue;
+        }
+        let times = if tape.once_in(8) { 2 } else { 1 };
+        for _ in 0..times {
+            let name = text(matcher, "/name");
+            let name = if tape.once_in(10) {
+                around(name, tape)
+            } else {
+                name.to_owned()
+            };
+            match value(matcher, tape) {
+                // A tab or a space would end the target.
+                Some(value) => pairs.push(format!("{name}={}", value.replace([' ', '\t'], "+"))),
+                None if tape.once_in(2) => pairs.push(name),
+                None => (),
+            }
+        }
+    }
+    if tape.once_in(8) {
+        pairs.push(tape.text(PARAMETERS) + &tape.text(&["=a", "", "=", "=a=b", "=%61", ";a=b"]));
+    }
+    if !pairs.is_empty() {
+        let separator = if tape.once_in(10) { "&&" } else { "&" };
+        request.path.push('?');
+        request.path.push_str(&pairs.join(separator));
+    } else if tape.once_in(12) {
+        request
+            .path
+            .push_str(&tape.text(&["?", "??", "?&", "?=", "?a?b"]));
+    }
+}
+
+/// A random number: at the edges of the weighted clusters' intervals, or any.
+fn random(route: &Value, tape: &mut Tape<'_>) -> u64 {
+    let clusters = route
+        .pointer("/route/weighted_clusters")
+        .unwrap_or(&Value::Null);
+    let weight = |entry: &Value| entry.get("weight").and_then(Value::as_u64).unwrap_or(0);
+    let total: u64 = list(clusters, "clusters").iter().map(weight).sum();
+    let bits = tape.bits();
+    let edge = (tape.below(16) as u64).checked_rem(total + 1).unwrap_or(0);
+    match tape.below(6) {
+        0 | 1 => edge,
+        2 => u64::MAX - edge,
+        3 => total.saturating_mul(bits >> 8) | edge,
+        _ => bits,
+    }
+}
