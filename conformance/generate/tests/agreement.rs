@@ -25,9 +25,9 @@ use twinmesh_xds::Snapshot;
 /// Requests of a snapshot, at most.
 const REQUESTS: usize = 60;
 /// Candidates looked at while shrinking.
-const SHRINKING: usize = 600;
+const SHRINKING: usize = 400;
 /// Kinds of divergences after which a run ends.
-const KINDS: usize = 8;
+const KINDS: usize = 16;
 
 type Input = (Value, Vec<Vec<u16>>);
 
@@ -89,7 +89,7 @@ fn compare(
     let name = engine.name();
     let failed = |what: String| Divergence {
         engine: name,
-        kind: format!("{name} fails"),
+        kind: "fails".to_owned(),
         expected: "an answer".to_owned(),
         found: what,
         request: String::new(),
@@ -164,7 +164,7 @@ fn compare(
         return Some(Divergence {
             engine: name,
             kind: format!(
-                "{name} {:?} for {:?}, {} for {}, in {}",
+                "{:?} for {:?}, {} for {}, in {}",
                 other.outcome,
                 one.outcome,
                 step_name(other_trace.steps.get(step)),
@@ -213,7 +213,7 @@ impl Bench {
                 let message = panic.downcast_ref::<String>().map(String::as_str);
                 Some(Divergence {
                     engine: name,
-                    kind: format!("{name} panics"),
+                    kind: "panics".to_owned(),
                     expected: "no panic".to_owned(),
                     found: message.unwrap_or_default().to_owned(),
                     request: String::new(),
@@ -304,7 +304,8 @@ fn engines_decide_as_the_reference_does() {
             let (input, divergence) = shrink(&mut bench, &mut tree, &divergence);
             let folder = write(&input, &divergence);
             report += &format!(
-                "{}\n  request  {}\n  expected {}\n  found    {}\n  twinmesh conform --trace {}\n\n",
+                "{} {}\n  request  {}\n  expected {}\n  found    {}\n  twinmesh conform --trace {}\n\n",
+                divergence.engine,
                 divergence.kind,
                 divergence.request,
                 divergence.expected,
