@@ -101,7 +101,7 @@ fn cluster(name: &'static str) -> impl Strategy<Value = Value> {
     (
         policy,
         localities(),
-        weighted(0.4, select(&[0.0, 25.0, 33.0, 50.0, 75.0, 100.0][..])),
+        weighted(0.4, select(&[0.0, 25.0, 29.0, 33.0, 50.0, 75.0, 100.0][..])),
         weighted(0.2, select(&[100u32, 120, 200][..])),
     )
         .prop_map(

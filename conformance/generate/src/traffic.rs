@@ -42,8 +42,9 @@ fn text<'a>(of: &'a Value, pointer: &str) -> &'a str {
     of.pointer(pointer).and_then(Value::as_str).unwrap_or("")
 }
 
-fn aimed(bootstrap: &Value, tape: &mut Tape<'_>) -> Request {
-    let mut request = Request {
+/// A request that says nothing but its method.
+pub fn plain(tape: &mut Tape<'_>) -> Request {
+    Request {
         id: String::new(),
         method: tape.text(&["GET", "GET", "POST"]),
         scheme: "http".to_owned(),
@@ -61,7 +62,11 @@ fn aimed(bootstrap: &Value, tape: &mut Tape<'_>) -> Request {
         time_us: None,
         duration_us: 0,
         connection: None,
-    };
+    }
+}
+
+fn aimed(bootstrap: &Value, tape: &mut Tape<'_>) -> Request {
+    let mut request = plain(tape);
     let none = Value::Null;
     let listeners = bootstrap.pointer("/static_resources").unwrap_or(&none);
     let listener = tape.pick(list(listeners, "listeners")).unwrap_or(&none);
