@@ -39,7 +39,7 @@ fn mask<const MASK: u64>(value: u64) -> u64 {
 #[inline(always)]
 fn bound<const MASK: u64, const SIZE: u64>(value: u64) -> u64 {
     if is_val_statically_known(value) && value < SIZE {
-        value
+        value & MASK
     } else {
         mask::<MASK>(value)
     }
@@ -55,23 +55,42 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// See [`twinmesh_model::Machine::input64`].
+    /// The address of a byte of input; eight bytes from it on lie inside the value.
     #[inline(always)]
-    pub fn read_input<T: Copy>(&self, offset: u64) -> T {
-        // SAFETY: masked, the offset and eight bytes after it lie inside the value.
+    fn input_at(&self, offset: u64) -> *const u8 {
+        // SAFETY: masked, the offset lies inside the array, and so does the padding after it.
         unsafe {
             (&raw const (*self.work).input)
                 .cast::<u8>()
                 .add(mask::<{ INPUT_BYTES - 1 }>(offset) as usize)
-                .cast::<T>()
-                .read_unaligned()
         }
+    }
+
+    /// See [`twinmesh_model::Machine::input64`]. The compiler would read eight single bytes, as the
+    /// offset is any; the machine reads them at once.
+    #[inline(always)]
+    pub fn read_input64(&self, offset: u64) -> u64 {
+        let address = self.input_at(offset);
+        let value: u64;
+        // SAFETY: one read of eight bytes inside the value.
+        unsafe {
+            asm!("{0} = *(u64 *)({1} + 0)", out(reg) value, in(reg) address, options(pure, readonly, nostack));
+        }
+        value
+    }
+
+    /// See [`twinmesh_model::Machine::input8`].
+    #[inline(always)]
+    pub fn read_input8(&self, offset: u64) -> u8 {
+        // SAFETY: the address lies inside the value.
+        unsafe { self.input_at(offset).read() }
     }
 
     /// Reads at a masked offset.
     ///
     /// # Safety
-    /// The mask keeps the value that is read inside the policy.
+    /// The mask keeps the value that is read inside the policy, and its offset a multiple of its
+    /// size.
     #[inline(always)]
     unsafe fn read_policy<T: Copy, const MASK: u64>(&self, offset: u64) -> T {
         // SAFETY: as the caller says.
@@ -80,7 +99,7 @@ impl Shell {
                 .cast::<u8>()
                 .add(bound::<MASK, { header::BYTES }>(offset) as usize)
                 .cast::<T>()
-                .read_unaligned()
+                .read()
         }
     }
 
@@ -113,6 +132,21 @@ impl Shell {
             self.work
                 .cast::<u64>()
                 .add(bound::<{ work::WORDS - 1 }, { work::WORDS }>(index) as usize)
+        }
+    }
+
+    /// Writes a word of the work area. Zeros are written one by one: the compiler would make one
+    /// call of many of them, and what it calls goes byte by byte.
+    #[inline(always)]
+    pub fn write_word(&self, index: u64, value: u64) {
+        let address = self.word_at(index);
+        // SAFETY: the address lies inside the map value.
+        unsafe {
+            if is_val_statically_known(value) && value == 0 {
+                address.write_volatile(0);
+            } else {
+                address.write(value);
+            }
         }
     }
 

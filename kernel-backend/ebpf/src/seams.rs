@@ -25,11 +25,11 @@ macro_rules! seams {
 
             #[inline(always)]
             fn input64(&self, offset: u64) -> u64 {
-                self.read_input(offset)
+                self.read_input64(offset)
             }
             #[inline(always)]
             fn input8(&self, offset: u64) -> u64 {
-                u64::from(self.read_input::<u8>(offset))
+                u64::from(self.read_input8(offset))
             }
             #[inline(always)]
             fn policy64(&self, offset: u64) -> u64 {
@@ -50,8 +50,7 @@ macro_rules! seams {
             }
             #[inline(always)]
             fn set_word(&mut self, index: u64, value: u64) {
-                // SAFETY: the address lies inside the map value.
-                unsafe { self.word_at(index).write(value) }
+                self.write_word(index, value);
             }
             #[inline(always)]
             fn state(&self, index: u64) -> u64 {
