@@ -1,5 +1,6 @@
 //! How much the BPF maps hold; chosen when a policy is loaded.
 
+use twinmesh_compile::capacity::check;
 use twinmesh_compile::{CapacityError, Compiled};
 
 /// Sizes of one slot of the maps.
@@ -28,23 +29,28 @@ impl Capacity {
     /// # Errors
     /// It is larger than [`Capacity::MOST`].
     pub fn of(compiled: &Compiled) -> Result<Self, CapacityError> {
-        let size = |resource, count: u64, least: u64, limit: u64| {
-            twinmesh_compile::capacity::check(resource, count, limit)?;
-            Ok::<_, CapacityError>(count.next_power_of_two().max(least))
-        };
+        Self::holding(
+            compiled.policy.len() as u64 * 8,
+            compiled.state.len() as u64,
+        )
+    }
+
+    fn holding(policy_bytes: u64, state_words: u64) -> Result<Self, CapacityError> {
+        check(
+            "bytes of compiled policy for the BPF engines",
+            policy_bytes,
+            Self::MOST.policy_bytes,
+        )?;
+        check(
+            "words of balancer state for the BPF engines",
+            state_words,
+            Self::MOST.state_words,
+        )?;
         Ok(Self {
-            policy_bytes: size(
-                "bytes of compiled policy for the BPF engines",
-                compiled.policy.len() as u64 * 8,
-                Self::LEAST.policy_bytes,
-                Self::MOST.policy_bytes,
-            )?,
-            state_words: size(
-                "words of balancer state for the BPF engines",
-                compiled.state.len() as u64,
-                Self::LEAST.state_words,
-                Self::MOST.state_words,
-            )?,
+            policy_bytes: policy_bytes
+                .next_power_of_two()
+                .max(Self::LEAST.policy_bytes),
+            state_words: state_words.next_power_of_two().max(Self::LEAST.state_words),
         })
     }
 
@@ -59,5 +65,39 @@ impl Capacity {
             policy_bytes: self.policy_bytes.max(other.policy_bytes),
             state_words: self.state_words.max(other.state_words),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_two_from_the_least_to_the_most() {
+        assert_eq!(Capacity::holding(1, 0), Ok(Capacity::LEAST));
+        assert_eq!(Capacity::holding(1 << 21, 1 << 16), Ok(Capacity::LEAST));
+        let more = Capacity::holding((1 << 21) + 1, (1 << 16) + 1);
+        assert_eq!(
+            more,
+            Ok(Capacity {
+                policy_bytes: 1 << 22,
+                state_words: 1 << 17
+            })
+        );
+        assert_eq!(Capacity::holding(1 << 28, 1 << 25), Ok(Capacity::MOST));
+    }
+
+    #[test]
+    fn what_is_over_the_most_is_named_with_its_limit() {
+        let text =
+            |policy, state| Capacity::holding(policy, state).map_err(|error| error.to_string());
+        assert_eq!(
+            text((1 << 28) + 8, 0),
+            Err("the snapshot has 268435464 bytes of compiled policy for the BPF engines; the limit is 268435456".to_owned())
+        );
+        assert_eq!(
+            text(8, (1 << 25) + 1),
+            Err("the snapshot has 33554433 words of balancer state for the BPF engines; the limit is 33554432".to_owned())
+        );
     }
 }

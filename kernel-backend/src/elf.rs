@@ -152,3 +152,61 @@ pub fn with_policy_bytes(object: &[u8], size: u64) -> Result<Vec<u8>, String> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Object;
+
+    fn object() -> Vec<u8> {
+        Object::get().expect("the object is there").bytes().to_vec()
+    }
+
+    #[test]
+    fn the_size_is_changed_everywhere() {
+        let larger = with_policy_bytes(&object(), 1 << 24).expect("it is the project's object");
+        let map = aya_obj::Object::parse(&larger).expect("it is an object");
+        assert_eq!(
+            map.maps.get("POLICY").map(aya_obj::Map::value_size),
+            Some(1 << 24)
+        );
+        let count = |bytes: &[u8], masks: [u64; 3]| {
+            let code = parts(bytes).expect("it is an object").code;
+            let code = code
+                .into_iter()
+                .flat_map(|range| bytes[range].chunks_exact(8));
+            code.filter(|one| {
+                one[0] == AND_IMMEDIATE && masks.contains(&u64::from(u32_at(one, 4).unwrap_or(0)))
+            })
+            .count()
+        };
+        let new = [(1 << 24) - 8, (1 << 24) - 2, (1 << 24) - 1];
+        assert!(count(&object(), POLICY_MASKS) > 0);
+        assert_eq!(count(&larger, POLICY_MASKS), 0);
+        assert_eq!(
+            count(&larger, new),
+            count(&object(), POLICY_MASKS) + count(&object(), new)
+        );
+    }
+
+    #[test]
+    fn what_is_not_the_object_is_refused() {
+        assert!(
+            with_policy_bytes(b"\x7fELF", 1 << 24)
+                .is_err_and(|why| why.starts_with("is not an ELF object"))
+        );
+        let mut renamed = object();
+        let name = renamed
+            .windows(7)
+            .position(|window| window == b"\0Policy")
+            .expect("the type's name");
+        renamed[name + 1] = b'p';
+        assert!(
+            with_policy_bytes(&renamed, 1 << 24)
+                .is_err_and(|why| why.contains("no BTF type `Policy`"))
+        );
+        for length in (0..renamed.len()).step_by(997) {
+            assert!(with_policy_bytes(&renamed[..length], 1 << 24).is_err());
+        }
+    }
+}

@@ -87,8 +87,10 @@ fn decide(
 fn the_program_reads_one_generation_only() {
     let mut kernel = match Kernel::new() {
         Ok(kernel) => kernel,
-        Err(why) if std::env::var_os("CI").is_some() => {
-            panic!("the kernel engine must run in CI: {why}")
+        Err(why)
+            if std::env::var_os("TWINMESH_REQUIRE_KERNEL").is_some_and(|value| value != "0") =>
+        {
+            panic!("the kernel engine must run: {why}")
         }
         Err(why) => return println!("the engine kernel does not run here: {why}"),
     };

@@ -20,12 +20,15 @@ enum Health {
     Healthy,
     Degraded,
     Unhealthy,
+    /// Not healthy, and left out of what the healthy ones are a share of.
+    Draining,
 }
 
 fn health(status: i32) -> Health {
     match HealthStatus::try_from(status) {
         Ok(HealthStatus::Unknown | HealthStatus::Healthy) => Health::Healthy,
         Ok(HealthStatus::Degraded) => Health::Degraded,
+        Ok(HealthStatus::Draining) => Health::Draining,
         _ => Health::Unhealthy,
     }
 }
@@ -46,10 +49,12 @@ impl Loads {
                 .filter(|endpoint| endpoint.health == health)
                 .count() as u64
         };
+        let counted =
+            |endpoints: &[Endpoint]| endpoints.len() as u64 - count(endpoints, Health::Draining);
         let available = |health| -> Vec<u64> {
             priorities
                 .iter()
-                .map(|endpoints| match endpoints.len() as u64 {
+                .map(|endpoints| match counted(endpoints) {
                     0 => 0,
                     all => (overprovisioning * count(endpoints, health) / all).min(100),
                 })
@@ -61,7 +66,7 @@ impl Loads {
         let panic: Vec<bool> = priorities
             .iter()
             .map(|endpoints| {
-                let share = |health| match endpoints.len() as f64 {
+                let share = |health| match counted(endpoints) as f64 {
                     0.0 => 0.0,
                     all => 100.0 * count(endpoints, health) as f64 / all,
                 };
@@ -217,8 +222,8 @@ impl Compiler<'_> {
         let threshold = common
             .and_then(|common| common.healthy_panic_threshold.as_ref())
             .map_or(50.0, |threshold| threshold.value);
-        // Envoy reads the percentage as a whole number.
-        let threshold = threshold.clamp(0.0, 100.0).trunc();
+        // Envoy cuts off what is behind the point, after a division that turns 29 into 28.
+        let threshold = (100.0 * (threshold.clamp(0.0, 100.0) / 100.0)).trunc();
         let fail_on_panic = common.is_some_and(|common| {
             use envoy_types::pb::envoy::config::cluster::v3::cluster::common_lb_config::LocalityConfigSpecifier;
             matches!(&common.locality_config_specifier,

@@ -150,14 +150,14 @@ impl Compiler<'_> {
             let node = self.transport_protocols(&chains);
             match name.map(|name| name.to_ascii_lowercase()) {
                 None => default = node,
-                Some(name) => match name.strip_prefix('*') {
-                    Some(suffix) => {
-                        suffixes.prefix.insert(suffix.bytes().rev().collect(), node);
+                // Envoy files `*.x` as `.x` among the exact names, which a client may send too.
+                Some(name) => {
+                    let filed = name.strip_prefix('*').unwrap_or(&name);
+                    if filed.starts_with('.') {
+                        suffixes.prefix.insert(filed.bytes().rev().collect(), node);
                     }
-                    None => {
-                        exact.exact.insert(name.into_bytes(), node);
-                    }
-                },
+                    exact.exact.insert(filed.as_bytes().to_vec(), node);
+                }
             }
         }
         self.node(&exact, &suffixes, default)

@@ -95,7 +95,9 @@ impl Compiler<'_> {
         let empty = RouteMatch::default();
         let matched = config.r#match.as_ref().unwrap_or(&empty);
         let mut matchers = Vec::new();
-        for (index, header) in matched.headers.iter().enumerate() {
+        // Envoy asks the share of requests first: of a route that takes none, no matcher counts.
+        let taken = !matches!(share(matched), Share::None);
+        for (index, header) in matched.headers.iter().enumerate().filter(|_| taken) {
             matchers.extend(compile_matcher::header(
                 &mut self.arena,
                 &mut self.names,
@@ -104,7 +106,8 @@ impl Compiler<'_> {
                 index,
             )?);
         }
-        for (index, parameter) in matched.query_parameters.iter().enumerate() {
+        let parameters = matched.query_parameters.iter().enumerate();
+        for (index, parameter) in parameters.filter(|_| taken) {
             routes.query = true;
             matchers.extend(compile_matcher::query_parameter(
                 &mut self.arena,
