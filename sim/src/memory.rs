@@ -6,30 +6,28 @@ use twinmesh_model::layout::{input, work};
 
 /// Bytes of head that fit: what Envoy takes at most, rounded up.
 const HEAD_BYTES: u64 = 64 * 1024;
+/// Bytes of input that are addressed: a power of two, so that a mask keeps every read inside.
+const INPUT_BYTES: usize = (input::HEAD + HEAD_BYTES + input::PADDING).next_power_of_two() as usize;
+/// Words of the work area.
+const WORDS: usize = work::WORDS as usize;
 
 /// Policy, state, work area and input of one simulator.
 #[derive(Debug, Clone)]
 pub struct Memory {
-    policy: Vec<u8>,
+    policy: Vec<u64>,
     state: Vec<u64>,
-    words: Vec<u64>,
-    input: Vec<u8>,
+    words: Box<[u64; WORDS]>,
+    input: Box<[u8; INPUT_BYTES + 8]>,
 }
 
 impl Memory {
     /// Memory for a compiled snapshot, the balancers at their start.
     pub fn new(compiled: &Compiled) -> Self {
-        let mut policy: Vec<u8> = compiled
-            .policy
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .collect();
-        policy.extend_from_slice(&[0; 8]);
         Self {
-            policy,
+            policy: compiled.policy.clone(),
             state: compiled.state.clone(),
-            words: vec![0; work::WORDS as usize],
-            input: vec![0; (input::HEAD + HEAD_BYTES + input::PADDING) as usize],
+            words: Box::new([0; WORDS]),
+            input: Box::new([0; INPUT_BYTES + 8]),
         }
     }
 
@@ -43,51 +41,43 @@ impl Memory {
     }
 }
 
-#[inline(always)]
-fn read<const BYTES: usize>(bytes: &[u8], offset: u64) -> [u8; BYTES] {
-    bytes
-        .get(offset as usize..)
-        .and_then(|rest| rest.first_chunk())
-        .copied()
-        .unwrap_or([0; BYTES])
-}
-
 impl Machine for Memory {
     const HEAD_BYTES: u64 = HEAD_BYTES;
 
     #[inline(always)]
     fn input64(&self, offset: u64) -> u64 {
-        u64::from_le_bytes(read(&self.input, offset))
+        let at = offset as usize & (INPUT_BYTES - 1);
+        let bytes = self.input.get(at..at + 8).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
     #[inline(always)]
     fn input8(&self, offset: u64) -> u64 {
-        self.input
-            .get(offset as usize)
-            .copied()
-            .map_or(0, u64::from)
+        let at = offset as usize & (INPUT_BYTES - 1);
+        self.input.get(at).copied().map_or(0, u64::from)
     }
     #[inline(always)]
     fn policy64(&self, offset: u64) -> u64 {
-        u64::from_le_bytes(read(&self.policy, offset))
+        self.policy
+            .get((offset >> 3) as usize)
+            .copied()
+            .unwrap_or(0)
     }
     #[inline(always)]
     fn policy16(&self, offset: u64) -> u64 {
-        u64::from(u16::from_le_bytes(read(&self.policy, offset)))
+        self.policy64(offset) >> ((offset & 6) << 3) & 0xffff
     }
     #[inline(always)]
     fn policy8(&self, offset: u64) -> u64 {
-        self.policy
-            .get(offset as usize)
-            .copied()
-            .map_or(0, u64::from)
+        self.policy64(offset) >> ((offset & 7) << 3) & 0xff
     }
     #[inline(always)]
     fn word(&self, index: u64) -> u64 {
-        self.words.get(index as usize).copied().unwrap_or(0)
+        let word = self.words.get(index as usize & (WORDS - 1));
+        word.copied().unwrap_or(0)
     }
     #[inline(always)]
     fn set_word(&mut self, index: u64, value: u64) {
-        if let Some(word) = self.words.get_mut(index as usize) {
+        if let Some(word) = self.words.get_mut(index as usize & (WORDS - 1)) {
             *word = value;
         }
     }
