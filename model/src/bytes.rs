@@ -13,6 +13,20 @@ pub const fn within(word: u64, first: u8, last: u8) -> u64 {
     from & !above & !word & MARKS
 }
 
+/// The highest bit of each byte that is `first` or more, of a word whose bytes are below 128. A
+/// larger byte spoils those after it, not those before.
+#[inline(always)]
+pub const fn from(word: u64, first: u8) -> u64 {
+    word.wrapping_add(ONES.wrapping_mul(0x80 - first as u64))
+}
+
+/// Of a word the bytes below 32 and the byte 127, exact up to the first of them; a byte 126 after
+/// one of 255 may be marked too.
+#[inline(always)]
+pub const fn control(word: u64) -> u64 {
+    (word.wrapping_sub(ONES.wrapping_mul(32)) | word.wrapping_add(ONES)) & !word & MARKS
+}
+
 /// Marks the bytes equal to `byte`, below 128.
 #[inline(always)]
 pub const fn equal(word: u64, byte: u8) -> u64 {
@@ -23,6 +37,13 @@ pub const fn equal(word: u64, byte: u8) -> u64 {
 #[inline(always)]
 pub const fn lower(word: u64) -> u64 {
     word | within(word, b'A', b'Z') >> 2
+}
+
+/// `word` with ASCII capitals made small, and other bytes of one kind made bytes of another: for
+/// comparing with what is known to be letters, and for hashes.
+#[inline(always)]
+pub const fn fold(word: u64) -> u64 {
+    word | ONES.wrapping_mul(0x20)
 }
 
 /// How many bytes stand before the first mark; 8 where there is none.

@@ -52,6 +52,11 @@ pub fn decide<M: Machine>(machine: &mut M) {
     if host == 0 {
         return;
     }
+    let index = machine.policy64(host.wrapping_add(virtual_host::INDEX));
+    if high(index) & virtual_host::QUERY != 0 && machine.query_parameters() != 0 {
+        end(machine, outcome::UNSUPPORTED, unsupported::TOO_MANY_VALUES);
+        return;
+    }
     let number = machine.route(host);
     if number >= NONE {
         if number == NONE {
@@ -95,7 +100,7 @@ pub fn connection<M: Machine>(machine: &mut M) -> u64 {
     if undecided(machine, reason) {
         return 0;
     }
-    let chain = machine.filter_chain(found);
+    let chain = crate::filter_chain::choose(machine, found);
     if chain == 0 {
         end(machine, outcome::NO_FILTER_CHAIN, 0);
         return 0;
@@ -198,7 +203,7 @@ pub fn request<M: Machine>(machine: &mut M) -> u64 {
             }
         }
     }
-    if machine.pseudo_headers() != 0 {
+    if pseudo_headers_if_any(machine) != 0 {
         end(machine, outcome::UNSUPPORTED, unsupported::TOO_MANY_VALUES);
         return 0;
     }
@@ -217,11 +222,6 @@ pub fn request<M: Machine>(machine: &mut M) -> u64 {
     if undecided(machine, reason) {
         return 0;
     }
-    let index = machine.policy64(host.wrapping_add(virtual_host::INDEX));
-    if high(index) & virtual_host::QUERY != 0 && machine.query_parameters() != 0 {
-        end(machine, outcome::UNSUPPORTED, unsupported::TOO_MANY_VALUES);
-        return 0;
-    }
     host
 }
 
@@ -235,16 +235,33 @@ fn fill<M: Machine>(machine: &mut M, slot: u64, span: Span) -> u64 {
     machine.add(slot, span)
 }
 
+/// [`pseudo_headers`], or what is left of it where neither routes nor the request have any.
+#[inline(always)]
+fn pseudo_headers_if_any<M: Machine>(machine: &mut M) -> u64 {
+    let said = machine.word(work::FRAMING) & (framing::FORWARDED_PROTO | framing::ABSOLUTE);
+    if said != 0 || machine.policy64(header::PSEUDO_HEADERS) != 0 {
+        return machine.pseudo_headers();
+    }
+    let scheme = connection_scheme(machine);
+    machine.set_word(work::SCHEME, scheme.0);
+    0
+}
+
+/// The scheme that the connection itself says.
+#[inline(always)]
+fn connection_scheme<M: Machine>(machine: &M) -> Span {
+    if machine.word(work::CONNECTION) & connection::TLS != 0 {
+        Span::new(input::HTTPS, 5)
+    } else {
+        Span::new(input::HTTP, 4)
+    }
+}
+
 /// Fills the slots of x-forwarded-proto, `:authority`, `:method`, `:path` and `:scheme`. 0, or 1
 /// where there is no room.
 #[inline(always)]
 pub fn pseudo_headers<M: Machine>(machine: &mut M) -> u64 {
-    let tls = machine.word(work::CONNECTION) & connection::TLS != 0;
-    let own = if tls {
-        Span::new(input::HTTPS, 5)
-    } else {
-        Span::new(input::HTTP, 4)
-    };
+    let own = connection_scheme(machine);
     let bits = machine.word(work::FRAMING);
     let mut forwarded = own;
     let mut scheme = own;

@@ -5,11 +5,11 @@
 //! other values than Envoy's.
 
 use crate::{
-    Machine, Span,
+    Machine, Span, bytes,
     layout::{
         bad_request, filter_chain, framing, header, high, input, low, slot, unsupported, work,
     },
-    scan::{class, scan},
+    scan::{self, class, scan, scan_here},
     trie::mode,
 };
 
@@ -75,22 +75,34 @@ fn line_end<M: Machine>(machine: &M, offset: u64, end: u64) -> u64 {
 #[inline(always)]
 pub fn request_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     let bad = bad_request::REQUEST_LINE << 32;
-    let method_end = scan(
-        machine,
-        Span::new(offset, end.wrapping_sub(offset)),
-        class::NAME,
-    );
-    let method = Span::new(offset, method_end.wrapping_sub(offset));
-    let methods = machine.policy64(header::METHODS);
-    let known = low(machine.walk(low(methods), method, 0));
-    if known == 0 || method_end >= end || machine.input8(method_end) != b' ' as u64 {
+    let start = machine.input64(offset);
+    let method_end = if start & 0xffff_ffff == u64::from_le_bytes(*b"GET \0\0\0\0") {
+        offset.wrapping_add(3)
+    } else if start & 0xff_ffff_ffff == u64::from_le_bytes(*b"POST \0\0\0") {
+        offset.wrapping_add(4)
+    } else {
+        let method_end = scan(
+            machine,
+            Span::new(offset, end.wrapping_sub(offset)),
+            class::NAME,
+        );
+        let method = Span::new(offset, method_end.wrapping_sub(offset));
+        let methods = machine.policy64(header::METHODS);
+        let known = low(machine.walk(low(methods), method, 0));
+        if known == 0 || machine.input8(method_end) != b' ' as u64 {
+            return bad;
+        }
+        if known > 1 {
+            return (UNDECIDED + unsupported::TARGET_FORM) << 32;
+        }
+        method_end
+    };
+    if method_end >= end {
         return bad;
     }
-    if known > 1 {
-        return (UNDECIDED + unsupported::TARGET_FORM) << 32;
-    }
+    let method = Span::new(offset, method_end.wrapping_sub(offset));
     let from = blanks_end(machine, method_end, end);
-    let path_end = scan(
+    let path_end = scan_here(
         machine,
         Span::new(from, end.wrapping_sub(from)),
         class::PATH,
@@ -186,36 +198,89 @@ fn trim<M: Machine>(machine: &mut M, offset: u64, end: u64) -> Span {
 /// The slot of a header name plus one, or 0 where nothing refers to it.
 #[inline(always)]
 pub fn slot_of<M: Machine>(machine: &mut M, name: Span) -> u64 {
-    let names = machine.policy64(header::HEADER_NAMES);
-    let start = crate::bytes::keep(
-        crate::bytes::lower(machine.input64(name.offset())),
-        name.length(),
-    );
-    let bit = filter_bit(start, name.length());
-    let word = machine.policy64(high(names).wrapping_add(bit >> 6 << 3));
-    if word >> (bit & 63) & 1 == 0 {
-        return 0;
-    }
-    low(machine.walk(low(names), name, mode::LOWER))
+    let names = low(machine.policy64(header::HEADER_NAMES));
+    low(machine.walk(names, name, mode::LOWER))
 }
 
-/// Which bit of the filter stands for names that start with these (up to eight, lower-case) bytes
-/// and have this length.
+/// Whether something may refer to a header name of this length that starts with these bytes.
+#[inline(always)]
+fn may_have_slot<M: Machine>(machine: &M, start: u64, length: u64) -> bool {
+    let filter = high(machine.policy64(header::HEADER_NAMES));
+    let bit = filter_bit(start, length);
+    machine.policy64(filter.wrapping_add(bit >> 6 << 3)) >> (bit & 63) & 1 == 1
+}
+
+/// Which bit of the filter stands for names that start with these bytes (of which the first
+/// `length`, up to eight, count) and have this length.
 #[inline(always)]
 pub const fn filter_bit(start: u64, length: u64) -> u64 {
-    let word = (start ^ length << 59 ^ length).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    word >> 55
+    let word = bytes::keep(bytes::fold(start), length) ^ length << 59 ^ length;
+    word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55
+}
+
+/// Words that [`name_end`] and [`value_end`] look at themselves.
+const NAME_WORDS: u64 = 4;
+const VALUE_WORDS: u64 = 8;
+
+/// As [`token_end`]. A name of few letters and its colon are found without a call; `start` are
+/// its first bytes.
+#[inline(always)]
+fn name_end<M: Machine>(machine: &mut M, start: u64, offset: u64, end: u64) -> u64 {
+    let mut word = start;
+    let mut index = 0;
+    while index < NAME_WORDS {
+        let marks = scan::marks(word, class::NAME);
+        if marks != 0 {
+            let at = offset
+                .wrapping_add(index * 8)
+                .wrapping_add(bytes::first(marks));
+            if at < end && machine.input8(at) == b':' as u64 {
+                return at;
+            }
+            break;
+        }
+        index += 1;
+        word = machine.input64(offset.wrapping_add(index * 8));
+    }
+    machine.token_end(offset, end)
+}
+
+/// The end of the header value at `offset`. A short value and the CR after it are found without a
+/// call.
+#[inline(always)]
+fn value_end<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
+    let mut index = 0;
+    while index < VALUE_WORDS {
+        let at = offset.wrapping_add(index * 8);
+        let marks = bytes::control(machine.input64(at));
+        if marks != 0 {
+            let at = at.wrapping_add(bytes::first(marks));
+            if at < end && machine.input8(at) == CR {
+                return at;
+            }
+            break;
+        }
+        index += 1;
+    }
+    scan(
+        machine,
+        Span::new(offset, end.wrapping_sub(offset)),
+        class::VALUE,
+    )
 }
 
 /// The header line at `offset`. Low: the offset after it; high: 0, [`END`], a code of
 /// [`bad_request`], or from [`UNDECIDED`] on one of [`unsupported`].
 #[inline(always)]
 pub fn header_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
-    let after = line_end(machine, offset, end);
-    if after != 0 {
-        return after | END << 32;
+    let start = machine.input64(offset);
+    if start & 0xff <= CR {
+        let after = line_end(machine, offset, end);
+        if after != 0 {
+            return after | END << 32;
+        }
     }
-    let name_end = machine.token_end(offset, end);
+    let name_end = name_end(machine, start, offset, end);
     if name_end == TOO_LONG {
         return (UNDECIDED + unsupported::TOO_MANY_VALUES) << 32;
     }
@@ -230,11 +295,7 @@ pub fn header_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
         return bad_request::HEADER_NAME << 32;
     }
     let from = name_end.wrapping_add(1);
-    let value_end = scan(
-        machine,
-        Span::new(from, end.wrapping_sub(from)),
-        class::VALUE,
-    );
+    let value_end = value_end(machine, from, end);
     if value_end >= end {
         return bad_request::INCOMPLETE << 32;
     }
@@ -258,7 +319,15 @@ pub fn header_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
             next
         };
     }
-    let found = machine.slot_of(name);
+    let host = name.length() == 4
+        && bytes::fold(start) & 0xffff_ffff == u64::from_le_bytes(*b"host\0\0\0\0");
+    let found = if host {
+        slot::AUTHORITY + 1
+    } else if may_have_slot(machine, start, name.length()) {
+        machine.slot_of(name)
+    } else {
+        0
+    };
     if found == 0 {
         return next;
     }
@@ -311,7 +380,7 @@ pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
             }
         }
         slot::TRANSFER_ENCODING => {
-            let word = crate::bytes::lower(machine.input64(value.offset())) & 0x00ff_ffff_ffff_ffff;
+            let word = bytes::lower(machine.input64(value.offset())) & 0x00ff_ffff_ffff_ffff;
             let chunked = value.length() == 7 && word == u64::from_le_bytes(*b"chunked\0");
             if again(framing::TRANSFER_ENCODING) || !chunked {
                 framing::TRANSFER_ENCODING | framing::BAD_TRANSFER_ENCODING

@@ -160,9 +160,6 @@ pub mod work {
     pub const FRAMING: u64 = 30;
     /// On the way: offset after the head's empty line.
     pub const HEAD_END: u64 = 32;
-    /// On the way: the host's span as virtual hosts are searched by.
-    pub const HOST_TO_SEARCH: u64 = 33;
-
     /// On the way: what [`crate::integer::parse`] read.
     pub const NUMBER: u64 = 34;
 
@@ -331,7 +328,7 @@ pub mod header {
     pub const MAGIC: u64 = 0;
     /// Low: offset of the trie table; high: its number of entries less one.
     pub const TRIE: u64 = 8;
-    /// Low: root of the listeners by address and port; high: by port alone, for IPv4.
+    /// Low: root of the listeners by address and port, or 0; high: by port alone, for IPv4.
     pub const LISTENERS: u64 = 16;
     /// Low: root of the listeners by port alone, for IPv6; high: offset of the listener that takes
     /// what no other does, or 0.
@@ -348,6 +345,9 @@ pub mod header {
     pub const METHODS: u64 = 64;
     /// Low: DFA of the values of Connection that change nothing.
     pub const CONNECTION: u64 = 72;
+    /// Low: 1 where some route refers to x-forwarded-proto, a pseudo header or the path without its
+    /// query, else 0.
+    pub const PSEUDO_HEADERS: u64 = 80;
     /// Bytes of the header.
     pub const BYTES: u64 = 128;
 }
@@ -382,10 +382,35 @@ pub mod listener {
 
 /// A node of the filter chain match; each level has one kind of key.
 pub mod filter_chain_node {
-    /// Low and high: two tries' roots or children, as the level has it.
+    /// Low and high: two tries' roots (or 0) or two children, as the level has it. The addresses'
+    /// are IPv4 and IPv6; the server names' whole names, and suffixes reversed; the transport
+    /// protocol's `tls` and `raw_buffer`; the source type's local and external.
     pub const CHILDREN: u64 = 0;
     /// Low: the child where nothing more specific matched, or 0.
     pub const DEFAULT: u64 = 8;
+    /// High: the level.
+    pub const LEVEL: u64 = 16;
+
+    /// Level: not a node, but the filter chain's record.
+    pub const CHAIN: u64 = 0;
+    /// Level: `destination_port`.
+    pub const DESTINATION_PORT: u64 = 1;
+    /// Level: `prefix_ranges`.
+    pub const DESTINATION_ADDRESS: u64 = 2;
+    /// Level: `server_names`.
+    pub const SERVER_NAME: u64 = 3;
+    /// Level: `transport_protocol`.
+    pub const TRANSPORT_PROTOCOL: u64 = 4;
+    /// Level: `application_protocols`.
+    pub const APPLICATION_PROTOCOL: u64 = 5;
+    /// Level: `direct_source_prefix_ranges`.
+    pub const DIRECT_SOURCE_ADDRESS: u64 = 6;
+    /// Level: `source_type`.
+    pub const SOURCE_TYPE: u64 = 7;
+    /// Level: `source_prefix_ranges`.
+    pub const SOURCE_ADDRESS: u64 = 8;
+    /// Level: `source_ports`.
+    pub const SOURCE_PORT: u64 = 9;
 }
 
 /// Filter chain.
@@ -395,7 +420,8 @@ pub mod filter_chain {
     /// Low: route configuration, or the TCP proxy's action (a route record); high: bits 0..16
     /// `max_request_headers_kb`, bits 16..32 `max_headers_count`.
     pub const TARGET: u64 = 8;
-    /// Its index in the listener; `u32::MAX` the default filter chain.
+    /// Low: its index in the listener; `u32::MAX` the default filter chain; high:
+    /// [`filter_chain_node::CHAIN`](super::filter_chain_node::CHAIN).
     pub const INDEX: u64 = 16;
     /// Low: number of the reason why it is not decided, or 0; high: DFA of the paths that path
     /// normalisation leaves as they are, or 0.

@@ -25,7 +25,9 @@ pub fn choose<M: Machine>(machine: &mut M) -> u64 {
     let ports = machine.policy64(header::LISTENERS_BY_PORT);
     let mut found = 0;
     if bits & (connection::DESTINATION_V4 | connection::DESTINATION_V6) != 0 {
-        found = low(machine.walk(low(exact), Span::new(input::DESTINATION_ADDRESS, 18), 0));
+        if low(exact) != 0 {
+            found = low(machine.walk(low(exact), Span::new(input::DESTINATION_ADDRESS, 18), 0));
+        }
         if found == 0 {
             let root = if bits & connection::DESTINATION_V4 != 0 {
                 high(exact)

@@ -48,6 +48,11 @@ pub trait Machine: Sized {
     fn walk(&mut self, root: u64, span: Span, mode: u64) -> u64 {
         crate::trie::walk(self, root, span, mode)
     }
+    /// [`crate::trie::walk_on`]
+    #[inline(always)]
+    fn walk_on(&mut self, root: u64, span: Span, mode: u64) -> u64 {
+        crate::trie::walk_on(self, root, span, mode)
+    }
     /// [`crate::trie::walk_back`]
     #[inline(always)]
     fn walk_back(&mut self, root: u64, span: Span, mode: u64) -> u64 {
@@ -55,8 +60,8 @@ pub trait Machine: Sized {
     }
     /// [`crate::trie::tail`]
     #[inline(always)]
-    fn tail(&mut self, node: u64, chunk: u64, remaining: u64) -> u64 {
-        crate::trie::tail(self, node, chunk, remaining)
+    fn tail(&mut self, node: u64, chunk: u64, prefixes: u64) -> u64 {
+        crate::trie::tail(self, node, chunk, prefixes)
     }
     /// [`crate::scan::scan_block`]
     #[inline(always)]
@@ -220,18 +225,13 @@ pub trait Machine: Sized {
     }
     /// [`crate::filter_chain::level`]
     #[inline(always)]
-    fn filter_chain_level(&mut self, node: u64, span: Span, mode: u64) -> u64 {
-        crate::filter_chain::level(self, node, span, mode)
+    fn filter_chain_level(&mut self, node: u64, level: u64, flags: u64) -> u64 {
+        crate::filter_chain::level(self, node, level, flags)
     }
     /// [`crate::filter_chain::application_protocol`]
     #[inline(always)]
-    fn application_protocol(&mut self, node: u64, flags: u64) -> u64 {
-        crate::filter_chain::application_protocol(self, node, flags)
-    }
-    /// [`crate::filter_chain::choose`]
-    #[inline(always)]
-    fn filter_chain(&mut self, listener: u64) -> u64 {
-        crate::filter_chain::choose(self, listener)
+    fn application_protocol(&mut self, node: u64, inspected: u64) -> u64 {
+        crate::filter_chain::application_protocol(self, node, inspected)
     }
     /// [`crate::listener::choose`]
     #[inline(always)]

@@ -4,7 +4,8 @@ use crate::{Machine, Span, bytes};
 
 /// Which bytes end the scan.
 pub mod class {
-    /// What is not a letter, a digit, `-` or `_`: the end of most header names and methods.
+    /// What is not a letter, a digit, or one of ``-.^_` ``: the end of most header names and
+    /// methods.
     pub const NAME: u64 = 0;
     /// Control bytes but the tab: the end of a header value.
     pub const VALUE: u64 = 1;
@@ -32,31 +33,35 @@ pub mod class {
     pub const HOST: u64 = 11;
 }
 
-/// Marks the bytes that end a scan of the class.
+/// Marks the bytes outside all of the (ascending) half-open ranges: a byte is inside where an odd
+/// number of the bounds is at or below it.
+macro_rules! outside {
+    ($word:expr, $($from:literal..$to:literal),+) => {
+        ((!(0 $(^ bytes::from($word, $from) ^ bytes::from($word, $to))+)) | $word) & bytes::MARKS
+    };
+}
+
+/// Marks the bytes that end a scan of the class, exactly up to the first of them.
 #[inline(always)]
-fn marks(word: u64, class: u64) -> u64 {
+pub fn marks(word: u64, class: u64) -> u64 {
     match class {
-        class::NAME => {
-            let letters = bytes::within(word | 0x2020_2020_2020_2020, b'a', b'z');
-            let others = bytes::within(word, b'0', b'9')
-                | bytes::equal(word, b'-')
-                | bytes::equal(word, b'_');
-            !(letters | others) & bytes::MARKS
-        }
+        class::NAME => outside!(word, b'-'..b'/', b'0'..b':', b'A'..b'[', b'^'..b'{'),
         class::VALUE => {
             (bytes::within(word, 0, 31) & !bytes::equal(word, b'\t')) | bytes::equal(word, 127)
         }
-        class::PATH => outside(word) | bytes::equal(word, b'?') | bytes::equal(word, b'#'),
-        class::QUERY => outside(word) | bytes::equal(word, b'#'),
-        class::FRAGMENT => outside(word),
+        class::PATH => outside!(word, b'!'..b'#', b'$'..b'?', b'@'..127),
+        class::QUERY => outside!(word, b'!'..b'#', b'$'..127),
+        class::FRAGMENT => outside!(word, b'!'..127),
         class::UNDERSCORE => bytes::equal(word, b'_'),
         class::HOST => {
-            let letters = bytes::within(word | 0x2020_2020_2020_2020, b'a', b'z');
-            // `0` to `:` and `-` to `.`.
-            let others = bytes::within(word, b'0', b':')
-                | bytes::within(word, b'-', b'.')
-                | bytes::equal(word, b'_');
-            !(letters | others) & bytes::MARKS
+            outside!(
+                word,
+                b'-'..b'/',
+                b'0'..b';',
+                b'A'..b'[',
+                b'_'..b'`',
+                b'a'..b'{'
+            )
         }
         class::AMPERSAND => bytes::equal(word, b'&'),
         class::EQUALS => bytes::equal(word, b'='),
@@ -65,12 +70,6 @@ fn marks(word: u64, class: u64) -> u64 {
         class::COLON => bytes::equal(word, b':'),
         _ => not_blank(word),
     }
-}
-
-/// Marks what is not 21 to 7E.
-#[inline(always)]
-fn outside(word: u64) -> u64 {
-    !bytes::within(word, b'!', b'~') & bytes::MARKS
 }
 
 /// Marks what is neither a space nor a tab.
@@ -91,6 +90,33 @@ pub fn scan<M: Machine>(machine: &mut M, span: Span, class: u64) -> u64 {
         return found;
     }
     machine.scan_long(span, class)
+}
+
+/// Words that [`scan_here`] looks at.
+const HERE: u64 = 4;
+
+/// As [`scan`], for what is mostly short: the first words are looked at without a call.
+#[inline(always)]
+pub fn scan_here<M: Machine>(machine: &mut M, span: Span, class: u64) -> u64 {
+    let mut index = 0;
+    while index < HERE {
+        let at = span.offset().wrapping_add(index * 8);
+        let marks = marks(machine.input64(at), class);
+        if marks != 0 {
+            let found = at.wrapping_add(bytes::first(marks));
+            return if found < span.end() {
+                found
+            } else {
+                span.end()
+            };
+        }
+        if index * 8 + 8 >= span.length() {
+            return span.end();
+        }
+        index += 1;
+    }
+    let at = span.offset().wrapping_add(HERE * 8);
+    scan(machine, Span::new(at, span.end().wrapping_sub(at)), class)
 }
 
 /// Scans a span of more than one block.

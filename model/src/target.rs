@@ -3,7 +3,7 @@
 use crate::{
     Machine, Span,
     layout::{bad_request, framing, header, high, input, unsupported, work},
-    scan::{class, scan},
+    scan::{class, scan, scan_here},
 };
 
 /// Characters of a host that are looked at from its end.
@@ -104,7 +104,10 @@ const fn in_authority(byte: u64) -> bool {
 /// 1 where every byte of the host may stand in an authority; 2 where that is too long to say.
 #[inline(always)]
 pub fn host_is_valid<M: Machine>(machine: &mut M, host: Span) -> u64 {
-    let mut at = host.offset();
+    let mut at = scan_here(machine, host, class::HOST);
+    if at >= host.end() {
+        return 1;
+    }
     let mut index = 0;
     while index < STOPS {
         at = scan(

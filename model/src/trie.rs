@@ -74,70 +74,132 @@ pub fn probe<M: Machine>(machine: &mut M, chunk: u64, key: u64) -> u64 {
     0
 }
 
-/// Eight bytes of the key, from `position` on. `capitals` keeps the marks of capitals.
+/// As [`probe`], the first place being looked at without a call. `trie` is the header's word.
 #[inline(always)]
-fn chunk<M: Machine>(machine: &M, span: Span, position: u64, capitals: u64) -> u64 {
-    let word = machine.input64(span.offset().wrapping_add(position));
+fn find<M: Machine>(machine: &mut M, trie: u64, chunk: u64, key: u64) -> u64 {
+    let entry = low(trie).wrapping_add((hash(chunk, key) & high(trie)).wrapping_mul(ENTRY));
+    let found = machine.policy64(entry.wrapping_add(8));
+    if found == key && machine.policy64(entry) == chunk {
+        entry
+    } else if found == EMPTY {
+        0
+    } else {
+        machine.probe(chunk, key)
+    }
+}
+
+/// What keeps the marks of capitals, where the mode makes them small.
+#[inline(always)]
+const fn capitals(mode: u64) -> u64 {
+    if mode & mode::LOWER == 0 {
+        0
+    } else {
+        bytes::MARKS
+    }
+}
+
+/// Eight bytes of a key from `offset` on, capitals made small as [`capitals`] says.
+#[inline(always)]
+fn chunk<M: Machine>(machine: &M, offset: u64, capitals: u64) -> u64 {
+    let word = machine.input64(offset);
     word | (bytes::within(word, b'A', b'Z') & capitals) >> 2
 }
 
-/// As [`chunk`], from the key's end on backwards.
+/// As [`chunk`], the eight bytes before `end`, the last of them first.
 #[inline(always)]
-fn chunk_back<M: Machine>(machine: &M, span: Span, position: u64, capitals: u64) -> u64 {
-    let word = machine
-        .input64(span.end().wrapping_sub(position).wrapping_sub(8))
-        .swap_bytes();
+fn chunk_back<M: Machine>(machine: &M, end: u64, capitals: u64) -> u64 {
+    let word = machine.input64(end.wrapping_sub(8)).swap_bytes();
     word | (bytes::within(word, b'A', b'Z') & capitals) >> 2
 }
 
 /// Chunks that a key may have.
 const CHUNKS: u64 = layout::TEXT_BYTES / 8;
 
-/// The function that reads a chunk of a key.
+/// Chunks that [`walk`] looks at itself.
+const HERE: u64 = 8;
+
+/// Looks a key up from a root. Low: the value of the whole key, or 0. High: the value of its
+/// longest prefix, or 0.
+#[inline(always)]
+pub fn walk<M: Machine>(machine: &mut M, root: u64, span: Span, mode: u64) -> u64 {
+    let trie = machine.policy64(layout::header::TRIE);
+    let capitals = capitals(mode);
+    let mut at = root;
+    let mut offset = span.offset();
+    let mut index = 0;
+    while index < HERE {
+        if index * 8 + 8 > span.length() {
+            break;
+        }
+        let word = chunk(machine, offset, capitals);
+        let node = low(machine.policy64(at));
+        let entry = find(machine, trie, word, key(node, tag::FULL));
+        if entry == 0 {
+            return end(machine, at, word, 8, mode);
+        }
+        at = entry.wrapping_add(16);
+        offset = offset.wrapping_add(8);
+        index += 1;
+    }
+    let left = span.end().wrapping_sub(offset);
+    if left >= 8 {
+        return machine.walk_on(at, Span::new(offset, left), mode);
+    }
+    let word = chunk(machine, offset, capitals);
+    end(machine, at, word, left, mode)
+}
+
+/// The function that goes on for as long as a key may be.
 macro_rules! walk {
-    ($(#[$doc:meta])* $name:ident, $chunk:ident) => {
+    ($(#[$doc:meta])* $name:ident, |$machine:ident, $span:ident, $position:ident| $offset:expr, $chunk:ident) => {
         $(#[$doc])*
         #[inline(always)]
-        pub fn $name<M: Machine>(machine: &mut M, root: u64, span: Span, mode: u64) -> u64 {
-            let capitals = if mode & mode::LOWER == 0 { 0 } else { bytes::MARKS };
-            let mut node = machine.policy64(root);
-            let mut best = machine.policy64(root.wrapping_add(8));
-            let mut word = $chunk(machine, span, 0, capitals);
-            let mut left = span.length();
-            let mut index = 1;
-            while index <= CHUNKS {
-                if left < 8 {
+        pub fn $name<M: Machine>($machine: &mut M, root: u64, $span: Span, mode: u64) -> u64 {
+            let capitals = capitals(mode);
+            let mut at = root;
+            let mut index = 0;
+            while index < CHUNKS {
+                let $position = index * 8;
+                if $position + 8 > $span.length() {
                     break;
                 }
-                let entry = machine.probe(word, key(low(node), tag::FULL));
+                let word = $chunk($machine, $offset, capitals);
+                let node = low($machine.policy64(at));
+                let entry = $machine.probe(word, key(node, tag::FULL));
                 if entry == 0 {
-                    left = 8;
-                    break;
+                    return end($machine, at, word, 8, mode);
                 }
-                node = machine.policy64(entry.wrapping_add(16));
-                best = machine.policy64(entry.wrapping_add(24));
-                word = $chunk(machine, span, index * 8, capitals);
-                left = left.wrapping_sub(8);
+                at = entry.wrapping_add(16);
                 index += 1;
             }
-            end(machine, node, best, word, left, mode)
+            let $position = index * 8;
+            let left = $span.length().wrapping_sub($position);
+            let word = $chunk($machine, $offset, capitals);
+            end($machine, at, word, left, mode)
         }
     };
 }
 
 walk! {
-    /// Looks a key up from a root. Low: the value of the whole key, or 0. High: the value of its
-    /// longest prefix, or 0.
-    walk, chunk
+    /// [`walk`] from where its first chunks led to.
+    walk_on,
+    |machine, span, position| span.offset().wrapping_add(position),
+    chunk
 }
 walk! {
     /// Looks a key up from its last byte to its first; the prefixes are the key's suffixes.
-    walk_back, chunk_back
+    walk_back,
+    |machine, span, position| span.end().wrapping_sub(position),
+    chunk_back
 }
 
-/// Joins what the chunks gave with what the key's rest gives.
+/// Joins what the chunks gave with what the key's rest gives: the partial prefixes of the node that
+/// they led to, and the key's exact end. `at` is where the node and its best prefix stand, `left`
+/// how many bytes the rest has, 8 where they are no chunk of any key.
 #[inline(always)]
-fn end<M: Machine>(machine: &mut M, node: u64, best: u64, word: u64, left: u64, mode: u64) -> u64 {
+fn end<M: Machine>(machine: &mut M, at: u64, word: u64, left: u64, mode: u64) -> u64 {
+    let node = machine.policy64(at);
+    let best = machine.policy64(at.wrapping_add(8));
     let strict = mode & mode::STRICT != 0;
     let boundary = if strict && left == 0 {
         high(best)
@@ -145,51 +207,47 @@ fn end<M: Machine>(machine: &mut M, node: u64, best: u64, word: u64, left: u64, 
         low(best)
     };
     // Most nodes have nothing that ends in the middle of a chunk.
-    if high(node) == 0 {
+    let ends = high(node);
+    if ends == 0 {
         return pair(0, boundary);
     }
     let left = if left < 8 { left } else { 8 };
-    let found = machine.tail(node, word, left | if strict { 16 } else { 0 });
-    if high(found) == 0 {
-        pair(low(found), boundary)
-    } else {
-        found
-    }
-}
-
-/// The end of a walk: the node's partial prefixes, the longest first, and the key's exact end.
-/// `remaining`: bits 0..4 how many bytes of the key are left (8: more than 7); bit 4: strictly
-/// shorter prefixes only.
-#[inline(always)]
-pub fn tail<M: Machine>(machine: &mut M, node: u64, word: u64, remaining: u64) -> u64 {
-    let number = low(node);
-    let prefixes = high(node) & 0xff;
-    let exacts = high(node) >> 8 & 0xff;
-    let left = remaining & 15;
-    let longest = if remaining & 16 == 0 {
-        left
-    } else {
-        left.wrapping_sub(1)
-    };
-    let mut best = 0;
-    let mut index = 0;
-    while index < 7 {
-        let count = 7 - index;
-        if prefixes >> count & 1 == 1 && (longest as i64) >= count as i64 {
-            let entry = machine.probe(bytes::keep(word, count), key(number, tag::PREFIX + count));
-            if entry != 0 {
-                best = low(machine.policy64(entry.wrapping_add(16)));
-                break;
-            }
-        }
-        index += 1;
-    }
     let mut exact = 0;
-    if left < 8 && exacts >> left & 1 == 1 {
-        let entry = machine.probe(bytes::keep(word, left), key(number, tag::EXACT + left));
+    if ends >> 8 >> left & 1 == 1 {
+        let trie = machine.policy64(layout::header::TRIE);
+        let entry = find(
+            machine,
+            trie,
+            bytes::keep(word, left),
+            key(low(node), tag::EXACT + left),
+        );
         if entry != 0 {
             exact = low(machine.policy64(entry.wrapping_add(16)));
         }
     }
-    pair(exact, best)
+    // Those that the key is long enough for.
+    let prefixes = ends & ((if strict { 1 } else { 2 }) << left) - 1 & 0xff;
+    if prefixes == 0 {
+        return pair(exact, boundary);
+    }
+    let partial = machine.tail(low(node), word, prefixes);
+    pair(exact, if partial == 0 { boundary } else { partial })
+}
+
+/// The value of the longest of a node's partial prefixes that the rest of a key starts with, or 0.
+/// Bit n of `prefixes` stands for one of n bytes (1..=7).
+#[inline(always)]
+pub fn tail<M: Machine>(machine: &mut M, node: u64, word: u64, prefixes: u64) -> u64 {
+    let mut index = 0;
+    while index < 7 {
+        let count = 7 - index;
+        if prefixes >> count & 1 == 1 {
+            let entry = machine.probe(bytes::keep(word, count), key(node, tag::PREFIX + count));
+            if entry != 0 {
+                return low(machine.policy64(entry.wrapping_add(16)));
+            }
+        }
+        index += 1;
+    }
+    0
 }

@@ -87,8 +87,9 @@ macro_rules! seams {
 seams! {
     g_probe = probe(chunk: word, key: word) => twinmesh_model::trie::probe;
     g_walk = walk(root: word, span: span, mode: word) => twinmesh_model::trie::walk;
+    g_walk_on = walk_on(root: word, span: span, mode: word) => twinmesh_model::trie::walk_on;
     g_walk_back = walk_back(root: word, span: span, mode: word) => twinmesh_model::trie::walk_back;
-    g_tail = tail(node: word, chunk: word, remaining: word) => twinmesh_model::trie::tail;
+    g_tail = tail(node: word, chunk: word, prefixes: word) => twinmesh_model::trie::tail;
     g_scan_block = scan_block(span: span, class: word) => twinmesh_model::scan::scan_block;
     g_scan_long = scan_long(span: span, class: word) => twinmesh_model::scan::scan_long;
     g_header_line = header_line(offset: word, end: word) => twinmesh_model::head::header_line;
@@ -121,9 +122,8 @@ seams! {
     g_query_parameter = query_parameter(offset: word, end: word) => twinmesh_model::query_parameter::parameter;
     g_query_parameters = query_parameters() => twinmesh_model::query_parameter::parse;
     g_virtual_host = virtual_host(route_configuration: word) => twinmesh_model::virtual_host::search;
-    g_filter_chain_level = filter_chain_level(node: word, span: span, mode: word) => twinmesh_model::filter_chain::level;
-    g_application_protocol = application_protocol(node: word, flags: word) => twinmesh_model::filter_chain::application_protocol;
-    g_filter_chain = filter_chain(listener: word) => twinmesh_model::filter_chain::choose;
+    g_filter_chain_level = filter_chain_level(node: word, level: word, flags: word) => twinmesh_model::filter_chain::level;
+    g_application_protocol = application_protocol(node: word, inspected: word) => twinmesh_model::filter_chain::application_protocol;
     g_listener = listener() => twinmesh_model::listener::choose;
     g_weighted_cluster = weighted_cluster(action: word) => twinmesh_model::weighted_cluster::choose;
     g_halve = halve(entries: word, bounds: word, value: word) => twinmesh_model::weighted_cluster::halve;

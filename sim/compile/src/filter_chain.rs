@@ -14,7 +14,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
     http_connection_manager::{PathWithEscapedSlashesAction, StripPortMode},
 };
 use twinmesh_model::head::HEADERS;
-use twinmesh_model::layout::{filter_chain, pair};
+use twinmesh_model::layout::{filter_chain, filter_chain_node, pair};
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 use twinmesh_xds::{FilterChain, Terminal, Unsupported};
 
@@ -90,11 +90,20 @@ impl Compiler<'_> {
             Some(port) if port.value != 0 => vec![Some(port.value as u16)],
             _ => vec![None],
         });
-        self.ports(by_port, Self::destination_addresses)
+        self.ports(
+            filter_chain_node::DESTINATION_PORT,
+            by_port,
+            Self::destination_addresses,
+        )
     }
 
     /// A level of ports.
-    fn ports(&mut self, groups: Groups<u16>, next: fn(&mut Self, &[Chain]) -> u64) -> u64 {
+    fn ports(
+        &mut self,
+        level: u64,
+        groups: Groups<u16>,
+        next: fn(&mut Self, &[Chain]) -> u64,
+    ) -> u64 {
         let mut keys = Keys::default();
         let mut default = 0;
         for (port, chains) in groups {
@@ -106,16 +115,25 @@ impl Compiler<'_> {
                 None => default = node,
             }
         }
-        self.node(&keys, &Keys::default(), default)
+        self.node(level, &keys, &Keys::default(), default)
     }
 
     fn destination_addresses(&mut self, chains: &[Chain]) -> u64 {
         let groups = group(chains, |matched| ranges(&matched.prefix_ranges));
-        self.addresses(groups, Self::server_names)
+        self.addresses(
+            filter_chain_node::DESTINATION_ADDRESS,
+            groups,
+            Self::server_names,
+        )
     }
 
     /// A level of address ranges.
-    fn addresses(&mut self, groups: Groups<Range>, next: fn(&mut Self, &[Chain]) -> u64) -> u64 {
+    fn addresses(
+        &mut self,
+        level: u64,
+        groups: Groups<Range>,
+        next: fn(&mut Self, &[Chain]) -> u64,
+    ) -> u64 {
         let mut v4: BTreeMap<Vec<u8>, (u8, u64)> = BTreeMap::new();
         let mut v6 = v4.clone();
         let mut default = 0;
@@ -138,7 +156,7 @@ impl Compiler<'_> {
                 .collect(),
             ..Keys::default()
         };
-        self.node(&keys(v4), &keys(v6), default)
+        self.node(level, &keys(v4), &keys(v6), default)
     }
 
     fn server_names(&mut self, chains: &[Chain]) -> u64 {
@@ -160,7 +178,7 @@ impl Compiler<'_> {
                 }
             }
         }
-        self.node(&exact, &suffixes, default)
+        self.node(filter_chain_node::SERVER_NAME, &exact, &suffixes, default)
     }
 
     fn transport_protocols(&mut self, chains: &[Chain]) -> u64 {
@@ -181,7 +199,7 @@ impl Compiler<'_> {
                 Some(_) => {}
             }
         }
-        self.arena.record([pair(tls, raw), default, 0, 0])
+        self.children(filter_chain_node::TRANSPORT_PROTOCOL, tls, raw, default)
     }
 
     fn application_protocols(&mut self, chains: &[Chain]) -> u64 {
@@ -197,14 +215,23 @@ impl Compiler<'_> {
                 None => default = node,
             }
         }
-        self.node(&keys, &Keys::default(), default)
+        self.node(
+            filter_chain_node::APPLICATION_PROTOCOL,
+            &keys,
+            &Keys::default(),
+            default,
+        )
     }
 
     fn direct_sources(&mut self, chains: &[Chain]) -> u64 {
         let groups = group(chains, |matched| {
             ranges(&matched.direct_source_prefix_ranges)
         });
-        self.addresses(groups, Self::source_types)
+        self.addresses(
+            filter_chain_node::DIRECT_SOURCE_ADDRESS,
+            groups,
+            Self::source_types,
+        )
     }
 
     fn source_types(&mut self, chains: &[Chain]) -> u64 {
@@ -218,12 +245,16 @@ impl Compiler<'_> {
                 _ => any = node,
             }
         }
-        self.arena.record([pair(local, external), any, 0, 0])
+        self.children(filter_chain_node::SOURCE_TYPE, local, external, any)
     }
 
     fn sources(&mut self, chains: &[Chain]) -> u64 {
         let groups = group(chains, |matched| ranges(&matched.source_prefix_ranges));
-        self.addresses(groups, Self::source_ports)
+        self.addresses(
+            filter_chain_node::SOURCE_ADDRESS,
+            groups,
+            Self::source_ports,
+        )
     }
 
     fn source_ports(&mut self, chains: &[Chain]) -> u64 {
@@ -238,12 +269,13 @@ impl Compiler<'_> {
                     .collect()
             }
         });
-        self.ports(groups, |_, chains| {
+        self.ports(filter_chain_node::SOURCE_PORT, groups, |_, chains| {
             chains.first().map_or(0, |(_, chain)| *chain)
         })
     }
 
-    fn node(&mut self, low: &Keys, high: &Keys, default: u64) -> u64 {
+    /// A node with keys; without any, its default takes its place.
+    fn node(&mut self, level: u64, low: &Keys, high: &Keys, default: u64) -> u64 {
         let mut root = |keys: &Keys| {
             if keys.is_empty() {
                 0
@@ -251,8 +283,16 @@ impl Compiler<'_> {
                 self.arena.trie(keys)
             }
         };
-        let roots = pair(root(low), root(high));
-        self.arena.record([roots, default, 0, 0])
+        let (low, high) = (root(low), root(high));
+        self.children(level, low, high, default)
+    }
+
+    fn children(&mut self, level: u64, low: u64, high: u64, default: u64) -> u64 {
+        if low == 0 && high == 0 {
+            return default;
+        }
+        self.arena
+            .record([pair(low, high), default, pair(0, level), 0])
     }
 }
 

@@ -116,7 +116,11 @@ impl Compiler<'_> {
                 last_resort = offset;
             }
         }
-        let exact = self.arena.trie(&exact);
+        let exact = if exact.is_empty() {
+            0
+        } else {
+            self.arena.trie(&exact)
+        };
         let v4 = self.arena.trie(&v4);
         let v6 = self.arena.trie(&v6);
         self.arena.set(header::LISTENERS, pair(exact, v4));

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use twinmesh_model::{
-    bytes::{keep, lower},
     head::filter_bit,
     layout::{header, pair, slot, slot as layout_slot, work},
 };
@@ -187,7 +186,7 @@ impl Names {
                 *to = *from;
             }
             let length = name.len() as u64;
-            let bit = filter_bit(keep(lower(u64::from_le_bytes(start)), length), length);
+            let bit = filter_bit(u64::from_le_bytes(start), length);
             if let Some(word) = filter.get_mut((bit >> 6) as usize) {
                 *word |= 1 << (bit & 63);
             }
@@ -216,6 +215,13 @@ impl Names {
             table.push(pair(root, u64::from(slot.wanted) | joined));
         }
         let table = arena.words(&table);
+        let pseudo_headers = self
+            .slots
+            .iter()
+            .take(slot::FIRST as usize)
+            .skip(slot::FORWARDED_PROTO as usize)
+            .any(|slot| slot.wanted);
+        arena.set(header::PSEUDO_HEADERS, u64::from(pseudo_headers));
         arena.set(header::HEADER_NAMES, pair(headers, filter));
         arena.set(header::QUERY_PARAMETERS, pair(query_parameters, table));
         Ok(())
