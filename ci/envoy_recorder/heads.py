@@ -44,10 +44,14 @@ UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def config(folder: Path) -> dict:
-    """Two listeners: default options, and one that also takes HTTP/1.0."""
+    """Default options, a listener that also takes HTTP/1.0, and three that strip the authority."""
     return {"static_resources": {"listeners": [
         listener("default", folder, {}),
         listener("accept_http_10", folder, {"http_protocol_options": {"accept_http_10": True}}),
+        listener("strip_trailing_host_dot", folder, {"strip_trailing_host_dot": True}),
+        listener("strip_any_host_port", folder, {"strip_any_host_port": True}),
+        listener("strip_dot_and_port", folder, {
+            "strip_trailing_host_dot": True, "strip_any_host_port": True}),
     ]}}
 
 

@@ -1,7 +1,7 @@
 """The request heads that ci/record-heads sends, by topic."""
 
 from envoy_recorder.head_cases import (
-    absolute, framing, header, host, method, precedence, repeat, request_line, target)
+    absolute, framing, header, host, method, precedence, repeat, request_line, stripping, target)
 
 
 def all_heads() -> list[dict]:
@@ -16,7 +16,8 @@ def all_heads() -> list[dict]:
             ("repeat", repeat.heads()),
             ("method", method.heads()),
             ("absolute", absolute.heads()),
-            ("precedence", precedence.heads())):
+            ("precedence", precedence.heads()),
+            ("stripping", stripping.heads())):
         for index, head in enumerate(listed):
             heads.append({"id": f"{topic}-{index:03}", "topic": topic, **head})
     return heads

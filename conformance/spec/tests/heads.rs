@@ -48,6 +48,15 @@ fn lines_hold_breaks(request: &Request) -> bool {
             .any(|(name, value)| breaks(name) || breaks(value))
 }
 
+/// The recorded heads.
+fn lines() -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/heads/heads.jsonl");
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("the line is JSON"))
+        .collect()
+}
+
 /// Text of a line's `head`, or of its `parts`.
 fn text(line: &Value) -> String {
     match line["head"].as_str() {
@@ -104,6 +113,37 @@ fn snapshot(header: Option<(&str, &str)>) -> Arc<Snapshot> {
     })
 }
 
+/// A snapshot with a listener of these options, and one route, which takes this authority.
+fn stripping(options: &[&str], authority: &str) -> Arc<Snapshot> {
+    let types = "type.googleapis.com/envoy.extensions.filters";
+    let exact = serde_json::json!({
+        "name": ":authority", "string_match": {"exact": authority},
+    });
+    let mut manager = serde_json::json!({
+        "@type": format!("{types}.network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": "s",
+        "route_config": {"name": "r", "virtual_hosts": [{
+            "name": "v", "domains": ["*"],
+            "routes": [{"match": {"prefix": "/", "headers": [exact]},
+                        "direct_response": {"status": 200}}],
+        }]},
+        "http_filters": [{"name": "router", "typed_config": {
+            "@type": format!("{types}.http.router.v3.Router"),
+        }}],
+    });
+    for option in options {
+        manager[option] = Value::Bool(true);
+    }
+    let bootstrap = serde_json::json!({"static_resources": {"listeners": [{
+        "name": "l",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 80}},
+        "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
+    }]}});
+    let options = twinmesh_xds::ReadOptions::default();
+    let read = twinmesh_xds::read_bytes("l.json", bootstrap.to_string().as_bytes(), &options);
+    Arc::new(read.expect("it reads"))
+}
+
 fn serde_exact(value: &str) -> envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher {
     use envoy_types::pb::envoy::r#type::matcher::v3::{
         StringMatcher, string_matcher::MatchPattern,
@@ -158,14 +198,37 @@ fn difference(line: &Value, request: &Request) -> Option<Option<String>> {
 }
 
 #[test]
+fn authorities_are_stripped_as_envoy_strips_them() {
+    let mut compared = 0;
+    let mut different = Vec::new();
+    for line in lines() {
+        let options: &[&str] = match line["listener"].as_str() {
+            Some("strip_dot_and_port") => &["strip_trailing_host_dot", "strip_any_host_port"],
+            Some(option) if option.starts_with("strip_") => &[option],
+            _ => continue,
+        };
+        let id = line["id"].as_str().unwrap_or_default();
+        let mut request = request(id, &text(&line)).expect("a traffic line expresses it");
+        request.listener = Some("l".to_owned());
+        let authority = line["authority"].as_str().expect("Envoy took it");
+        let seen = decide(&stripping(options, authority), &request);
+        compared += 1;
+        if seen.outcome != Outcome::DirectResponse {
+            different.push(format!(
+                "{id}: {:?}, envoy {authority:?}",
+                request.authority
+            ));
+        }
+    }
+    assert!(compared > 150, "{compared} authorities compared only");
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+#[test]
 fn heads_are_taken_as_envoy_takes_them() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/heads/heads.jsonl");
-    let text_of_file =
-        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let (mut compared, mut undecided, mut inexpressible) = (0, 0, 0);
     let mut different = Vec::new();
-    for line in text_of_file.lines() {
-        let line: Value = serde_json::from_str(line).expect("the line is JSON");
+    for line in lines() {
         let id = line["id"].as_str().unwrap_or_default();
         let of_default_listener = line["listener"].is_null();
         let head = text(&line);
