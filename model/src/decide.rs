@@ -40,7 +40,13 @@ pub fn decide<M: Machine>(machine: &mut M) {
     }
     let limits = limits(machine, chain);
     let refused = if machine.word(work::HEAD_LENGTH) > limits {
-        bad_request::TOO_LARGE
+        // Line ends before the request line do not count.
+        let first = machine.input8(input::HEAD);
+        if first == b'\r' as u64 || first == b'\n' as u64 {
+            unsupported::HEAD_TOO_LARGE << 32
+        } else {
+            bad_request::TOO_LARGE
+        }
     } else {
         machine.head()
     };
@@ -152,7 +158,19 @@ fn refuse<M: Machine>(machine: &mut M, chain: u64, refused: u64) {
 #[inline(always)]
 pub fn strip_host<M: Machine>(machine: &mut M) -> u64 {
     let flags = machine.word(work::FLAGS);
-    let host = Span(machine.word(work::HOST));
+    let given = Span(machine.word(work::HOST));
+    let dot = if flags & filter_chain::STRIP_TRAILING_DOT != 0 {
+        machine.last_dot(given)
+    } else {
+        given.length()
+    };
+    // A dot at the end goes before the port is looked for.
+    let ends_in_dot = dot.wrapping_add(1) == given.length();
+    let host = if ends_in_dot {
+        Span::new(given.offset(), dot)
+    } else {
+        given
+    };
     let without = Span(machine.without_port(host));
     let has_port = without.length() != host.length();
     let strips = has_port
@@ -163,14 +181,13 @@ pub fn strip_host<M: Machine>(machine: &mut M) -> u64 {
                 && target::port(machine, host, without) == target::destination_port(machine)
         };
     let mut stripped = if strips { without } else { host };
-    if flags & filter_chain::STRIP_TRAILING_DOT != 0 && without.length() != 0 {
-        let last = without.length().wrapping_sub(1);
-        if machine.input8(without.offset().wrapping_add(last)) == b'.' as u64 {
-            if has_port && !strips {
-                return 1;
-            }
-            stripped = Span::new(without.offset(), last);
+    let after_dot = given.offset().wrapping_add(dot).wrapping_add(1);
+    if !ends_in_dot && dot < given.length() && machine.input8(after_dot) == b':' as u64 {
+        // One before a colon goes too: out of the middle, unless the port goes with it.
+        if !strips || dot.wrapping_add(1) != without.length() {
+            return 1;
         }
+        stripped = Span::new(given.offset(), dot);
     }
     machine.set_word(work::HOST, stripped.0);
     0

@@ -71,34 +71,48 @@ fn line_end<M: Machine>(machine: &M, offset: u64, end: u64) -> u64 {
     0
 }
 
+/// Low: the end of the method at `offset`, where a blank is; high: as [`header_line`]'s.
+#[inline(always)]
+fn method_end<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
+    let bad = bad_request::REQUEST_LINE << 32;
+    let start = machine.input64(offset);
+    if start & 0xffff_ffff == u64::from_le_bytes(*b"GET \0\0\0\0") {
+        return offset.wrapping_add(3);
+    }
+    if start & 0xff_ffff_ffff == u64::from_le_bytes(*b"POST \0\0\0") {
+        return offset.wrapping_add(4);
+    }
+    let method_end = scan(
+        machine,
+        Span::new(offset, end.wrapping_sub(offset)),
+        class::NAME,
+    );
+    let method = Span::new(offset, method_end.wrapping_sub(offset));
+    let methods = machine.policy64(header::METHODS);
+    let known = low(machine.walk(low(methods), method, 0));
+    if method.length() == 0 && offset < end && line_end(machine, offset, end) != 0 {
+        // More line ends before it than are skipped.
+        return (UNDECIDED + unsupported::TOO_MANY_VALUES) << 32;
+    }
+    if known == 0 || method_end >= end {
+        return bad;
+    }
+    if !blank(machine.input8(method_end)) {
+        return not_blank(machine, method_end, end);
+    }
+    if known > 1 {
+        return (UNDECIDED + unsupported::TARGET_FORM) << 32;
+    }
+    method_end
+}
+
 /// The request line at `offset`. Low: the offset after it; high: as [`header_line`]'s.
 #[inline(always)]
 pub fn request_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     let bad = bad_request::REQUEST_LINE << 32;
-    let start = machine.input64(offset);
-    let method_end = if start & 0xffff_ffff == u64::from_le_bytes(*b"GET \0\0\0\0") {
-        offset.wrapping_add(3)
-    } else if start & 0xff_ffff_ffff == u64::from_le_bytes(*b"POST \0\0\0") {
-        offset.wrapping_add(4)
-    } else {
-        let method_end = scan(
-            machine,
-            Span::new(offset, end.wrapping_sub(offset)),
-            class::NAME,
-        );
-        let method = Span::new(offset, method_end.wrapping_sub(offset));
-        let methods = machine.policy64(header::METHODS);
-        let known = low(machine.walk(low(methods), method, 0));
-        if known == 0 || machine.input8(method_end) != b' ' as u64 {
-            return bad;
-        }
-        if known > 1 {
-            return (UNDECIDED + unsupported::TARGET_FORM) << 32;
-        }
-        method_end
-    };
-    if method_end >= end {
-        return bad;
+    let method_end = method_end(machine, offset, end);
+    if high(method_end) != 0 {
+        return method_end;
     }
     let method = Span::new(offset, method_end.wrapping_sub(offset));
     let from = blanks_end(machine, method_end, end);
@@ -124,20 +138,41 @@ pub fn request_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
             class::FRAGMENT,
         );
     }
-    if target_end >= end || target_end == from || machine.input8(target_end) != b' ' as u64 {
+    if target_end >= end {
         return bad;
     }
-    let version_at = blanks_end(machine, target_end, end);
+    if target_end == from {
+        return not_blank(machine, from, end);
+    }
+    let mut version_at = target_end;
+    if blank(machine.input8(target_end)) {
+        version_at = blanks_end(machine, target_end, end);
+    }
+    if line_end(machine, version_at, end) != 0 {
+        // No version: the head ends with this line.
+        return (UNDECIDED + unsupported::TARGET_FORM) << 32;
+    }
+    if version_at == target_end {
+        return not_blank(machine, target_end, end);
+    }
     let version = machine.input64(version_at);
-    let next = line_end(machine, version_at.wrapping_add(8), end);
-    if version & 0x00ff_00ff_ffff_ffff != u64::from_le_bytes(*b"HTTP/\0.\0") {
-        return bad;
+    let mut version_end = version_at.wrapping_add(8);
+    if blank(machine.input8(version_end)) {
+        version_end = blanks_end(machine, version_end, end);
     }
+    let digit = |at: u64| (version >> at & 0xff).wrapping_sub(b'0' as u64) < 10;
+    if version & 0x00ff_00ff_ffff_ffff != u64::from_le_bytes(*b"HTTP/\0.\0")
+        || !digit(40)
+        || !digit(56)
+    {
+        return not_blank(machine, version_at, end);
+    }
+    let next = line_end(machine, version_end, end);
     if next == 0 {
-        return bad;
+        return not_blank(machine, version_end, end);
     }
     if version != u64::from_le_bytes(*b"HTTP/1.1") {
-        return bad_request::VERSION << 32;
+        bits |= framing::OTHER_VERSION;
     }
     machine.set_word(work::FRAMING, bits);
     machine.set_word(work::METHOD, method.0);
@@ -147,6 +182,17 @@ pub fn request_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     );
     machine.set_word(work::PATH, Span::new(from, path_end.wrapping_sub(from)).0);
     next
+}
+
+/// What is said where the request line has no blank, or no more of them: a CR is one to Envoy, and
+/// is not decided here.
+#[inline(always)]
+fn not_blank<M: Machine>(machine: &M, at: u64, end: u64) -> u64 {
+    if machine.input8(at) == CR && line_end(machine, at, end) == 0 {
+        (UNDECIDED + unsupported::TARGET_FORM) << 32
+    } else {
+        bad_request::REQUEST_LINE << 32
+    }
 }
 
 /// The offset after the blank at `offset`, and after those that follow it.
@@ -382,7 +428,10 @@ pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
         slot::TRANSFER_ENCODING => {
             let word = bytes::lower(machine.input64(value.offset())) & 0x00ff_ffff_ffff_ffff;
             let chunked = value.length() == 7 && word == u64::from_le_bytes(*b"chunked\0");
-            if again(framing::TRANSFER_ENCODING) || !chunked {
+            if again(framing::TRANSFER_ENCODING) {
+                // Envoy joins them, without the empty ones.
+                framing::BAD_TRANSFER_ENCODING | framing::REWRITTEN
+            } else if !chunked {
                 framing::TRANSFER_ENCODING | framing::BAD_TRANSFER_ENCODING
             } else {
                 framing::TRANSFER_ENCODING
@@ -390,10 +439,11 @@ pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
         }
         slot::CONNECTION => {
             let dfa = low(machine.policy64(header::CONNECTION));
-            if machine.regex(dfa, value) == 0 {
-                framing::REWRITTEN
+            // Envoy counts the names on all lines.
+            if again(framing::CONNECTION) || machine.regex(dfa, value) == 0 {
+                framing::CONNECTION | framing::REWRITTEN
             } else {
-                0
+                framing::CONNECTION
             }
         }
         _ => 0,
@@ -403,7 +453,7 @@ pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
     0
 }
 
-/// What the framing headers together say: 0, or a code of [`bad_request`].
+/// What the framing headers together say: as [`head`].
 #[inline(always)]
 fn framing_fault(bits: u64) -> u64 {
     if bits & framing::BAD_CONTENT_LENGTH != 0 {
@@ -411,6 +461,9 @@ fn framing_fault(bits: u64) -> u64 {
     } else if bits & framing::CONTENT_LENGTH != 0 && bits & framing::TRANSFER_ENCODING != 0 {
         bad_request::LENGTH_AND_ENCODING
     } else if bits & framing::BAD_TRANSFER_ENCODING != 0 {
+        if bits & framing::REWRITTEN != 0 {
+            return unsupported::HEADER_REWRITTEN << 32;
+        }
         bad_request::TRANSFER_ENCODING
     } else {
         0
@@ -460,7 +513,12 @@ pub fn head<M: Machine>(machine: &mut M) -> u64 {
             return high(line);
         }
         if index >= most {
-            return bad_request::TOO_LARGE;
+            // A Content-Length at fault counts before the lines after it, and not after them.
+            return if machine.word(work::FRAMING) & framing::BAD_CONTENT_LENGTH != 0 {
+                unsupported::TOO_MANY_VALUES << 32
+            } else {
+                bad_request::TOO_LARGE
+            };
         }
         offset = low(line);
         index += 1;

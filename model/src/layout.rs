@@ -220,10 +220,14 @@ pub mod framing {
     pub const FORWARDED_PROTO: u64 = 64;
     /// A Content-Length is no number, or there are two.
     pub const BAD_CONTENT_LENGTH: u64 = 128;
-    /// A Transfer-Encoding is not `chunked`, or there are two.
+    /// A Transfer-Encoding is not `chunked`, or (with [`REWRITTEN`]) there are two.
     pub const BAD_TRANSFER_ENCODING: u64 = 256;
     /// Envoy rewrites a header of this request before routing.
     pub const REWRITTEN: u64 = 512;
+    /// The version is another one than HTTP/1.1.
+    pub const OTHER_VERSION: u64 = 1024;
+    /// There is a Connection header.
+    pub const CONNECTION: u64 = 2048;
 }
 
 /// Codes of [`work::OUTCOME`].
@@ -260,7 +264,7 @@ pub mod outcome {
 /// Envoy's HTTP/1 codec refuses, before there is a route configuration; the others the connection
 /// manager.
 pub mod bad_request {
-    /// The request line is not `METHOD SP target SP HTTP/1.1`.
+    /// The request line is not `METHOD target HTTP/d.d`, with blanks between.
     pub const REQUEST_LINE: u64 = 1;
     /// A header line has no colon, an empty or invalid name, or starts with white space.
     pub const HEADER_NAME: u64 = 2;
@@ -301,7 +305,7 @@ pub mod unsupported {
     pub const TOO_MANY_VALUES: u64 = 2;
     /// Path normalisation would change the path.
     pub const PATH_NOT_NORMAL: u64 = 3;
-    /// The target is not a path.
+    /// The target is not a path, or the request line has a CR between its tokens, or no version.
     pub const TARGET_FORM: u64 = 4;
     /// Envoy rewrites a header before routing: obsolete folding, a CR inside a value, headers that
     /// Connection names, repeated headers that it joins.

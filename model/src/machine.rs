@@ -128,6 +128,11 @@ pub trait Machine: Sized {
     fn without_port(&mut self, host: Span) -> u64 {
         crate::target::without_port(self, host).0
     }
+    /// [`crate::target::last_dot`]
+    #[inline(always)]
+    fn last_dot(&mut self, host: Span) -> u64 {
+        crate::target::last_dot(self, host)
+    }
     /// [`crate::head::head`]
     #[inline(always)]
     fn head(&mut self) -> u64 {

@@ -6,7 +6,7 @@ use crate::{
     scan::{class, scan, scan_here},
 };
 
-/// Characters of a host that are looked at from its end.
+/// The longest host that is looked at.
 const HOST_BYTES: u64 = 512;
 /// Stops of a scan at bytes that an authority may have beside letters and digits.
 const STOPS: u64 = 32;
@@ -31,6 +31,23 @@ pub fn without_port<M: Machine>(machine: &mut M, host: Span) -> Span {
         index += 1;
     }
     host
+}
+
+/// Where the host's last dot is, counted from its start; its length where there is none.
+#[inline(always)]
+pub fn last_dot<M: Machine>(machine: &mut M, host: Span) -> u64 {
+    let mut index = 0;
+    while index < HOST_BYTES {
+        if index >= host.length() {
+            break;
+        }
+        let at = host.length().wrapping_sub(index).wrapping_sub(1);
+        if machine.input8(host.offset().wrapping_add(at)) == b'.' as u64 {
+            return at;
+        }
+        index += 1;
+    }
+    host.length()
 }
 
 /// The number of the host's port; `u64::MAX` where it is none.
@@ -143,7 +160,18 @@ pub fn authority<M: Machine>(machine: &mut M) -> u64 {
         return unsupported::TARGET_FORM << 32;
     }
     let bits = machine.word(work::FRAMING);
+    if bits & framing::OTHER_VERSION != 0 {
+        // Envoy looks at what Connection names first.
+        return if bits & framing::REWRITTEN != 0 {
+            unsupported::HEADER_REWRITTEN << 32
+        } else {
+            bad_request::VERSION
+        };
+    }
     let host = Span(machine.word(work::HOST));
+    if host.length() > HOST_BYTES {
+        return unsupported::TOO_MANY_VALUES << 32;
+    }
     if bits & (framing::HOST | framing::ABSOLUTE) != 0 {
         let valid = machine.host_is_valid(host);
         if valid == 2 {

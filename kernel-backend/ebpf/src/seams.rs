@@ -103,6 +103,7 @@ seams! {
     g_framing = framing(slot: word, value: span) => twinmesh_model::head::framing;
     g_authority = authority() => twinmesh_model::target::authority;
     g_without_port = without_port(host: span) => without_port;
+    g_last_dot = last_dot(host: span) => twinmesh_model::target::last_dot;
     g_head = head() => twinmesh_model::head::head;
     g_add = add(slot: word, span: span) => twinmesh_model::slot::add;
     g_regex_step = regex_step(dfa: word, state: word, span: span) => twinmesh_model::regex::step;

@@ -47,15 +47,18 @@ const METHODS: [&str; 33] = [
 /// Methods that it takes and treats otherwise than the others.
 const UNDECIDED: [&str; 2] = ["CONNECT", "QUERY"];
 
-/// `http://` or `https://`, a host name or bracketed IPv6 address, a port, a path.
+/// `http://` or `https://`, a host name or bracketed IPv6 address (of the common forms: whole, and
+/// with up to three groups before `::` and four after it), a port, a path.
 const ABSOLUTE: &str = concat!(
-    r"(?i:https?)://(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])",
+    r"(?i:https?)://(?:[A-Za-z0-9.\-]+|\[(?:(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}",
+    r"|(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,2})?::",
+    r"(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,3})?)\])",
     r"(?::0*(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?",
     r"(?:/[!-~]*)?"
 );
-/// Nothing but `close` and `keep-alive`.
+/// Nothing but `close` and `keep-alive`, and not so many of them that Envoy refuses it.
 const CONNECTION: &str =
-    r"(?i)[ \t]*(?:close|keep-alive)?[ \t]*(?:,[ \t]*(?:close|keep-alive)?[ \t]*)*";
+    r"(?i)[ \t]*(?:close|keep-alive)?[ \t]*(?:,[ \t]*(?:close|keep-alive)?[ \t]*){0,8}";
 
 impl Arena {
     /// Writes the tables.

@@ -1,0 +1,154 @@
+//! Feeds the model every request head in `fixtures/heads`, byte for byte, and compares with what a
+//! real Envoy made of it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use twinmesh_compile::{Compiled, Input, compile};
+use twinmesh_engine::{Decision, Outcome, Request};
+use twinmesh_model::layout::{input, work};
+use twinmesh_model::{Machine, Span};
+use twinmesh_sim::Memory;
+
+/// The options of the listeners that the heads were sent to; `null`: of those that name none.
+fn listeners() -> Vec<(Value, Value)> {
+    let (dot, port) = ("strip_trailing_host_dot", "strip_any_host_port");
+    vec![
+        (Value::Null, json!({})),
+        (json!(dot), json!({dot: true})),
+        (json!(port), json!({port: true})),
+        (json!("strip_dot_and_port"), json!({dot: true, port: true})),
+    ]
+}
+
+/// A snapshot whose only route takes every request, under these options.
+fn catch_all(options: &Value) -> Compiled {
+    let types = "type.googleapis.com/envoy.extensions.filters";
+    let mut manager = json!({
+        "@type": format!("{types}.network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": "s",
+        "route_config": {"name": "r", "virtual_hosts": [{
+            "name": "v", "domains": ["*"],
+            "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}],
+        }]},
+        "http_filters": [{"name": "router", "typed_config": {
+            "@type": format!("{types}.http.router.v3.Router"),
+        }}],
+    });
+    for (name, value) in options.as_object().expect("an object") {
+        manager[name] = value.clone();
+    }
+    let snapshot = json!({"static_resources": {"listeners": [{
+        "name": "l",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 80}},
+        "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
+    }]}});
+    let options = twinmesh_xds::ReadOptions::default();
+    let snapshot = twinmesh_xds::read_bytes("r.json", snapshot.to_string().as_bytes(), &options);
+    compile(&Arc::new(snapshot.expect("it reads"))).expect("it compiles")
+}
+
+/// A line's bytes: its `head`, or its `parts`.
+fn head(line: &Value) -> Vec<u8> {
+    let latin_1 = |text: &str| -> Vec<u8> { text.chars().map(|letter| letter as u8).collect() };
+    if let Some(head) = line["head"].as_str() {
+        return latin_1(head);
+    }
+    let parts = line["parts"].as_array().expect("a head or its parts");
+    parts
+        .iter()
+        .flat_map(|part| {
+            let count = part[1].as_u64().expect("a count") as usize;
+            latin_1(part[0].as_str().expect("a text")).repeat(count)
+        })
+        .collect()
+}
+
+/// What the model makes of the bytes: its decision, and method, target and authority as it sees
+/// them.
+fn decide(compiled: &Compiled, bytes: &[u8]) -> Option<(Decision, [Vec<u8>; 3])> {
+    let mut memory = Memory::new(compiled);
+    if bytes.len() as u64 > memory.head_bytes() {
+        return None;
+    }
+    let request: Request =
+        serde_json::from_value(json!({"id": "r", "listener": "l"})).expect("a request");
+    let prepared = compiled.prepare(&request, 0, 1, &mut memory);
+    prepared.expect("a plain request can be laid out");
+    memory.set_bytes(input::HEAD, bytes);
+    Input::set_word(&mut memory, work::HEAD_LENGTH, bytes.len() as u64);
+    twinmesh_model::decide(&mut memory);
+    let answer = compiled.answer(&request, &memory.left(), None);
+    let seen = [work::METHOD, work::TARGET, work::HOST].map(|word| {
+        let span = Span(memory.word(word));
+        (span.offset()..span.end())
+            .map(|at| memory.input8(at) as u8)
+            .collect()
+    });
+    Some((answer.decision, seen))
+}
+
+/// What differs from the line; `None` where the model leaves it undecided.
+fn difference(compiled: &Compiled, line: &Value, bytes: &[u8]) -> Option<Result<(), String>> {
+    let (decision, seen) = decide(compiled, bytes)?;
+    if decision.outcome == Outcome::Unsupported {
+        return None;
+    }
+    let accepted = decision.outcome == Outcome::DirectResponse;
+    if accepted != (line["outcome"] == "accepted") {
+        return Some(Err(format!("{:?}", decision.outcome)));
+    }
+    if !accepted {
+        // An unfinished head, and what is not HTTP/1 at all, have no status of a refusal.
+        let status = line["status"].as_u64().filter(|status| *status != 408);
+        let same = status.is_none() || status == decision.status.map(u64::from);
+        return Some(same.then_some(()).ok_or(format!("{:?}", decision.status)));
+    }
+    for (field, seen) in ["method", "path", "authority"].into_iter().zip(seen) {
+        let seen: String = seen.into_iter().map(char::from).collect();
+        if line[field].as_str().is_some_and(|text| text != seen) {
+            return Some(Err(format!("{field} {seen:?}")));
+        }
+    }
+    Some(Ok(()))
+}
+
+#[test]
+fn heads_are_taken_as_envoy_takes_them() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/heads/heads.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let listeners: Vec<(Value, Compiled)> = listeners()
+        .into_iter()
+        .map(|(name, options)| (name, catch_all(&options)))
+        .collect();
+    let (mut compared, mut undecided) = (0, 0);
+    let mut different = Vec::new();
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("the line is JSON");
+        let of = |(name, _): &&(Value, Compiled)| *name == line["listener"];
+        let Some((_, compiled)) = listeners.iter().find(of) else {
+            continue;
+        };
+        let bytes = head(&line);
+        match difference(compiled, &line, &bytes) {
+            None => undecided += 1,
+            Some(Ok(())) => compared += 1,
+            Some(Err(what)) => {
+                let start: String = bytes.escape_ascii().to_string().chars().take(200).collect();
+                let id = line["id"].as_str().unwrap_or_default();
+                let (outcome, status) = (&line["outcome"], &line["status"]);
+                different.push(format!(
+                    "{id}: {what}, envoy {outcome} {status}\n    {start}"
+                ));
+            }
+        }
+    }
+    println!(
+        "{compared} heads as Envoy takes them, {undecided} undecided, {} different",
+        different.len()
+    );
+    assert!(compared > 3000, "{compared} heads compared only");
+    let count = different.len();
+    assert!(different.is_empty(), "{count}:\n{}", different.join("\n"));
+}
