@@ -46,18 +46,13 @@ pub fn location(seen: &Seen, route: &Route, action: &RedirectAction) -> String {
 /// when the scheme changes.
 fn host<'a>(seen: &'a Seen, scheme: &str, new_port: &str) -> &'a str {
     let authority = seen.authority.as_str();
-    let after_brackets = authority.rfind(']').map_or(0, |end| end + 1);
     // Without brackets the last colon counts, be it an IPv6 address or not.
-    let from = if authority.starts_with('[') {
-        after_brackets
+    let colon = if authority.starts_with('[') {
+        authority.rfind("]:").map(|bracket| bracket + 1)
     } else {
-        0
+        authority.rfind(':')
     };
-    let Some(colon) = authority
-        .get(from..)
-        .and_then(|rest| rest.rfind(':'))
-        .map(|at| at + from)
-    else {
+    let Some(colon) = colon else {
         return authority;
     };
     let (host, port) = authority.split_at(colon);
@@ -106,5 +101,53 @@ fn path(seen: &Seen, route: &Route, action: &RedirectAction) -> String {
         path.split('?').next().unwrap_or_default().to_owned()
     } else {
         path + query
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The authority, and where Envoy 1.40 sends it with `https_redirect` and with
+    /// `port_redirect: 81`.
+    const AUTHORITIES: &[(&str, &str, &str)] = &[
+        ("a.com", "https://a.com/", "http://a.com:81/"),
+        ("a.com:80", "https://a.com/", "http://a.com:81/"),
+        ("a.com:443", "https://a.com:443/", "http://a.com:81/"),
+        ("a.com:80:80", "https://a.com:80/", "http://a.com:80:81/"),
+        ("[::1]:80", "https://[::1]/", "http://[::1]:81/"),
+        ("[::1].:80", "https://[::1].:80/", "http://[::1].:80:81/"),
+        ("[::1]:80:80", "https://[::1]:80:80/", "http://[::1]:81/"),
+        ("[::1]]:80", "https://[::1]]/", "http://[::1]]:81/"),
+        ("[:80", "https://[:80/", "http://[:80:81/"),
+        ("a:80]", "https://a:80]/", "http://a:81/"),
+        ("x[::1]:80", "https://x[::1]/", "http://x[::1]:81/"),
+        (":80", "https:///", "http://:81/"),
+        ("::1", "https://::1/", "http://::81/"),
+        ("a.com:080", "https://a.com:080/", "http://a.com:81/"),
+    ];
+
+    #[test]
+    fn hosts_lose_their_port_as_in_envoy() {
+        let https = RedirectAction {
+            scheme_rewrite_specifier: Some(SchemeRewriteSpecifier::HttpsRedirect(true)),
+            ..RedirectAction::default()
+        };
+        let port = RedirectAction {
+            port_redirect: 81,
+            ..RedirectAction::default()
+        };
+        for (authority, to_https, to_port) in AUTHORITIES {
+            let seen = Seen {
+                authority: (*authority).to_owned(),
+                path: "/".to_owned(),
+                scheme: "http".to_owned(),
+                forwarded_proto: "http".to_owned(),
+                grpc: false,
+            };
+            let route = Route::default();
+            assert_eq!(location(&seen, &route, &https), *to_https);
+            assert_eq!(location(&seen, &route, &port), *to_port);
+        }
     }
 }

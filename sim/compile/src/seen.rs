@@ -18,7 +18,7 @@ pub struct Seen {
     pub scheme: String,
     /// `x-forwarded-proto`, or the connection's.
     pub forwarded_proto: String,
-    grpc: bool,
+    pub(crate) grpc: bool,
 }
 
 impl Compiled {
