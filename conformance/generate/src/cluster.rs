@@ -92,10 +92,13 @@ fn assignment(name: &str, localities: &[Locality], overprovisioning: Option<u32>
 }
 
 fn cluster(name: &'static str) -> impl Strategy<Value = Value> {
+    let least_request = (
+        weighted(0.5, 2..4u32),
+        weighted(0.5, select(&[0.0, 0.5, 1.0, 2.0][..])),
+    );
     let policy = prop_oneof![
-        3 => Just((None, None)),
-        2 => Just((Some("LEAST_REQUEST"), None)),
-        1 => (2..4u32).prop_map(|count| (Some("LEAST_REQUEST"), Some(count))),
+        2 => Just((None, None)),
+        3 => least_request.prop_map(|options| (Some("LEAST_REQUEST"), Some(options))),
         1 => Just((Some("ROUND_ROBIN"), None)),
     ];
     (
@@ -105,7 +108,7 @@ fn cluster(name: &'static str) -> impl Strategy<Value = Value> {
         weighted(0.2, select(&[100u32, 120, 200][..])),
     )
         .prop_map(
-            move |((policy, choices), localities, panic, overprovisioning)| {
+            move |((policy, options), localities, panic, overprovisioning)| {
                 let mut cluster = json!({
                     "name": name, "type": "STATIC", "connect_timeout": "1s",
                     "load_assignment": assignment(name, &localities, overprovisioning),
@@ -113,12 +116,16 @@ fn cluster(name: &'static str) -> impl Strategy<Value = Value> {
                 if let Some(policy) = policy {
                     set(&mut cluster, "lb_policy", json!(policy));
                 }
-                if let Some(choices) = choices {
-                    set(
-                        &mut cluster,
-                        "least_request_lb_config",
-                        json!({"choice_count": choices}),
-                    );
+                if let Some((choices, bias)) = options {
+                    let mut config = json!({});
+                    if let Some(choices) = choices {
+                        set(&mut config, "choice_count", json!(choices));
+                    }
+                    if let Some(bias) = bias {
+                        let bias = json!({"default_value": bias, "runtime_key": "bias"});
+                        set(&mut config, "active_request_bias", bias);
+                    }
+                    set(&mut cluster, "least_request_lb_config", config);
                 }
                 if let Some(panic) = panic {
                     let threshold = json!({"healthy_panic_threshold": {"value": panic}});

@@ -10,6 +10,7 @@ pub mod fuzz;
 mod listener;
 mod malformed;
 mod matcher;
+pub mod reached;
 mod route;
 mod tape;
 mod texts;

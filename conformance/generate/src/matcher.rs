@@ -84,10 +84,24 @@ pub fn set(object: &mut Value, name: &str, value: Value) {
 }
 
 /// A value at the boundary of what a header or query parameter matcher takes; `None`: it is
-/// missing.
+/// missing. Where the request is to hit, one that the matcher takes.
 pub fn value(matcher: &Value, tape: &mut Tape<'_>) -> Option<String> {
     let empty = Map::new();
     let members = matcher.as_object().unwrap_or(&empty);
+    let is = |name: &str| members.get(name).and_then(Value::as_bool);
+    if tape.is_aimed() {
+        let inverted = is("invert_match").unwrap_or(false);
+        if let Some(present) = is("present_match") {
+            return (present != inverted).then(|| tape.text(VALUES));
+        }
+        if inverted {
+            // Nothing here takes it, as text or as a number.
+            return Some("zz".to_owned());
+        }
+        if let Some(range) = members.get("range_match") {
+            return range.get("start").map(Value::to_string);
+        }
+    }
     if let Some(range) = members.get("range_match") {
         let bound = |name: &str| range.get(name).and_then(Value::as_i64).unwrap_or(0);
         let (start, end) = (bound("start"), bound("end"));
@@ -130,6 +144,7 @@ pub fn value(matcher: &Value, tape: &mut Tape<'_>) -> Option<String> {
     Some(match kind {
         "exact" => around,
         "prefix" => around + &tape.text(&["", "a", "b", "/"]),
+        _ if tape.is_aimed() && kind == "present" => tape.text(VALUES),
         "suffix" => tape.text(&["", "a", "b"]) + &around,
         "contains" => tape.text(&["", "a", "b"]) + &around + &tape.text(&["", "b"]),
         "safe_regex" => {

@@ -68,7 +68,7 @@ fn weighted_clusters() -> impl Strategy<Value = Value> {
 
 fn rewrite() -> impl Strategy<Value = Option<Value>> {
     weighted(
-        0.2,
+        0.05,
         prop_oneof![
             select(PATHS).prop_map(|text| json!({"prefix_rewrite": text})),
             Just(json!({"host_rewrite_literal": "z.com"})),
@@ -112,8 +112,8 @@ fn route() -> impl Strategy<Value = Value> {
 pub fn virtual_hosts() -> impl Strategy<Value = Vec<Value>> {
     let host = (
         subsequence(DOMAINS, 1..4),
-        prop_oneof![3 => vec(route(), 0..5), 1 => vec(route(), 5..12)],
-        weighted(0.05, select(&["ALL", "EXTERNAL_ONLY"][..])),
+        prop_oneof![1 => vec(route(), 0..2), 8 => vec(route(), 1..5), 3 => vec(route(), 5..12)],
+        weighted(0.02, select(&["ALL", "EXTERNAL_ONLY"][..])),
     );
     vec(host, 1..5).prop_map(|hosts| {
         let mut taken = HashSet::new();

@@ -8,6 +8,7 @@ pub const LENGTH: usize = 96;
 #[derive(Debug, Clone)]
 pub struct Tape<'a> {
     rest: std::slice::Iter<'a, u16>,
+    aimed: bool,
 }
 
 impl<'a> Tape<'a> {
@@ -15,7 +16,25 @@ impl<'a> Tape<'a> {
     pub fn new(choices: &'a [u16]) -> Self {
         Self {
             rest: choices.iter(),
+            aimed: false,
         }
+    }
+
+    /// Whether the request is to hit what it is aimed at, on every matcher; else each choice may
+    /// miss. Chosen by [`Self::aim`].
+    pub fn is_aimed(&self) -> bool {
+        self.aimed
+    }
+
+    /// Chooses whether the request is to hit: three of four do.
+    pub fn aim(&mut self) {
+        self.aimed = self.below(4) < 3;
+    }
+
+    /// True once in `count` times where the request may miss.
+    pub fn misses_once_in(&mut self, count: usize) -> bool {
+        let misses = self.once_in(count);
+        misses && !self.aimed
     }
 
     /// The next number, below `count`; 0 where `count` is 0.

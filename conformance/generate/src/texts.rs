@@ -64,7 +64,11 @@ pub const CLUSTERS: &[&str] = &["c0", "c1", "c2"];
 /// flipped, repeated, or empty.
 pub fn around(text: &str, tape: &mut Tape<'_>) -> String {
     let mut text = text.to_owned();
-    match tape.below(14) {
+    let choice = tape.below(14);
+    if tape.is_aimed() {
+        return text;
+    }
+    match choice {
         6 => {
             text.pop();
         }
@@ -93,12 +97,17 @@ pub fn flip(text: &str) -> String {
         .collect()
 }
 
-/// Texts at the boundary of a pattern from one of the tables here.
+/// Texts at the boundary of a pattern from one of the tables here, where the first is one that
+/// matches.
 pub fn of_regex(pattern: &str, tape: &mut Tape<'_>) -> String {
     let known = PATH_REGEXES.iter().chain(VALUE_REGEXES);
     let texts = known
         .filter(|(known, _)| *known == pattern)
         .flat_map(|(_, texts)| texts.iter().copied())
         .collect::<Vec<_>>();
-    tape.text(&texts)
+    let text = tape.text(&texts);
+    if tape.is_aimed() {
+        return texts.first().copied().unwrap_or_default().to_owned();
+    }
+    text
 }

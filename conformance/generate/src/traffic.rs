@@ -19,12 +19,13 @@ pub fn requests(bootstrap: &Value, tapes: &[Vec<u16>]) -> Vec<Request> {
         .enumerate()
         .map(|(index, choices)| {
             let mut tape = Tape::new(choices);
+            tape.aim();
             let mut request = aimed(bootstrap, &mut tape);
             request.id = format!("r{index}");
             now += [0, 1, 10][tape.below(3)];
             request.time_us = Some(now);
             request.duration_us = [0, 5, 20, 100][tape.below(4)];
-            if tape.once_in(10) {
+            if tape.misses_once_in(4) {
                 malformed::spoil(&mut request, &mut tape);
             }
             request
@@ -94,10 +95,13 @@ fn aimed(bootstrap: &Value, tape: &mut Tape<'_>) -> Request {
 fn address(ranges: &[Value], tape: &mut Tape<'_>) -> IpAddr {
     let range = tape.pick(ranges);
     let base = match range.map(|range| text(range, "/address_prefix")) {
-        Some(base) if !tape.once_in(4) => base,
+        Some(base) if !tape.misses_once_in(4) => base,
         _ => tape.pick(RANGES).map_or("10.0.0.0", |(base, _)| base),
     };
-    let step = tape.below(4);
+    let mut step = tape.below(4);
+    if tape.is_aimed() && range.is_some() {
+        step = 0;
+    }
     match base.parse() {
         Ok(IpAddr::V4(base)) => {
             let bits = match step {
@@ -119,14 +123,15 @@ fn connection(listener: &Value, chain: &Value, request: &mut Request, tape: &mut
         port.and_then(|port| u16::try_from(port).ok()).unwrap_or(80)
     };
     let bound = port(listener.pointer("/address/socket_address/port_value"));
-    if !tape.once_in(4) {
+    if tape.is_aimed() || !tape.once_in(4) {
         request.listener = Some(text(listener, "/name").to_owned());
     }
-    if request.listener.is_none() || tape.once_in(3) || matched.get("prefix_ranges").is_some() {
+    let asks = ["prefix_ranges", "destination_port"].map(|name| matched.get(name).is_some());
+    if request.listener.is_none() || tape.once_in(3) || asks.contains(&true) {
         let mut to = matched
             .get("destination_port")
             .map_or(bound, |it| port(Some(it)));
-        if tape.once_in(6) {
+        if tape.misses_once_in(6) {
             to = tape.pick(PORTS).map_or(to, |port| *port as u16);
         }
         let own = text(listener, "/address/socket_address/address").parse();
@@ -142,37 +147,59 @@ fn connection(listener: &Value, chain: &Value, request: &mut Request, tape: &mut
         list(matched, "direct_source_prefix_ranges"),
     ]
     .concat();
-    if !sources.is_empty() || tape.once_in(3) {
-        let ip = match tape.below(8) {
+    let kind = text(matched, "/source_type");
+    let ports = list(matched, "source_ports");
+    if !sources.is_empty() || !kind.is_empty() || !ports.is_empty() || tape.once_in(3) {
+        let choice = tape.below(8);
+        let ip = match choice {
+            _ if tape.is_aimed() && kind == "SAME_IP_OR_LOOPBACK" => IpAddr::from([127, 0, 0, 1]),
+            _ if tape.is_aimed() => address(&sources, tape),
             6 => request
                 .destination
                 .map_or(IpAddr::from([127, 0, 0, 1]), |to| to.ip()),
             7 => IpAddr::from([127, 0, 0, 1]),
             _ => address(&sources, tape),
         };
-        let port = [1000, 1001, 999][tape.below(3)];
+        let mut port = [1000, 1001, 999][tape.below(3)];
+        if let (true, Some(asked)) = (tape.is_aimed(), ports.first().and_then(Value::as_u64)) {
+            port = asked as u16;
+        }
         request.source = Some(SocketAddr::new(ip, port));
     }
     let name = tape
         .pick(list(matched, "server_names"))
         .and_then(Value::as_str);
-    if let Some(name) = name.or(if tape.once_in(8) {
+    if let Some(name) = name.or(if tape.misses_once_in(8) {
         Some("*.a.com")
     } else {
         None
     }) {
         let name = name.replacen('*', &tape.text(&["x", "b", "x.b", ""]), 1);
-        request.sni = match tape.below(5) {
+        let choice = tape.below(5);
+        request.sni = match choice {
+            _ if tape.is_aimed() => Some(name),
             3 => Some(flip(&name)),
             4 => None,
             _ => Some(name),
         };
     }
-    if matched.get("application_protocols").is_some() || tape.once_in(8) {
-        request.alpn = Some(tape.text(&["h2", "http/1.1", "h2,http/1.1", "http/1.1,h2", "h3"]));
+    let protocols = list(matched, "application_protocols");
+    if !protocols.is_empty() || tape.misses_once_in(8) {
+        let given = tape.text(&["h2", "http/1.1", "h2,http/1.1", "http/1.1,h2", "h3"]);
+        let asked = tape.pick(protocols).and_then(Value::as_str);
+        request.alpn = Some(match asked {
+            Some(asked) if tape.is_aimed() => asked.to_owned(),
+            _ => given,
+        });
     }
-    if matched.get("transport_protocol").is_some() || tape.once_in(10) {
-        request.tls = Some(tape.below(2) == 0);
+    let transport = text(matched, "/transport_protocol");
+    if !transport.is_empty() || tape.misses_once_in(10) {
+        let tls = tape.below(2) == 0;
+        request.tls = Some(if tape.is_aimed() {
+            transport == "tls"
+        } else {
+            tls
+        });
     }
 }
 
@@ -188,11 +215,15 @@ fn authority(domain: &str, tape: &mut Tape<'_>) -> String {
         ]),
         _ => domain.replacen(
             '*',
-            &tape.text(&["b", "x.b", "", "80", "com", "x.", "a"]),
+            &tape.text(&["b", "x.b", "80", "com", "x.", "a", ""]),
             1,
         ),
     };
-    match tape.below(12) {
+    let choice = tape.below(12);
+    if tape.is_aimed() {
+        return host;
+    }
+    match choice {
         6 => host = flip(&host),
         7 => host.push_str(":80"),
         8 => host.push_str(":81"),
@@ -213,7 +244,10 @@ fn path(matched: &Value, tape: &mut Tape<'_>) -> String {
     } else {
         of_regex(pattern, tape)
     };
-    path.push_str(&tape.text(&["", "", "", "", "", "/", "a", "/b", "b", "/A", "//", "/../a"]));
+    let end = tape.text(&["", "", "", "", "", "/", "a", "/b", "b", "/A", "//", "/../a"]);
+    if !tape.is_aimed() || (matched.get("prefix").is_some() && !end.contains("/.")) {
+        path.push_str(&end);
+    }
     if !path.starts_with('/') {
         path.insert(0, '/');
     }
@@ -224,10 +258,14 @@ fn headers(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
     for matcher in list(matched, "headers") {
         let name = text(matcher, "/name");
         if name == ":method" {
+            let inverted = matcher.get("invert_match") == Some(&Value::Bool(true));
             request.method = tape.text(&["POST", "POST", "GET", "PUT", "post"]);
+            if tape.is_aimed() {
+                request.method = if inverted { "GET" } else { "POST" }.to_owned();
+            }
             continue;
         }
-        if tape.once_in(8) {
+        if tape.misses_once_in(8) {
             continue;
         }
         let times = if tape.once_in(8) { 2 } else { 1 };
@@ -242,7 +280,7 @@ fn headers(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
             }
         }
     }
-    if tape.once_in(6) {
+    if tape.misses_once_in(6) {
         let name = tape.text(HEADERS);
         if !name.starts_with(':') {
             request.headers.push((name, tape.text(VALUES)));
@@ -253,13 +291,13 @@ fn headers(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
 fn query(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
     let mut pairs = Vec::new();
     for matcher in list(matched, "query_parameters") {
-        if tape.once_in(8) {
+        if tape.misses_once_in(8) {
             continue;
         }
         let times = if tape.once_in(8) { 2 } else { 1 };
         for _ in 0..times {
             let name = text(matcher, "/name");
-            let name = if tape.once_in(10) {
+            let name = if tape.misses_once_in(10) {
                 around(name, tape)
             } else {
                 name.to_owned()

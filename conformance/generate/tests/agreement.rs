@@ -2,7 +2,8 @@
 //! snapshots and traffic.
 //!
 //! `PROPTEST_CASES` sets the number of snapshots (256), `PROPTEST_RNG_SEED` the seed (1). A
-//! divergence is shrunk and written as a case folder that `twinmesh conform --trace` replays.
+//! divergence is shrunk and written as a case folder that `twinmesh conform --trace` replays. What
+//! was reached is printed (`cargo test … -- --nocapture`), and has a floor for every rule.
 //! `TWINMESH_REQUIRE_KERNEL=1` makes it a failure that the kernel's engine does not run;
 //! `TWINMESH_ENGINES=sim,bpf-vm` compares these only.
 
@@ -19,6 +20,7 @@ use twinmesh::comparison::{Field, Verdict, compare_traces};
 use twinmesh::engines;
 use twinmesh::judge::Question;
 use twinmesh_engine::{Engine, Outcome, Request};
+use twinmesh_generate::reached::{RULES, Reached};
 use twinmesh_generate::{bootstrap, read, tapes, traffic};
 use twinmesh_xds::Snapshot;
 
@@ -26,6 +28,8 @@ use twinmesh_xds::Snapshot;
 const REQUESTS: usize = 60;
 /// Candidates looked at while shrinking.
 const SHRINKING: usize = 400;
+/// Snapshots from which on every rule has to be reached.
+const FLOORS: u32 = 100;
 /// Kinds of divergences after which a run ends.
 const KINDS: usize = 16;
 
@@ -50,6 +54,8 @@ struct Counts {
     /// Undecided by both.
     undecided: usize,
     outcomes: BTreeMap<Outcome, usize>,
+    reached: Reached,
+    /// Of the engine; with `spec: ` before it, of the reference.
     reasons: BTreeMap<String, usize>,
 }
 
@@ -82,6 +88,7 @@ fn make_engines() -> Vec<Box<dyn Engine>> {
 fn compare(
     reference: &mut dyn Engine,
     engine: &mut dyn Engine,
+    bootstrap: &Value,
     snapshot: &Arc<Snapshot>,
     requests: &[Request],
     counts: &mut Counts,
@@ -136,9 +143,18 @@ fn compare(
             requests.retain(|_| !limits.next().unwrap_or(false));
             continue;
         }
-        for decision in &expected.decisions {
+        for (index, decision) in expected.decisions.iter().enumerate() {
+            let trace = &expected.traces[index];
             counts.requests += 1;
-            counts.undecided += usize::from(decision.outcome == Outcome::Unsupported);
+            if decision.outcome == Outcome::Unsupported {
+                counts.undecided += 1;
+                // Without the place in the snapshot.
+                let reason = decision.reason.as_deref().unwrap_or_default();
+                let reason = reason.rsplit(": ").next().unwrap_or_default();
+                *counts.reasons.entry(format!("spec: {reason}")).or_default() += 1;
+            }
+            let request = &requests[index];
+            counts.reached.note(bootstrap, request, decision, trace);
             *counts.outcomes.entry(decision.outcome).or_default() += 1;
         }
         let verdicts = match question.judge(&found, engine.strictness(), Some(&expected)) {
@@ -203,6 +219,7 @@ impl Bench {
                 compare(
                     self.reference.as_mut(),
                     engine.as_mut(),
+                    &input.0,
                     &snapshot,
                     &requests,
                     counts,
@@ -324,7 +341,13 @@ fn engines_decide_as_the_reference_does() {
             counts.requests, counts.limits, counts.undecided, counts.outcomes
         );
         for (reason, times) in &counts.reasons {
-            println!("  {times:6} {reason}");
+            println!("  {times:6} undecided: {reason}");
+        }
+    }
+    if let Some(counts) = counts.first() {
+        println!("what the decisions that were compared went through:");
+        for rule in RULES {
+            println!("  {:6} {rule}", counts.reached.count(rule));
         }
     }
     assert!(kinds.is_empty(), "{kinds:#?}\n\n{report}");
@@ -340,11 +363,22 @@ fn engines_decide_as_the_reference_does() {
             "{name} leaves {undecided} of {} requests undecided, over a fifth",
             counts.requests
         );
-        let forwarded = counts.outcomes.get(&Outcome::Forward).copied().unwrap_or(0);
+        if cases < FLOORS {
+            continue;
+        }
+        let chose = counts.reached.count(RULES[0]);
         assert!(
-            forwarded * 10 >= counts.requests,
-            "{forwarded} of {} requests get to an endpoint, under a tenth",
+            chose * 5 >= counts.requests * 2,
+            "{name}: {chose} of {} requests get to the choice of a cluster, under two fifths",
             counts.requests
         );
+        for rule in RULES {
+            let reached = counts.reached.count(rule);
+            assert!(
+                reached * 400 >= counts.requests,
+                "{name}: {reached} of {} requests reach `{rule}`, under one of 400",
+                counts.requests
+            );
+        }
     }
 }
