@@ -1,8 +1,7 @@
 //! Regexes: RE2's grammar, matched in full by a virtual machine over an NFA.
 //!
 //! Envoy 1.40 lets RE2 take pattern and value as Latin-1: `.` is one byte, and a character beyond
-//! ASCII is as many as UTF-8 gives it (measured). Here each byte becomes the character of its
-//! number, on both sides.
+//! ASCII is as many as UTF-8 gives it (measured).
 
 use std::collections::BTreeMap;
 
@@ -63,7 +62,7 @@ impl Regexes {
         let Some(machine) = self.machines.get(pattern) else {
             return true;
         };
-        machine.is_match(&mut machine.create_cache(), &latin_1(value))
+        machine.is_match(&mut machine.create_cache(), value)
     }
 
     #[cfg(test)]
@@ -109,13 +108,8 @@ fn of_string(matcher: &StringMatcher) -> Option<&str> {
     }
 }
 
-/// The text's bytes, each as the character of its number.
-fn latin_1(text: &str) -> String {
-    text.bytes().map(char::from).collect()
-}
-
 fn compile(pattern: &str) -> Result<PikeVM, String> {
-    let hir = twinmesh_re2::parse(&latin_1(pattern)).map_err(|error| error.to_string())?;
+    let hir = twinmesh_re2::parse_latin_1(pattern).map_err(|error| error.to_string())?;
     // Anchored here and not in the text, which an alternation would escape from.
     let anchored = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
     let nfa = thompson::Compiler::new()
@@ -139,11 +133,34 @@ mod tests {
     #[case("a[^x]b", "aüb", false)]
     #[case("a.b", "axb", true)]
     #[case("a.b", "axyb", false)]
+    #[case("(?i)ü", "ü", true)]
+    #[case("(?i)ü", "Ü", false)]
+    #[case("(?i)[à-ü]+", "ã", true)]
+    #[case("(?i)[à-ü]+", "Ü", false)]
+    #[case(r"a\Cb", "axb", true)]
+    #[case(r"a\Cb", "aüb", false)]
+    #[case(r"a\C\Cb", "aüb", true)]
+    #[case(r"\xfc", "ü", false)]
+    #[case(r"[\x80-\xff]{2}", "ü", true)]
+    #[case(r"(?i)\xe3\xbc", "ü", false)]
+    #[case(r"(?i)\xc3\x9c", "Ü", true)]
+    #[case(r"\x{c3}\x{bc}", "ü", true)]
+    #[case("(?i)s", "ſ", false)]
+    #[case("(?i)ſ", "s", false)]
+    #[case("(?i)k", "\u{212a}", false)]
+    #[case("(?i)k", "K", true)]
+    #[case("ü+", "üü", false)]
     fn bytes_are_characters(#[case] pattern: &str, #[case] value: &str, #[case] expected: bool) {
         assert_eq!(
             Regexes::for_tests(&[pattern]).matches(pattern, value),
             expected
         );
+    }
+
+    #[test]
+    fn no_character_is_beyond_a_byte() {
+        let error = Regexes::compile([r"\x{100}"]).expect_err("Envoy refuses it");
+        assert!(error.starts_with(r"the regex `\x{100}`: "), "{error}");
     }
 
     #[test]
