@@ -24,6 +24,21 @@ pub const ENDPOINTS: u64 = 1 << 20;
 /// common divisor.
 pub const SCHEDULE: u64 = 1 << 16;
 
+/// Bytes of one text that is compared or looked up: as far as the model's loops look.
+pub const TEXT: u64 = TEXT_BYTES - 8;
+
+impl CapacityError {
+    /// The same, said of the one part of a snapshot that has too much.
+    pub fn of_a_part(&self) -> String {
+        let Self {
+            resource,
+            count,
+            limit,
+        } = self;
+        format!("{count} {resource}; at most {limit} fit")
+    }
+}
+
 /// Refuses what is over a limit.
 ///
 /// # Errors
@@ -48,7 +63,7 @@ pub fn text(text: &[u8]) -> Result<(), CapacityError> {
     check(
         "bytes in one path, domain, header name or value to match",
         text.len() as u64,
-        TEXT_BYTES - 8,
+        TEXT,
     )
 }
 

@@ -2,7 +2,7 @@
 
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
 use twinmesh_model::layout::{cluster, header, level, pair, set};
-use twinmesh_xds::{Balancer, Cluster};
+use twinmesh_xds::{Balancer, Cluster, Unsupported};
 
 use crate::compiler::Compiler;
 use crate::{CapacityError, capacity, schedule};
@@ -141,6 +141,18 @@ impl Loads {
     }
 }
 
+/// The field that says what does not fit: the choices of least request, or the weights.
+fn over_in(cluster: &Cluster) -> &'static str {
+    match cluster.balancer {
+        Balancer::LeastRequest { .. } if cluster.config.load_balancing_policy.is_some() => {
+            "load_balancing_policy"
+        }
+        Balancer::LeastRequest { .. } => "least_request_lb_config.choice_count",
+        _ if cluster.config.load_assignment.is_some() => "load_assignment.endpoints",
+        _ => "endpoints",
+    }
+}
+
 impl Compiler<'_> {
     /// Writes the records of all clusters.
     ///
@@ -166,7 +178,7 @@ impl Compiler<'_> {
         self.state = vec![0; self.endpoints.len()];
         self.arena.set(header::ACTIVE, 0);
         for (index, (cluster, priorities)) in snapshot.clusters.iter().zip(all).enumerate() {
-            let offset = self.cluster(index, cluster, &priorities)?;
+            let offset = self.cluster(index, cluster, &priorities);
             self.set_cluster(&cluster.name, offset);
         }
         Ok(())
@@ -201,23 +213,43 @@ impl Compiler<'_> {
         priorities
     }
 
-    fn cluster(
+    fn cluster(&mut self, index: usize, cluster: &Cluster, priorities: &[Vec<Endpoint>]) -> u64 {
+        if let Some(unsupported) = &cluster.unsupported {
+            return self.unsupported_cluster(index, unsupported);
+        }
+        if cluster.balancer == Balancer::OriginalDestination {
+            return self
+                .arena
+                .record([0, cluster::ORIGINAL_DESTINATION, index as u64, 0]);
+        }
+        let state = self.state.len();
+        match self.balanced_cluster(index, cluster, priorities) {
+            Ok(offset) => offset,
+            Err(over) => {
+                self.state.truncate(state);
+                let path = over_in(cluster);
+                let unsupported = self.cluster_undecided(index, cluster, path, over.of_a_part());
+                self.unsupported_cluster(index, &unsupported)
+            }
+        }
+    }
+
+    fn unsupported_cluster(&mut self, index: usize, unsupported: &Unsupported) -> u64 {
+        let reason = self.reason(unsupported);
+        self.arena
+            .record([0, pair(cluster::UNSUPPORTED, reason), index as u64, 0])
+    }
+
+    /// A cluster with endpoints to choose from.
+    ///
+    /// # Errors
+    /// What its balancer needs does not fit.
+    fn balanced_cluster(
         &mut self,
         index: usize,
         cluster: &Cluster,
         priorities: &[Vec<Endpoint>],
     ) -> Result<u64, CapacityError> {
-        if let Some(unsupported) = &cluster.unsupported {
-            let reason = self.reason(unsupported);
-            return Ok(self
-                .arena
-                .record([0, pair(cluster::UNSUPPORTED, reason), index as u64, 0]));
-        }
-        if cluster.balancer == Balancer::OriginalDestination {
-            return Ok(self
-                .arena
-                .record([0, cluster::ORIGINAL_DESTINATION, index as u64, 0]));
-        }
         let common = cluster.config.common_lb_config.as_ref();
         let threshold = common
             .and_then(|common| common.healthy_panic_threshold.as_ref())
@@ -292,12 +324,12 @@ impl Compiler<'_> {
         let equal = weights.windows(2).all(|pair| pair.first() == pair.last());
         let record = match cluster.balancer {
             Balancer::LeastRequest { choice_count, .. } if equal => {
-                self.state.push(0);
                 capacity::check(
-                    "choice_count",
+                    "choices (choice_count)",
                     u64::from(choice_count),
                     twinmesh_model::least_request::CHOICES,
                 )?;
+                self.state.push(0);
                 let choices = if count == 1 {
                     1
                 } else {
@@ -328,8 +360,8 @@ impl Compiler<'_> {
                 [pair(set::ROUND_ROBIN, count), list, pair(state, 0), 0]
             }
             _ => {
-                self.state.push(0);
                 let picks = schedule::picks(&weights)?;
+                self.state.push(0);
                 let words: Vec<u64> = picks
                     .chunks(4)
                     .map(|chunk| {

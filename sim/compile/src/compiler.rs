@@ -7,6 +7,7 @@ use twinmesh_xds::{Snapshot, Unsupported};
 
 use crate::arena::Arena;
 use crate::names::Names;
+use crate::undecided::Undecided;
 
 /// A snapshot on its way into tables.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Compiler<'a> {
     pub routes: Vec<u64>,
     /// Why something is not decided; numbers count from [`unsupported::FIRST_OF_SNAPSHOT`].
     pub reasons: Vec<Unsupported>,
+    /// What the reader leaves to be decided and does not fit.
+    pub undecided: Vec<Undecided>,
     /// The balancers' state.
     pub state: Vec<u64>,
     /// Where each endpoint stands: cluster, locality, position.
@@ -40,6 +43,7 @@ impl<'a> Compiler<'a> {
             names: Names::new(),
             routes: Vec::new(),
             reasons: Vec::new(),
+            undecided: Vec::new(),
             state: Vec::new(),
             endpoints: Vec::new(),
             classes: 0,

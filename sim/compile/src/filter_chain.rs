@@ -18,7 +18,6 @@ use twinmesh_model::layout::{filter_chain, filter_chain_node, pair};
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 use twinmesh_xds::{FilterChain, Terminal, Unsupported};
 
-use crate::CapacityError;
 use crate::compiler::Compiler;
 use crate::trie::Keys;
 
@@ -26,17 +25,15 @@ use crate::trie::Keys;
 pub type Chain = (FilterChainMatch, u64);
 
 impl Compiler<'_> {
-    /// Compiles a filter chain; the offset of its record. `configurations` are the route
-    /// configurations' offsets.
-    ///
-    /// # Errors
-    /// Something does not fit.
+    /// Compiles a filter chain; the offset of its record. `index` is `None` for the listener's
+    /// default one; `configurations` are the route configurations' offsets.
     pub fn filter_chain(
         &mut self,
-        index: u64,
+        listener: usize,
+        index: Option<usize>,
         chain: &FilterChain,
         configurations: &[u64],
-    ) -> Result<u64, CapacityError> {
+    ) -> u64 {
         let mut reason = chain.unsupported.clone();
         let mut normal = 0;
         let (kind, target) = match &chain.terminal {
@@ -55,7 +52,18 @@ impl Compiler<'_> {
                 }
                 if let Some(pattern) = unchanged_paths(manager) {
                     match Dfa::new(&pattern, DEFAULT_STATE_CAP) {
-                        Ok(dfa) => normal = self.arena.dfa(&dfa),
+                        Ok(dfa) => {
+                            normal = self.arena.dfa(&dfa);
+                            if reason.is_none() {
+                                self.manager_undecided(
+                                    listener,
+                                    index,
+                                    changes_paths(manager),
+                                    "paths that it leaves as they are can be decided, others not",
+                                    "requests whose path it changes",
+                                );
+                            }
+                        }
                         Err(error) => {
                             reason.get_or_insert(Unsupported {
                                 path: "normalize_path".to_owned(),
@@ -69,7 +77,7 @@ impl Compiler<'_> {
                     pair(configuration.unwrap_or(0), limits(manager)),
                 )
             }
-            Terminal::Tcp(proxy) => (filter_chain::TCP, self.tcp_route(proxy)?),
+            Terminal::Tcp(proxy) => (filter_chain::TCP, self.tcp_route(proxy)),
             Terminal::Unknown => {
                 reason.get_or_insert(Unsupported {
                     path: "filters".to_owned(),
@@ -79,9 +87,9 @@ impl Compiler<'_> {
             }
         };
         let reason = self.reason_or_none(reason.as_ref());
-        Ok(self
-            .arena
-            .record([kind, target, index, pair(reason, normal)]))
+        let index = index.map_or(u64::from(u32::MAX), |index| index as u64);
+        self.arena
+            .record([kind, target, index, pair(reason, normal)])
     }
 
     /// Writes the levels of a listener's filter chain match; the first node, or 0.
@@ -420,6 +428,18 @@ fn limits(manager: &HttpConnectionManager) -> u64 {
         .and_then(|options| options.max_headers_count.as_ref())
         .map_or(HEADERS, |limit| u64::from(limit.value));
     kilobytes.min(0xffff) | count.min(0xffff) << 16
+}
+
+/// The field of a connection manager that changes paths.
+fn changes_paths(manager: &HttpConnectionManager) -> &'static str {
+    let normalize = manager.normalize_path.as_ref();
+    if normalize.is_some_and(|value| value.value) {
+        "normalize_path"
+    } else if manager.merge_slashes {
+        "merge_slashes"
+    } else {
+        "path_with_escaped_slashes_action"
+    }
 }
 
 /// The regex of paths (without query) that the connection manager's options leave as they are;

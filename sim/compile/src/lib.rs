@@ -21,6 +21,7 @@ mod route;
 mod schedule;
 mod seen;
 mod trie;
+mod undecided;
 mod virtual_host;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use twinmesh_xds::{Snapshot, Unsupported};
 pub use answer::Left;
 pub use capacity::CapacityError;
 pub use input::Input;
+pub use undecided::{Part, Undecided};
 
 use compiler::Compiler;
 
@@ -47,6 +49,7 @@ pub struct Compiled {
     /// How much of each thing there is.
     pub sizes: Sizes,
     reasons: Vec<Unsupported>,
+    undecided: Vec<Undecided>,
     endpoints: Vec<(usize, usize, usize)>,
     numbers: HashMap<(usize, usize, usize), u64>,
     missing: Vec<String>,
@@ -81,7 +84,9 @@ pub struct Sizes {
 /// Compiles a snapshot.
 ///
 /// # Errors
-/// The snapshot has more of something than the tables hold; the error says of what.
+/// The snapshot as a whole has more of something than the tables hold; the error says of what.
+/// Where one route, cluster or route configuration does not fit, that one is undecided: see
+/// [`Compiled::undecided`].
 pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
     let mut compiler = Compiler::new(snapshot);
     compiler.arena.head()?;
@@ -90,10 +95,10 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
     for (index, configuration) in snapshot.route_configurations.iter().enumerate() {
         configurations.push(compiler.route_configuration(index, configuration)?);
     }
-    let listeners = compiler.listeners(&configurations)?;
+    let listeners = compiler.listeners(&configurations);
     compiler.write_routes();
     let names = compiler.names.len() as u64;
-    compiler.names.write(&mut compiler.arena)?;
+    compiler.names.write(&mut compiler.arena);
     let trie_entries = compiler.arena.tries.len() as u64;
     let routes = snapshot
         .route_configurations
@@ -130,6 +135,7 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
         state: compiler.state,
         sizes,
         reasons: compiler.reasons,
+        undecided: compiler.undecided,
         numbers: compiler
             .endpoints
             .iter()
@@ -154,9 +160,9 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
 }
 
 impl Compiled {
-    /// Why parts of the snapshot are not decided, as the tables have it.
-    pub fn reasons(&self) -> &[Unsupported] {
-        &self.reasons
+    /// What the reader leaves to be decided and the tables do not hold.
+    pub fn undecided(&self) -> &[Undecided] {
+        &self.undecided
     }
 
     /// The state word that counts the active requests of an endpoint.

@@ -13,7 +13,6 @@ use envoy_types::pb::envoy::config::listener::v3::{
 use twinmesh_model::layout::{header, listener, pair};
 use twinmesh_xds::Listener;
 
-use crate::CapacityError;
 use crate::compiler::Compiler;
 use crate::input::address_bytes;
 use crate::trie::Keys;
@@ -84,10 +83,7 @@ fn has_filter(config: &ListenerConfig, name: &str, message: &str) -> bool {
 
 impl Compiler<'_> {
     /// Compiles all listeners; the offsets of their records.
-    ///
-    /// # Errors
-    /// Something does not fit.
-    pub fn listeners(&mut self, configurations: &[u64]) -> Result<Vec<u64>, CapacityError> {
+    pub fn listeners(&mut self, configurations: &[u64]) -> Vec<u64> {
         let snapshot = self.snapshot;
         let mut exact = Keys::default();
         let mut v4 = Keys::default();
@@ -95,7 +91,7 @@ impl Compiler<'_> {
         let mut offsets = Vec::with_capacity(snapshot.listeners.len());
         let mut last_resort = 0;
         for (index, listener) in snapshot.listeners.iter().enumerate() {
-            let offset = self.listener(index, listener, configurations)?;
+            let offset = self.listener(index, listener, configurations);
             offsets.push(offset);
             for (address, v4_too) in addresses(listener) {
                 let port = address.port().to_be_bytes();
@@ -126,18 +122,13 @@ impl Compiler<'_> {
         self.arena.set(header::LISTENERS, pair(exact, v4));
         self.arena
             .set(header::LISTENERS_BY_PORT, pair(v6, last_resort));
-        Ok(offsets)
+        offsets
     }
 
-    fn listener(
-        &mut self,
-        index: usize,
-        listener: &Listener,
-        configurations: &[u64],
-    ) -> Result<u64, CapacityError> {
+    fn listener(&mut self, index: usize, listener: &Listener, configurations: &[u64]) -> u64 {
         let mut chains = Vec::with_capacity(listener.filter_chains.len());
         for (position, chain) in listener.filter_chains.iter().enumerate() {
-            let offset = self.filter_chain(position as u64, chain, configurations)?;
+            let offset = self.filter_chain(index, Some(position), chain, configurations);
             let matched = chain
                 .config
                 .filter_chain_match
@@ -146,7 +137,7 @@ impl Compiler<'_> {
             chains.push((matched, offset));
         }
         let default = match &listener.default_filter_chain {
-            Some(chain) => self.filter_chain(u64::from(u32::MAX), chain, configurations)?,
+            Some(chain) => self.filter_chain(index, None, chain, configurations),
             None => 0,
         };
         let root = if chains.is_empty() {
@@ -166,8 +157,7 @@ impl Compiler<'_> {
             flags |= listener::INSPECTS_HTTP;
         }
         let reason = self.reason_or_none(listener.unsupported.as_ref());
-        Ok(self
-            .arena
-            .record([pair(root, default), reason, pair(index as u64, flags), 0]))
+        self.arena
+            .record([pair(root, default), reason, pair(index as u64, flags), 0])
     }
 }

@@ -268,19 +268,10 @@ pub fn query_parameter(
     .map(Some)
 }
 
-/// The record of a path matcher that compares with a text.
-///
-/// # Errors
-/// The text does not fit.
-pub fn path_text(arena: &mut Arena, kind: u64, text: &str) -> Result<[u64; 4], CapacityError> {
-    capacity::text(text.as_bytes())?;
+/// The record of a path matcher that compares with a text of at most [`capacity::TEXT`] bytes.
+pub fn path_text(arena: &mut Arena, kind: u64, text: &[u8]) -> [u64; 4] {
     let length = text.len() as u64;
-    Ok([
-        kind | length << 32,
-        arena.text(text.as_bytes()),
-        0,
-        pair(0, of::PATH),
-    ])
+    [kind | length << 32, arena.text(text), 0, pair(0, of::PATH)]
 }
 
 /// The record of a path matcher that is a DFA: of a regex, or of text whose case is ignored. With

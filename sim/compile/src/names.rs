@@ -98,8 +98,9 @@ impl Names {
     /// The slot of a header, or of a pseudo header.
     ///
     /// # Errors
-    /// There are more names than slots.
+    /// The name is too long, or there are more names than slots.
     pub fn header(&mut self, name: &str) -> Result<u64, CapacityError> {
+        capacity::text(name.as_bytes())?;
         let name = name.to_ascii_lowercase();
         let slot = match self.headers.get(&name) {
             Some(&slot) => slot,
@@ -119,8 +120,9 @@ impl Names {
     /// The slot of a query parameter.
     ///
     /// # Errors
-    /// There are more names than slots.
+    /// The name is too long, or there are more names than slots.
     pub fn query_parameter(&mut self, name: &str) -> Result<u64, CapacityError> {
+        capacity::text(name.as_bytes())?;
         if let Some(&slot) = self.query_parameters.get(name) {
             return Ok(slot);
         }
@@ -168,10 +170,7 @@ impl Names {
     }
 
     /// Writes the names, the filter over them and the values.
-    ///
-    /// # Errors
-    /// A name or value is longer than texts of the policy may be.
-    pub fn write(&self, arena: &mut Arena) -> Result<(), CapacityError> {
+    pub fn write(&self, arena: &mut Arena) {
         let mut filter = [0; 8];
         let mut keys = Keys::default();
         for (name, &slot) in self
@@ -179,7 +178,6 @@ impl Names {
             .iter()
             .filter(|(name, _)| !name.starts_with(':'))
         {
-            capacity::text(name.as_bytes())?;
             keys.exact.insert(name.as_bytes().to_vec(), slot + 1);
             let mut start = [0; 8];
             for (to, from) in start.iter_mut().zip(name.as_bytes()) {
@@ -195,7 +193,6 @@ impl Names {
         let headers = arena.trie(&keys);
         let mut keys = Keys::default();
         for (name, &slot) in &self.query_parameters {
-            capacity::text(name.as_bytes())?;
             keys.exact.insert(name.as_bytes().to_vec(), slot + 1);
         }
         let query_parameters = arena.trie(&keys);
@@ -203,7 +200,6 @@ impl Names {
         for slot in &self.slots {
             let mut keys = Keys::default();
             for (value, &number) in &slot.values {
-                capacity::text(value)?;
                 keys.exact.insert(value.clone(), number);
             }
             let root = if keys.is_empty() {
@@ -224,6 +220,5 @@ impl Names {
         arena.set(header::PSEUDO_HEADERS, u64::from(pseudo_headers));
         arena.set(header::HEADER_NAMES, pair(headers, filter));
         arena.set(header::QUERY_PARAMETERS, pair(query_parameters, table));
-        Ok(())
     }
 }

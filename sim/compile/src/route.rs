@@ -46,25 +46,30 @@ fn share(matched: &RouteMatch) -> Share {
     }
 }
 
+/// Fields of a route that the tables do not hold, each with the reason.
+type Left = Vec<(String, String)>;
+
 /// What of a route's match is not decided although the reader knows it.
-fn not_decided(matched: &RouteMatch) -> Option<Unsupported> {
+fn not_decided(matched: &RouteMatch) -> Left {
+    let mut left = Left::new();
     if matches!(share(matched), Share::Some) {
-        return Some(Unsupported {
-            path: "match.runtime_fraction".to_owned(),
-            reason: "a share of the requests is not decided".to_owned(),
-        });
+        left.push((
+            "match.runtime_fraction".to_owned(),
+            "a share of the requests is not decided".to_owned(),
+        ));
     }
-    let header = matched
-        .headers
-        .iter()
-        .find(|header| !compile_matcher::arrives_as_sent(&header.name))?;
-    Some(Unsupported {
-        path: "match.headers".to_owned(),
-        reason: format!(
-            "`{}` is a header that the connection manager writes or removes",
-            header.name
-        ),
-    })
+    for (index, header) in matched.headers.iter().enumerate() {
+        if !compile_matcher::arrives_as_sent(&header.name) {
+            left.push((
+                format!("match.headers[{index}].name"),
+                format!(
+                    "`{}` is a header that the connection manager writes or removes",
+                    header.name
+                ),
+            ));
+        }
+    }
+    left
 }
 
 /// The routes of a virtual host while they are compiled.
@@ -81,60 +86,79 @@ pub struct Routes {
 }
 
 impl Compiler<'_> {
-    /// Compiles a route and files it.
-    ///
-    /// # Errors
-    /// Something does not fit.
+    /// Compiles a route and files it. What does not fit of its match is left out, so that it takes
+    /// more requests than it should, and these are undecided.
     pub fn route(
         &mut self,
         routes: &mut Routes,
+        place: (usize, usize, usize),
         config: &Route,
         unsupported: Option<&Unsupported>,
-    ) -> Result<(), CapacityError> {
+    ) {
         let number = self.routes.len() as u64 / (RECORD / 8);
         let empty = RouteMatch::default();
         let matched = config.r#match.as_ref().unwrap_or(&empty);
         let mut matchers = Vec::new();
+        let mut left = not_decided(matched);
         // Envoy asks the share of requests first: of a route that takes none, no matcher counts.
         let taken = !matches!(share(matched), Share::None);
         for (index, header) in matched.headers.iter().enumerate().filter(|_| taken) {
-            matchers.extend(compile_matcher::header(
+            match compile_matcher::header(
                 &mut self.arena,
                 &mut self.names,
                 self.snapshot,
                 header,
                 index,
-            )?);
+            ) {
+                Ok(matcher) => matchers.extend(matcher),
+                Err(over) => left.push((format!("match.headers[{index}]"), over.of_a_part())),
+            }
         }
         let parameters = matched.query_parameters.iter().enumerate();
         for (index, parameter) in parameters.filter(|_| taken) {
             routes.query = true;
-            matchers.extend(compile_matcher::query_parameter(
+            match compile_matcher::query_parameter(
                 &mut self.arena,
                 &mut self.names,
                 self.snapshot,
                 parameter,
                 index,
-            )?);
+            ) {
+                Ok(matcher) => matchers.extend(matcher),
+                Err(over) => {
+                    left.push((format!("match.query_parameters[{index}]"), over.of_a_part()));
+                }
+            }
         }
         let mut records: Vec<[u64; 4]> = matchers.iter().map(|matcher| matcher.record).collect();
-        let path = self.file(routes, matched, number, &mut records)?;
-        capacity::check("matchers of one route", records.len() as u64, MATCHERS)?;
+        let path = self.file(routes, matched, number, &mut records, &mut left);
+        if let Err(over) = capacity::check("matchers", records.len() as u64, MATCHERS) {
+            left.push(("match".to_owned(), over.of_a_part()));
+            records.truncate(MATCHERS as usize);
+        }
         let offset = if records.is_empty() {
             0
         } else {
             self.arena.words(records.as_flattened())
         };
-        let own = not_decided(matched);
-        let action = self.action(config, unsupported.or(own.as_ref()))?;
-
+        let mut action = self.action(config, unsupported, &mut left);
+        // What the reader has reported needs no second line; what never takes a request, none.
+        if unsupported.is_none() && taken {
+            let mut first = None;
+            for (path, reason) in left {
+                let found = self.route_undecided(place, &path, reason);
+                first.get_or_insert(found);
+            }
+            if let Some(unsupported) = first {
+                action = pair(route::UNSUPPORTED, self.reason(&unsupported));
+            }
+        }
         self.routes
             .extend_from_slice(&[pair(offset, records.len() as u64), action, 0, path]);
         routes.candidates.push(Candidate {
             unconditional: records.is_empty(),
             keys: matchers.iter().filter_map(|matcher| matcher.key).collect(),
         });
-        Ok(())
     }
 
     /// Files a route under its path; the offset of its path matcher, for traces. What the class
@@ -145,70 +169,27 @@ impl Compiler<'_> {
         matched: &RouteMatch,
         number: u64,
         records: &mut Vec<[u64; 4]>,
-    ) -> Result<u64, CapacityError> {
+        left: &mut Left,
+    ) -> u64 {
         if matches!(share(matched), Share::None) {
-            return Ok(self.arena.record(NEVER));
+            return self.arena.record(NEVER);
         }
         let sensitive = matched
             .case_sensitive
             .as_ref()
             .is_none_or(|value| value.value);
-        let key = |text: &str| {
-            if sensitive {
-                text.to_owned()
-            } else {
-                text.to_ascii_lowercase()
-            }
-            .into_bytes()
+        let mut text = |field: &str, kind, text: &str| {
+            self.file_text(routes, number, kind, text.as_bytes(), sensitive)
+                .unwrap_or_else(|(over, record)| {
+                    left.push((format!("match.{field}"), over.of_a_part()));
+                    record
+                })
         };
         let record = match &matched.path_specifier {
-            Some(PathSpecifier::Prefix(text)) => {
-                let key = key(text);
-                if sensitive {
-                    &mut routes.paths
-                } else {
-                    &mut routes.lower_paths
-                }
-                .prefix(&key, number);
-                if sensitive {
-                    compile_matcher::path_text(&mut self.arena, matcher::PREFIX, text)?
-                } else {
-                    compile_matcher::path_dfa(
-                        self.arena.dfa(&Dfa::starts_with(text.as_bytes(), true)?),
-                        0,
-                    )
-                }
-            }
-            Some(PathSpecifier::Path(text)) => {
-                let key = key(text);
-                if sensitive {
-                    &mut routes.paths
-                } else {
-                    &mut routes.lower_paths
-                }
-                .exact(&key, number);
-                if sensitive {
-                    compile_matcher::path_text(&mut self.arena, matcher::EQUAL, text)?
-                } else {
-                    compile_matcher::path_dfa(
-                        self.arena.dfa(&Dfa::equals(text.as_bytes(), true)?),
-                        0,
-                    )
-                }
-            }
-            Some(PathSpecifier::PathSeparatedPrefix(text)) => {
-                let paths = if sensitive {
-                    &mut routes.paths
-                } else {
-                    &mut routes.lower_paths
-                };
-                paths.exact(&key(text), number);
-                paths.prefix(&key(&format!("{text}/")), number);
-                if sensitive {
-                    compile_matcher::path_text(&mut self.arena, matcher::SEPARATED_PREFIX, text)?
-                } else {
-                    compile_matcher::path_dfa(self.arena.dfa(&separated(text)?), 0)
-                }
+            Some(PathSpecifier::Prefix(prefix)) => return text("prefix", matcher::PREFIX, prefix),
+            Some(PathSpecifier::Path(path)) => return text("path", matcher::EQUAL, path),
+            Some(PathSpecifier::PathSeparatedPrefix(prefix)) => {
+                return text("path_separated_prefix", matcher::SEPARATED_PREFIX, prefix);
             }
             Some(PathSpecifier::SafeRegex(regex)) => {
                 routes.paths.prefix(b"", number);
@@ -219,17 +200,67 @@ impl Compiler<'_> {
                         records.push(compile_matcher::path_dfa(dfa, slot));
                         compile_matcher::path_dfa(dfa, slot)
                     }
-                    _ => return Ok(0),
+                    _ => return 0,
                 }
             }
             // A request that is decided here never has the method CONNECT.
             Some(PathSpecifier::ConnectMatcher(_)) => NEVER,
             _ => {
                 routes.paths.prefix(b"", number);
-                return Ok(0);
+                return 0;
             }
         };
-        Ok(self.arena.record(record))
+        self.arena.record(record)
+    }
+
+    /// Files a route under a text; the offset of its path matcher. What is too long is filed as
+    /// the prefix of it that fits, which takes all that it should take and more; the error says
+    /// so, and has that offset.
+    fn file_text(
+        &mut self,
+        routes: &mut Routes,
+        number: u64,
+        kind: u64,
+        text: &[u8],
+        sensitive: bool,
+    ) -> Result<u64, (CapacityError, u64)> {
+        let over = capacity::text(text).err();
+        let (kind, text) = match over {
+            None => (kind, text),
+            Some(_) => (
+                matcher::PREFIX,
+                text.get(..capacity::TEXT as usize).unwrap_or_default(),
+            ),
+        };
+        let record = if sensitive {
+            compile_matcher::path_text(&mut self.arena, kind, text)
+        } else {
+            match without_case(kind, text) {
+                Ok(dfa) => compile_matcher::path_dfa(self.arena.dfa(&dfa), 0),
+                Err(too_large) => {
+                    routes.paths.prefix(b"", number);
+                    return Err((over.unwrap_or(too_large), 0));
+                }
+            }
+        };
+        let (paths, key) = if sensitive {
+            (&mut routes.paths, text.to_vec())
+        } else {
+            (&mut routes.lower_paths, text.to_ascii_lowercase())
+        };
+        match kind {
+            matcher::EQUAL => paths.exact(&key, number),
+            matcher::SEPARATED_PREFIX => {
+                paths.exact(&key, number);
+                paths.prefix(&[&key[..], b"/"].concat(), number);
+            }
+            _ => paths.prefix(&key, number),
+        }
+        let offset = self.arena.record(record);
+        match over {
+            None => Ok(offset),
+            Some(over) => Err((over, offset)),
+        }
     }
 
     /// The word that says what a route does.
@@ -237,17 +268,28 @@ impl Compiler<'_> {
         &mut self,
         config: &Route,
         unsupported: Option<&Unsupported>,
-    ) -> Result<u64, CapacityError> {
+        left: &mut Left,
+    ) -> u64 {
         if let Some(unsupported) = unsupported {
-            return Ok(pair(route::UNSUPPORTED, self.reason(unsupported)));
+            return pair(route::UNSUPPORTED, self.reason(unsupported));
         }
-        Ok(match &config.action {
+        match &config.action {
             Some(Action::Route(action)) => match &action.cluster_specifier {
                 Some(ClusterSpecifier::Cluster(name)) => {
                     pair(route::CLUSTER, self.cluster_offset(name))
                 }
                 Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-                    pair(route::WEIGHTED_CLUSTERS, self.weighted_clusters(weighted)?)
+                    let (slot, over) = self.random_value_slot(weighted);
+                    if let Some(over) = over {
+                        left.push((
+                            "route.weighted_clusters.header_name".to_owned(),
+                            over.of_a_part(),
+                        ));
+                    }
+                    pair(
+                        route::WEIGHTED_CLUSTERS,
+                        self.weighted_clusters(weighted, slot),
+                    )
                 }
                 _ => self.undecided(
                     "route.cluster_specifier",
@@ -257,7 +299,7 @@ impl Compiler<'_> {
             Some(Action::Redirect(_)) => pair(route::REDIRECT, 0),
             Some(Action::DirectResponse(_)) => pair(route::DIRECT_RESPONSE, 0),
             _ => self.undecided("action", "the route's action is not decided"),
-        })
+        }
     }
 
     fn undecided(&mut self, path: &str, reason: &str) -> u64 {
@@ -268,15 +310,23 @@ impl Compiler<'_> {
         pair(route::UNSUPPORTED, self.reason(&unsupported))
     }
 
-    /// The block of a route's weighted clusters; those of weight 0 are left out.
-    fn weighted_clusters(&mut self, config: &WeightedCluster) -> Result<u64, CapacityError> {
+    /// The slot, plus one, of the header whose value takes the random number's place; 0 where
+    /// there is none. Beside it, why the header has no slot.
+    fn random_value_slot(&mut self, config: &WeightedCluster) -> (u64, Option<CapacityError>) {
         use envoy_types::pb::envoy::config::route::v3::weighted_cluster::RandomValueSpecifier;
-        let slot = match &config.random_value_specifier {
+        match &config.random_value_specifier {
             Some(RandomValueSpecifier::HeaderName(name)) if !name.is_empty() => {
-                self.names.header(name)? + 1
+                match self.names.header(name) {
+                    Ok(slot) => (slot + 1, None),
+                    Err(over) => (0, Some(over)),
+                }
             }
-            _ => 0,
-        };
+            _ => (0, None),
+        }
+    }
+
+    /// The block of a route's weighted clusters; those of weight 0 are left out.
+    fn weighted_clusters(&mut self, config: &WeightedCluster, slot: u64) -> u64 {
         let mut entries = Vec::new();
         let mut total = 0;
         for (index, cluster) in config.clusters.iter().enumerate() {
@@ -295,17 +345,14 @@ impl Compiler<'_> {
         let block = self.arena.words(&[total, pair(entries.len() as u64, slot)]);
         self.arena.words(entries.as_flattened());
         debug_assert_eq!(weighted_clusters::ENTRIES, 16);
-        Ok(block)
+        block
     }
 
     /// A route that sends everything to a TCP proxy's cluster; the offset of its record.
-    ///
-    /// # Errors
-    /// Something does not fit.
     pub fn tcp_route(
         &mut self,
         config: &envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy,
-    ) -> Result<u64, CapacityError> {
+    ) -> u64 {
         use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
         let action = match &config.cluster_specifier {
             Some(ClusterSpecifier::Cluster(name)) => {
@@ -330,16 +377,22 @@ impl Compiler<'_> {
                 "the way the cluster is chosen is not decided",
             ),
         };
-        Ok(self.arena.record([0, action, 0, 0]))
+        self.arena.record([0, action, 0, 0])
     }
 }
 
-/// `path_separated_prefix` with `case_sensitive: false`, for traces.
-fn separated(text: &str) -> Result<Dfa, CapacityError> {
-    let mut pattern = String::from("(?i)");
-    for byte in text.bytes() {
-        pattern.push_str(&format!("\\x{byte:02x}"));
+/// A path matcher with `case_sensitive: false`, for traces.
+fn without_case(kind: u64, text: &[u8]) -> Result<Dfa, CapacityError> {
+    match kind {
+        matcher::EQUAL => Ok(Dfa::equals(text, true)?),
+        matcher::PREFIX => Ok(Dfa::starts_with(text, true)?),
+        _ => {
+            let mut pattern = String::from("(?i)");
+            for byte in text {
+                pattern.push_str(&format!("\\x{byte:02x}"));
+            }
+            pattern.push_str("(?:/\\C*)?");
+            Dfa::new(&pattern, DEFAULT_STATE_CAP).map_err(|_| capacity::dfa())
+        }
     }
-    pattern.push_str("(?:/\\C*)?");
-    Dfa::new(&pattern, DEFAULT_STATE_CAP).map_err(|_| capacity::dfa())
 }

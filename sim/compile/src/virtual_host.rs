@@ -22,12 +22,19 @@ impl Compiler<'_> {
         let mut domains = Keys::default();
         let mut suffixes = Keys::default();
         let mut any = 0;
+        let mut unsupported = configuration.unsupported.clone();
         let none = VirtualHost::default();
         for (position, config) in configuration.config.virtual_hosts.iter().enumerate() {
             let marks = configuration.virtual_hosts.get(position).unwrap_or(&none);
-            let offset = self.virtual_host(position, config, marks)?;
-            for domain in &config.domains {
-                capacity::text(domain.as_bytes())?;
+            let offset = self.virtual_host(index, position, config, marks)?;
+            for (place, domain) in config.domains.iter().enumerate() {
+                // Whatever a host that long leads to, it must not be another virtual host.
+                if let Err(over) = capacity::text(domain.as_bytes()) {
+                    let path = format!("virtual_hosts[{position}].domains[{place}]");
+                    let found = self.configuration_undecided(index, &path, over.of_a_part());
+                    unsupported.get_or_insert(found);
+                    continue;
+                }
                 let domain = domain.to_ascii_lowercase();
                 if domain == "*" {
                     any = offset;
@@ -48,7 +55,7 @@ impl Compiler<'_> {
             0
         };
         let domains = pair(self.arena.trie(&domains), self.arena.trie(&suffixes));
-        let reason = self.reason_or_none(configuration.unsupported.as_ref());
+        let reason = self.reason_or_none(unsupported.as_ref());
         Ok(self
             .arena
             .record([domains, pair(any, flags), index as u64, reason]))
@@ -56,6 +63,7 @@ impl Compiler<'_> {
 
     fn virtual_host(
         &mut self,
+        configuration: usize,
         index: usize,
         config: &VirtualHostConfig,
         marks: &VirtualHost,
@@ -64,7 +72,8 @@ impl Compiler<'_> {
         let mut routes = Routes::default();
         for (position, route) in config.routes.iter().enumerate() {
             let unsupported = marks.routes.get(position).and_then(Option::as_ref);
-            self.route(&mut routes, route, unsupported)?;
+            let place = (configuration, index, position);
+            self.route(&mut routes, place, route, unsupported);
         }
         capacity::check(
             "routes",

@@ -1,0 +1,176 @@
+//! What the reader leaves to be decided and the tables do not hold: nothing is cut off without a
+//! line here, and what it stands in becomes undecided, so that no request is decided otherwise.
+
+use std::fmt;
+
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+use twinmesh_xds::{Cluster, FilterChain, Snapshot, Terminal, Unsupported};
+
+use crate::compiler::Compiler;
+
+/// Something that is decided by `spec` and not by the engines that read the tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecided {
+    /// What becomes undecided as a whole; `None` where it depends on the request.
+    pub part: Option<Part>,
+    /// Name of the xDS resource it stands in, with its type, as in [`twinmesh_xds::Finding`].
+    pub resource: String,
+    /// Field path inside the resource.
+    pub path: String,
+    /// One sentence: what does not fit.
+    pub reason: String,
+    /// Which requests have the outcome `unsupported` for it.
+    pub requests: &'static str,
+}
+
+/// A part of a snapshot, by its indices there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Index into `Snapshot::route_configurations`.
+    RouteConfiguration(usize),
+    /// Indices of the route configuration, the virtual host and the route.
+    Route(usize, usize, usize),
+    /// Index into `Snapshot::clusters`.
+    Cluster(usize),
+}
+
+impl fmt::Display for Undecided {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{}: {}: {}; {} are unsupported in the compiled tables",
+            self.resource, self.path, self.reason, self.requests
+        )
+    }
+}
+
+impl Compiler<'_> {
+    /// A route is undecided; `path` is the field in it.
+    pub fn route_undecided(
+        &mut self,
+        route: (usize, usize, usize),
+        path: &str,
+        reason: String,
+    ) -> Unsupported {
+        let (configuration, host, index) = route;
+        let (resource, root) = configuration_place(self.snapshot, configuration);
+        self.note(Undecided {
+            part: Some(Part::Route(configuration, host, index)),
+            resource,
+            path: format!("{root}virtual_hosts[{host}].routes[{index}].{path}"),
+            reason,
+            requests: "requests that the route's other matchers take",
+        })
+    }
+
+    /// A route configuration is undecided; `path` is the field in it.
+    pub fn configuration_undecided(
+        &mut self,
+        configuration: usize,
+        path: &str,
+        reason: String,
+    ) -> Unsupported {
+        let (resource, root) = configuration_place(self.snapshot, configuration);
+        self.note(Undecided {
+            part: Some(Part::RouteConfiguration(configuration)),
+            resource,
+            path: format!("{root}{path}"),
+            reason,
+            requests: "requests to the route configuration",
+        })
+    }
+
+    /// A cluster is undecided; `path` is the field in it.
+    pub fn cluster_undecided(
+        &mut self,
+        index: usize,
+        cluster: &Cluster,
+        path: &str,
+        reason: String,
+    ) -> Unsupported {
+        self.note(Undecided {
+            part: Some(Part::Cluster(index)),
+            resource: format!("cluster {:?}", cluster.name),
+            path: path.to_owned(),
+            reason,
+            requests: "requests that choose the cluster",
+        })
+    }
+
+    /// Some requests to a connection manager are undecided; `path` is the field in it.
+    pub fn manager_undecided(
+        &mut self,
+        listener: usize,
+        chain: Option<usize>,
+        path: &str,
+        reason: &str,
+        requests: &'static str,
+    ) {
+        let place = self.snapshot.listeners.get(listener).and_then(|listener| {
+            let config = match chain {
+                Some(index) => listener.filter_chains.get(index),
+                None => listener.default_filter_chain.as_ref(),
+            };
+            Some((
+                format!("listener {:?}", listener.name),
+                manager_path(chain, config?),
+            ))
+        });
+        let (resource, root) = place.unwrap_or_default();
+        self.note(Undecided {
+            part: None,
+            resource,
+            path: format!("{root}{path}"),
+            reason: reason.to_owned(),
+            requests,
+        });
+    }
+
+    fn note(&mut self, undecided: Undecided) -> Unsupported {
+        let unsupported = Unsupported {
+            path: undecided.path.clone(),
+            reason: undecided.reason.clone(),
+        };
+        self.undecided.push(undecided);
+        unsupported
+    }
+}
+
+/// The field path of a filter chain's connection manager, with a point behind it.
+fn manager_path(chain: Option<usize>, config: &FilterChain) -> String {
+    let filter = config.config.filters.len().saturating_sub(1);
+    match chain {
+        Some(index) => format!("filter_chains[{index}].filters[{filter}].typed_config."),
+        None => format!("default_filter_chain.filters[{filter}].typed_config."),
+    }
+}
+
+/// The resource that a route configuration stands in, and the field path up to it.
+fn configuration_place(snapshot: &Snapshot, index: usize) -> (String, String) {
+    let holds = |chain: &FilterChain| {
+        matches!(&chain.terminal,
+            Terminal::Http { manager, route_configuration: Some(used) }
+                if *used == index
+                    && matches!(manager.route_specifier, Some(RouteSpecifier::RouteConfig(_))))
+    };
+    for listener in &snapshot.listeners {
+        let chains = listener.filter_chains.iter().enumerate();
+        let mut chains = chains.map(|(index, chain)| (Some(index), chain)).chain(
+            listener
+                .default_filter_chain
+                .iter()
+                .map(|chain| (None, chain)),
+        );
+        if let Some((chain, config)) = chains.find(|(_, chain)| holds(chain)) {
+            return (
+                format!("listener {:?}", listener.name),
+                format!("{}route_config.", manager_path(chain, config)),
+            );
+        }
+    }
+    let name = snapshot
+        .route_configurations
+        .get(index)
+        .map_or("", |configuration| configuration.name.as_str());
+    (format!("route configuration {name:?}"), String::new())
+}
