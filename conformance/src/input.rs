@@ -1,7 +1,9 @@
 //! Reading what the commands are given, and how they say that it is wrong.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use twinmesh_compile::{CapacityError, Undecided};
 use twinmesh_engine::{FormatError, format::events::Schedule};
 use twinmesh_xds::{ReadError, ReadOptions, Snapshot};
 
@@ -14,14 +16,61 @@ pub enum InputError {
     /// A snapshot.
     #[error(transparent)]
     Snapshot(#[from] ReadError),
+    /// The compiled tables do not hold a snapshot, and `strict` asks for that.
+    #[error("{file}: refused, as strict asks: the compiled tables do not hold it: {over}")]
+    OverCapacity {
+        /// The file.
+        file: String,
+        /// What there is too much of.
+        over: CapacityError,
+    },
+    /// The compiled tables leave something undecided, and `strict` asks for none of that.
+    #[error("{}", undecided(.file, .all))]
+    Undecided {
+        /// The file.
+        file: String,
+        /// What is left.
+        all: Vec<Undecided>,
+    },
 }
 
-/// Reads a snapshot; with `strict`, one that is known and decided in full.
+fn undecided(file: &str, all: &[Undecided]) -> String {
+    const SHOWN: usize = 20;
+    let mut text = format!(
+        "{file}: refused, as strict asks: the compiled tables leave {} findings undecided",
+        all.len()
+    );
+    for undecided in all.iter().take(SHOWN) {
+        text.push_str(&format!("\n  {undecided}"));
+    }
+    if all.len() > SHOWN {
+        text.push_str(&format!("\n  and {} more", all.len() - SHOWN));
+    }
+    text
+}
+
+/// Reads a snapshot; with `strict`, one that is known and decided in full, by every engine.
 ///
 /// # Errors
 /// The file cannot be read, or what Envoy would refuse, or (strict) what is not decided.
 pub fn snapshot(file: &Path, strict: bool) -> Result<Snapshot, InputError> {
-    Ok(twinmesh_xds::read(file, &ReadOptions { strict })?)
+    let snapshot = twinmesh_xds::read(file, &ReadOptions { strict })?;
+    if !strict {
+        return Ok(snapshot);
+    }
+    let file = file.display().to_string();
+    let snapshot = Arc::new(snapshot);
+    match twinmesh_compile::compile(&snapshot) {
+        Ok(compiled) if compiled.undecided().is_empty() => {}
+        Ok(compiled) => {
+            return Err(InputError::Undecided {
+                file,
+                all: compiled.undecided().to_vec(),
+            });
+        }
+        Err(over) => return Err(InputError::OverCapacity { file, over }),
+    }
+    Ok(Arc::unwrap_or_clone(snapshot))
 }
 
 /// Reads an events file, with the snapshots that it names.

@@ -3,6 +3,9 @@
 use twinmesh_compile::capacity::check;
 use twinmesh_compile::{CapacityError, Compiled};
 
+/// Bytes of the longest request head that the BPF engines decide; a longer one is `unsupported`.
+pub const MOST_HEAD_BYTES: u64 = crate::shape::HEAD_BYTES;
+
 /// Sizes of one slot of the maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Capacity {

@@ -18,7 +18,7 @@ mod region;
 mod shape;
 mod vm;
 
-pub use capacity::Capacity;
+pub use capacity::{Capacity, MOST_HEAD_BYTES};
 pub use kernel::{Decider, Kernel, Verified};
 pub use object::{OBJECT_VARIABLE, Object};
 pub use vm::BpfVm;

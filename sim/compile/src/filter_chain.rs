@@ -59,7 +59,7 @@ impl Compiler<'_> {
                                     listener,
                                     index,
                                     changes_paths(manager),
-                                    "paths that it leaves as they are can be decided, others not",
+                                    "only paths that it leaves as they are can be decided",
                                     "requests whose path it changes",
                                 );
                             }

@@ -1,0 +1,228 @@
+//! `twinmesh check`: what in a snapshot is not known or not decided.
+
+mod kernel;
+mod resources;
+mod tables;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+use twinmesh_xds::{Effect, Finding, FindingKind, Snapshot};
+
+use crate::failure::{Failure, Status};
+use crate::input;
+use crate::output::{Output, Style};
+
+use kernel::Kernel;
+use resources::Resources;
+use tables::{TableFinding, Tables};
+
+/// Reads a snapshot and reports what in it is not known or not decided.
+///
+/// The report counts the resources and how many of them are decided in full, tells the sizes of
+/// the compiled tables and what of the snapshot the kernel can decide, and lists the findings by
+/// resource, with path and effect; those last that only the compiled tables leave undecided.
+///
+/// A snapshot that Envoy would refuse is refused, with the path of what is wrong (exit code 2).
+/// What is read over cannot influence a decision; a request that gets as far as what is
+/// unsupported has the outcome `unsupported`, with the reason.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The snapshot, in any of the forms.
+    #[arg(value_name = "SNAPSHOT")]
+    snapshot: PathBuf,
+    /// Refuse a snapshot in which anything is not known or not decided.
+    #[arg(long)]
+    strict: bool,
+    /// Write the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    snapshot: String,
+    resources: Resources,
+    tables: &'a Tables,
+    /// What only the tables leave undecided.
+    table_findings: &'a [TableFinding<'a>],
+    /// Absent where the tables do not hold the snapshot.
+    kernel: Option<&'a Kernel<'a>>,
+    findings: Vec<FindingEntry<'a>>,
+}
+
+/// All that there is to say of a snapshot.
+struct Report<'a> {
+    snapshot: &'a Snapshot,
+    tables: Tables,
+    table_findings: Vec<TableFinding<'a>>,
+    kernel: Option<Kernel<'a>>,
+}
+
+#[derive(Serialize)]
+struct FindingEntry<'a> {
+    resource: &'a str,
+    path: &'a str,
+    kind: &'static str,
+    effect: &'static str,
+    message: &'a str,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The snapshot cannot be read, or standard output does not take the report.
+pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
+    let file = &arguments.snapshot;
+    let snapshot = Arc::new(input::snapshot(file, arguments.strict)?);
+    let compiled = twinmesh_compile::compile(&snapshot);
+    let report = match &compiled {
+        Ok(compiled) => Report {
+            snapshot: &snapshot,
+            tables: Tables::of(compiled),
+            table_findings: tables::findings(compiled),
+            kernel: Some(Kernel::of(&snapshot, compiled)),
+        },
+        Err(over) => Report {
+            snapshot: &snapshot,
+            tables: Tables::OverCapacity(over.to_string()),
+            table_findings: Vec::new(),
+            kernel: None,
+        },
+    };
+    let mut output = Output::stdout();
+    if arguments.json {
+        let document = Document {
+            snapshot: file.display().to_string(),
+            resources: Resources::of(&snapshot, &HashSet::new()),
+            tables: &report.tables,
+            table_findings: &report.table_findings,
+            kernel: report.kernel.as_ref(),
+            findings: snapshot.report.findings.iter().map(entry).collect(),
+        };
+        let text = serde_json::to_string_pretty(&document)
+            .map_err(|error| Failure(format!("the report cannot be written as JSON: {error}")))?;
+        output.line(text)?;
+    } else {
+        report.write(style, &mut output)?;
+    }
+    output.finish()?;
+    match compiled {
+        Ok(_) => Ok(Status::Agreement),
+        Err(over) => Err(Failure(format!(
+            "{}: the compiled tables do not hold it: {over}",
+            file.display()
+        ))),
+    }
+}
+
+impl Report<'_> {
+    fn write(&self, style: Style, output: &mut Output) -> Result<(), Failure> {
+        let resources = Resources::of(self.snapshot, &HashSet::new());
+        output.line(style.bold("resources (decided in full / all)"))?;
+        for (name, count) in resources.by_name() {
+            output.line(count.line(name, style))?;
+        }
+        output.line(format!("  {:<21} {:>7}", "endpoints", resources.endpoints))?;
+        self.tables.write(style, output)?;
+        if let Some(kernel) = &self.kernel {
+            kernel.write(style, output)?;
+        }
+        self.write_all_findings(style, output)?;
+        tables::write_findings(&self.table_findings, style, output)
+    }
+
+    fn write_all_findings(&self, style: Style, output: &mut Output) -> Result<(), Failure> {
+        let findings = &self.snapshot.report.findings;
+        let count = |effect: Effect| {
+            let same = findings.iter().filter(|finding| finding.effect == effect);
+            same.count()
+        };
+        output.line("")?;
+        if findings.is_empty() {
+            let decided = if self.table_findings.is_empty() {
+                "nothing is unknown, everything is decided"
+            } else {
+                "nothing is unknown, and spec decides everything"
+            };
+            return output.line(style.green(decided));
+        }
+        output.line(style.bold(&format!(
+            "{} findings: {} unsupported (requests that get that far are not decided), {} read over (they cannot influence a decision)",
+            findings.len(),
+            count(Effect::Unsupported),
+            count(Effect::ReadOver),
+        )))?;
+        for effect in [Effect::Unsupported, Effect::ReadOver] {
+            write_findings(findings, effect, style, output)?;
+        }
+        Ok(())
+    }
+}
+
+/// The findings of one effect, by resource.
+fn write_findings(
+    findings: &[Finding],
+    effect: Effect,
+    style: Style,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let mut order: Vec<&str> = Vec::new();
+    let mut by_resource: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
+    for finding in findings.iter().filter(|finding| finding.effect == effect) {
+        let group = by_resource.entry(&finding.resource).or_default();
+        if group.is_empty() {
+            order.push(&finding.resource);
+        }
+        group.push(finding);
+    }
+    if order.is_empty() {
+        return Ok(());
+    }
+    output.line("")?;
+    let title = format!("{}:", effect_name(effect).replace('_', " "));
+    output.line(match effect {
+        Effect::Unsupported => style.yellow(&title),
+        Effect::ReadOver => style.dim(&title),
+    })?;
+    for resource in order {
+        output.line(format!("  {resource}"))?;
+        for finding in by_resource.get(resource).into_iter().flatten() {
+            output.line(format!("    {}", finding.path))?;
+            output.line(format!(
+                "      {}: {}",
+                kind_name(finding.kind).replace('_', " "),
+                finding.message
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+fn entry(finding: &Finding) -> FindingEntry<'_> {
+    FindingEntry {
+        resource: &finding.resource,
+        path: &finding.path,
+        kind: kind_name(finding.kind),
+        effect: effect_name(finding.effect),
+        message: &finding.message,
+    }
+}
+
+fn kind_name(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::UnknownField => "unknown_field",
+        FindingKind::UnknownType => "unknown_type",
+        FindingKind::NotDecided => "not_decided",
+    }
+}
+
+fn effect_name(effect: Effect) -> &'static str {
+    match effect {
+        Effect::ReadOver => "read_over",
+        Effect::Unsupported => "unsupported",
+    }
+}
