@@ -44,6 +44,10 @@ impl Engine for Wrong {
         self.spec.load(snapshot)
     }
 
+    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        self.spec.update(snapshot)
+    }
+
     fn decide(
         &mut self,
         request: &Request,

@@ -1,8 +1,9 @@
 //! What both engines do alike: keep policies by generation, lay requests out, read answers.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use twinmesh_compile::{Compiled, compile};
+use twinmesh_compile::{Compiled, Kept, compile};
 use twinmesh_engine::{Answer, EngineError, Held, Request, Step};
 use twinmesh_xds::Snapshot;
 
@@ -43,6 +44,8 @@ pub struct Current<H> {
     host: Arc<H>,
     compiled: Compiled,
     generation: u64,
+    /// What is held goes by this: it outlives an update.
+    held_generation: u64,
 }
 
 /// What decides now; shared by all that decide.
@@ -144,7 +147,7 @@ impl<H: Host> Worker<H> {
         let mut answer = current.compiled.answer(request, &left, not_matched);
         answer.decision.engine = Some(H::NAME.to_owned());
         if let Some(held) = &mut answer.held {
-            held.generation = current.generation;
+            held.generation = current.held_generation;
         }
         answer
     }
@@ -165,7 +168,9 @@ pub struct Backend<H> {
     /// The engine's own place.
     pub worker: Worker<H>,
     host: Arc<H>,
+    kept: Kept,
     generation: u64,
+    held_generation: u64,
 }
 
 impl<H: Host> Backend<H> {
@@ -180,7 +185,9 @@ impl<H: Host> Backend<H> {
             worker: Worker::new(&shared, 0),
             shared,
             host,
+            kept: Kept::default(),
             generation: 0,
+            held_generation: 0,
         })
     }
 
@@ -197,6 +204,28 @@ impl<H: Host> Backend<H> {
     /// first word to its last.
     pub fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
         let compiled = compile(snapshot).map_err(error::<H>)?;
+        self.publish(compiled, self.held_generation + 1)?;
+        self.kept = Kept::default();
+        Ok(())
+    }
+
+    /// See [`twinmesh_engine::Engine::update`]. What others decide while the state is carried over
+    /// is not counted.
+    pub fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        let Some(before) = current(&self.shared) else {
+            return self.load(snapshot);
+        };
+        let mut compiled = compile(snapshot).map_err(error::<H>)?;
+        let words = before.host.areas().state(before.generation);
+        let state = |word: usize| words.get(word).map_or(0, |word| word.load(Relaxed));
+        let mut kept = self.kept.clone();
+        kept.carry(&before.compiled, state, &mut compiled);
+        self.publish(compiled, self.held_generation)?;
+        self.kept = kept;
+        Ok(())
+    }
+
+    fn publish(&mut self, compiled: Compiled, held_generation: u64) -> Result<(), EngineError> {
         let needed = Capacity::of(&compiled).map_err(error::<H>)?;
         let generation = self.generation + 1;
         let areas = self.host.areas();
@@ -214,10 +243,12 @@ impl<H: Host> Backend<H> {
         )
         .map_err(error::<H>)?;
         self.generation = generation;
+        self.held_generation = held_generation;
         let next = Arc::new(Current {
             host: Arc::clone(&self.host),
             compiled,
             generation,
+            held_generation,
         });
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
         Ok(())
@@ -226,7 +257,7 @@ impl<H: Host> Backend<H> {
     /// See [`twinmesh_engine::Engine::release`].
     pub fn release(&self, held: Held) {
         if let Some(current) = current(&self.shared)
-            && held.generation == current.generation
+            && held.generation == current.held_generation
             && let Some(word) = current.compiled.active_word(held)
             && let Some(active) = current
                 .host
@@ -260,8 +291,7 @@ pub fn replace<H: Host>(
 }
 
 /// Takes one away, down to 0; the program adds to it meanwhile.
-fn release(active: &std::sync::atomic::AtomicU64) {
-    use std::sync::atomic::Ordering::Relaxed;
+fn release(active: &AtomicU64) {
     let mut count = active.load(Relaxed);
     while let Some(less) = count.checked_sub(1) {
         match active.compare_exchange_weak(count, less, Relaxed, Relaxed) {

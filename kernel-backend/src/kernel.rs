@@ -252,6 +252,10 @@ impl Engine for Kernel {
         self.backend.load(snapshot)
     }
 
+    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        self.backend.update(snapshot)
+    }
+
     fn decide(
         &mut self,
         request: &Request,

@@ -5,7 +5,7 @@ pub mod tables;
 
 use std::sync::Arc;
 
-use twinmesh_compile::{Compiled, compile};
+use twinmesh_compile::{Compiled, Kept, compile};
 use twinmesh_engine::{Answer, Engine, EngineError, Failed, Held, Request, Step, Strictness};
 use twinmesh_model::layout::{Span, matcher, work};
 use twinmesh_model::{Machine, route};
@@ -19,6 +19,7 @@ const NAME: &str = "sim";
 #[derive(Debug, Default)]
 pub struct Sim {
     loaded: Option<(Compiled, Memory)>,
+    kept: Kept,
     generation: u64,
     sequence: u64,
 }
@@ -43,6 +44,19 @@ impl Engine for Sim {
         let compiled = compile(snapshot).map_err(error)?;
         let memory = Memory::new(&compiled);
         self.generation += 1;
+        self.kept = Kept::default();
+        self.loaded = Some((compiled, memory));
+        Ok(())
+    }
+
+    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        let Some((before, memory)) = &self.loaded else {
+            return self.load(snapshot);
+        };
+        let mut compiled = compile(snapshot).map_err(error)?;
+        let state = |word: usize| memory.state(word as u64);
+        self.kept.carry(before, state, &mut compiled);
+        let memory = Memory::new(&compiled);
         self.loaded = Some((compiled, memory));
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use twinmesh_xds::{Cluster, Snapshot};
+use twinmesh_xds::Snapshot;
 
 use crate::{Decision, Request, Trace};
 
@@ -48,13 +48,6 @@ impl Held {
     pub const GONE: usize = usize::MAX;
 }
 
-/// Whether a cluster goes on as `next` in the snapshot that follows: of one name, with an equal
-/// `Cluster` message (which holds the endpoints of a static cluster, not those from EDS). Envoy
-/// replaces a cluster whose message changed, and with it the balancer and the counts.
-pub fn keeps_state(cluster: &Cluster, next: &Cluster) -> bool {
-    cluster.name == next.name && cluster.config == next.config
-}
-
 /// One way to decide requests. All inputs of a decision are arguments; the only state is the
 /// balancers', which starts at zero with the first snapshot.
 pub trait Engine {
@@ -71,27 +64,25 @@ pub trait Engine {
     fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError>;
 
     /// Takes the snapshot that follows the one before while requests are under way, as an Envoy
-    /// takes an xDS update. What survives is what survives there:
+    /// takes an xDS update. What survives is what survives there (measured on 1.40):
     ///
-    /// - A cluster that goes on (see [`keeps_state`]) keeps its balancer; any other starts anew,
-    ///   and nothing held in it is ever released.
-    /// - Active requests (of the cluster, and of each host) stay; a host is known by its address,
-    ///   whatever its index, locality or health. A host that has gone takes its own with it; the
-    ///   cluster's go on counting it until it is released with [`Held::GONE`].
-    /// - The round robin index of a host set survives, whatever the hosts in it are now.
-    /// - The EDF schedules (weighted hosts, and weighted localities) of a priority whose hosts,
-    ///   health or weights changed start anew; those of other priorities go on.
+    /// - A cluster that goes on (see [`keeps_state`](crate::update::keeps_state)) keeps its
+    ///   balancer; any other starts anew, and nothing held in it is ever released.
+    /// - Active requests of an endpoint stay with it, whatever its index, priority, weight or
+    ///   health; see [`Identity`](crate::update::Identity). An endpoint that has gone takes its
+    ///   own with it, and returns without any.
+    /// - The round robin index of each source of a priority (its healthy endpoints, the degraded
+    ///   ones, all of them in a panic) survives, whatever the endpoints are now, and while the
+    ///   source is not used. Picks by weight do not move it.
+    /// - The schedules of weighted endpoints start anew in each priority whose endpoints, their
+    ///   health or their weights changed; those of other priorities go on.
     ///
     /// The generation in [`Held`] stays as it is; the caller renumbers what it holds to the new
-    /// snapshot's indices. As it stands here, an update is a [`Engine::load`]: no state survives,
-    /// and with its new generation what is released later is not counted. An engine that keeps
-    /// state must override it.
+    /// snapshot's indices.
     ///
     /// # Errors
     /// The snapshot does not fit the engine; the one before stays.
-    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
-        self.load(snapshot)
-    }
+    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError>;
 
     /// Decides one request. `random` is its one random number, `now_us` the virtual time. With
     /// `trace` the answer tells how the decision came about, which costs time in the number of

@@ -8,6 +8,7 @@ pub mod random;
 pub mod replay;
 pub mod request;
 pub mod trace;
+pub mod update;
 
 pub use decision::{Decision, Outcome};
 pub use engine::{Answer, Engine, EngineError, Held, Strictness};

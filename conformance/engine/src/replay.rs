@@ -6,12 +6,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use envoy_types::pb::envoy::config::endpoint::v3::LbEndpoint;
 use twinmesh_xds::Snapshot;
 
-use crate::engine::keeps_state;
 use crate::format::{FormatError, events::Schedule};
-use crate::{Answer, Engine, EngineError, Held, Request, endpoint, random};
+use crate::update::{keep_order, renumber};
+use crate::{Answer, Engine, EngineError, Held, Request, random};
 
 /// How a run is done.
 #[derive(Debug, Clone, Copy, Default)]
@@ -128,6 +127,7 @@ impl State {
                     self.snapshot = schedule.apply_at(self.events, &self.snapshot)?;
                     self.events += 1;
                 }
+                self.snapshot = keep_order(&before, Arc::clone(&self.snapshot));
                 engine.update(&self.snapshot)?;
                 let held = std::mem::take(&mut self.held);
                 self.held = held
@@ -153,60 +153,4 @@ impl State {
         }
         Ok(())
     }
-}
-
-/// What is held, in the indices of the snapshot that follows; `None` where the cluster has gone or
-/// is another one, which knows nothing of it.
-fn renumber(held: Held, before: &Snapshot, after: &Snapshot) -> Option<Held> {
-    let cluster = before.clusters.get(held.cluster)?;
-    let index = after
-        .clusters
-        .iter()
-        .position(|candidate| keeps_state(cluster, candidate))?;
-    let gone = Held {
-        cluster: index,
-        locality: Held::GONE,
-        endpoint: Held::GONE,
-        ..held
-    };
-    let address = endpoint_at(before, held).and_then(endpoint::address);
-    let Some(address) = address else {
-        return Some(gone);
-    };
-    let assignment = after.clusters.get(index)?.load_assignment.as_ref();
-    let places = assignment.into_iter().flat_map(|assignment| {
-        assignment
-            .endpoints
-            .iter()
-            .enumerate()
-            .flat_map(|(locality, endpoints)| {
-                endpoints
-                    .lb_endpoints
-                    .iter()
-                    .enumerate()
-                    .map(move |(endpoint, candidate)| (locality, endpoint, candidate))
-            })
-    });
-    let same = places.filter(|(_, _, candidate)| {
-        endpoint::address(candidate).as_deref() == Some(address.as_str())
-    });
-    // An address that stands in several localities goes to the one with its index, if any.
-    let place = same.min_by_key(|(locality, _, _)| *locality != held.locality);
-    Some(place.map_or(gone, |(locality, endpoint, _)| Held {
-        locality,
-        endpoint,
-        ..gone
-    }))
-}
-
-fn endpoint_at(snapshot: &Snapshot, held: Held) -> Option<&LbEndpoint> {
-    snapshot
-        .clusters
-        .get(held.cluster)?
-        .load_assignment
-        .as_ref()?
-        .endpoints
-        .get(held.locality)?
-        .lb_endpoints
-        .get(held.endpoint)
 }

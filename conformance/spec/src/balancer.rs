@@ -1,10 +1,12 @@
 //! The state of all balancers: one for each cluster, priority and source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use twinmesh_engine::Held;
+use twinmesh_engine::update::{identity, keeps_state, places};
+use twinmesh_xds::{Cluster, Snapshot};
 
-use crate::cluster::{Host, Policy};
+use crate::cluster::{self, Host, Policy};
 use crate::least_request::LeastRequest;
 use crate::priority::Source;
 use crate::round_robin::RoundRobin;
@@ -32,11 +34,7 @@ impl Balancers {
     ) -> Option<usize> {
         let weights: Vec<u32> = hosts.iter().map(|host| host.weight).collect();
         match policy {
-            Policy::RoundRobin => self
-                .round_robin
-                .entry(key)
-                .or_insert_with(|| RoundRobin::new(&weights))
-                .pick(&weights),
+            Policy::RoundRobin => self.round_robin.entry(key).or_default().pick(&weights),
             Policy::LeastRequest(options) => {
                 let active: Vec<u64> = hosts
                     .iter()
@@ -54,6 +52,57 @@ impl Balancers {
         }
     }
 
+    /// What is left of the state when one snapshot follows another: see
+    /// [`Engine::update`](twinmesh_engine::Engine::update).
+    pub(crate) fn after_update(self, before: &Snapshot, after: &Snapshot) -> Self {
+        let mut next = Self::default();
+        let places: HashMap<&str, usize> = after
+            .clusters
+            .iter()
+            .enumerate()
+            .map(|(index, cluster)| (cluster.name.as_str(), index))
+            .collect();
+        // By its index before: its index now, and both messages.
+        let goes_on = |index: usize| {
+            let old = before.clusters.get(index)?;
+            let now = *places.get(old.name.as_str())?;
+            let new = after.clusters.get(now)?;
+            keeps_state(old, new).then_some((now, old, new))
+        };
+        for ((index, priority, source), mut state) in self.round_robin {
+            if let Some((now, old, new)) = goes_on(index) {
+                if endpoints_changed(old, new, priority) {
+                    state.endpoints_changed();
+                }
+                next.round_robin.insert((now, priority, source), state);
+            }
+        }
+        for ((index, priority, source), state) in self.least_request {
+            if let Some((now, old, new)) = goes_on(index)
+                && !endpoints_changed(old, new, priority)
+            {
+                next.least_request.insert((now, priority, source), state);
+            }
+        }
+        for ((index, locality, endpoint), active) in self.active {
+            if active == 0 {
+                continue;
+            }
+            let Some((now, old, new)) = goes_on(index) else {
+                continue;
+            };
+            let known = places_of(old)
+                .find(|(at, position, _)| (*at, *position) == (locality, endpoint))
+                .map(|(_, _, known)| known);
+            let mut same =
+                places_of(new).filter(|(_, _, candidate)| Some(candidate) == known.as_ref());
+            if let Some((locality, endpoint, _)) = same.next() {
+                *next.active.entry((now, locality, endpoint)).or_default() += active;
+            }
+        }
+        next
+    }
+
     /// A request was forwarded to the endpoint.
     pub(crate) fn hold(&mut self, held: Held) {
         *self.active.entry(endpoint(held)).or_default() += 1;
@@ -65,6 +114,32 @@ impl Balancers {
             *active = active.saturating_sub(1);
         }
     }
+}
+
+/// The endpoints of a cluster that have an identity.
+fn places_of(
+    cluster: &Cluster,
+) -> impl Iterator<Item = (usize, usize, twinmesh_engine::update::Identity)> {
+    places(cluster.load_assignment.as_ref()).filter_map(|(locality, endpoint, group, message)| {
+        Some((locality, endpoint, identity(group, message)?))
+    })
+}
+
+/// Whether a priority has other endpoints, or some of another health or weight.
+fn endpoints_changed(old: &Cluster, new: &Cluster, priority: usize) -> bool {
+    let endpoints = |cluster: &Cluster| {
+        let assignment = cluster.load_assignment.clone().unwrap_or_default();
+        let priorities = cluster::hosts_by_priority(&assignment);
+        let hosts = priorities.into_iter().nth(priority).unwrap_or_default();
+        let described = hosts.into_iter().map(|host| {
+            let group = assignment.endpoints.get(host.locality);
+            let known =
+                group.and_then(|group| identity(group, group.lb_endpoints.get(host.endpoint)?));
+            (known, host.weight, host.health)
+        });
+        described.collect::<Vec<_>>()
+    };
+    endpoints(old) != endpoints(new)
 }
 
 fn endpoint(held: Held) -> (usize, usize, usize) {

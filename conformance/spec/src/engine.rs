@@ -53,6 +53,17 @@ impl Engine for Spec {
         Ok(())
     }
 
+    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        let Some(loaded) = &mut self.loaded else {
+            return self.load(snapshot);
+        };
+        loaded.regexes = Regexes::of(snapshot).map_err(error)?;
+        let balancers = std::mem::take(&mut loaded.balancers);
+        loaded.balancers = balancers.after_update(&loaded.snapshot, snapshot);
+        loaded.snapshot = Arc::clone(snapshot);
+        Ok(())
+    }
+
     fn decide(
         &mut self,
         request: &Request,

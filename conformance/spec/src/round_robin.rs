@@ -3,12 +3,12 @@
 use crate::edf::Edf;
 
 /// State of one round robin balancer.
-#[derive(Debug, Clone)]
-pub(crate) enum RoundRobin {
-    /// All weights are equal: the number of picks so far.
-    Equal(u64),
-    /// Weights differ: an endpoint picked k times with weight w has the deadline (k + 1) / w.
-    Weighted(Edf<Deadline>),
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RoundRobin {
+    /// How many picks there were while all weights were equal.
+    index: u64,
+    /// Where weights differ: an endpoint picked k times with weight w has the deadline (k + 1) / w.
+    schedule: Option<Edf<Deadline>>,
 }
 
 /// The fraction `number / weight`.
@@ -26,30 +26,25 @@ impl Deadline {
 }
 
 impl RoundRobin {
-    /// A balancer over endpoints of these weights, before its first pick.
-    pub(crate) fn new(weights: &[u32]) -> Self {
+    /// Index of the next of endpoints of these weights; `None` where there is none.
+    pub(crate) fn pick(&mut self, weights: &[u32]) -> Option<usize> {
         if all_equal(weights) {
-            Self::Equal(0)
-        } else {
-            Self::Weighted(Edf::new(
-                weights.iter().map(|&weight| Deadline { number: 1, weight }),
-            ))
+            let picked = self.index.checked_rem(weights.len() as u64)?;
+            self.index = self.index.wrapping_add(1);
+            return usize::try_from(picked).ok();
         }
+        let schedule = self.schedule.get_or_insert_with(|| {
+            Edf::new(weights.iter().map(|&weight| Deadline { number: 1, weight }))
+        });
+        schedule.pick(Deadline::earlier, |_, deadline| Deadline {
+            number: deadline.number + 1,
+            weight: deadline.weight,
+        })
     }
 
-    /// Index of the next endpoint; `None` where there is none.
-    pub(crate) fn pick(&mut self, weights: &[u32]) -> Option<usize> {
-        match self {
-            Self::Equal(counter) => {
-                let picked = counter.checked_rem(weights.len() as u64)?;
-                *counter = counter.wrapping_add(1);
-                usize::try_from(picked).ok()
-            }
-            Self::Weighted(edf) => edf.pick(Deadline::earlier, |_, deadline| Deadline {
-                number: deadline.number + 1,
-                weight: deadline.weight,
-            }),
-        }
+    /// The endpoints have changed: a schedule starts anew, the index goes on.
+    pub(crate) fn endpoints_changed(&mut self) {
+        self.schedule = None;
     }
 }
 
@@ -65,7 +60,7 @@ mod tests {
     use super::*;
 
     fn picks(weights: &[u32], count: usize) -> Vec<usize> {
-        let mut balancer = RoundRobin::new(weights);
+        let mut balancer = RoundRobin::default();
         (0..count).filter_map(|_| balancer.pick(weights)).collect()
     }
 
@@ -78,6 +73,20 @@ mod tests {
     #[case::none(&[], &[])]
     fn sequences(#[case] weights: &[u32], #[case] expected: &[usize]) {
         assert_eq!(picks(weights, expected.len()), expected);
+    }
+
+    /// Envoy 1.40, EDS with weights 1,1,1, then 3,1,1, then 1,1,1: picks by weight do not move
+    /// the index.
+    #[test]
+    fn the_index_goes_on_after_picks_by_weight() {
+        let mut balancer = RoundRobin::default();
+        let mut picks = |weights: &[u32], count| -> Vec<usize> {
+            balancer.endpoints_changed();
+            (0..count).filter_map(|_| balancer.pick(weights)).collect()
+        };
+        assert_eq!(picks(&[1, 1, 1], 7), [0, 1, 2, 0, 1, 2, 0]);
+        assert_eq!(picks(&[3, 1, 1], 10).len(), 10);
+        assert_eq!(picks(&[1, 1, 1], 5), [1, 2, 0, 1, 2]);
     }
 
     #[test]

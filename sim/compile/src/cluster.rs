@@ -1,10 +1,13 @@
 //! Compiles clusters: endpoint sets by priority and health, their loads, and their balancers.
 
+use std::collections::HashMap;
+
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
-use twinmesh_model::layout::{cluster, header, level, pair, set};
+use twinmesh_model::layout::{cluster, header, level, low, pair, set};
 use twinmesh_xds::{Balancer, Cluster, Unsupported};
 
 use crate::compiler::Compiler;
+use crate::kept::{Set, Source};
 use crate::{CapacityError, capacity, schedule};
 
 /// An endpoint as its priority sees it.
@@ -15,16 +18,21 @@ struct Endpoint {
     health: Health,
 }
 
+/// What `health_status` means to a balancer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Health {
+pub enum Health {
+    /// May be used.
     Healthy,
+    /// May be used where too few are healthy.
     Degraded,
+    /// May not be used but in a panic.
     Unhealthy,
     /// Not healthy, and left out of what the healthy ones are a share of.
     Draining,
 }
 
-fn health(status: i32) -> Health {
+/// What a `health_status` means.
+pub fn health(status: i32) -> Health {
     match HealthStatus::try_from(status) {
         Ok(HealthStatus::Unknown | HealthStatus::Healthy) => Health::Healthy,
         Ok(HealthStatus::Degraded) => Health::Degraded,
@@ -222,11 +230,12 @@ impl Compiler<'_> {
                 .arena
                 .record([0, cluster::ORIGINAL_DESTINATION, index as u64, 0]);
         }
-        let state = self.state.len();
+        let (state, sets) = (self.state.len(), self.sets.len());
         match self.balanced_cluster(index, cluster, priorities) {
             Ok(offset) => offset,
             Err(over) => {
                 self.state.truncate(state);
+                self.sets.truncate(sets);
                 let path = over_in(cluster);
                 let unsupported = self.cluster_undecided(index, cluster, path, over.of_a_part());
                 self.unsupported_cluster(index, &unsupported)
@@ -270,6 +279,8 @@ impl Compiler<'_> {
         let loads = Loads::new(priorities, overprovisioning, threshold);
         let mut levels = Vec::new();
         let mut sum = 0;
+        // In a panic the healthy and the degraded load go to one set.
+        let mut of_all = HashMap::new();
         for (degraded, shares) in [(false, &loads.healthy), (true, &loads.degraded)] {
             for (priority, (&share, endpoints)) in shares.iter().zip(priorities).enumerate() {
                 if share == 0 {
@@ -287,11 +298,20 @@ impl Compiler<'_> {
                     .filter(|endpoint| panic || endpoint.health == wanted)
                     .copied()
                     .collect();
-                let set = if (panic && fail_on_panic) || chosen.is_empty() {
-                    0
-                } else {
-                    self.set(cluster, &chosen)?
+                let source = match (panic, degraded) {
+                    (true, _) => Source::All,
+                    (false, true) => Source::Degraded,
+                    (false, false) => Source::Healthy,
                 };
+                let known = of_all.get(&priority).copied().filter(|_| panic);
+                let set = match known {
+                    _ if (panic && fail_on_panic) || chosen.is_empty() => 0,
+                    Some(set) => set,
+                    None => self.set((index, priority, source), cluster, &chosen)?,
+                };
+                if panic {
+                    of_all.insert(priority, set);
+                }
                 let flags = if degraded { level::DEGRADED } else { 0 }
                     | if panic { level::PANIC } else { 0 };
                 levels.push([pair(sum, set), priority as u64 | flags]);
@@ -312,7 +332,12 @@ impl Compiler<'_> {
     }
 
     /// A set of endpoints and its balancer; the offset of its record.
-    fn set(&mut self, cluster: &Cluster, endpoints: &[Endpoint]) -> Result<u64, CapacityError> {
+    fn set(
+        &mut self,
+        (index, priority, source): (usize, usize, Source),
+        cluster: &Cluster,
+        endpoints: &[Endpoint],
+    ) -> Result<u64, CapacityError> {
         let words: Vec<u64> = endpoints
             .iter()
             .map(|endpoint| pair(endpoint.number, endpoint.weight))
@@ -380,6 +405,14 @@ impl Compiler<'_> {
                 ]
             }
         };
+        self.sets.push(Set {
+            cluster: index,
+            priority,
+            source,
+            kind: low(record[0]),
+            state: state as usize,
+            words: self.state.len() - state as usize,
+        });
         Ok(self.arena.record(record))
     }
 }

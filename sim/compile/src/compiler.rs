@@ -6,6 +6,7 @@ use twinmesh_model::layout::{cluster, header, unsupported};
 use twinmesh_xds::{Snapshot, Unsupported};
 
 use crate::arena::Arena;
+use crate::kept::Set;
 use crate::names::Names;
 use crate::undecided::Undecided;
 
@@ -26,6 +27,8 @@ pub struct Compiler<'a> {
     pub undecided: Vec<Undecided>,
     /// The balancers' state.
     pub state: Vec<u64>,
+    /// The sets of endpoints, and where the state of each stands.
+    pub sets: Vec<Set>,
     /// Where each endpoint stands: cluster, locality, position.
     pub endpoints: Vec<(usize, usize, usize)>,
     /// The next class's number.
@@ -45,6 +48,7 @@ impl<'a> Compiler<'a> {
             reasons: Vec::new(),
             undecided: Vec::new(),
             state: Vec::new(),
+            sets: Vec::new(),
             endpoints: Vec::new(),
             classes: 0,
             clusters: HashMap::new(),

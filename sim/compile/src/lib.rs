@@ -12,6 +12,7 @@ mod compiler;
 mod filter_chain;
 mod head;
 pub mod input;
+mod kept;
 mod listener;
 mod matcher;
 mod names;
@@ -33,6 +34,7 @@ use twinmesh_xds::{Snapshot, Unsupported};
 pub use answer::Left;
 pub use capacity::CapacityError;
 pub use input::Input;
+pub use kept::Kept;
 pub use undecided::{Part, Undecided};
 
 use compiler::Compiler;
@@ -50,6 +52,7 @@ pub struct Compiled {
     pub sizes: Sizes,
     reasons: Vec<Unsupported>,
     undecided: Vec<Undecided>,
+    sets: Vec<kept::Set>,
     endpoints: Vec<(usize, usize, usize)>,
     numbers: HashMap<(usize, usize, usize), u64>,
     missing: Vec<String>,
@@ -136,6 +139,7 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
         sizes,
         reasons: compiler.reasons,
         undecided: compiler.undecided,
+        sets: compiler.sets,
         numbers: compiler
             .endpoints
             .iter()

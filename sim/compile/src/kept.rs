@@ -1,0 +1,204 @@
+//! What balancers remember from one snapshot to the next: see
+//! [`Engine::update`](twinmesh_engine::Engine::update).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use twinmesh_engine::update::{Identity, identity, keeps_state};
+use twinmesh_model::layout::set;
+use twinmesh_xds::{Cluster, Snapshot};
+
+use crate::Compiled;
+use crate::cluster::{Health, health};
+
+/// Which endpoints of a priority a set has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The healthy ones.
+    Healthy,
+    /// The degraded ones.
+    Degraded,
+    /// All, in a panic.
+    All,
+}
+
+/// A set of endpoints in the tables, and where its balancer's state stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Set {
+    /// Index into `Snapshot::clusters`.
+    pub cluster: usize,
+    /// The priority.
+    pub priority: usize,
+    /// Which of the priority's endpoints.
+    pub source: Source,
+    /// As in [`set`].
+    pub kind: u64,
+    /// The first word of its state.
+    pub state: usize,
+    /// How many words it has.
+    pub words: usize,
+}
+
+/// What one balancer remembers.
+#[derive(Debug, Clone, Default)]
+struct Balancer {
+    /// Picks so far while all weights were equal.
+    index: u64,
+    /// Where the schedule stands, or the heap, while weights differ.
+    schedule: Option<Vec<u64>>,
+}
+
+/// What balancers remember, of sources too that the snapshot does not use just now.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    balancers: HashMap<(String, usize, Source), Balancer>,
+}
+
+impl Kept {
+    /// Puts into the tables of the snapshot that follows what survives of the one before, whose
+    /// state words `state` gives.
+    pub fn carry(&mut self, before: &Compiled, state: impl Fn(usize) -> u64, next: &mut Compiled) {
+        self.remember(before, &state);
+        self.forget(&before.snapshot, &next.snapshot);
+        self.restore(next);
+        carry_active(before, &state, next);
+    }
+
+    fn remember(&mut self, compiled: &Compiled, state: impl Fn(usize) -> u64) {
+        for set in &compiled.sets {
+            let Some(cluster) = compiled.snapshot.clusters.get(set.cluster) else {
+                continue;
+            };
+            let key = (cluster.name.clone(), set.priority, set.source);
+            let balancer = self.balancers.entry(key).or_default();
+            match set.kind {
+                set::ROUND_ROBIN => balancer.index = state(set.state),
+                set::SCHEDULE | set::HEAP => {
+                    let words = set.state..set.state + set.words;
+                    balancer.schedule = Some(words.map(&state).collect());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn forget(&mut self, before: &Snapshot, after: &Snapshot) {
+        let old = by_name(before);
+        let new = by_name(after);
+        let mut unchanged: HashMap<&str, HashSet<usize>> = HashMap::new();
+        for (name, cluster) in &old {
+            if let Some(next) = new.get(name).filter(|next| keeps_state(cluster, next)) {
+                unchanged.insert(name, unchanged_priorities(cluster, next));
+            }
+        }
+        self.balancers.retain(|(name, priority, _), balancer| {
+            let Some(unchanged) = unchanged.get(name.as_str()) else {
+                return false;
+            };
+            if !unchanged.contains(priority) {
+                balancer.schedule = None;
+            }
+            true
+        });
+    }
+
+    fn restore(&self, compiled: &mut Compiled) {
+        for set in &compiled.sets {
+            let Some(cluster) = compiled.snapshot.clusters.get(set.cluster) else {
+                continue;
+            };
+            let key = (cluster.name.clone(), set.priority, set.source);
+            let Some(balancer) = self.balancers.get(&key) else {
+                continue;
+            };
+            let index = [balancer.index];
+            let words: &[u64] = match (set.kind, &balancer.schedule) {
+                (set::ROUND_ROBIN, _) => &index,
+                (set::SCHEDULE | set::HEAP, Some(schedule)) if schedule.len() == set.words => {
+                    schedule
+                }
+                _ => continue,
+            };
+            for (to, from) in compiled.state.iter_mut().skip(set.state).zip(words) {
+                *to = *from;
+            }
+        }
+    }
+}
+
+/// Active requests stay with their endpoints.
+fn carry_active(before: &Compiled, state: impl Fn(usize) -> u64, next: &mut Compiled) {
+    let (old, new) = (Arc::clone(&before.snapshot), Arc::clone(&next.snapshot));
+    let clusters = by_name(&new);
+    let mut active: HashMap<(&str, Identity), u64> = HashMap::new();
+    for (number, place) in before.endpoints.iter().enumerate() {
+        let count = state(number);
+        if count == 0 {
+            continue;
+        }
+        if let Some((cluster, known)) = known(&old, *place)
+            && clusters
+                .get(cluster.name.as_str())
+                .is_some_and(|next| keeps_state(cluster, next))
+        {
+            *active.entry((&cluster.name, known)).or_default() += count;
+        }
+    }
+    if active.is_empty() {
+        return;
+    }
+    for (number, place) in next.endpoints.iter().enumerate() {
+        if let Some((cluster, known)) = known(&new, *place)
+            // The first of several with one identity has them all.
+            && let Some(count) = active.remove(&(cluster.name.as_str(), known))
+            && let Some(word) = next.state.get_mut(number)
+        {
+            *word = count;
+        }
+    }
+}
+
+fn known(
+    snapshot: &Snapshot,
+    (cluster, locality, endpoint): (usize, usize, usize),
+) -> Option<(&Cluster, Identity)> {
+    let cluster = snapshot.clusters.get(cluster)?;
+    let group = cluster.load_assignment.as_ref()?.endpoints.get(locality)?;
+    let known = identity(group, group.lb_endpoints.get(endpoint)?)?;
+    Some((cluster, known))
+}
+
+fn by_name(snapshot: &Snapshot) -> HashMap<&str, &Cluster> {
+    let clusters = snapshot.clusters.iter();
+    clusters
+        .map(|cluster| (cluster.name.as_str(), cluster))
+        .collect()
+}
+
+/// The priorities with the same endpoints, of the same health and weights, in the same order.
+fn unchanged_priorities(cluster: &Cluster, next: &Cluster) -> HashSet<usize> {
+    let (old, new) = (described(cluster), described(next));
+    old.into_iter()
+        .filter(|(priority, endpoints)| new.get(priority) == Some(endpoints))
+        .map(|(priority, _)| priority)
+        .collect()
+}
+
+type Described = (Option<Identity>, u32, Health);
+
+fn described(cluster: &Cluster) -> HashMap<usize, Vec<Described>> {
+    let mut priorities: HashMap<usize, Vec<Described>> = HashMap::new();
+    let groups = cluster.load_assignment.iter().flat_map(|it| &it.endpoints);
+    for group in groups {
+        let list = priorities.entry(group.priority as usize).or_default();
+        list.extend(group.lb_endpoints.iter().map(|endpoint| {
+            let weight = endpoint.load_balancing_weight.as_ref();
+            (
+                identity(group, endpoint),
+                weight.map_or(1, |weight| weight.value),
+                health(endpoint.health_status),
+            )
+        }));
+    }
+    priorities
+}
