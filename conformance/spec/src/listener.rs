@@ -206,6 +206,8 @@ fn bound_to(
             .chain(additional.iter().map(|additional| &additional.address))
             .filter_map(ip_and_port)
             .filter(|(_, socket)| socket.protocol != Protocol::Udp as i32)
+            // The kernel chooses this port.
+            .filter(|(address, _)| address.port() != 0)
             .any(|(address, socket)| condition(address, socket))
     };
     snapshot
@@ -226,12 +228,25 @@ fn only(
     match candidates.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(*one)),
+        // Only a bootstrap has several of one name; the reader says that none of them is decided.
+        [first, others @ ..]
+            if others
+                .iter()
+                .all(|other| same_name(snapshot, *first, *other)) =>
+        {
+            Ok(Some(*first))
+        }
         several => Err(SelectionError::Ambiguous {
             id: request.id.clone(),
             destination,
             names: names(snapshot, several),
         }),
     }
+}
+
+fn same_name(snapshot: &Snapshot, one: usize, other: usize) -> bool {
+    let name = |index: usize| snapshot.listeners.get(index).map(|listener| &listener.name);
+    name(one) == name(other)
 }
 
 /// At most the first ten names, for an error's text.

@@ -6,6 +6,7 @@ use twinmesh_engine::{EngineError, Request};
 use twinmesh_model::layout::{connection, input, work};
 
 use crate::Compiled;
+use crate::listener::addresses;
 
 /// Where a request is written to: an engine's work area and input.
 pub trait Input {
@@ -33,6 +34,17 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 impl Compiled {
+    /// Whether a listener is at this address, or at its port on all addresses.
+    fn is_bound(&self, destination: SocketAddr) -> bool {
+        let listeners = self.snapshot.listeners.iter().flat_map(addresses);
+        let mut listeners = listeners.filter(|(address, _)| address.port() == destination.port());
+        listeners.any(|(address, v4_too)| {
+            let any = address.ip().is_unspecified();
+            let family = address.is_ipv4() == destination.is_ipv4();
+            address == destination || any && (family || v4_too)
+        })
+    }
+
     /// Writes what the model reads: the connection's ends, the names that it asked for, the head as
     /// a client would send it, and the random number. `sequence` differs from the one before.
     ///
@@ -81,6 +93,18 @@ impl Compiled {
             }
             None => 0,
         };
+        if let (None, None, Some(destination)) = (
+            &request.listener,
+            &request.route_config,
+            request.destination,
+        ) && self.catching.len() > 1
+            && !self.is_bound(canonical(destination))
+        {
+            return Err(error(format!(
+                "{destination} fits several listeners ({}), and none is named",
+                self.catching.join(", ")
+            )));
+        }
         let head = request.head();
         to.set_word(work::HEAD_LENGTH, head.len() as u64);
         to.set_word(work::LISTENER, listener);

@@ -59,6 +59,8 @@ pub struct Compiled {
     listeners: HashMap<String, u64>,
     configurations: HashMap<String, u64>,
     bound: HashMap<String, std::net::SocketAddr>,
+    /// Names of the listeners with `use_original_dst`.
+    catching: Vec<String>,
 }
 
 /// Sizes of the compiled tables.
@@ -157,6 +159,12 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
                     listener::addresses(listener).first()?.0,
                 ))
             })
+            .collect(),
+        catching: snapshot
+            .listeners
+            .iter()
+            .filter(|listener| listener::uses_original_dst(listener))
+            .map(|listener| listener.name.clone())
             .collect(),
         listeners: by_name,
         configurations: configurations_by_name,

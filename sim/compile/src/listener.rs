@@ -94,6 +94,10 @@ impl Compiler<'_> {
             let offset = self.listener(index, listener, configurations);
             offsets.push(offset);
             for (address, v4_too) in addresses(listener) {
+                // The kernel chooses this port.
+                if address.port() == 0 {
+                    continue;
+                }
                 let port = address.port().to_be_bytes();
                 if address.ip().is_unspecified() {
                     if address.is_ipv4() || v4_too {

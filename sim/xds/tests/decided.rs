@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{clusters, listener, listeners, manager, read_ok, routes};
+use common::{bound, clusters, listener, listeners, manager, read_ok, routes};
 use rstest::rstest;
 use twinmesh_xds::{Balancer, Effect, Snapshot, Terminal};
 
@@ -451,6 +451,37 @@ fn balancers(#[case] fields: &str, #[case] balancer: Balancer, #[case] unsupport
         .as_ref()
         .map(|found| found.path.as_str());
     assert_eq!(found, unsupported);
+}
+
+#[test]
+fn addresses_that_differ_are_taken() {
+    let all = [
+        bound(
+            "exact",
+            "{address: 127.0.0.1, port_value: 80}",
+            "additional_addresses: [{address: {socket_address: {address: 127.0.0.1, port_value: 80}}}]",
+        ),
+        bound("any", "{address: 0.0.0.0, port_value: 80}", ""),
+        bound(
+            "any-v6",
+            "{address: \"::\", port_value: 80, ipv4_compat: true}",
+            "",
+        ),
+        bound(
+            "mapped",
+            "{address: \"::ffff:127.0.0.1\", port_value: 80}",
+            "",
+        ),
+        bound("chosen", "{address: 127.0.0.1, port_value: 0}", ""),
+        bound("chosen-too", "{address: 127.0.0.1, port_value: 0}", ""),
+        bound(
+            "other-network",
+            "{address: 127.0.0.1, port_value: 80, network_namespace_filepath: /a}",
+            "",
+        ),
+    ];
+    let snapshot = read_ok("f.yaml", &listeners(&all.concat()));
+    assert_eq!(snapshot.listeners.len(), all.len());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{clusters, listener, listeners, manager, read_text, routes};
+use common::{bound, clusters, listener, listeners, manager, read_text, routes};
 use twinmesh_xds::{ReadOptions, read_bytes};
 
 fn weights(entries: &str) -> String {
@@ -80,6 +80,10 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("no address", yaml, listeners("- name: l\n  filter_chains: [{}]")),
         ("no chains", yaml, listeners("- name: l\n  address: {socket_address: {address: 127.0.0.1, port_value: 80}}")),
         ("bad listener address", yaml, listeners("- name: l\n  address: {socket_address: {address: localhost, port_value: 80}}\n  filter_chains: [{}]")),
+        ("same address twice", yaml, listeners(&(bound("a", "{address: 127.0.0.1, port_value: 80}", "") + &bound("b", "{address: 127.0.0.1, port_value: 80}", "bind_to_port: false")))),
+        ("same IPv6 address twice", yaml, listeners(&(bound("a", "{address: \"::\", port_value: 80, ipv4_compat: true}", "") + &bound("b", "{address: \"0:0::0\", port_value: 80}", "")))),
+        ("same additional address", yaml, listeners(&(bound("a", "{address: 127.0.0.1, port_value: 81}", "additional_addresses: [{address: {socket_address: {address: 127.0.0.1, port_value: 80}}}]") + &bound("b", "{address: 127.0.0.1, port_value: 80}", "")))),
+        ("same address without names", yaml, listeners(&(bound("\"\"", "{address: 127.0.0.1, port_value: 80}", "") + &bound("\"\"", "{address: 127.0.0.1, port_value: 80}", "")))),
         ("same chain twice", yaml, listeners(&listener(&["{server_names: [a.test, b.test]}", "{server_names: [B.test]}"]))),
         ("chains without a match", yaml, listeners(&listener(&["{}", "{}"]))),
         ("same network twice", yaml, listeners(&listener(&["{prefix_ranges: [{address_prefix: 10.0.0.1, prefix_len: 8}]}", "{prefix_ranges: [{address_prefix: 10.0.0.2, prefix_len: 8}]}"]))),

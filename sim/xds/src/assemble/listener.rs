@@ -51,6 +51,11 @@ impl Listeners {
             .any(|inline| inline.config == config))
     }
 
+    /// The listeners as they were read, in the order of the source.
+    pub(super) fn configs(&self) -> impl Iterator<Item = &ListenerConfig> {
+        self.listeners.iter().map(|listener| &listener.config)
+    }
+
     /// Makes listeners of one name undecided: only one of them is in force, and the text does not
     /// say which.
     pub(super) fn refuse_to_choose(&mut self, assembly: &mut Assembly<'_>) {

@@ -71,6 +71,8 @@ pub(crate) fn assemble(
         snapshot.route_configurations.push(configuration);
     }
     let mut listeners = assembly.listeners(&resources.listeners, &snapshot.route_configurations)?;
+    let paths = resources.listeners.iter().map(|view| &view.path);
+    validate::listener::check_addresses(listeners.configs().zip(paths), source)?;
     listeners.refuse_to_choose(&mut assembly);
     for view in &resources.static_route_configurations {
         if !listeners.holds(view, source)? {

@@ -1,10 +1,13 @@
 //! Listeners, filter chains and connection managers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use envoy_types::pb::envoy::{
-    config::listener::v3::{FilterChainMatch, Listener},
+    config::{
+        core::v3::{Address, address, socket_address::PortSpecifier},
+        listener::v3::{FilterChainMatch, Listener},
+    },
     extensions::filters::network::http_connection_manager::v3::{
         HttpConnectionManager, http_connection_manager::StripPortMode,
     },
@@ -33,6 +36,73 @@ pub(crate) fn check(config: &Listener, path: &Path, source: &Source<'_>) -> Resu
         return Err(source.invalid(path, "at least one filter chain is required"));
     }
     check_chains(config, path, source)
+}
+
+/// Refuses a second listener at an address of a first one, whether they bind to it or not. Ports
+/// that the kernel chooses differ, and so do TCP and UDP; of several listeners of one name, which
+/// only a bootstrap may have, Envoy looks at the first.
+pub(crate) fn check_addresses<'c>(
+    listeners: impl Iterator<Item = (&'c Listener, &'c Path)>,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    let mut names = HashSet::new();
+    let mut seen: HashMap<Bound<'_>, &Path> = HashMap::new();
+    for (listener, path) in listeners {
+        if !listener.name.is_empty() && !names.insert(listener.name.as_str()) {
+            continue;
+        }
+        let own = listener.address.as_ref();
+        let own = own.map(|address| (address, path.field("address")));
+        let additional = listener.additional_addresses.iter().enumerate();
+        let additional = additional.filter_map(|(index, additional)| {
+            let path = path.item("additional_addresses", index).field("address");
+            Some((additional.address.as_ref()?, path))
+        });
+        // A listener may list an address of its own twice.
+        let mut all = HashSet::new();
+        for (address, at) in own.into_iter().chain(additional) {
+            let Some(bound) = bound(address) else {
+                continue;
+            };
+            if let Some(first) = seen.get(&bound) {
+                return Err(source.invalid(
+                    &at,
+                    format!("a second listener at this address; the first is {first}"),
+                ));
+            }
+            all.insert(bound);
+        }
+        seen.extend(all.into_iter().map(|bound| (bound, path)));
+    }
+    Ok(())
+}
+
+/// What a listener binds to.
+#[derive(PartialEq, Eq, Hash)]
+enum Bound<'a> {
+    Socket {
+        protocol: i32,
+        address: IpAddr,
+        port: u32,
+        network_namespace: &'a str,
+    },
+    Pipe(&'a str),
+}
+
+fn bound(address: &Address) -> Option<Bound<'_>> {
+    match address.address.as_ref()? {
+        address::Address::SocketAddress(socket) => match socket.port_specifier {
+            Some(PortSpecifier::PortValue(port)) if port != 0 => Some(Bound::Socket {
+                protocol: socket.protocol,
+                address: socket.address.parse().ok()?,
+                port,
+                network_namespace: &socket.network_namespace_filepath,
+            }),
+            _ => None,
+        },
+        address::Address::Pipe(pipe) => Some(Bound::Pipe(&pipe.path)),
+        address::Address::EnvoyInternalAddress(_) => None,
+    }
 }
 
 /// What a filter chain matches on, one set of values a property; an empty set, or an empty name in

@@ -51,6 +51,14 @@ pub fn listener(chains: &[&str]) -> String {
     )
 }
 
+/// A listener of this name, socket address and further fields, with one filter chain.
+pub fn bound(name: &str, socket: &str, fields: &str) -> String {
+    let chain = tcp_chain("{}");
+    format!(
+        "- name: {name}\n  address: {{socket_address: {socket}}}\n  {fields}\n  filter_chains:\n{chain}"
+    )
+}
+
 /// A listener with a connection manager that has these extra fields and HTTP filters.
 pub fn manager(fields: &str, filters: &str) -> String {
     let manager = format!(

@@ -1,0 +1,100 @@
+//! Which listener takes a connection, in the tables as in the plain reading: listeners at addresses
+//! that are alike, as far as Envoy takes them.
+
+use std::sync::Arc;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use twinmesh_engine::{Engine, Outcome, Request};
+use twinmesh_sim::Sim;
+use twinmesh_spec::Spec;
+use twinmesh_xds::{ReadOptions, Snapshot};
+
+fn listener(name: &str, address: &str, port: u16, catches: bool) -> Value {
+    json!({
+        "name": name,
+        "address": {"socket_address": {"address": address, "port_value": port, "ipv4_compat": name == "both"}},
+        "use_original_dst": catches,
+        "filter_chains": [{"filters": [{"name": "tcp", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": "s", "cluster": "c"}}]}],
+    })
+}
+
+fn snapshot(listeners: &[Value]) -> Arc<Snapshot> {
+    let address = json!({"socket_address": {"address": "10.9.0.1", "port_value": 1}});
+    let cluster = json!({"name": "c", "type": "STATIC", "load_assignment": {"cluster_name": "c",
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}});
+    let text =
+        json!({"static_resources": {"listeners": listeners, "clusters": [cluster]}}).to_string();
+    let read = twinmesh_xds::read_bytes("t.json", text.as_bytes(), &ReadOptions::default());
+    Arc::new(read.unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// What both engines say: the outcome and the listener, or that the request does not say enough.
+fn decide(snapshot: &Arc<Snapshot>, destination: &str) -> Option<(Outcome, Option<String>)> {
+    let line = json!({"id": "r", "destination": destination});
+    let request: Request = serde_json::from_value(line).expect("a line of traffic");
+    let engines: [&mut dyn Engine; 2] = [&mut Spec::default(), &mut Sim::default()];
+    let [spec, sim] = engines.map(|engine| {
+        engine.load(snapshot).expect("it loads");
+        let answer = engine.decide(&request, 1, 0, false).ok()?;
+        Some((answer.decision.outcome, answer.decision.listener))
+    });
+    assert_eq!(spec, sim, "{destination}");
+    spec
+}
+
+#[rstest]
+#[case("127.0.0.1:80", "exact")]
+#[case("127.0.0.2:80", "any")]
+#[case("[::1]:80", "both")]
+#[case("[::ffff:127.0.0.1]:80", "exact")]
+#[case("127.0.0.1:81", "one")]
+fn the_nearest_takes_it(#[case] destination: &str, #[case] expected: &str) {
+    let snapshot = snapshot(&[
+        listener("exact", "127.0.0.1", 80, false),
+        listener("any", "0.0.0.0", 80, false),
+        listener("both", "::", 80, false),
+        listener("one", "0.0.0.0", 15001, true),
+    ]);
+    let decided = decide(&snapshot, destination);
+    assert_eq!(decided, Some((Outcome::Forward, Some(expected.to_owned()))));
+}
+
+#[test]
+fn ports_that_the_kernel_chooses_are_nobodys() {
+    let snapshot = snapshot(&[
+        listener("a", "127.0.0.1", 0, false),
+        listener("b", "127.0.0.1", 0, false),
+    ]);
+    assert_eq!(
+        decide(&snapshot, "127.0.0.1:0"),
+        Some((Outcome::NoListener, None))
+    );
+}
+
+#[test]
+fn several_of_one_name_are_undecided() {
+    let snapshot = snapshot(&[
+        listener("a", "127.0.0.1", 80, false),
+        listener("a", "127.0.0.1", 80, false),
+    ]);
+    let expected = Some((Outcome::Unsupported, Some("a".to_owned())));
+    assert_eq!(decide(&snapshot, "127.0.0.1:80"), expected);
+}
+
+#[test]
+fn several_that_catch_all_must_be_told_apart() {
+    let snapshot = snapshot(&[
+        listener("out", "0.0.0.0", 15001, true),
+        listener("in", "0.0.0.0", 15006, true),
+        listener("both", "::", 90, false),
+    ]);
+    assert_eq!(decide(&snapshot, "10.0.0.1:80"), None);
+    assert_eq!(decide(&snapshot, "[fd00::1]:15001"), None);
+    for (destination, name) in [("10.0.0.1:15006", "in"), ("10.0.0.1:90", "both")] {
+        let expected = Some((Outcome::Forward, Some(name.to_owned())));
+        assert_eq!(decide(&snapshot, destination), expected);
+    }
+}
