@@ -55,7 +55,11 @@ fn status(snapshot: &Arc<Snapshot>, request: &Request) -> Option<u32> {
     assert_ne!(spec.decision.outcome, Outcome::Unsupported, "{spec:?}");
     if sim.decision.outcome == Outcome::Unsupported {
         let reason = sim.decision.reason.as_deref().unwrap_or_default();
-        assert!(reason.contains("fit"), "{reason}");
+        let limits = ["fit", "than this engine looks at"];
+        assert!(
+            limits.iter().any(|limit| reason.contains(limit)),
+            "{reason}"
+        );
         return None;
     }
     // Of the trace only this can differ: which matcher of a route is said to have failed.
