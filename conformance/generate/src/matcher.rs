@@ -105,11 +105,11 @@ pub fn value(matcher: &Value, tape: &mut Tape<'_>) -> Option<String> {
     if let Some(range) = members.get("range_match") {
         let bound = |name: &str| range.get(name).and_then(Value::as_i64).unwrap_or(0);
         let (start, end) = (bound("start"), bound("end"));
-        return Some(match tape.below(12) {
+        return Some(match tape.below(16) {
             0 | 1 => start.to_string(),
-            2 => (start - 1).to_string(),
-            3 => (end - 1).to_string(),
-            4 => end.to_string(),
+            2 | 12 => (start - 1).to_string(),
+            3 | 13 => (end - 1).to_string(),
+            4 | 14 | 15 => end.to_string(),
             5 => format!("+{start}"),
             6 => format!("00{start}"),
             7 => format!("{start}.0"),

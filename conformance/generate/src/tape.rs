@@ -20,15 +20,14 @@ impl<'a> Tape<'a> {
         }
     }
 
-    /// Whether the request is to hit what it is aimed at, on every matcher; else each choice may
-    /// miss. Chosen by [`Self::aim`].
+    /// Whether what is chosen next is to hit what it is aimed at; else each choice may miss.
     pub fn is_aimed(&self) -> bool {
         self.aimed
     }
 
-    /// Chooses whether the request is to hit: three of four do.
-    pub fn aim(&mut self) {
-        self.aimed = self.below(4) < 3;
+    /// Sets [`Self::is_aimed`].
+    pub fn aim(&mut self, aimed: bool) {
+        self.aimed = aimed;
     }
 
     /// True once in `count` times where the request may miss.

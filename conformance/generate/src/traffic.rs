@@ -19,13 +19,13 @@ pub fn requests(bootstrap: &Value, tapes: &[Vec<u16>]) -> Vec<Request> {
         .enumerate()
         .map(|(index, choices)| {
             let mut tape = Tape::new(choices);
-            tape.aim();
-            let mut request = aimed(bootstrap, &mut tape);
+            let aim = Aim::of(&mut tape);
+            let mut request = aimed(bootstrap, aim, &mut tape);
             request.id = format!("r{index}");
             now += [0, 1, 10][tape.below(3)];
             request.time_us = Some(now);
             request.duration_us = [0, 5, 20, 100][tape.below(4)];
-            if tape.misses_once_in(4) {
+            if aim == Aim::Anywhere && tape.once_in(2) {
                 malformed::spoil(&mut request, &mut tape);
             }
             request
@@ -66,7 +66,54 @@ pub fn plain(tape: &mut Tape<'_>) -> Request {
     }
 }
 
-fn aimed(bootstrap: &Value, tape: &mut Tape<'_>) -> Request {
+/// What of a request may miss the route that it is aimed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// Nothing: it hits on every matcher.
+    At,
+    /// One part: it hits but for that.
+    Beside(Part),
+    /// Everything.
+    Anywhere,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Headers,
+    Query,
+    Path,
+    Authority,
+    Connection,
+}
+
+impl Aim {
+    fn of(tape: &mut Tape<'_>) -> Self {
+        let parts = [
+            Part::Headers,
+            Part::Headers,
+            Part::Query,
+            Part::Path,
+            Part::Authority,
+            Part::Connection,
+        ];
+        let part = tape.pick(&parts).copied().unwrap_or(Part::Headers);
+        match tape.below(8) {
+            0..=4 => Self::At,
+            5 | 6 => Self::Beside(part),
+            _ => Self::Anywhere,
+        }
+    }
+
+    fn hits(self, part: Part) -> bool {
+        match self {
+            Self::At => true,
+            Self::Beside(other) => other != part,
+            Self::Anywhere => false,
+        }
+    }
+}
+
+fn aimed(bootstrap: &Value, aim: Aim, tape: &mut Tape<'_>) -> Request {
     let mut request = plain(tape);
     let none = Value::Null;
     let listeners = bootstrap.pointer("/static_resources").unwrap_or(&none);
@@ -74,6 +121,7 @@ fn aimed(bootstrap: &Value, tape: &mut Tape<'_>) -> Request {
     let mut chains: Vec<&Value> = list(listener, "filter_chains").iter().collect();
     chains.extend(listener.get("default_filter_chain"));
     let chain = tape.pick(&chains).copied().unwrap_or(&none);
+    tape.aim(aim.hits(Part::Connection));
     connection(listener, chain, &mut request, tape);
     let configuration = chain.pointer("/filters/0/typed_config/route_config");
     let configuration = configuration.unwrap_or(&none);
@@ -81,11 +129,15 @@ fn aimed(bootstrap: &Value, tape: &mut Tape<'_>) -> Request {
         .pick(list(configuration, "virtual_hosts"))
         .unwrap_or(&none);
     let domain = tape.pick(list(host, "domains")).and_then(Value::as_str);
+    tape.aim(aim.hits(Part::Authority));
     request.authority = Some(authority(domain.unwrap_or("*"), tape));
     let route = tape.pick(list(host, "routes")).unwrap_or(&none);
     let matched = route.get("match").unwrap_or(&none);
+    tape.aim(aim.hits(Part::Path));
     request.path = path(matched, tape);
+    tape.aim(aim.hits(Part::Headers));
     headers(matched, &mut request, tape);
+    tape.aim(aim.hits(Part::Query));
     query(matched, &mut request, tape);
     request.random = Some(random(route, tape));
     request
