@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::json;
 use twinmesh_compile::{Compiled, Input, compile};
 use twinmesh_engine::Outcome;
@@ -10,13 +12,16 @@ use twinmesh_model::{Machine, Span};
 use twinmesh_sim::Memory;
 use twinmesh_xds::ReadOptions;
 
-use crate::{Tape, traffic};
+use crate::{Tape, bootstrap, read, tapes, traffic};
+
+/// The tables of [`catch_all`].
+pub type CatchAll = Compiled;
 
 /// A snapshot whose only route takes every request.
 ///
 /// # Panics
 /// It does not read or compile.
-pub fn catch_all() -> Compiled {
+pub fn catch_all() -> CatchAll {
     let snapshot = json!({
         "name": "r",
         "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [
@@ -35,7 +40,7 @@ pub fn catch_all() -> Compiled {
 ///
 /// # Panics
 /// They part.
-pub fn head(compiled: &Compiled, bytes: &[u8]) -> bool {
+pub fn head(compiled: &CatchAll, bytes: &[u8]) -> bool {
     let mut memory = Memory::new(compiled);
     if bytes.len() as u64 > memory.head_bytes() {
         return false;
@@ -50,7 +55,8 @@ pub fn head(compiled: &Compiled, bytes: &[u8]) -> bool {
     if answer.decision.outcome != Outcome::DirectResponse {
         return false;
     }
-    // Between the tokens of the request line Envoy takes tabs and CRs too, and httparse does not.
+    // Between the tokens of the request line Envoy takes tabs and CRs too, and blanks behind the
+    // last, and httparse does not.
     let start = bytes
         .iter()
         .position(|byte| !b"\r\n".contains(byte))
@@ -60,7 +66,7 @@ pub fn head(compiled: &Compiled, bytes: &[u8]) -> bool {
         .next()
         .unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.iter().any(|byte| b"\t\r".contains(byte)) {
+    if line.ends_with(b" ") || line.iter().any(|byte| b"\t\r".contains(byte)) {
         return true;
     }
     let mut headers = [httparse::EMPTY_HEADER; 128];
@@ -123,4 +129,39 @@ pub fn snapshot(bytes: &[u8]) -> bool {
         assert_eq!(sizes.state_bytes, compiled.state.len() as u64 * 8);
     }
     true
+}
+
+/// A snapshot generated from these bytes (the first 32 seed the generator) compiles, and every request generated with it is decided
+/// without a panic, the same twice over. Returns how many requests were decided.
+///
+/// # Panics
+/// It does not compile, a request cannot be laid out, or it is decided in two ways.
+pub fn tables(bytes: &[u8]) -> usize {
+    let mut seed = [0; 32];
+    seed.iter_mut()
+        .zip(bytes)
+        .for_each(|(to, from)| *to = *from);
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let Ok(tree) = (bootstrap(), tapes(8)).new_tree(&mut runner) else {
+        return 0;
+    };
+    let (bootstrap, tapes) = tree.current();
+    let Ok(snapshot) = read(&bootstrap) else {
+        return 0;
+    };
+    let compiled = compile(&Arc::new(snapshot)).expect("a generated snapshot compiles");
+    let requests = traffic::requests(&bootstrap, &tapes);
+    let decide = || -> Vec<_> {
+        let mut memory = Memory::new(&compiled);
+        let decide = |request| {
+            let prepared = compiled.prepare(request, 7, 1, &mut memory);
+            prepared.expect("a generated request can be laid out");
+            twinmesh_model::decide(&mut memory);
+            compiled.answer(request, &memory.left(), None).decision
+        };
+        requests.iter().map(decide).collect()
+    };
+    assert_eq!(decide(), decide(), "{bootstrap}");
+    requests.len()
 }

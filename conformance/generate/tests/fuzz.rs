@@ -25,7 +25,7 @@ fn changed(bytes: &[u8], seed: u64) -> Vec<u8> {
 }
 
 #[test]
-fn heads_and_snapshots() {
+fn heads_snapshots_and_tables() {
     let mut runner = TestRunner::new(Config {
         rng_seed: RngSeed::Fixed(2),
         ..Config::default()
@@ -54,6 +54,15 @@ fn heads_and_snapshots() {
     assert!(
         taken * 10 > heads,
         "the model takes {taken} of {heads} heads only"
+    );
+    let mut decided = 0;
+    for seed in 0..100 {
+        let bytes: Vec<u8> = (0..4).flat_map(|at| draw(seed, at).to_le_bytes()).collect();
+        decided += fuzz::tables(&bytes);
+    }
+    assert!(
+        decided > 200,
+        "{decided} requests of 100 snapshots decided only"
     );
     assert!(read > 20, "{read} of 400 snapshots read only");
 }
