@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, SocketAddress, address, socket_address::PortSpecifier,
+    Address, Locality, SocketAddress, address, socket_address::PortSpecifier,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
@@ -244,6 +244,33 @@ fn what_is_held_follows_its_endpoint_through_an_update() {
             "release gone",
             "r3 at 100",
         ]
+    );
+}
+
+#[test]
+fn an_endpoint_of_another_locality_is_another_one() {
+    let first = snapshot(vec![cluster("a", &[1]), cluster("b", &[2])]);
+    let mut next = Snapshot::clone(&first);
+    let assignment = next.clusters[0].load_assignment.as_mut();
+    assignment.expect("endpoints").endpoints[0].locality = Some(Locality {
+        zone: "z".to_owned(),
+        ..Locality::default()
+    });
+    let assignment = next.clusters[1].load_assignment.as_mut();
+    assignment.expect("endpoints").endpoints[0].priority = 1;
+    let line = "{\"time_us\":5,\"snapshot\":\"next.json\"}\n";
+    let schedule = events(&first, line, Some(next)).expect("events");
+    let log = run(
+        &first,
+        r#"{"id":"r0","path":"/a","duration_us":20}
+{"id":"r1","path":"/b","duration_us":20}
+{"id":"r2","path":"/none","time_us":100}
+"#,
+        Some(&schedule),
+    );
+    assert_eq!(
+        log[3..],
+        ["update", "release gone", "release 10.0.0.1:2", "r2 at 100"]
     );
 }
 

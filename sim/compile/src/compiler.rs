@@ -33,6 +33,8 @@ pub struct Compiler<'a> {
     pub endpoints: Vec<(usize, usize, usize)>,
     /// The next class's number.
     pub classes: u64,
+    /// The DFAs of the paths that connection managers leave as they are, by pattern.
+    pub paths_dfas: HashMap<String, Result<u64, String>>,
     clusters: HashMap<String, u64>,
     missing: Vec<String>,
 }
@@ -51,6 +53,7 @@ impl<'a> Compiler<'a> {
             sets: Vec::new(),
             endpoints: Vec::new(),
             classes: 0,
+            paths_dfas: HashMap::new(),
             clusters: HashMap::new(),
             missing: Vec::new(),
         }

@@ -51,9 +51,9 @@ impl Compiler<'_> {
                     });
                 }
                 if let Some(pattern) = unchanged_paths(manager) {
-                    match Dfa::new(&pattern, DEFAULT_STATE_CAP) {
+                    match self.paths_dfa(pattern) {
                         Ok(dfa) => {
-                            normal = self.arena.dfa(&dfa);
+                            normal = dfa;
                             if reason.is_none() {
                                 self.manager_undecided(
                                     listener,
@@ -64,10 +64,10 @@ impl Compiler<'_> {
                                 );
                             }
                         }
-                        Err(error) => {
+                        Err(too_large) => {
                             reason.get_or_insert(Unsupported {
                                 path: "normalize_path".to_owned(),
-                                reason: error.to_string(),
+                                reason: too_large,
                             });
                         }
                     }
@@ -90,6 +90,23 @@ impl Compiler<'_> {
         let index = index.map_or(u64::from(u32::MAX), |index| index as u64);
         self.arena
             .record([kind, target, index, pair(reason, normal)])
+    }
+
+    /// The offset of the DFA of a pattern of paths; compiled once, as all listeners of a mesh have
+    /// the same.
+    ///
+    /// # Errors
+    /// Why it has none.
+    fn paths_dfa(&mut self, pattern: String) -> Result<u64, String> {
+        if let Some(known) = self.paths_dfas.get(&pattern) {
+            return known.clone();
+        }
+        let compiled = match Dfa::new(&pattern, DEFAULT_STATE_CAP) {
+            Ok(dfa) => Ok(self.arena.dfa(&dfa)),
+            Err(error) => Err(error.to_string()),
+        };
+        self.paths_dfas.insert(pattern, compiled.clone());
+        compiled
     }
 
     /// Writes the levels of a listener's filter chain match; the first node, or 0.
