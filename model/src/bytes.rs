@@ -49,11 +49,16 @@ pub const fn fold(word: u64) -> u64 {
 /// How many bytes stand before the first mark; 8 where there is none.
 #[inline(always)]
 pub const fn first(marks: u64) -> u64 {
+    // BPF has no instruction that counts zeros.
+    if !cfg!(target_arch = "bpf") {
+        return marks.trailing_zeros() as u64 >> 3;
+    }
     if marks == 0 {
         return 8;
     }
-    let lowest = marks & marks.wrapping_neg();
-    ((lowest >> 7).wrapping_sub(1) & ONES).wrapping_mul(ONES) >> 56
+    // The marks of all bytes before it, added up in the highest byte.
+    let before = marks.wrapping_sub(1) & !marks & MARKS;
+    before.wrapping_mul(2 * ONES) >> 56
 }
 
 /// The first `count` bytes (0..=8), the others 0.

@@ -264,14 +264,14 @@ pub const fn filter_bit(start: u64, length: u64) -> u64 {
     word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55
 }
 
-/// Words that [`name_end`] and [`value_end`] look at themselves.
+/// Words that [`colon`] and [`cr_lf`] look at.
 const NAME_WORDS: u64 = 4;
 const VALUE_WORDS: u64 = 8;
 
-/// As [`token_end`]. A name of few letters and its colon are found without a call; `start` are
-/// its first bytes.
+/// Where the colon after a name of few letters is, or 0 where it takes a closer look. `start` are
+/// the name's first bytes.
 #[inline(always)]
-fn name_end<M: Machine>(machine: &mut M, start: u64, offset: u64, end: u64) -> u64 {
+fn colon<M: Machine>(machine: &mut M, start: u64, offset: u64, end: u64) -> u64 {
     let mut word = start;
     let mut index = 0;
     while index < NAME_WORDS {
@@ -280,39 +280,30 @@ fn name_end<M: Machine>(machine: &mut M, start: u64, offset: u64, end: u64) -> u
             let at = offset
                 .wrapping_add(index * 8)
                 .wrapping_add(bytes::first(marks));
-            if at < end && machine.input8(at) == b':' as u64 {
-                return at;
-            }
-            break;
+            let found = at < end && at != offset && machine.input8(at) == b':' as u64;
+            return if found { at } else { 0 };
         }
         index += 1;
         word = machine.input64(offset.wrapping_add(index * 8));
     }
-    machine.token_end(offset, end)
+    0
 }
 
-/// The end of the header value at `offset`. A short value and the CR after it are found without a
-/// call.
+/// Where the CR and LF after a short header value are, or 0 where it takes a closer look.
 #[inline(always)]
-fn value_end<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
+fn cr_lf<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     let mut index = 0;
     while index < VALUE_WORDS {
         let at = offset.wrapping_add(index * 8);
         let marks = bytes::control(machine.input64(at));
         if marks != 0 {
             let at = at.wrapping_add(bytes::first(marks));
-            if at < end && machine.input8(at) == CR {
-                return at;
-            }
-            break;
+            let found = at.wrapping_add(1) < end && machine.input64(at) & 0xffff == CR | LF << 8;
+            return if found { at } else { 0 };
         }
         index += 1;
     }
-    scan(
-        machine,
-        Span::new(offset, end.wrapping_sub(offset)),
-        class::VALUE,
-    )
+    0
 }
 
 /// The header line at `offset`. Low: the offset after it; high: 0, [`END`], a code of
@@ -326,33 +317,41 @@ pub fn header_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
             return after | END << 32;
         }
     }
-    let name_end = name_end(machine, start, offset, end);
-    if name_end == TOO_LONG {
-        return (UNDECIDED + unsupported::TOO_MANY_VALUES) << 32;
-    }
-    if name_end >= end {
-        return bad_request::INCOMPLETE << 32;
-    }
-    if name_end == offset && blank(machine.input8(offset)) {
-        // Obsolete folding: the line goes on with the header before it.
-        return (UNDECIDED + unsupported::HEADER_REWRITTEN) << 32;
-    }
-    if name_end == offset || machine.input8(name_end) != b':' as u64 {
-        return bad_request::HEADER_NAME << 32;
+    let mut name_end = colon(machine, start, offset, end);
+    if name_end == 0 {
+        name_end = machine.token_end(offset, end);
+        if name_end == TOO_LONG {
+            return (UNDECIDED + unsupported::TOO_MANY_VALUES) << 32;
+        }
+        if name_end >= end {
+            return bad_request::INCOMPLETE << 32;
+        }
+        if name_end == offset && blank(machine.input8(offset)) {
+            // Obsolete folding: the line goes on with the header before it.
+            return (UNDECIDED + unsupported::HEADER_REWRITTEN) << 32;
+        }
+        if name_end == offset || machine.input8(name_end) != b':' as u64 {
+            return bad_request::HEADER_NAME << 32;
+        }
     }
     let from = name_end.wrapping_add(1);
-    let value_end = value_end(machine, from, end);
-    if value_end >= end {
-        return bad_request::INCOMPLETE << 32;
-    }
-    let next = line_end(machine, value_end, end);
-    if next == 0 {
-        let cr = machine.input8(value_end) == CR;
-        return if cr {
-            UNDECIDED + unsupported::HEADER_REWRITTEN
-        } else {
-            bad_request::HEADER_VALUE
-        } << 32;
+    let mut value_end = cr_lf(machine, from, end);
+    let mut next = value_end.wrapping_add(2);
+    if value_end == 0 {
+        let rest = Span::new(from, end.wrapping_sub(from));
+        value_end = scan(machine, rest, class::VALUE);
+        if value_end >= end {
+            return bad_request::INCOMPLETE << 32;
+        }
+        next = line_end(machine, value_end, end);
+        if next == 0 {
+            let cr = machine.input8(value_end) == CR;
+            return if cr {
+                UNDECIDED + unsupported::HEADER_REWRITTEN
+            } else {
+                bad_request::HEADER_VALUE
+            } << 32;
+        }
     }
     let name = Span::new(offset, name_end.wrapping_sub(offset));
     let flags = machine.word(work::FLAGS);
