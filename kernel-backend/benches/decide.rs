@@ -28,7 +28,7 @@ fn decide(criterion: &mut Criterion) {
                 .load(&Arc::new(snapshot))
                 .expect("the kernel takes the table");
             // The last route that has a path of its own and a header to match.
-            let line = request(shape, (routes - 1) / 3 * 3 - 1);
+            let line = request(shape, (routes - 1) / 3 * 3 - 1, 42);
             let request: Request = serde_json::from_str(&line).expect("the request reads");
             group.bench_function(BenchmarkId::new(name, routes), |bencher| {
                 bencher.iter_custom(|iterations| {

@@ -2,6 +2,13 @@
 
 use std::fmt::Write as _;
 
+use twinmesh_compile::{Compiled, Input};
+use twinmesh_engine::{EngineError, Request};
+use twinmesh_model::Machine;
+use twinmesh_model::layout::{input, work};
+
+use crate::Memory;
+
 /// How the routes of a table are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -60,18 +67,74 @@ pub fn bootstrap(shape: Shape, routes: usize) -> String {
 }
 
 /// A request line of a traffic file for route `index` of a table: six headers, about 256 bytes of
-/// head.
-pub fn request(shape: Shape, index: usize) -> String {
+/// head. `number` makes the requests of one route differ, in length too.
+pub fn request(shape: Shape, index: usize, number: usize) -> String {
     let path = match (shape, index % 3) {
-        (Shape::Hostile, _) => "/cart".to_owned(),
-        (Shape::Typical, 0) => format!("/service-{index}/status"),
-        (Shape::Typical, 1) => format!("/service-{index}/api/v1/items/42"),
-        (Shape::Typical, _) => format!("/service-{index}/items/42"),
+        (Shape::Hostile, _) => format!("/cart?item={number}"),
+        (Shape::Typical, 0) => format!("/service-{index}/status?item={number}"),
+        (Shape::Typical, 1) => format!("/service-{index}/api/v1/items/{number}"),
+        (Shape::Typical, _) => format!("/service-{index}/items/{number}"),
     };
     format!(
         r#"{{"id":"r{index}","authority":"shop.example.com","path":"{path}","destination":"10.1.0.1:80","headers":[
-["user-agent","Mozilla/5.0 (X11; Linux x86_64)"],["accept","application/json"],["x-request-id","6f1e3c2a-93b1-4b6f-a1c7"],
+["user-agent","Mozilla/5.0 (X11; Linux x86_64)"],["accept","application/json"],["x-request-id","6f1e3c2a-93b1-4b6f-{number:04}"],
 ["x-tenant","tenant-{index}"],["x-version","v2"]]}}"#
     )
     .replace('\n', "")
+}
+
+/// Requests that a table is measured by: as many for a small one as for a large one, so that the
+/// processor foresees neither better.
+pub const REQUESTS: usize = 1000;
+
+/// The lines of [`REQUESTS`] requests, spread over a table's routes.
+pub fn requests(shape: Shape, routes: usize) -> impl Iterator<Item = String> {
+    (0..REQUESTS).map(move |number| request(shape, number * routes.max(1) / REQUESTS, number))
+}
+
+/// Requests that are laid out once and decided in turn.
+#[derive(Debug)]
+pub struct Turns {
+    memory: Memory,
+    heads: Vec<Vec<u8>>,
+    turn: usize,
+    sequence: u64,
+}
+
+impl Turns {
+    /// Lays the requests out. They may differ in their heads only.
+    ///
+    /// # Errors
+    /// A request does not fit the snapshot.
+    pub fn new(compiled: &Compiled, requests: &[Request]) -> Result<Self, EngineError> {
+        let mut memory = Memory::new(compiled);
+        for request in requests {
+            compiled.prepare(request, 7, 1, &mut memory)?;
+        }
+        Ok(Self {
+            memory,
+            heads: requests.iter().map(Request::head).collect(),
+            turn: 0,
+            sequence: 1,
+        })
+    }
+
+    /// Decides the next request: its head is copied in, and the model runs. A code of
+    /// [`twinmesh_model::layout::outcome`].
+    pub fn decide(&mut self) -> u64 {
+        let Some(head) = self.heads.get(self.turn) else {
+            return 0;
+        };
+        self.turn += 1;
+        if self.turn == self.heads.len() {
+            self.turn = 0;
+        }
+        self.sequence += 1;
+        self.memory.set_bytes(input::HEAD, head);
+        Input::set_word(&mut self.memory, work::HEAD_LENGTH, head.len() as u64);
+        Input::set_word(&mut self.memory, work::SEQUENCE, self.sequence);
+        Input::set_word(&mut self.memory, work::RANDOM, self.sequence);
+        twinmesh_model::decide(&mut self.memory);
+        self.memory.word(work::OUTCOME)
+    }
 }
