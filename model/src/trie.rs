@@ -226,7 +226,8 @@ fn end<M: Machine>(machine: &mut M, at: u64, word: u64, left: u64, mode: u64) ->
         }
     }
     // Those that the key is long enough for.
-    let prefixes = ends & ((if strict { 1 } else { 2 }) << left) - 1 & 0xff;
+    let within = ((if strict { 1 } else { 2 }) << left) - 1;
+    let prefixes = ends & within & 0xff;
     if prefixes == 0 {
         return pair(exact, boundary);
     }
