@@ -209,6 +209,13 @@ pub fn explain(
             continue;
         }
         lines.extend(not_matched(std::mem::take(&mut unmatched), routes, style));
+        if matches!(step, Step::FilterChain(_)) {
+            lines.extend(chains_not_taken(
+                narrator.filter_chains_not_taken(),
+                routes,
+                style,
+            ));
+        }
         lines.push(entry(style, sentence.topic, &sentence.choice));
         if !sentence.because.is_empty() {
             lines.push(entry(style, "", &style.dim(&sentence.because)));
@@ -240,6 +247,24 @@ fn connection(request: &Request) -> Option<String> {
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The filter chains that do not take the connection: the nearest, and how many others.
+fn chains_not_taken(mut out: Vec<words::Sentence>, shown: usize, style: Style) -> Vec<String> {
+    let others = out.len().saturating_sub(shown);
+    out.drain(..others);
+    let mut lines = Vec::new();
+    let mut title = "not matched";
+    for sentence in &out {
+        lines.push(entry(style, title, &sentence.choice));
+        lines.push(entry(style, "", &style.dim(&sentence.because)));
+        title = "";
+    }
+    if others > 0 {
+        let text = format!("and {others} other filter chains that do not take the connection");
+        lines.push(entry(style, title, &text));
+    }
+    lines
 }
 
 /// The routes that did not match: the nearest, and how many others.

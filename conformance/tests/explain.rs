@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::{TRAFFIC, shop, twinmesh_in};
 use rstest::rstest;
 
@@ -37,6 +39,29 @@ fn explain(arguments: &[&str]) -> String {
 #[case::few_routes("few_routes", &["--authority", "reviews.test", "--path", "/old", "--destination", "10.0.0.1:8080", "--routes", "2"])]
 fn explanations(#[case] name: &str, #[case] arguments: &[&str]) {
     insta::assert_snapshot!(name, explain(arguments));
+}
+
+#[rstest]
+#[case::by_address("filter-chains", "r0002")]
+#[case::by_server_name("filter-chains-tls", "r0003")]
+fn filter_chains(#[case] case: &str, #[case] id: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fixtures")
+        .join(case);
+    let run = twinmesh_in(
+        &folder,
+        &[
+            "explain",
+            "--snapshot",
+            "config_dump.json",
+            "--traffic",
+            "requests.traffic.jsonl",
+            "--id",
+            id,
+        ],
+    );
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    insta::assert_snapshot!(format!("{case}-{id}"), run.stdout);
 }
 
 #[test]

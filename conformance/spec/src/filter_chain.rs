@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
 use envoy_types::pb::envoy::config::listener::v3::filter_chain_match::ConnectionSourceType;
-use twinmesh_engine::Chain;
+use twinmesh_engine::{Chain, Request};
 use twinmesh_xds::Listener;
 
 use crate::connection::Connection;
@@ -25,7 +25,7 @@ pub(crate) fn select(listener: &Listener, connection: &Connection) -> Option<Cha
         .map(|chain| chain.config.filter_chain_match.as_ref().unwrap_or(&any))
         .enumerate()
         .collect();
-    match by_all_criteria(candidates, connection).first() {
+    match by_all_criteria(candidates, connection, None).first() {
         Some((index, _)) => Some(Chain::Index(*index)),
         None => listener
             .default_filter_chain
@@ -34,33 +34,105 @@ pub(crate) fn select(listener: &Listener, connection: &Connection) -> Option<Cha
     }
 }
 
+/// A filter chain that does not take a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotTaken {
+    /// Its index in the listener.
+    pub filter_chain: usize,
+    /// The field of `FilterChainMatch` by which it is out: it asks for another value, or another
+    /// filter chain asks for a more specific one that the connection has.
+    pub criterion: &'static str,
+}
+
+/// The filter chains of a listener that do not take the request's connection, in the order in which
+/// they are out.
+pub fn not_taken(listener: &Listener, request: &Request) -> Vec<NotTaken> {
+    let any = FilterChainMatch::default();
+    let chains = listener.filter_chains.iter();
+    let candidates = chains
+        .map(|chain| chain.config.filter_chain_match.as_ref().unwrap_or(&any))
+        .enumerate()
+        .collect();
+    let mut out = Vec::new();
+    by_all_criteria(
+        candidates,
+        &Connection::new(request, listener),
+        Some(&mut out),
+    );
+    out
+}
+
+/// Narrows the candidates by one criterion, and notes which are out where that is asked for.
+fn narrow<'a>(
+    candidates: Vec<Candidate<'a>>,
+    out: &mut Option<&mut Vec<NotTaken>>,
+    criterion: &'static str,
+    rule: impl FnOnce(Vec<Candidate<'a>>) -> Vec<Candidate<'a>>,
+) -> Vec<Candidate<'a>> {
+    let Some(out) = out else {
+        return rule(candidates);
+    };
+    let before: Vec<usize> = candidates.iter().map(|(index, _)| *index).collect();
+    let left = rule(candidates);
+    let is_out = |index: &usize| left.iter().all(|(left, _)| left != index);
+    out.extend(
+        before
+            .into_iter()
+            .filter(is_out)
+            .map(|filter_chain| NotTaken {
+                filter_chain,
+                criterion,
+            }),
+    );
+    left
+}
+
 fn by_all_criteria<'a>(
     candidates: Vec<Candidate<'a>>,
     connection: &Connection,
+    mut out: Option<&mut Vec<NotTaken>>,
 ) -> Vec<Candidate<'a>> {
-    let left = by_destination_port(candidates, connection.destination.port());
-    let left = by_prefix(left, connection.destination.ip(), |m| &m.prefix_ranges);
-    let left = by_server_name(left, &connection.server_name);
-    let left = by_value(left, &[connection.transport_protocol], |m| {
-        match m.transport_protocol.as_str() {
-            "" => Vec::new(),
-            protocol => vec![protocol],
-        }
+    let (source, destination) = (connection.source, connection.destination);
+    let left = narrow(candidates, &mut out, "destination_port", |left| {
+        by_destination_port(left, destination.port())
+    });
+    let left = narrow(left, &mut out, "prefix_ranges", |left| {
+        by_prefix(left, destination.ip(), |m| &m.prefix_ranges)
+    });
+    let left = narrow(left, &mut out, "server_names", |left| {
+        by_server_name(left, &connection.server_name)
+    });
+    let left = narrow(left, &mut out, "transport_protocol", |left| {
+        by_value(left, &[connection.transport_protocol], |m| {
+            match m.transport_protocol.as_str() {
+                "" => Vec::new(),
+                protocol => vec![protocol],
+            }
+        })
     });
     let protocols: Vec<&str> = connection
         .application_protocols
         .iter()
         .map(String::as_str)
         .collect();
-    let left = by_value(left, &protocols, |m| {
-        m.application_protocols.iter().map(String::as_str).collect()
+    let left = narrow(left, &mut out, "application_protocols", |left| {
+        by_value(left, &protocols, |m| {
+            m.application_protocols.iter().map(String::as_str).collect()
+        })
     });
-    let source = connection.source;
-    let left = by_prefix(left, source.ip(), |m| &m.direct_source_prefix_ranges);
-    let left = by_source_type(left, connection);
-    let left = by_prefix(left, source.ip(), |m| &m.source_prefix_ranges);
-    by_value(left, &[u32::from(source.port())], |m| {
-        m.source_ports.clone()
+    let left = narrow(left, &mut out, "direct_source_prefix_ranges", |left| {
+        by_prefix(left, source.ip(), |m| &m.direct_source_prefix_ranges)
+    });
+    let left = narrow(left, &mut out, "source_type", |left| {
+        by_source_type(left, connection)
+    });
+    let left = narrow(left, &mut out, "source_prefix_ranges", |left| {
+        by_prefix(left, source.ip(), |m| &m.source_prefix_ranges)
+    });
+    narrow(left, &mut out, "source_ports", |left| {
+        by_value(left, &[u32::from(source.port())], |m| {
+            m.source_ports.clone()
+        })
     })
 }
 
@@ -320,7 +392,42 @@ mod tests {
     #[case::transport_before_protocol(vec![server(&[], "raw_buffer", &[]), server(&[], "", &["h2"])], Some(0))]
     #[case::nothing(vec![], None)]
     fn addresses(#[case] matches: Vec<FilterChainMatch>, #[case] expected: Option<usize>) {
+        let mut out = Vec::new();
+        let candidates = matches.iter().enumerate().collect();
+        let left = by_all_criteria(candidates, &connection(), Some(&mut out));
+        let others = (0..matches.len()).filter(|index| Some(*index) != expected);
+        let mut not_taken: Vec<usize> = out.iter().map(|out| out.filter_chain).collect();
+        not_taken.sort_unstable();
+        assert_eq!(not_taken, others.collect::<Vec<_>>());
+        assert_eq!(left.first().map(|(index, _)| *index), expected);
         assert_eq!(chosen(matches, &connection()), expected);
+    }
+
+    #[test]
+    fn a_chain_is_out_by_the_first_criterion_that_tells() {
+        let matches = [
+            FilterChainMatch {
+                source_ports: vec![1],
+                ..to(&["10.0.1.0/24"])
+            },
+            to(&["10.0.0.0/16"]),
+            port(81),
+        ];
+        let mut out = Vec::new();
+        let candidates = matches.iter().enumerate().collect();
+        by_all_criteria(candidates, &connection(), Some(&mut out));
+        let out: Vec<_> = out
+            .iter()
+            .map(|out| (out.filter_chain, out.criterion))
+            .collect();
+        assert_eq!(
+            out,
+            [
+                (2, "destination_port"),
+                (1, "prefix_ranges"),
+                (0, "source_ports")
+            ]
+        );
     }
 
     #[rstest]

@@ -40,4 +40,5 @@ mod virtual_host;
 mod weighted_cluster;
 
 pub use engine::Spec;
+pub use filter_chain::{NotTaken, not_taken};
 pub use listener::{Entry, SelectionError, select};

@@ -2,6 +2,7 @@
 
 use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
+use twinmesh_engine::Request;
 
 /// What a filter chain asks of a connection, in the order in which Envoy asks.
 pub fn criteria(criteria: &FilterChainMatch) -> String {
@@ -47,6 +48,61 @@ pub fn criteria(criteria: &FilterChainMatch) -> String {
         "its filter_chain_match asks for nothing".to_owned()
     } else {
         format!("filter_chain_match: {}", parts.join("; "))
+    }
+}
+
+/// Why a filter chain does not take the request's connection: what it asks for by the criterion
+/// that it is out by, and what the connection has.
+pub fn not_taken(asked: &FilterChainMatch, criterion: &str, request: &Request) -> String {
+    let only = only(asked, criterion);
+    let has = connection_has(criterion, request);
+    if only == FilterChainMatch::default() {
+        return format!(
+            "{criterion}: it asks for none, and another filter chain's takes the connection's, {has}"
+        );
+    }
+    let only = criteria(&only);
+    let only = only.strip_prefix("filter_chain_match: ").unwrap_or(&only);
+    format!("{only}: the connection's is {has}")
+}
+
+/// One criterion of a match, without the others.
+fn only(asked: &FilterChainMatch, criterion: &str) -> FilterChainMatch {
+    let asked = asked.clone();
+    let mut only = FilterChainMatch::default();
+    match criterion {
+        "destination_port" => only.destination_port = asked.destination_port,
+        "prefix_ranges" => only.prefix_ranges = asked.prefix_ranges,
+        "server_names" => only.server_names = asked.server_names,
+        "transport_protocol" => only.transport_protocol = asked.transport_protocol,
+        "application_protocols" => only.application_protocols = asked.application_protocols,
+        "direct_source_prefix_ranges" => {
+            only.direct_source_prefix_ranges = asked.direct_source_prefix_ranges;
+        }
+        "source_type" => only.source_type = asked.source_type,
+        "source_prefix_ranges" => only.source_prefix_ranges = asked.source_prefix_ranges,
+        _ => only.source_ports = asked.source_ports,
+    }
+    only
+}
+
+/// What a request's connection has where filter chains ask by a criterion.
+fn connection_has(criterion: &str, request: &Request) -> String {
+    let known = |value: Option<String>| value.unwrap_or_else(|| "not known".to_owned());
+    match criterion {
+        "destination_port" => known(request.destination.map(|ends| ends.port().to_string())),
+        "prefix_ranges" => known(request.destination.map(|ends| ends.ip().to_string())),
+        "server_names" => request.sni.clone().unwrap_or_else(|| "none".to_owned()),
+        "transport_protocol" => if request.is_tls() {
+            "tls"
+        } else {
+            "raw_buffer"
+        }
+        .to_owned(),
+        "application_protocols" => request.alpn.clone().unwrap_or_else(|| "none".to_owned()),
+        "source_type" => known(request.source.map(|ends| format!("from {}", ends.ip()))),
+        "source_ports" => known(request.source.map(|ends| ends.port().to_string())),
+        _ => known(request.source.map(|ends| ends.ip().to_string())),
     }
 }
 

@@ -207,6 +207,38 @@ impl<'a> Narrator<'a> {
         }
     }
 
+    /// The chosen listener's filter chains that do not take the connection, those that went along
+    /// the longest last, each with the field by which it is out.
+    pub fn filter_chains_not_taken(&self) -> Vec<Sentence> {
+        let listener = self.listener.and_then(|at| self.snapshot.listeners.get(at));
+        let Some(listener) = listener else {
+            return Vec::new();
+        };
+        let out = twinmesh_spec::not_taken(listener, self.request);
+        out.into_iter()
+            .map(|out| {
+                let chain = listener.filter_chains.get(out.filter_chain);
+                let config = chain.map(|chain| &chain.config);
+                let name = config.map_or("", |config| config.name.as_str());
+                let asked = config.and_then(|config| config.filter_chain_match.clone());
+                let field = format!("filter_chains[{}]", out.filter_chain);
+                Sentence {
+                    topic: "not matched",
+                    choice: if name.is_empty() {
+                        field
+                    } else {
+                        format!("{field} {}", quoted(name))
+                    },
+                    because: super::chain::not_taken(
+                        &asked.unwrap_or_default(),
+                        out.criterion,
+                        self.request,
+                    ),
+                }
+            })
+            .collect()
+    }
+
     fn tell_route_configuration(&self, index: usize) -> Sentence {
         let name = self
             .snapshot
