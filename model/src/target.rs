@@ -180,7 +180,12 @@ pub fn authority<M: Machine>(machine: &mut M) -> u64 {
         if valid == 0 {
             return bad_request::INVALID_HOST;
         }
-    } else {
+    }
+    // What follows the connection manager refuses, with another status than the codec before it.
+    if bits & framing::REWRITTEN != 0 {
+        return unsupported::HEADER_REWRITTEN << 32;
+    }
+    if bits & (framing::HOST | framing::ABSOLUTE) == 0 {
         return bad_request::NO_HOST;
     }
     if asterisk {
@@ -188,9 +193,6 @@ pub fn authority<M: Machine>(machine: &mut M) -> u64 {
     }
     if bits & framing::FRAGMENT != 0 {
         return bad_request::FRAGMENT;
-    }
-    if bits & framing::REWRITTEN != 0 {
-        return unsupported::HEADER_REWRITTEN << 32;
     }
     0
 }

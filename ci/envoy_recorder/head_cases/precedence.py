@@ -86,4 +86,7 @@ def heads() -> list[dict]:
                            ("GET / HTTP/1.1\nhost: ", "\n\n"),
                            ("\r\n\r\nGET / HTTP/1.1\r\nhost: h.test\r\nx-a: ", "\r\n\r\n")):
             listed += [parts((start, 1), ("a", total - len(start) - len(end)), (end, 1))]
+    listed += [only(*headers, line="OPTIONS * HTTP/1.1") for headers in (
+        ("host: a", "connection: x-forwarded-for"), ("host: a", "connection: x-a"),
+        ("host: a b", "connection: x-a"), ("connection: x-a",))]
     return listed

@@ -140,7 +140,7 @@ pub(crate) fn read(
         .as_ref()
         .is_some_and(|options| options.allow_chunked_length);
     check_transfer_encoding(&message, transfer_encoding_wins)?;
-    check_connection_header(&message)?;
+    let connection = check_connection_header(&message);
     let mut authority = take_authority(request, &mut message);
     let allow_absolute_url = manager
         .http_protocol_options
@@ -164,6 +164,8 @@ pub(crate) fn read(
     if authority.as_deref().is_some_and(|text| !is_authority(text)) {
         return Err(by_codec(BadRequest::InvalidHost, 400));
     }
+    // Envoy looks at it before, but refuses a head with an invalid authority in either case.
+    connection?;
     check_in_connection_manager(&message, authority.is_some())?;
     message.authority = host::strip(&authority.unwrap_or_default(), manager, destination_port);
     set_scheme(&mut message, scheme, request, manager)?;
