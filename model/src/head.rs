@@ -23,9 +23,9 @@ const STOPS: u64 = 32;
 const TOO_LONG: u64 = u64::MAX;
 
 /// [`header_line`]'s high half: the head ends here.
-const END: u64 = 255;
+pub const END: u64 = 255;
 /// [`header_line`]'s high half from here on: one of [`unsupported`].
-const UNDECIDED: u64 = 256;
+pub const UNDECIDED: u64 = 256;
 
 const LF: u64 = b'\n' as u64;
 const CR: u64 = b'\r' as u64;

@@ -8,7 +8,7 @@
 //!
 //! A decision goes top down through one file a step: [`listener`], [`filter_chain`], [`head`],
 //! [`virtual_host`], [`route`] (with [`matcher`]), [`weighted_cluster`], [`priority`] and
-//! [`endpoint`]; [`decide`] strings them together.
+//! [`endpoint`]; [`mod@decide`] strings them together.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -92,6 +92,17 @@ pub fn scan<M: Machine>(machine: &mut M, span: Span, class: u64) -> u64 {
     machine.scan_long(span, class)
 }
 
+/// Where the first of the marks is, of eight bytes at `at`; the span's end where that is before it.
+#[inline(always)]
+const fn first_within(at: u64, marks: u64, span: Span) -> u64 {
+    let found = at.wrapping_add(bytes::first(marks));
+    if found < span.end() {
+        found
+    } else {
+        span.end()
+    }
+}
+
 /// Words that [`scan_here`] looks at.
 const HERE: u64 = 4;
 
@@ -103,12 +114,7 @@ pub fn scan_here<M: Machine>(machine: &mut M, span: Span, class: u64) -> u64 {
         let at = span.offset().wrapping_add(index * 8);
         let marks = marks(machine.input64(at), class);
         if marks != 0 {
-            let found = at.wrapping_add(bytes::first(marks));
-            return if found < span.end() {
-                found
-            } else {
-                span.end()
-            };
+            return first_within(at, marks, span);
         }
         if index * 8 + 8 >= span.length() {
             return span.end();
@@ -169,12 +175,7 @@ fn block<M: Machine>(machine: &mut M, span: Span, class: u64) -> u64 {
         let at = span.offset().wrapping_add(index * 8);
         let marks = marks(machine.input64(at), class);
         if marks != 0 {
-            let found = at.wrapping_add(bytes::first(marks));
-            return if found < span.end() {
-                found
-            } else {
-                span.end()
-            };
+            return first_within(at, marks, span);
         }
         index += 1;
     }

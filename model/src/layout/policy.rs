@@ -1,0 +1,329 @@
+//! Where things stand in the compiled policy: its header and its records.
+
+/// The header of the policy.
+pub mod header {
+    /// [`super::MAGIC`].
+    pub const MAGIC: u64 = 0;
+    /// Low: offset of the trie table; high: its number of entries less one.
+    pub const TRIE: u64 = 8;
+    /// Low: root of the listeners by address and port, or 0; high: by port alone, for IPv4.
+    pub const LISTENERS: u64 = 16;
+    /// Low: root of the listeners by port alone, for IPv6; high: offset of the listener that takes
+    /// what no other does, or 0.
+    pub const LISTENERS_BY_PORT: u64 = 24;
+    /// Low: root of the header names; high: offset of the 512-bit filter over them.
+    pub const HEADER_NAMES: u64 = 32;
+    /// Low: root of the query parameter names; high: offset of the slots' table.
+    pub const QUERY_PARAMETERS: u64 = 40;
+    /// Low: offset of the routes' table.
+    pub const ROUTES: u64 = 48;
+    /// Low: first state word of the endpoints' active counts.
+    pub const ACTIVE: u64 = 56;
+    /// Low: root of the methods that Envoy's parser knows; high: DFA of absolute targets.
+    pub const METHODS: u64 = 64;
+    /// Low: DFA of the values of Connection that change nothing.
+    pub const CONNECTION: u64 = 72;
+    /// Low: 1 where some route refers to x-forwarded-proto, a pseudo header or the path without its
+    /// query, else 0.
+    pub const PSEUDO_HEADERS: u64 = 80;
+    /// Bytes of the header.
+    pub const BYTES: u64 = 128;
+}
+
+/// First word of a policy: the layout's name and version.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"twinmsh1");
+
+/// Bytes that a text of the policy may have: a path, a domain, a header's name or value.
+pub const TEXT_BYTES: u64 = 1024;
+
+/// A record of 32 bytes: listener, filter chain, route configuration, virtual host, class, route,
+/// matcher, cluster, set.
+pub const RECORD: u64 = 32;
+
+/// Listener. `0`: low: first filter chain node, high: default filter chain. `8`: low: its reason
+/// if it is not decided, high: its port. `16`: its index.
+pub mod listener {
+    /// Low: root node of the filter chain match, or 0; high: default filter chain, or 0.
+    pub const CHAINS: u64 = 0;
+    /// Low: number of the reason why it is not decided, or 0.
+    pub const REASON: u64 = 8;
+    /// Low: its index in the snapshot; high: flags.
+    pub const INDEX: u64 = 16;
+
+    /// Flag: `use_original_dst`.
+    pub const USE_ORIGINAL_DST: u64 = 1;
+    /// Flag: the TLS inspector reads the ClientHello.
+    pub const INSPECTS_TLS: u64 = 2;
+    /// Flag: the HTTP inspector reads the request line.
+    pub const INSPECTS_HTTP: u64 = 4;
+}
+
+/// A node of the filter chain match; each level has one kind of key.
+pub mod filter_chain_node {
+    /// Low and high: two tries' roots (or 0) or two children, as the level has it. The addresses'
+    /// are IPv4 and IPv6; the server names' whole names, and suffixes reversed; the transport
+    /// protocol's `tls` and `raw_buffer`; the source type's local and external.
+    pub const CHILDREN: u64 = 0;
+    /// Low: the child where nothing more specific matched, or 0.
+    pub const DEFAULT: u64 = 8;
+    /// High: the level.
+    pub const LEVEL: u64 = 16;
+
+    /// Level: not a node, but the filter chain's record.
+    pub const CHAIN: u64 = 0;
+    /// Level: `destination_port`.
+    pub const DESTINATION_PORT: u64 = 1;
+    /// Level: `prefix_ranges`.
+    pub const DESTINATION_ADDRESS: u64 = 2;
+    /// Level: `server_names`.
+    pub const SERVER_NAME: u64 = 3;
+    /// Level: `transport_protocol`.
+    pub const TRANSPORT_PROTOCOL: u64 = 4;
+    /// Level: `application_protocols`.
+    pub const APPLICATION_PROTOCOL: u64 = 5;
+    /// Level: `direct_source_prefix_ranges`.
+    pub const DIRECT_SOURCE_ADDRESS: u64 = 6;
+    /// Level: `source_type`.
+    pub const SOURCE_TYPE: u64 = 7;
+    /// Level: `source_prefix_ranges`.
+    pub const SOURCE_ADDRESS: u64 = 8;
+    /// Level: `source_ports`.
+    pub const SOURCE_PORT: u64 = 9;
+}
+
+/// Filter chain.
+pub mod filter_chain {
+    /// Low: [`HTTP`](super::filter_chain::HTTP) or another kind; high: flags.
+    pub const KIND: u64 = 0;
+    /// Low: route configuration, or the TCP proxy's action (a route record); high: bits 0..16
+    /// `max_request_headers_kb`, bits 16..32 `max_headers_count`.
+    pub const TARGET: u64 = 8;
+    /// Low: its index in the listener; `u32::MAX` the default filter chain; high:
+    /// [`filter_chain_node::CHAIN`](super::filter_chain_node::CHAIN).
+    pub const INDEX: u64 = 16;
+    /// Low: number of the reason why it is not decided, or 0; high: DFA of the paths that path
+    /// normalisation leaves as they are, or 0.
+    pub const REASON: u64 = 24;
+
+    /// Kind: HTTP connection manager.
+    pub const HTTP: u64 = 1;
+    /// Kind: TCP proxy.
+    pub const TCP: u64 = 2;
+
+    /// Flag: `strip_any_host_port`.
+    pub const STRIP_ANY_PORT: u64 = 1;
+    /// Flag: `strip_matching_host_port`.
+    pub const STRIP_MATCHING_PORT: u64 = 2;
+    /// Flag: `strip_trailing_host_dot`.
+    pub const STRIP_TRAILING_DOT: u64 = 4;
+    /// The flags that change the host.
+    pub const STRIP: u64 = STRIP_ANY_PORT | STRIP_MATCHING_PORT | STRIP_TRAILING_DOT;
+    /// Flag: `headers_with_underscores_action: REJECT_REQUEST`.
+    pub const REJECT_UNDERSCORES: u64 = 8;
+    /// Flag: `headers_with_underscores_action: DROP_HEADER`.
+    pub const DROP_UNDERSCORES: u64 = 16;
+    /// Flag: `use_remote_address` without trusted hops: x-forwarded-proto is the connection's.
+    pub const OWN_FORWARDED_PROTO: u64 = 32;
+    /// Flag: something in the HTTP/1 options is not decided where it would matter:
+    /// `allow_chunked_length`, `allow_absolute_url: false`.
+    pub const UNUSUAL_OPTIONS: u64 = 64;
+}
+
+/// Route configuration.
+pub mod route_configuration {
+    /// Low: root of exact and prefix domains; high: root of suffix domains, reversed.
+    pub const DOMAINS: u64 = 0;
+    /// Low: virtual host of `*`, or 0; high: flags.
+    pub const ANY: u64 = 8;
+    /// Its index in the snapshot.
+    pub const INDEX: u64 = 16;
+    /// Low: number of the reason why it is not decided, or 0.
+    pub const REASON: u64 = 24;
+
+    /// Flag: `ignore_port_in_host_matching`.
+    pub const IGNORE_PORT: u64 = 1;
+}
+
+/// Virtual host.
+pub mod virtual_host {
+    /// Low: root of the paths; high: root of the lower-cased paths of routes that ignore case, or 0.
+    pub const PATHS: u64 = 0;
+    /// Low: first route's number; high: how many.
+    pub const ROUTES: u64 = 8;
+    /// Low: its index in the route configuration; high: flags.
+    pub const INDEX: u64 = 16;
+    /// Low: number of the reason why it is not decided, or 0.
+    pub const REASON: u64 = 24;
+
+    /// Flag: a route has query parameter matchers.
+    pub const QUERY: u64 = 1;
+}
+
+/// A class of paths: the routes whose path matcher accepts them.
+pub mod class {
+    /// Low: offset of the list of candidates; high: how many.
+    pub const LIST: u64 = 0;
+    /// Low: the class of the next shorter prefix, or 0; high: the smallest route number here and
+    /// in the classes above.
+    pub const PARENT: u64 = 8;
+    /// Up to four slots, 16 bits each, plus one; by the values of these slots further lists are found.
+    pub const KEYS: u64 = 16;
+    /// The class's number: part of the key under which those lists stand in the trie table.
+    pub const NUMBER: u64 = 24;
+}
+
+/// Route.
+pub mod route {
+    /// Low: offset of its matchers, or 0; high: how many.
+    pub const MATCHERS: u64 = 0;
+    /// Low: kind of action; high: what the kind needs.
+    pub const ACTION: u64 = 8;
+    /// Low: offset of its path matcher (for traces).
+    pub const PATH: u64 = 24;
+
+    /// Action: `unsupported`; high: the reason's number.
+    pub const UNSUPPORTED: u64 = 1;
+    /// Action: one cluster; high: its offset.
+    pub const CLUSTER: u64 = 2;
+    /// Action: weighted clusters; high: offset of the block.
+    pub const WEIGHTED_CLUSTERS: u64 = 3;
+    /// Action: redirect.
+    pub const REDIRECT: u64 = 4;
+    /// Action: direct response.
+    pub const DIRECT_RESPONSE: u64 = 5;
+}
+
+/// A block of weighted clusters: a header word, then two words an entry.
+pub mod weighted_clusters {
+    /// Total weight.
+    pub const TOTAL: u64 = 0;
+    /// Low: how many entries; high: slot of `header_name` plus one, or 0.
+    pub const COUNT: u64 = 8;
+    /// The entries.
+    pub const ENTRIES: u64 = 16;
+    /// Bytes of an entry: its interval's end; then low: cluster, high: index in the message.
+    pub const ENTRY: u64 = 16;
+}
+
+/// Matcher of a header, a query parameter or a path.
+pub mod matcher {
+    /// Kind (8 bits), flags (8), slot (16), length of the text (32).
+    pub const KIND: u64 = 0;
+    /// Offset of the text or DFA, number of the exact value, or the range's start.
+    pub const VALUE: u64 = 8;
+    /// The range's end.
+    pub const END: u64 = 16;
+    /// Low: index in its message; high: 0 header, 1 query parameter, 2 path.
+    pub const INDEX: u64 = 24;
+
+    /// Kind: any value.
+    pub const PRESENT: u64 = 1;
+    /// Kind: a value with this number.
+    pub const EXACT: u64 = 2;
+    /// Kind: starts with the text.
+    pub const PREFIX: u64 = 3;
+    /// Kind: ends with the text.
+    pub const SUFFIX: u64 = 4;
+    /// Kind: a DFA accepts the whole value.
+    pub const REGEX: u64 = 5;
+    /// Kind: an integer in the range.
+    pub const RANGE: u64 = 6;
+    /// Kind: equal to the text.
+    pub const EQUAL: u64 = 7;
+    /// Kind: equal to the text, or it and `/` are a prefix.
+    pub const SEPARATED_PREFIX: u64 = 8;
+
+    /// Flag: `invert_match`.
+    pub const INVERT: u64 = 1;
+    /// Flag: the result where the header or parameter is missing.
+    pub const IF_MISSING: u64 = 2;
+}
+
+/// Slot: what is known of a header or query parameter name that some route refers to.
+pub mod slot {
+    /// Bytes of a slot's record: low: root of its exact values, or 0; high: whether some route
+    /// refers to it.
+    pub const RECORD: u64 = 8;
+
+    /// `content-length`.
+    pub const CONTENT_LENGTH: u64 = 0;
+    /// `transfer-encoding`.
+    pub const TRANSFER_ENCODING: u64 = 1;
+    /// `connection`.
+    pub const CONNECTION: u64 = 2;
+    /// `x-forwarded-proto`; like those after it filled when the whole head is read.
+    pub const FORWARDED_PROTO: u64 = 3;
+    /// `:authority` and Host.
+    pub const AUTHORITY: u64 = 4;
+    /// `:method`.
+    pub const METHOD: u64 = 5;
+    /// `:path`.
+    pub const PATH: u64 = 6;
+    /// `:scheme`.
+    pub const SCHEME: u64 = 7;
+    /// The path without its query: what `safe_regex` path matchers look at.
+    pub const PATH_WITHOUT_QUERY: u64 = 8;
+    /// Bit beside the first: repeated values of this header are joined by Envoy.
+    pub const JOINED: u64 = 2;
+    /// First slot of other names.
+    pub const FIRST: u64 = 9;
+}
+
+/// Cluster.
+pub mod cluster {
+    /// Low: offset of its levels; high: how many.
+    pub const LEVELS: u64 = 0;
+    /// Low: kind; high: number of the reason.
+    pub const KIND: u64 = 8;
+    /// Its index in the snapshot.
+    pub const INDEX: u64 = 16;
+
+    /// Kind: endpoints by levels.
+    pub const BALANCED: u64 = 1;
+    /// Kind: the connection's own destination.
+    pub const ORIGINAL_DESTINATION: u64 = 2;
+    /// Kind: not decided.
+    pub const UNSUPPORTED: u64 = 3;
+    /// Kind: the snapshot has no such cluster.
+    pub const MISSING: u64 = 4;
+}
+
+/// A share of a cluster's load: a priority's healthy or degraded endpoints.
+pub mod level {
+    /// Low: cumulated load, 1..=100; high: offset of the set, or 0 for an empty one.
+    pub const LOAD: u64 = 0;
+    /// Bits 0..16 the priority, then [`DEGRADED`] and [`PANIC`].
+    pub const PRIORITY: u64 = 8;
+    /// Bytes of a level.
+    pub const BYTES: u64 = 16;
+    /// Bit: from the degraded load.
+    pub const DEGRADED: u64 = 1 << 16;
+    /// Bit: the priority is in panic.
+    pub const PANIC: u64 = 1 << 17;
+}
+
+/// A set of endpoints that a balancer picks from.
+pub mod set {
+    /// Low: kind; high: how many endpoints.
+    pub const KIND: u64 = 0;
+    /// Low: offset of the endpoints, one word each (low: number, high: weight); high: offset of
+    /// the schedule, two bytes a pick.
+    pub const ENDPOINTS: u64 = 8;
+    /// Low: first state word; high: length of the schedule, or `choice_count`.
+    pub const STATE: u64 = 16;
+    /// Low: the least common multiple of the weights; high: offset of the costs, or 0 where the
+    /// bias is 1.
+    pub const COSTS: u64 = 24;
+
+    /// Kind: round robin, equal weights.
+    pub const ROUND_ROBIN: u64 = 1;
+    /// Kind: round robin by a schedule.
+    pub const SCHEDULE: u64 = 2;
+    /// Kind: least request of some random choices.
+    pub const SAMPLE: u64 = 3;
+    /// Kind: least request by weights.
+    pub const HEAP: u64 = 4;
+
+    /// How many active requests the costs tell apart.
+    pub const COSTS_MAX: u64 = 4096;
+}
