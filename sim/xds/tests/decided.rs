@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{bound, clusters, listener, listeners, manager, read_ok, routes};
+use common::{
+    bound, clusters, heavy_endpoints, heavy_localities, listener, listeners, manager, read_ok,
+    routes,
+};
 use rstest::rstest;
 use twinmesh_xds::{Balancer, Effect, Snapshot, Terminal};
 
@@ -451,6 +454,16 @@ fn balancers(#[case] fields: &str, #[case] balancer: Balancer, #[case] unsupport
         .as_ref()
         .map(|found| found.path.as_str());
     assert_eq!(found, unsupported);
+}
+
+#[rstest]
+#[case::endpoints(heavy_endpoints("lb_policy: ROUND_ROBIN"))]
+#[case::endpoints_of_least_request(heavy_endpoints("lb_policy: LEAST_REQUEST"))]
+#[case::localities(heavy_localities("lb_policy: ROUND_ROBIN"))]
+#[case::localities_of_least_request(heavy_localities("lb_policy: LEAST_REQUEST"))]
+fn weights_that_pass_32_bits_together_are_taken(#[case] text: String) {
+    let snapshot = read_ok("f.yaml", &text);
+    assert_eq!(snapshot.clusters[0].unsupported, None);
 }
 
 #[test]

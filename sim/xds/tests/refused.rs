@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{bound, clusters, listener, listeners, manager, read_text, routes};
+use common::{
+    bound, clusters, heavy_endpoints, heavy_localities, listener, listeners, manager, read_text,
+    routes,
+};
 use twinmesh_xds::{ReadOptions, read_bytes};
 
 fn weights(entries: &str) -> String {
@@ -109,6 +112,8 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("port twice in a chain", yaml, listeners(&listener(&["{source_ports: [1, 1]}"]))),
         ("empty server name beside none", yaml, listeners(&listener(&["{server_names: [\"\"]}", "{}"]))),
         ("endpoint weight 0", yaml, clusters("- name: c\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{load_balancing_weight: 0, endpoint: {address: {pipe: {path: /p}}}}]}]}")),
+        ("endpoint weights that MAGLEV cannot add up", yaml, heavy_endpoints("lb_policy: MAGLEV")),
+        ("locality weights that RING_HASH cannot add up", yaml, heavy_localities("lb_policy: RING_HASH")),
     ];
     cases.sort_by_key(|(name, _, _)| *name);
     cases

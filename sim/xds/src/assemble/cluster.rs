@@ -135,7 +135,13 @@ impl Assembly<'_> {
             let found = walker.resource(view)?.unsupported;
             unsupported = unsupported.or(found);
             if !held.dumped {
-                validate::cluster::check_endpoints(assignment, is_eds, &view.path, self.source)?;
+                validate::cluster::check_endpoints(
+                    &config,
+                    assignment,
+                    is_eds,
+                    &view.path,
+                    self.source,
+                )?;
             }
         }
         if let Some(reason) = missing {

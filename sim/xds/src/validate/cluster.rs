@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::config::{
 use super::check_address;
 use crate::{error::ReadError, path::Path, source::Source};
 
-/// The largest total weight.
+/// The largest total weight of a hash balancer.
 const MAX_WEIGHT: u64 = u32::MAX as u64;
 
 pub(crate) fn check(config: &Cluster, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
@@ -46,7 +46,8 @@ pub(crate) fn check(config: &Cluster, path: &Path, source: &Source<'_>) -> Resul
             ));
         }
     }
-    check_endpoints(assignment, kind == DiscoveryType::Static, &path, source)
+    let is_static = kind == DiscoveryType::Static;
+    check_endpoints(config, assignment, is_static, &path, source)
 }
 
 fn check_eds(
@@ -99,10 +100,53 @@ fn check_balancer(
     Ok(())
 }
 
+/// The balancer that hashes, where `lb_policy` says so. It alone normalizes weights, and refuses
+/// those that it cannot add up; others take any.
+fn hash_balancer(config: &Cluster) -> Option<&'static str> {
+    if config.load_balancing_policy.is_some() {
+        return None;
+    }
+    match LbPolicy::try_from(config.lb_policy) {
+        Ok(policy @ (LbPolicy::RingHash | LbPolicy::Maglev)) => Some(policy.as_str_name()),
+        _ => None,
+    }
+}
+
 /// Weights, and addresses where they `must_be_ip`.
 pub(crate) fn check_endpoints(
+    config: &Cluster,
     assignment: &ClusterLoadAssignment,
     must_be_ip: bool,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    if let Some(balancer) = hash_balancer(config) {
+        check_weights(assignment, balancer, path, source)?;
+    }
+    for (index, group) in assignment.endpoints.iter().enumerate() {
+        let path = path.item("endpoints", index);
+        for (index, endpoint) in group.lb_endpoints.iter().enumerate() {
+            let path = path.item("lb_endpoints", index);
+            let endpoint = match &endpoint.host_identifier {
+                Some(HostIdentifier::Endpoint(endpoint)) => endpoint,
+                Some(HostIdentifier::EndpointName(_)) => continue,
+                None => return Err(source.invalid(&path, "endpoint.address is required")),
+            };
+            let Some(address) = &endpoint.address else {
+                return Err(source.invalid(&path, "endpoint.address is required"));
+            };
+            if must_be_ip {
+                check_address(address, &path.field("endpoint").field("address"), source)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The sums that a hash balancer takes.
+fn check_weights(
+    assignment: &ClusterLoadAssignment,
+    balancer: &str,
     path: &Path,
     source: &Source<'_>,
 ) -> Result<(), ReadError> {
@@ -116,15 +160,14 @@ pub(crate) fn check_endpoints(
             return Err(source.invalid(
                 &path.field("load_balancing_weight"),
                 format!(
-                    "the sum of the weights of all localities of priority {} may be at most \
-                     {MAX_WEIGHT}",
+                    "with {balancer}, the sum of the weights of all localities of priority {} may \
+                     be at most {MAX_WEIGHT}",
                     group.priority
                 ),
             ));
         }
         let mut total = 0_u64;
         for (index, endpoint) in group.lb_endpoints.iter().enumerate() {
-            let path = path.item("lb_endpoints", index);
             total += u64::from(
                 endpoint
                     .load_balancing_weight
@@ -132,20 +175,14 @@ pub(crate) fn check_endpoints(
             );
             if total > MAX_WEIGHT {
                 return Err(source.invalid(
-                    &path.field("load_balancing_weight"),
-                    format!("the sum of the weights of a locality may be at most {MAX_WEIGHT}"),
+                    &path
+                        .item("lb_endpoints", index)
+                        .field("load_balancing_weight"),
+                    format!(
+                        "with {balancer}, the sum of the weights of a locality may be at most \
+                         {MAX_WEIGHT}"
+                    ),
                 ));
-            }
-            let endpoint = match &endpoint.host_identifier {
-                Some(HostIdentifier::Endpoint(endpoint)) => endpoint,
-                Some(HostIdentifier::EndpointName(_)) => continue,
-                None => return Err(source.invalid(&path, "endpoint.address is required")),
-            };
-            let Some(address) = &endpoint.address else {
-                return Err(source.invalid(&path, "endpoint.address is required"));
-            };
-            if must_be_ip {
-                check_address(address, &path.field("endpoint").field("address"), source)?;
             }
         }
     }

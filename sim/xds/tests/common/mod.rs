@@ -28,6 +28,33 @@ pub fn clusters(clusters: &str) -> String {
     format!("static_resources:\n  clusters:\n{}", indent(clusters, 2))
 }
 
+/// A cluster with these fields and localities.
+fn weighted(fields: &str, endpoints: &str) -> String {
+    clusters(&format!(
+        "- name: c\n  {fields}\n  load_assignment: {{cluster_name: c, endpoints: [{endpoints}]}}"
+    ))
+}
+
+/// A cluster with these fields and a locality whose weights pass 32 bits.
+pub fn heavy_endpoints(fields: &str) -> String {
+    let endpoint = "{load_balancing_weight: 4294967295, endpoint: {address: {pipe: {path: /p}}}}";
+    weighted(
+        fields,
+        &format!("{{lb_endpoints: [{endpoint}, {endpoint}]}}"),
+    )
+}
+
+/// A cluster with these fields and a priority whose localities' weights pass 32 bits.
+pub fn heavy_localities(fields: &str) -> String {
+    let locality = |zone: &str| {
+        format!(
+            "{{locality: {{zone: {zone}}}, load_balancing_weight: 4294967295, \
+             lb_endpoints: [{{endpoint: {{address: {{pipe: {{path: /{zone}}}}}}}}}]}}"
+        )
+    };
+    weighted(fields, &format!("{}, {}", locality("a"), locality("b")))
+}
+
 /// A bootstrap in YAML with these listeners.
 pub fn listeners(listeners: &str) -> String {
     format!("static_resources:\n  listeners:\n{}", indent(listeners, 2))
