@@ -114,6 +114,8 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("endpoint weight 0", yaml, clusters("- name: c\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{load_balancing_weight: 0, endpoint: {address: {pipe: {path: /p}}}}]}]}")),
         ("endpoint weights that MAGLEV cannot add up", yaml, heavy_endpoints("lb_policy: MAGLEV")),
         ("locality weights that RING_HASH cannot add up", yaml, heavy_localities("lb_policy: RING_HASH")),
+        ("ignore_case beside a header's regex", yaml, matched("{prefix: /, headers: [{name: a, string_match: {safe_regex: {regex: a}, ignore_case: true}}]}")),
+        ("ignore_case beside a parameter's regex", yaml, matched("{prefix: /, query_parameters: [{name: a, string_match: {safe_regex: {regex: a}, ignore_case: true}}]}")),
     ];
     cases.sort_by_key(|(name, _, _)| *name);
     cases

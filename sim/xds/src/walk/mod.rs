@@ -1,6 +1,7 @@
 //! One walk over a resource's bytes: it verifies them, validates them as Envoy does, and sorts
 //! each field into decided, read over and unsupported.
 
+mod messages;
 mod rules;
 
 use crate::{
@@ -250,6 +251,17 @@ impl<'w> Walker<'w> {
         if validate && let Err((field, problem)) = rules::whole(message, &seen, view) {
             let path = match field {
                 Some(field) => self.path.field(field),
+                None => self.path.clone(),
+            };
+            return Err(self.source.invalid(&path, problem));
+        }
+        if validate && let Err((place, problem)) = messages::check(view) {
+            let path = match place {
+                Some(messages::Place {
+                    field,
+                    index: Some(index),
+                }) => self.path.item(field, index),
+                Some(messages::Place { field, index: None }) => self.path.field(field),
                 None => self.path.clone(),
             };
             return Err(self.source.invalid(&path, problem));
