@@ -116,6 +116,10 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("locality weights that RING_HASH cannot add up", yaml, heavy_localities("lb_policy: RING_HASH")),
         ("ignore_case beside a header's regex", yaml, matched("{prefix: /, headers: [{name: a, string_match: {safe_regex: {regex: a}, ignore_case: true}}]}")),
         ("ignore_case beside a parameter's regex", yaml, matched("{prefix: /, query_parameters: [{name: a, string_match: {safe_regex: {regex: a}, ignore_case: true}}]}")),
+        ("added pseudo header", yaml, routes("- match: {prefix: /}\n  route: {cluster: c}\n  request_headers_to_add: [{header: {key: a, value: x}}, {header: {key: \":path\", value: /}}]")),
+        ("added host", yaml, format!("response_headers_to_add: [{{header: {{key: Host, value: x}}}}]\n{}", routes("- match: {prefix: /}\n  redirect: {}"))),
+        ("removed pseudo header", yaml, weights("      - {name: a, weight: 1, response_headers_to_remove: [\":status\"]}")),
+        ("removed host", yaml, "virtual_hosts:\n- {name: a, domains: [a], request_headers_to_remove: [b, HOST]}\n".into()),
     ];
     cases.sort_by_key(|(name, _, _)| *name);
     cases
