@@ -102,6 +102,7 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
     None,
     None
 )]
+#[case::longest_timeout("route: {cluster: c, timeout: 9223372035.999s}", None, None)]
 #[case::weighted(
     "route: {weighted_clusters: {header_name: x, clusters: [{name: a, weight: 1}]}}",
     None,

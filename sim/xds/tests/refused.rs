@@ -120,6 +120,10 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("added host", yaml, format!("response_headers_to_add: [{{header: {{key: Host, value: x}}}}]\n{}", routes("- match: {prefix: /}\n  redirect: {}"))),
         ("removed pseudo header", yaml, weights("      - {name: a, weight: 1, response_headers_to_remove: [\":status\"]}")),
         ("removed host", yaml, "virtual_hosts:\n- {name: a, domains: [a], request_headers_to_remove: [b, HOST]}\n".into()),
+        ("negative timeout", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, timeout: -0.5s}")),
+        ("timeout over 63 bits of nanoseconds", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, idle_timeout: 9223372036s}")),
+        ("negative stream duration", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, max_stream_duration: {max_stream_duration: -1s}}")),
+        ("negative timeout of a connection manager", yaml, listeners(&manager("request_timeout: -1s", ""))),
     ];
     cases.sort_by_key(|(name, _, _)| *name);
     cases

@@ -25,6 +25,7 @@ impl Place {
 
 /// Checks a message by its name.
 pub(super) fn check(view: &View<'_>) -> Result<(), Fault> {
+    durations(view)?;
     match view.message.name.as_str() {
         "envoy.type.matcher.v3.StringMatcher" => string_matcher(view),
         "envoy.config.route.v3.RouteConfiguration"
@@ -33,6 +34,75 @@ pub(super) fn check(view: &View<'_>) -> Result<(), Fault> {
         | "envoy.config.route.v3.WeightedCluster.ClusterWeight" => header_mutations(view),
         _ => Ok(()),
     }
+}
+
+/// The durations that Envoy counts in nanoseconds from 0 on, by message.
+const DURATIONS: &[(&str, &[&str])] = &[
+    (
+        "envoy.config.route.v3.RouteAction",
+        &[
+            "timeout",
+            "idle_timeout",
+            "flush_timeout",
+            "max_grpc_timeout",
+            "grpc_timeout_offset",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RouteAction.MaxStreamDuration",
+        &[
+            "max_stream_duration",
+            "grpc_timeout_header_max",
+            "grpc_timeout_header_offset",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RetryPolicy",
+        &["per_try_timeout", "per_try_idle_timeout"],
+    ),
+    (
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        &[
+            "stream_idle_timeout",
+            "request_timeout",
+            "request_headers_timeout",
+            "drain_timeout",
+            "delayed_close_timeout",
+        ],
+    ),
+    (
+        "envoy.config.listener.v3.Listener",
+        &["listener_filters_timeout"],
+    ),
+    ("envoy.config.cluster.v3.Cluster", &["cleanup_interval"]),
+];
+
+/// The first second that nanoseconds in 63 bits do not hold as a whole.
+const SECONDS_END: i64 = i64::MAX / 1_000_000_000;
+
+fn durations(view: &View<'_>) -> Result<(), Fault> {
+    let fields = DURATIONS
+        .iter()
+        .find(|(message, _)| *message == view.message.name);
+    for &field in fields.map_or(&[][..], |(_, fields)| fields) {
+        let Some(duration) = view.child(field) else {
+            continue;
+        };
+        let (seconds, nanos) = (
+            duration.number("seconds") as i64,
+            duration.number("nanos") as i32,
+        );
+        if seconds < 0 || nanos < 0 || seconds >= SECONDS_END {
+            return Err((
+                Place::field(field),
+                format!(
+                    "a duration from 0 to less than {SECONDS_END} seconds was expected, {} found",
+                    seconds as f64 + f64::from(nanos) / 1e9
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn string_matcher(view: &View<'_>) -> Result<(), Fault> {
