@@ -344,6 +344,29 @@ fn managers(#[case] fields: &str, #[case] filters: &str, #[case] unsupported: Op
     ));
 }
 
+#[rstest]
+#[case::not_validated("nowhere", "nowhere", "validate_clusters: false")]
+#[case::inherited("c", "nowhere", "")]
+fn mirrors_that_no_route_uses_are_not_looked_for(
+    #[case] of_route: &str,
+    #[case] of_all: &str,
+    #[case] validates: &str,
+) {
+    let action =
+        format!("route: {{cluster: c, request_mirror_policies: [{{cluster: {of_route}}}]}}");
+    let configuration = format!(
+        "name: rc\n          {validates}\n          \
+         request_mirror_policies: [{{cluster: {of_all}}}]"
+    );
+    let text = listeners(
+        &manager("", "")
+            .replace("direct_response: {status: 200}", &action)
+            .replace("name: rc", &configuration),
+    );
+    let snapshot = read_ok("f.yaml", &format!("{text}  clusters: [{{name: c}}]\n"));
+    assert!(snapshot.listeners[0].filter_chains[0].unsupported.is_none());
+}
+
 #[test]
 fn a_route_configuration_that_is_not_there_makes_its_chain_undecided() {
     let text = listeners(&manager("", ""));

@@ -124,6 +124,10 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("timeout over 63 bits of nanoseconds", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, idle_timeout: 9223372036s}")),
         ("negative stream duration", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, max_stream_duration: {max_stream_duration: -1s}}")),
         ("negative timeout of a connection manager", yaml, listeners(&manager("request_timeout: -1s", ""))),
+        ("mirror policy without a cluster", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, request_mirror_policies: [{}]}")),
+        ("mirror policy with two clusters", yaml, "virtual_hosts:\n- {name: a, domains: [a], request_mirror_policies: [{cluster: c, cluster_header: x}]}\n".into()),
+        ("route that mirrors to no cluster", yaml, listeners(&manager("", "").replace("direct_response: {status: 200}", "route: {cluster: c, request_mirror_policies: [{cluster: c}, {cluster: nowhere}]}")) + "  clusters: [{name: c}]\n"),
+        ("virtual host that mirrors to no cluster", yaml, listeners(&manager("", "").replace("domains: [", "request_mirror_policies: [{cluster: nowhere}], domains: [").replace("], domains", "]\n            domains"))),
     ];
     cases.sort_by_key(|(name, _, _)| *name);
     cases

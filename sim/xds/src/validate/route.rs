@@ -237,16 +237,31 @@ fn all_known(
 ) -> Result<(), ReadError> {
     for (host_index, host) in config.virtual_hosts.iter().enumerate() {
         for (index, route) in host.routes.iter().enumerate() {
-            let Some(Action::Route(action)) = &route.action else {
-                continue;
+            let path = || path.item("virtual_hosts", host_index).item("routes", index);
+            let action = match &route.action {
+                Some(Action::Route(action)) => Some(action),
+                _ => None,
             };
-            for cluster in clusters_of(action) {
+            for cluster in action.into_iter().flat_map(clusters_of) {
                 if !known.contains(cluster) {
-                    let path = path
-                        .item("virtual_hosts", host_index)
-                        .item("routes", index)
-                        .field("route");
+                    let path = path().field("route");
                     return Err(source.invalid(&path, format!("there is no cluster {cluster:?}")));
+                }
+            }
+            // Also a route that does not forward inherits the policies of what it stands in.
+            let own = action.map_or(&[][..], |action| &action.request_mirror_policies);
+            let policies = [
+                own,
+                &host.request_mirror_policies,
+                &config.request_mirror_policies,
+            ];
+            let policies = policies.into_iter().find(|policies| !policies.is_empty());
+            for policy in policies.unwrap_or_default() {
+                let cluster = policy.cluster.as_str();
+                if !cluster.is_empty() && !known.contains(cluster) {
+                    let problem =
+                        format!("it mirrors to {cluster:?}, and there is no such cluster");
+                    return Err(source.invalid(&path(), problem));
                 }
             }
         }

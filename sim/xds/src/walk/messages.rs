@@ -32,6 +32,7 @@ pub(super) fn check(view: &View<'_>) -> Result<(), Fault> {
         | "envoy.config.route.v3.VirtualHost"
         | "envoy.config.route.v3.Route"
         | "envoy.config.route.v3.WeightedCluster.ClusterWeight" => header_mutations(view),
+        "envoy.config.route.v3.RouteAction.RequestMirrorPolicy" => mirror_policy(view),
         _ => Ok(()),
     }
 }
@@ -139,4 +140,16 @@ fn header_mutations(view: &View<'_>) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+fn mirror_policy(view: &View<'_>) -> Result<(), Fault> {
+    let problem = match (
+        view.text("cluster").is_empty(),
+        view.text("cluster_header").is_empty(),
+    ) {
+        (true, true) => "one of cluster and cluster_header is required",
+        (false, false) => "only one of cluster and cluster_header may stand",
+        _ => return Ok(()),
+    };
+    Err((None, problem.to_owned()))
 }
