@@ -18,6 +18,8 @@ fn matched(matched: &str) -> String {
     routes(&format!("- match: {matched}\n  route: {{cluster: c}}"))
 }
 
+const ROUTER: &str = "- name: first\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}\n";
+
 fn cases() -> Vec<(&'static str, &'static str, String)> {
     let yaml = "f.yaml";
     let json = "f.json";
@@ -128,6 +130,9 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("mirror policy with two clusters", yaml, "virtual_hosts:\n- {name: a, domains: [a], request_mirror_policies: [{cluster: c, cluster_header: x}]}\n".into()),
         ("route that mirrors to no cluster", yaml, listeners(&manager("", "").replace("direct_response: {status: 200}", "route: {cluster: c, request_mirror_policies: [{cluster: c}, {cluster: nowhere}]}")) + "  clusters: [{name: c}]\n"),
         ("virtual host that mirrors to no cluster", yaml, listeners(&manager("", "").replace("domains: [", "request_mirror_policies: [{cluster: nowhere}], domains: [").replace("], domains", "]\n            domains"))),
+        ("two routers", yaml, listeners(&manager("", ROUTER))),
+        ("filter after the router", yaml, listeners(&(manager("", "") + "        - name: f\n          typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}\n"))),
+        ("disabled router", yaml, listeners(&manager("", "").replace("- name: router", "- name: router\n          disabled: true"))),
     ];
     cases.sort_by_key(|(name, _, _)| *name);
     cases

@@ -18,7 +18,7 @@ use envoy_types::pb::envoy::{
 
 use super::{Assembly, decode};
 use crate::{
-    classify::{MANAGER, TCP_PROXY},
+    classify::{MANAGER, ROUTER, TCP_PROXY},
     error::ReadError,
     snapshot::{FilterChain, Listener, RouteConfiguration, Snapshot, Terminal},
     source::Source,
@@ -231,6 +231,7 @@ impl Assembly<'_> {
             MANAGER => {
                 let mut manager: HttpConnectionManager = decode(&terminal, self.source)?;
                 validate::listener::check_manager(&manager, &terminal.path, self.source)?;
+                validate::listener::check_filters(&terminal, self.source)?;
                 let route_configuration = match &mut manager.route_specifier {
                     Some(RouteSpecifier::RouteConfig(config)) => {
                         let path = terminal.path.field("route_config");
@@ -282,7 +283,7 @@ fn ends_in_router(manager: &View<'_>) -> bool {
         .children("http_filters")
         .pop()
         .and_then(|filter| filter.any("typed_config"))
-        .is_some_and(|any| any.type_name().ends_with(".http.router.v3.Router"))
+        .is_some_and(|any| any.type_name() == ROUTER)
 }
 
 /// An address as `ip:port`, with brackets around an IPv6 address, or a pipe's path.

@@ -60,7 +60,7 @@ pub(super) const TABLES: &[Table] = &[
 const UNKNOWN_SOURCE: super::Rule =
     super::Rule::Unsupported("a filter that comes by extension discovery is not in the snapshot");
 
-const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+pub(crate) const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 
 /// What a filter does to decisions.
 enum Effect {
@@ -215,7 +215,7 @@ pub(super) fn http_filter(judged: &Judged<'_>) -> Verdict {
 }
 
 /// The type of an extension's configuration, also where a TypedStruct stands for it.
-pub(super) fn content_type(any: &AnyView<'_>) -> String {
+pub(crate) fn content_type(any: &AnyView<'_>) -> String {
     match (any.type_name(), any.content()) {
         ("udpa.type.v1.TypedStruct" | "xds.type.v3.TypedStruct", Some(content)) => {
             type_name(content.text("type_url")).to_owned()

@@ -22,6 +22,7 @@ use std::borrow::Cow;
 use crate::{view::View, wire::Raw};
 
 pub(crate) use cluster::{LEAST_REQUEST, ROUND_ROBIN};
+pub(crate) use filter::{ROUTER, content_type};
 pub(crate) use listener::{MANAGER, TCP_PROXY};
 
 /// The fields of one message.

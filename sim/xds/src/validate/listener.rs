@@ -14,7 +14,13 @@ use envoy_types::pb::envoy::{
 };
 
 use super::{check_address, check_cidr};
-use crate::{error::ReadError, path::Path, source::Source};
+use crate::{
+    classify::{ROUTER, content_type},
+    error::ReadError,
+    path::Path,
+    source::Source,
+    view::View,
+};
 
 pub(crate) fn check(config: &Listener, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
     let is_internal = config.listener_specifier.is_some();
@@ -267,6 +273,28 @@ pub(crate) fn check_manager(
             path,
             "only one of strip_matching_host_port and strip_any_host_port may be set",
         ));
+    }
+    Ok(())
+}
+
+/// A router ends its manager's filters: none stands after it, and it is not disabled.
+pub(crate) fn check_filters(manager: &View<'_>, source: &Source<'_>) -> Result<(), ReadError> {
+    let filters = manager.children("http_filters");
+    for (index, filter) in filters.iter().enumerate() {
+        let is_router = filter
+            .any("typed_config")
+            .is_some_and(|any| content_type(&any) == ROUTER);
+        if !is_router {
+            continue;
+        }
+        if index + 1 < filters.len() {
+            let problem = "a router must be the last of the HTTP filters";
+            return Err(source.invalid(&filter.path, problem));
+        }
+        if filter.number("disabled") != 0 {
+            let problem = "the last of the HTTP filters may not be disabled";
+            return Err(source.invalid(&filter.path.field("disabled"), problem));
+        }
     }
     Ok(())
 }
