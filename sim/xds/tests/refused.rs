@@ -133,6 +133,8 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("two routers", yaml, listeners(&manager("", ROUTER))),
         ("filter after the router", yaml, listeners(&(manager("", "") + "        - name: f\n          typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}\n"))),
         ("disabled router", yaml, listeners(&manager("", "").replace("- name: router", "- name: router\n          disabled: true"))),
+        ("no policies", yaml, clusters("- name: c\n  load_balancing_policy: {policies: []}")),
+        ("policy without an extension", yaml, clusters("- name: c\n  load_balancing_policy: {policies: [{}]}")),
     ];
     cases.sort_by_key(|(name, _, _)| *name);
     cases

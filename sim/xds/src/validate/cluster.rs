@@ -77,8 +77,15 @@ fn check_balancer(
     path: &Path,
     source: &Source<'_>,
 ) -> Result<(), ReadError> {
-    if config.load_balancing_policy.is_some() {
-        return Ok(());
+    if let Some(extension) = &config.load_balancing_policy {
+        let mut policies = extension.policies.iter();
+        if policies.any(|policy| policy.typed_extension_config.is_some()) {
+            return Ok(());
+        }
+        return Err(source.invalid(
+            &path.field("load_balancing_policy"),
+            "at least one policy with a typed_extension_config is required",
+        ));
     }
     let policy = LbPolicy::try_from(config.lb_policy).unwrap_or(LbPolicy::RoundRobin);
     let is_original = kind == DiscoveryType::OriginalDst;
