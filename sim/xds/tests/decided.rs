@@ -114,6 +114,16 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
     None
 )]
 #[case::direct("direct_response: {status: 200, body: {inline_string: x}}", None, None)]
+#[case::body_in_a_file(
+    "direct_response: {status: 200, body: {filename: /nowhere}}",
+    None,
+    Some("direct_response.body")
+)]
+#[case::body_in_the_environment(
+    "direct_response: {status: 200, body: {environment_variable: NOWHERE}}",
+    None,
+    Some("direct_response.body")
+)]
 #[case::retries(
     "route: {cluster: c, retry_policy: {retry_on: 5xx}}",
     None,

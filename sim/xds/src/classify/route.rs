@@ -308,7 +308,11 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         message: "envoy.config.route.v3.DirectResponseAction",
-        fields: &[("status", Decided), ("body", Inert), ("body_format", Inert)],
+        fields: &[
+            ("status", Decided),
+            ("body", Judge(body)),
+            ("body_format", Inert),
+        ],
     },
 ];
 
@@ -335,4 +339,23 @@ fn runtime_fraction(judged: &Judged<'_>) -> Verdict {
             format!("a runtime fraction of {numerator} in {denominator} is not decided").into(),
         )
     }
+}
+
+/// What a body says is not decided. Where it is not in the snapshot, neither is what Envoy checks
+/// of it.
+fn body(judged: &Judged<'_>) -> Verdict {
+    let has = |field| judged.child.is_some_and(|child| child.has(field));
+    let what = if has("filename") {
+        "file"
+    } else if has("environment_variable") {
+        "environment variable"
+    } else {
+        return Verdict::Inert;
+    };
+    Verdict::ReadOver(
+        format!(
+            "the {what} is not looked at: Envoy refuses the route where it is missing or too long"
+        )
+        .into(),
+    )
 }
