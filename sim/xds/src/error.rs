@@ -34,8 +34,12 @@ pub enum ReadError {
         /// What does.
         found: String,
     },
-    /// An object names one key twice.
-    #[error("{place}: the key {key:?} stands twice in one object, first on line {first}")]
+    /// An object names one key twice. Envoy takes that; which of the two it keeps, a reader of the
+    /// file cannot see.
+    #[error(
+        "{place}: the key {key:?} stands twice in one object, first on line {first}; this is \
+         Twinmesh's own rule, not Envoy's, which takes such a file without a word"
+    )]
     DuplicateKey {
         /// Where the second stands.
         place: Box<Place>,
