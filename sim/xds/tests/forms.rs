@@ -243,3 +243,43 @@ proptest! {
         let _ = read_text("f.yaml", &cut);
     }
 }
+
+/// A dump with a cluster `c` of type EDS and load assignments of these names.
+fn dump_with_endpoints(names: &[&str]) -> String {
+    let endpoints: Vec<String> = names
+        .iter()
+        .map(|name| {
+            format!(
+                "{{\"endpoint_config\": {{\"@type\": \
+                 \"type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment\", \
+                 \"cluster_name\": \"{name}\"}}}}"
+            )
+        })
+        .collect();
+    format!(
+        "{{\"configs\": [{{\"@type\": \"type.googleapis.com/envoy.admin.v3.ClustersConfigDump\", \
+         \"static_clusters\": [{{\"cluster\": {{\"@type\": \
+         \"type.googleapis.com/envoy.config.cluster.v3.Cluster\", \"name\": \"c\", \"type\": \"EDS\", \
+         \"eds_cluster_config\": {{\"service_name\": \"s\", \"eds_config\": {{\"ads\": {{}}}}}}}}}}]}}, \
+         {{\"@type\": \"type.googleapis.com/envoy.admin.v3.EndpointsConfigDump\", \
+         \"dynamic_endpoint_configs\": [{}]}}]}}",
+        endpoints.join(", ")
+    )
+}
+
+#[test]
+fn load_assignments_that_no_cluster_takes_are_told_of() {
+    let found = |names: &[&str]| -> Vec<String> {
+        let snapshot = read_ok("f.json", &dump_with_endpoints(names));
+        let findings = snapshot.report.findings.iter();
+        findings.map(ToString::to_string).collect()
+    };
+    assert_eq!(found(&["s"]), [""; 0]);
+    assert_eq!(
+        found(&["s", "c", "d", "e", "f"]),
+        [
+            "load assignments: configs[1].dynamic_endpoint_configs[1].endpoint_config: \
+             4 ClusterLoadAssignments name no cluster here: \"c\", \"d\", \"e\" and 1 more"
+        ]
+    );
+}

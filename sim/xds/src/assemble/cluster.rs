@@ -20,6 +20,7 @@ use super::{Assembly, Held, decode};
 use crate::{
     classify::{LEAST_REQUEST, ROUND_ROBIN},
     error::ReadError,
+    report::{Effect, Finding, FindingKind},
     schema::type_name,
     snapshot::{Balancer, Cluster, Unsupported},
     validate,
@@ -61,7 +62,42 @@ impl Assembly<'_> {
         for view in views {
             clusters.push(self.cluster(view, &assignments, held)?);
         }
+        self.report_unused(held.load_assignments, &clusters);
         Ok(clusters)
+    }
+
+    /// Reports load assignments that no cluster takes.
+    fn report_unused(&mut self, assignments: &[View<'_>], clusters: &[Cluster]) {
+        const SHOWN: usize = 3;
+        let taken: HashSet<&str> = clusters
+            .iter()
+            .map(|cluster| assignment_name(&cluster.config))
+            .collect();
+        let mut unused = assignments
+            .iter()
+            .filter(|view| !taken.contains(view.text("cluster_name")))
+            .peekable();
+        let Some(first) = unused.peek() else { return };
+        let path = first.path.to_string();
+        let names: Vec<&str> = unused.map(|view| view.text("cluster_name")).collect();
+        let mut message = format!(
+            "{} ClusterLoadAssignments name no cluster here: ",
+            names.len()
+        );
+        for (index, name) in names.iter().take(SHOWN).enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            message.push_str(&format!("{comma}{name:?}"));
+        }
+        if names.len() > SHOWN {
+            message.push_str(&format!(" and {} more", names.len() - SHOWN));
+        }
+        self.report.findings.push(Finding {
+            resource: "load assignments".to_owned(),
+            path,
+            kind: FindingKind::NotDecided,
+            effect: Effect::ReadOver,
+            message,
+        });
     }
 
     fn cluster(
@@ -73,12 +109,8 @@ impl Assembly<'_> {
         let resource = format!("cluster {:?}", view.text("name"));
         let config: ClusterConfig = decode(view, self.source)?;
         let kind = discovery_type(&config);
-        let service = match &config.eds_cluster_config {
-            Some(eds) if !eds.service_name.is_empty() => eds.service_name.as_str(),
-            _ => config.name.as_str(),
-        };
         let is_eds = kind == Some(DiscoveryType::Eds);
-        let name = if is_eds { service } else { &config.name };
+        let name = assignment_name(&config);
         let own = assignments.get(name).copied();
         let decoded: Option<ClusterLoadAssignment> = match own {
             Some(assignment) => Some(decode(assignment, self.source)?),
@@ -165,6 +197,19 @@ impl Assembly<'_> {
             config,
             unsupported,
         })
+    }
+}
+
+/// The name of the load assignment that is a cluster's.
+fn assignment_name(config: &ClusterConfig) -> &str {
+    match &config.eds_cluster_config {
+        Some(eds)
+            if discovery_type(config) == Some(DiscoveryType::Eds)
+                && !eds.service_name.is_empty() =>
+        {
+            &eds.service_name
+        }
+        _ => &config.name,
     }
 }
 
