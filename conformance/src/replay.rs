@@ -91,20 +91,23 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
     Ok(Status::Agreement)
 }
 
+/// Latencies are told apart up to here; in nanoseconds.
+const LONGEST: u64 = 60_000_000_000;
+
 /// Counts and latencies of a run.
 struct Summary {
     outcomes: BTreeMap<&'static str, u64>,
     routes: BTreeMap<String, u64>,
     clusters: BTreeMap<String, u64>,
     endpoints: BTreeMap<String, u64>,
-    /// In nanoseconds.
+    /// In nanoseconds, with three digits, up to [`LONGEST`].
     latencies: Histogram<u64>,
     elapsed: Duration,
 }
 
 impl Summary {
     fn new() -> Result<Self, Failure> {
-        let latencies = Histogram::new(3)
+        let latencies = Histogram::new_with_bounds(1, LONGEST, 3)
             .map_err(|error| Failure(format!("latencies cannot be counted: {error}")))?;
         Ok(Self {
             outcomes: BTreeMap::new(),
@@ -195,4 +198,30 @@ fn add(counts: &mut BTreeMap<String, u64>, name: &str) {
 #[expect(clippy::cast_precision_loss, reason = "for display, with one digit")]
 fn microseconds(nanoseconds: u64) -> String {
     format!("{:.1}", nanoseconds as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_those_that_were_counted() {
+        let decision = r#"{"id":"r","engine":"spec","outcome":"no_route"}"#;
+        let decision: Decision = serde_json::from_str(decision).expect("a decision");
+        let mut summary = Summary::new().expect("a summary");
+        for _ in 0..99 {
+            summary.count(&decision, Duration::from_micros(110));
+        }
+        summary.count(&decision, Duration::from_secs(2));
+        let text = summary.text("spec");
+        let p50 = text
+            .split("p50 ")
+            .nth(1)
+            .and_then(|rest| rest.split(',').next());
+        let p50: f64 = p50.expect("p50").parse().expect("a number");
+        assert!((109.0..=111.0).contains(&p50), "{text}");
+        let max = text.split("max ").nth(1).expect("max");
+        let max: f64 = max.parse().expect("a number");
+        assert!((1_990_000.0..=2_010_000.0).contains(&max), "{text}");
+    }
 }
