@@ -14,7 +14,7 @@ use twinmesh_engine::{Decision, Replay};
 use crate::comparison::outcome_name;
 use crate::failure::{Failure, Status};
 use crate::output::{self, Output};
-use crate::{engines, input, interrupt, judge};
+use crate::{engines, input, interrupt};
 
 /// Decides the requests of a traffic file, in virtual time.
 ///
@@ -65,7 +65,11 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
     let mut stopped = None;
     let applied = replay.run(engine.as_mut(), &snapshot, &requests, &mut |decided| {
         if interrupt::requested() {
-            stopped = Some(judge::interrupted());
+            stopped = Some(Failure(format!(
+                "interrupted after {} of {} requests: what was written is not whole",
+                decided.index,
+                requests.len()
+            )));
             return ControlFlow::Break(());
         }
         summary.count(&decided.answer.decision, decided.elapsed);

@@ -202,15 +202,13 @@ fn a_closed_standard_error_is_no_panic() {
     assert_eq!(status.code(), Some(2));
 }
 
-#[test]
-fn an_interrupted_run_says_so() {
-    let folder = folder();
-    // Standard output is a pipe that nobody reads: the run waits in its midst.
+/// A replay in its midst: its standard output is a pipe that nobody reads further, so it waits.
+fn waiting_replay(folder: &Path) -> (std::process::Child, std::process::ChildStdout) {
     let long: String = (0..20_000)
         .map(|index| format!("{{\"id\":\"{index}\",\"authority\":\"reviews.test\",\"path\":\"/reviews\",\"destination\":\"10.0.0.1:8080\"}}\n"))
         .collect();
-    std::fs::write(folder.path().join("t.jsonl"), long).expect("the traffic");
-    let mut child = command(folder.path(), &REPLAY)
+    std::fs::write(folder.join("t.jsonl"), long).expect("the traffic");
+    let mut child = command(folder, &REPLAY)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -218,11 +216,22 @@ fn an_interrupted_run_says_so() {
     let mut stdout = child.stdout.take().expect("a pipe");
     let mut first = [0; 1];
     std::io::Read::read_exact(&mut stdout, &mut first).expect("the run has begun");
+    (child, stdout)
+}
+
+fn interrupt(child: &std::process::Child) {
     let killed = std::process::Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
         .expect("kill runs");
     assert!(killed.success());
+}
+
+#[test]
+fn an_interrupted_run_says_so() {
+    let folder = folder();
+    let (child, mut stdout) = waiting_replay(folder.path());
+    interrupt(&child);
     // Room in the pipe again, so that the run goes on and finds out.
     let reader = std::thread::spawn(move || {
         let mut rest = Vec::new();
@@ -233,9 +242,26 @@ fn an_interrupted_run_says_so() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(
-        stderr.contains("interrupted: the run is not whole"),
+        stderr.contains("interrupted after ")
+            && stderr.contains(" of 20000 requests: what was written is not whole"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_second_interrupt_ends_the_run_with_a_word() {
+    let folder = folder();
+    let (mut child, stdout) = waiting_replay(folder.path());
+    // One that comes before the one before it was taken note of counts with it.
+    while child.try_wait().expect("its state").is_none() {
+        interrupt(&child);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    drop(stdout);
+    let output = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("interrupted twice"), "{stderr}");
 }
 
 /// The tables' sizes are their own affair: that they are told is what counts.
