@@ -14,7 +14,7 @@ use crate::comparison::{Field, Fields, outcome_name};
 use crate::failure::{Failure, Status};
 use crate::output::{Output, Style};
 use crate::words::{self, Narrator};
-use crate::{engines, input};
+use crate::{engines, input, start};
 
 /// Tells how one request is decided: every step, with the xDS resource and field that decided.
 ///
@@ -74,7 +74,7 @@ struct RequestFlags {
     #[arg(long, value_name = "NAME", conflicts_with = "traffic")]
     listener: Option<String>,
     /// Names the route configuration outright.
-    #[arg(long, value_name = "NAME", conflicts_with = "traffic")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["traffic", "listener"])]
     route_config: Option<String>,
     /// Server name of the TLS ClientHello.
     #[arg(long, value_name = "NAME", conflicts_with = "traffic")]
@@ -161,6 +161,16 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
         _ => vec![arguments.request.request()?],
     };
     let snapshot = Arc::new(input::snapshot(&arguments.snapshot, arguments.strict)?);
+    match &arguments.traffic {
+        Some(file) => start::check(file, &requests, &snapshot, None)?,
+        None => {
+            for request in &requests {
+                start::check_one(request, &snapshot).map_err(|unclear| {
+                    Failure(format!("{}: {}", unclear.field.flag(), unclear.message))
+                })?;
+            }
+        }
+    }
     let replay = Replay {
         seed: arguments.seed,
         trace: true,

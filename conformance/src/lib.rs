@@ -14,4 +14,5 @@ pub mod judge;
 pub mod output;
 pub mod replay;
 pub mod reproducer;
+pub mod start;
 pub mod words;

@@ -14,7 +14,7 @@ use twinmesh_engine::{Decision, Replay};
 use crate::comparison::outcome_name;
 use crate::failure::{Failure, Status};
 use crate::output::{self, Output};
-use crate::{engines, input, interrupt};
+use crate::{engines, input, interrupt, start};
 
 /// Decides the requests of a traffic file, in virtual time.
 ///
@@ -55,6 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
         Some(file) => Some(input::schedule(file, &snapshot, arguments.strict)?),
         None => None,
     };
+    start::check(&arguments.traffic, &requests, &snapshot, schedule.as_ref())?;
     let replay = Replay {
         seed: arguments.seed,
         trace: false,

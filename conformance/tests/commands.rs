@@ -124,6 +124,147 @@ fn wrong_calls_end_with_2(#[case] arguments: &[&str], #[case] message: &str) {
     assert!(run.stderr.contains(message), "{}", run.stderr);
 }
 
+const SEVERAL: &str = r#"static_resources:
+  clusters: [{ name: c, type: STATIC }]
+  listeners:
+  - name: one
+    address: { socket_address: { address: 10.0.0.1, port_value: 1 } }
+    filter_chains: [{ filters: [{ name: tcp, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: c } }] }]
+  - name: two
+    address: { socket_address: { address: 10.0.0.1, port_value: 2 } }
+    filter_chains: [{ filters: [{ name: tcp, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: c } }] }]
+"#;
+
+const ROUTES_ONLY: &str = r#"{"configs": [{
+  "@type": "type.googleapis.com/envoy.admin.v3.RoutesConfigDump",
+  "static_route_configs": [
+    {"route_config": {"@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name": "a"}},
+    {"route_config": {"@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name": "b"}}
+  ]}]}"#;
+
+#[rstest]
+#[case::route_configuration(
+    "shop.yaml",
+    r#""route_config":"nope""#,
+    "`route_config`: found `nope`, expected `shop`",
+    "--route-config"
+)]
+#[case::listener(
+    "shop.yaml",
+    r#""listener":"nope""#,
+    "`listener`: found `nope`, expected `shop`",
+    "--listener"
+)]
+#[case::both(
+    "shop.yaml",
+    r#""listener":"shop","route_config":"shop""#,
+    "`route_config`: found `shop` beside the listener `shop`, expected one of the two fields",
+    "cannot be used with"
+)]
+#[case::neither(
+    "several.yaml",
+    r#""path":"/""#,
+    "`listener`: found neither it nor `destination` nor `route_config`, expected one of `one`, `two`",
+    "--listener"
+)]
+#[case::no_listeners(
+    "routes.json",
+    r#""path":"/""#,
+    "`route_config`: found none, expected one of `a`, `b`",
+    "--route-config"
+)]
+fn a_request_that_starts_nowhere_is_refused_before_the_first_decision(
+    #[case] snapshot: &str,
+    #[case] fields: &str,
+    #[case] message: &str,
+    #[case] by_flag: &str,
+) {
+    let folder = folder();
+    let write = |name: &str, content: &str| {
+        std::fs::write(folder.path().join(name), content).expect("a file");
+    };
+    write("several.yaml", SEVERAL);
+    write("routes.json", ROUTES_ONLY);
+    let traffic = format!(
+        "{{\"id\":\"good\",\"authority\":\"a\",\"destination\":\"10.0.0.1:1\"}}\n{{\"id\":\"bad\",\"authority\":\"a\",{fields}}}\n"
+    );
+    write("t.jsonl", &traffic);
+    let case = folder.path().join("case");
+    std::fs::create_dir(&case).expect("a folder");
+    let dump = Path::new("config_dump").with_extension(snapshot.rsplit('.').next().unwrap_or(""));
+    std::fs::copy(folder.path().join(snapshot), case.join(dump)).expect("the snapshot");
+    std::fs::write(case.join("case.toml"), "").expect("the settings");
+    std::fs::write(case.join("requests.traffic.jsonl"), &traffic).expect("the traffic");
+    let given = ["--snapshot", snapshot, "--traffic", "t.jsonl"];
+    for command in ["replay", "explain"] {
+        let mut arguments = vec![command];
+        arguments.extend(given);
+        if command == "explain" {
+            arguments.extend(["--id", "bad"]);
+        }
+        let run = twinmesh_in(folder.path(), &arguments);
+        assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
+        assert_eq!(run.stdout, "");
+        let expected = format!("t.jsonl:2: field {message}");
+        assert!(run.stderr.contains(&expected), "{}", run.stderr);
+    }
+    let run = twinmesh_in(folder.path(), &["conform", "case", "--engines", "spec,sim"]);
+    assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
+    let expected = format!("case/requests.traffic.jsonl:2: field {message}");
+    assert!(run.stderr.contains(&expected), "{}", run.stderr);
+    let mut arguments = vec!["explain", "--snapshot", snapshot];
+    for (flag, name) in [
+        ("--listener", "listener"),
+        ("--route-config", "route_config"),
+    ] {
+        let value = |value: &&str| fields.contains(&format!("\"{name}\":\"{value}\""));
+        if let Some(value) = ["nope", "shop"].into_iter().find(|it| value(it)) {
+            arguments.extend([flag, value]);
+        }
+    }
+    let run = twinmesh_in(folder.path(), &arguments);
+    assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains(by_flag), "{}", run.stderr);
+}
+
+#[test]
+fn a_request_may_name_what_an_event_brings() {
+    let folder = folder();
+    let write = |name: &str, content: &str| {
+        std::fs::write(folder.path().join(name), content).expect("a file");
+    };
+    write("several.yaml", SEVERAL);
+    write("e.jsonl", "{\"time_us\":5,\"snapshot\":\"shop.yaml\"}\n");
+    let run = |time: u64, field: &str, name: &str| {
+        let line = format!(
+            "{{\"id\":\"r\",\"authority\":\"a\",\"time_us\":{time},\"{field}\":\"{name}\"}}\n"
+        );
+        write("t.jsonl", &line);
+        let arguments = [
+            "replay",
+            "--snapshot",
+            "several.yaml",
+            "--traffic",
+            "t.jsonl",
+            "--events",
+            "e.jsonl",
+        ];
+        twinmesh_in(folder.path(), &arguments)
+    };
+    assert_eq!(run(5, "route_config", "shop").code, Some(0));
+    let early = run(4, "route_config", "shop");
+    assert_eq!(early.code, Some(2), "{}", early.stdout);
+    assert!(
+        early.stderr.contains("the snapshot holds none"),
+        "{}",
+        early.stderr
+    );
+    let gone = run(5, "listener", "one");
+    assert_eq!(gone.code, Some(0), "{}", gone.stderr);
+    assert!(gone.stdout.contains("no_listener"), "{}", gone.stdout);
+    assert_eq!(run(5, "listener", "nope").code, Some(2));
+}
+
 #[rstest]
 #[case(&["--help"], "conform")]
 #[case(&["--version"], "twinmesh")]

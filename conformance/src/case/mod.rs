@@ -16,6 +16,7 @@ pub use settings::{Comparison, Distribution, Phase, Recorder, Settings, Source};
 pub use write::{Content, free_folder, write};
 
 use crate::input::{self, InputError};
+use crate::start;
 
 /// A case, read and known to be consistent.
 #[derive(Debug, Clone)]
@@ -93,6 +94,7 @@ impl Case {
         } else {
             None
         };
+        start::check(&traffic_file, &requests, &snapshot, schedule.as_ref())?;
         Ok(Self {
             folder: folder.to_owned(),
             name: name.to_owned(),

@@ -168,6 +168,14 @@ impl Schedule {
         self.events.get(index).map(|event| event.time_us)
     }
 
+    /// The snapshots that replace others, each with its time, in order.
+    pub fn replacements(&self) -> impl Iterator<Item = (u64, &Snapshot)> {
+        self.events.iter().filter_map(|event| match &event.change {
+            Change::Replace(snapshot) => Some((event.time_us, snapshot.as_ref())),
+            Change::Health(..) | Change::Remove(_) => None,
+        })
+    }
+
     /// The snapshot after the event at `index`; events at one time are applied one by one.
     ///
     /// # Errors
