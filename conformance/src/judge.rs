@@ -45,6 +45,19 @@ pub struct Run {
 }
 
 impl Question<'_> {
+    /// The snapshot by which the request at `index` is decided.
+    ///
+    /// # Errors
+    /// An event does not fit its snapshot.
+    pub fn snapshot_at(&self, index: usize) -> Result<Arc<Snapshot>, Failure> {
+        let replay = Replay {
+            seed: self.seed,
+            trace: false,
+            schedule: self.schedule,
+        };
+        Ok(replay.snapshot_at(&self.snapshot, self.requests, index)?)
+    }
+
     /// Puts it to an engine.
     ///
     /// # Errors

@@ -216,6 +216,28 @@ fn events_of_a_case_are_applied() {
     );
 }
 
+/// The endpoints of a step are those of its time.
+#[test]
+fn a_divergence_is_told_with_the_snapshot_of_its_time() {
+    let case = Case::new("");
+    let event =
+        r#"{"time_us":0,"remove_endpoint":{"cluster":"reviews-v1","address":"10.1.0.1:9080"}}"#;
+    std::fs::write(
+        case.folder.join("requests.events.jsonl"),
+        format!("{event}\n"),
+    )
+    .expect("events");
+    let run = case.conform(&["--no-reproducers", "--show", "1"]);
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("request `r0`"), "{}", run.stdout);
+    let told = run
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("    endpoint "));
+    let told = told.expect("the step that picks the endpoint");
+    assert!(told.contains("10.1.0.2:9080"), "{}", run.stdout);
+}
+
 #[test]
 fn fail_fast_says_what_it_left_out() {
     let case = Case::new("");

@@ -66,15 +66,14 @@ impl Replay<'_> {
     ) -> Result<usize, ReplayError> {
         engine.load(snapshot)?;
         let mut state = State {
-            snapshot: Arc::clone(snapshot),
+            current: InForce::new(self.schedule, snapshot),
             held: BinaryHeap::new(),
             sequence: 0,
-            events: 0,
         };
         let mut now = 0;
         for (index, request) in requests.iter().enumerate() {
             now = request.time_us.unwrap_or(now).max(now);
-            state.advance(engine, self.schedule, now)?;
+            state.advance(engine, now)?;
             let random = request
                 .random
                 .unwrap_or_else(|| random::draw(self.seed, index as u64));
@@ -94,50 +93,95 @@ impl Replay<'_> {
                 break;
             }
         }
-        Ok(state.events)
+        Ok(state.current.events)
+    }
+
+    /// The snapshot by which the request at `index` is decided, when the run starts with `first`.
+    ///
+    /// # Errors
+    /// An event does not fit its snapshot.
+    pub fn snapshot_at(
+        &self,
+        first: &Arc<Snapshot>,
+        requests: &[Request],
+        index: usize,
+    ) -> Result<Arc<Snapshot>, FormatError> {
+        let times = requests.iter().take(index.saturating_add(1));
+        let now = times.filter_map(|request| request.time_us).max();
+        let mut current = InForce::new(self.schedule, first);
+        while current.due(now.unwrap_or(0)).is_some() {
+            current.advance()?;
+        }
+        Ok(current.snapshot)
     }
 }
 
-struct State {
+/// The snapshot in force, as events replace it.
+struct InForce<'a> {
+    schedule: Option<&'a Schedule>,
     snapshot: Arc<Snapshot>,
-    /// By end, then by arrival.
-    held: BinaryHeap<Reverse<(u64, u64, Held)>>,
-    sequence: u64,
     /// How many events are applied.
     events: usize,
 }
 
-impl State {
+impl<'a> InForce<'a> {
+    fn new(schedule: Option<&'a Schedule>, first: &Arc<Snapshot>) -> Self {
+        Self {
+            schedule,
+            snapshot: Arc::clone(first),
+            events: 0,
+        }
+    }
+
+    /// The time of the next events, where that is not after `now`.
+    fn due(&self, now: u64) -> Option<u64> {
+        let time = self.schedule?.time(self.events)?;
+        (time <= now).then_some(time)
+    }
+
+    /// Applies the next events, all of one time; returns the snapshot before them.
+    fn advance(&mut self) -> Result<Arc<Snapshot>, FormatError> {
+        let before = Arc::clone(&self.snapshot);
+        let Some(schedule) = self.schedule else {
+            return Ok(before);
+        };
+        let time = schedule.time(self.events);
+        while time.is_some() && schedule.time(self.events) == time {
+            self.snapshot = schedule.apply_at(self.events, &self.snapshot)?;
+            self.events += 1;
+        }
+        self.snapshot = keep_order(&before, Arc::clone(&self.snapshot));
+        Ok(before)
+    }
+}
+
+struct State<'a> {
+    current: InForce<'a>,
+    /// By end, then by arrival.
+    held: BinaryHeap<Reverse<(u64, u64, Held)>>,
+    sequence: u64,
+}
+
+impl State<'_> {
     fn hold(&mut self, held: Held, end: u64) {
         self.sequence += 1;
         self.held.push(Reverse((end, self.sequence, held)));
     }
 
-    fn advance(
-        &mut self,
-        engine: &mut dyn Engine,
-        schedule: Option<&Schedule>,
-        now: u64,
-    ) -> Result<(), ReplayError> {
-        if let Some(schedule) = schedule {
-            while let Some(time) = schedule.time(self.events).filter(|time| *time <= now) {
-                self.release(engine, time)?;
-                let before = Arc::clone(&self.snapshot);
-                while schedule.time(self.events) == Some(time) {
-                    self.snapshot = schedule.apply_at(self.events, &self.snapshot)?;
-                    self.events += 1;
-                }
-                self.snapshot = keep_order(&before, Arc::clone(&self.snapshot));
-                engine.update(&self.snapshot)?;
-                let held = std::mem::take(&mut self.held);
-                self.held = held
-                    .into_iter()
-                    .filter_map(|Reverse((end, sequence, held))| {
-                        let held = renumber(held, &before, &self.snapshot)?;
-                        Some(Reverse((end, sequence, held)))
-                    })
-                    .collect();
-            }
+    fn advance(&mut self, engine: &mut dyn Engine, now: u64) -> Result<(), ReplayError> {
+        while let Some(time) = self.current.due(now) {
+            self.release(engine, time)?;
+            let before = self.current.advance()?;
+            let after = &self.current.snapshot;
+            engine.update(after)?;
+            let held = std::mem::take(&mut self.held);
+            self.held = held
+                .into_iter()
+                .filter_map(|Reverse((end, sequence, held))| {
+                    let held = renumber(held, &before, after)?;
+                    Some(Reverse((end, sequence, held)))
+                })
+                .collect();
         }
         self.release(engine, now)?;
         Ok(())

@@ -1,6 +1,7 @@
 //! What is said of a divergence: both decisions, where their traces part, a reproducer.
 
-use twinmesh_engine::{Decision, Engine, Step, Trace};
+use twinmesh_engine::{Decision, Engine, Request, Step, Trace};
+use twinmesh_xds::Snapshot;
 
 use super::{Arguments, Detail};
 use crate::case::Case;
@@ -73,8 +74,9 @@ pub fn details(
             .into_iter()
             .filter_map(|(who, decisions)| Some((who, decisions?.get(index)?.clone())))
             .collect();
+        let snapshot = question.snapshot_at(index)?;
         let narrate =
-            |trace: &Trace, from: usize, to: usize| narrate(question, index, trace, from, to);
+            |trace: &Trace, from: usize, to: usize| narrate(&snapshot, request, trace, from, to);
         let steps = match (traces.get(index), reference_traces.get(index)) {
             (Some(trace), Some(expected)) => match compare_traces(expected, trace) {
                 Some(parting) => vec![
@@ -130,16 +132,13 @@ pub fn details(
 
 /// Steps in words; those of routes that did not match only where they are asked for one by one.
 fn narrate(
-    question: &Question<'_>,
-    request: usize,
+    snapshot: &Snapshot,
+    request: &Request,
     trace: &Trace,
     from: usize,
     to: usize,
 ) -> Vec<String> {
-    let Some(request) = question.requests.get(request) else {
-        return Vec::new();
-    };
-    let mut narrator = Narrator::new(&question.snapshot, request);
+    let mut narrator = Narrator::new(snapshot, request);
     let mut lines = Vec::new();
     for (index, step) in trace.steps.iter().enumerate() {
         let sentence = narrator.tell(step);
