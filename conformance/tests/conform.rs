@@ -362,6 +362,31 @@ fn a_reproducer_is_small_and_diverges() {
     );
 }
 
+/// A recording of another snapshot names what this one lacks.
+#[test]
+fn a_recording_that_names_what_is_not_there_has_a_reproducer() {
+    let case = Case::new("");
+    case.tamper("r1", "10.2.0.1:9080", "10.2.0.77:9080");
+    let run = case.conform(&["--reproducers", "found"]);
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    assert!(
+        run.stdout.contains("reproducer: found/shop-spec-r1"),
+        "{}",
+        run.stdout
+    );
+    let folder = case.parent.path().join("found/shop-spec-r1");
+    let snapshot = std::fs::read_to_string(folder.join("config_dump.json")).expect("a snapshot");
+    for (gone, kept) in [("down.test", "end-user"), ("\"ratings\"", "reviews-v2")] {
+        assert!(!snapshot.contains(gone), "{snapshot}");
+        assert!(snapshot.contains(kept), "{snapshot}");
+    }
+    let again = twinmesh_in(
+        case.parent.path(),
+        &["conform", "found", "--engines", "spec", "--no-reproducers"],
+    );
+    assert_eq!(again.code, Some(1), "{}{}", again.stdout, again.stderr);
+}
+
 /// Where a sequence diverges, the reproducer keeps the requests that it takes.
 #[test]
 fn a_reproducer_keeps_the_requests_that_matter() {

@@ -43,6 +43,7 @@ pub fn write(
         reference,
         id: &id,
         expected: None,
+        lacking: Fields::default(),
         outcomes: None,
         last: None,
     };
@@ -60,6 +61,11 @@ pub fn write(
     } else if candidate.recorded.is_some() {
         kinds = Part::BESIDE_A_RECORDING.as_slice();
         asked.expected = asked.decision(&candidate);
+        asked.lacking = question
+            .recorded
+            .and_then(|recorded| recorded.get(index))
+            .map(|recorded| lacking(&candidate.snapshot, recorded))
+            .unwrap_or_default();
     }
     if !asked.diverges(&candidate) {
         return Err(lost());
@@ -102,6 +108,8 @@ struct Asked<'a, 'b> {
     id: &'a str,
     /// The engine's decision, which must stay where another server cannot be asked again.
     expected: Option<Decision>,
+    /// What the recorded decision names and the snapshot lacks from the start: the rest must stay.
+    lacking: Fields,
     /// The outcomes of the engine and of the reference, which must stay: another divergence is not
     /// the one that was found.
     outcomes: Option<Outcomes>,
@@ -137,7 +145,7 @@ impl Asked<'_, '_> {
             let found = run.decisions.get(place)?;
             let recorded = candidate.recorded.as_ref()?.get(place)?;
             if !compared.differing(expected, found).is_empty()
-                || !still_there(&candidate.snapshot, recorded)
+                || lacking(&candidate.snapshot, recorded) != self.lacking
             {
                 return Some(false);
             }
@@ -198,10 +206,8 @@ fn named(snapshot: &Snapshot) -> Snapshot {
     snapshot
 }
 
-/// Whether what a recorded decision names is in the snapshot.
-fn still_there(snapshot: &Snapshot, recorded: &Decision) -> bool {
-    let named =
-        |name: &Option<String>, there: &dyn Fn(&str) -> bool| name.as_deref().is_none_or(there);
+/// The fields of a recorded decision whose names are not in the snapshot.
+fn lacking(snapshot: &Snapshot, recorded: &Decision) -> Fields {
     let configuration = recorded
         .route_config
         .as_deref()
@@ -216,12 +222,11 @@ fn still_there(snapshot: &Snapshot, recorded: &Decision) -> bool {
         .cluster
         .as_deref()
         .and_then(|name| snapshot.cluster(name));
-    named(&recorded.listener, &|name| {
-        snapshot
-            .listeners
-            .iter()
-            .any(|listener| listener.name == name)
-    }) && named(&recorded.filter_chain, &|name| {
+    let listener = |name: &str| {
+        let mut listeners = snapshot.listeners.iter();
+        listeners.any(|listener| listener.name == name)
+    };
+    let filter_chain = |name: &str| {
         snapshot.listeners.iter().any(|listener| {
             let mut chains = listener.filter_chains.iter();
             chains.any(|chain| chain.config.name == name)
@@ -230,24 +235,41 @@ fn still_there(snapshot: &Snapshot, recorded: &Decision) -> bool {
                     .as_ref()
                     .is_some_and(|chain| chain.config.name == name)
         })
-    }) && named(&recorded.route_config, &|_| configuration.is_some())
-        && named(&recorded.virtual_host, &|_| {
+    };
+    let route = |name: &str| {
+        virtual_hosts()
+            .any(|virtual_host| virtual_host.routes.iter().any(|route| route.name == name))
+    };
+    let endpoint = |address: &str| {
+        let assignment = cluster.and_then(|cluster| cluster.load_assignment.as_ref());
+        assignment
+            .into_iter()
+            .flat_map(|assignment| &assignment.endpoints)
+            .flat_map(|locality| &locality.lb_endpoints)
+            .any(|candidate| endpoint::address(candidate).as_deref() == Some(address))
+    };
+    // A route to a cluster that is not there names it too.
+    let no_cluster = recorded.outcome == Outcome::NoCluster;
+    let fields: [(Field, &Option<String>, &dyn Fn(&str) -> bool); 7] = [
+        (Field::Listener, &recorded.listener, &listener),
+        (Field::FilterChain, &recorded.filter_chain, &filter_chain),
+        (Field::RouteConfig, &recorded.route_config, &|_| {
+            configuration.is_some()
+        }),
+        (Field::VirtualHost, &recorded.virtual_host, &|_| {
             virtual_hosts().next().is_some()
-        })
-        && named(&recorded.route, &|name| {
-            virtual_hosts()
-                .any(|virtual_host| virtual_host.routes.iter().any(|route| route.name == name))
-        })
-        && (recorded.outcome == Outcome::NoCluster
-            || named(&recorded.cluster, &|_| cluster.is_some()))
-        && named(&recorded.endpoint, &|address| {
-            let assignment = cluster.and_then(|cluster| cluster.load_assignment.as_ref());
-            assignment
-                .into_iter()
-                .flat_map(|assignment| &assignment.endpoints)
-                .flat_map(|locality| &locality.lb_endpoints)
-                .any(|candidate| endpoint::address(candidate).as_deref() == Some(address))
-        })
+        }),
+        (Field::Route, &recorded.route, &route),
+        (Field::Cluster, &recorded.cluster, &|_| {
+            no_cluster || cluster.is_some()
+        }),
+        (Field::Endpoint, &recorded.endpoint, &endpoint),
+    ];
+    fields
+        .into_iter()
+        .filter(|(_, name, there)| name.as_deref().is_some_and(|name| !there(name)))
+        .map(|(field, ..)| field)
+        .collect()
 }
 
 impl Settings {
