@@ -227,6 +227,52 @@ fn a_request_that_starts_nowhere_is_refused_before_the_first_decision(
     assert!(run.stderr.contains(by_flag), "{}", run.stderr);
 }
 
+/// The reason stands for the snapshot as a whole: there is no path before it.
+#[test]
+fn a_reason_without_a_path_begins_with_itself() {
+    let folder = folder();
+    let routes = ROUTES_ONLY.replace(
+        "\"name\": \"a\"",
+        r#""name": "a", "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "c"}}]}]"#,
+    );
+    let write = |name: &str, content: &str| {
+        std::fs::write(folder.path().join(name), content).expect("a file");
+    };
+    write("routes.json", &routes);
+    write(
+        "t.jsonl",
+        "{\"id\":\"r\",\"authority\":\"a\",\"route_config\":\"a\"}\n",
+    );
+    for engine in ["spec", "sim"] {
+        let arguments = [
+            "replay",
+            "--snapshot",
+            "routes.json",
+            "--traffic",
+            "t.jsonl",
+            "--engine",
+            engine,
+        ];
+        let run = twinmesh_in(folder.path(), &arguments);
+        let decision: serde_json::Value = serde_json::from_str(&run.stdout).expect("a decision");
+        let reason = decision["reason"].as_str().expect("a reason");
+        assert!(reason.starts_with("the snapshot holds no"), "{reason}");
+    }
+    let run = twinmesh_in(folder.path(), &["check", "routes.json"]);
+    assert!(
+        run.stdout
+            .contains("  clusters\n      not decided: the snapshot holds no"),
+        "{}",
+        run.stdout
+    );
+    let run = twinmesh_in(folder.path(), &["check", "routes.json", "--strict"]);
+    assert!(
+        run.stderr.contains("clusters: the snapshot holds no"),
+        "{}",
+        run.stderr
+    );
+}
+
 #[test]
 fn a_request_may_name_what_an_event_brings() {
     let folder = folder();

@@ -77,7 +77,7 @@ impl<'a> Run<'a> {
         let Some(unsupported) = unsupported else {
             return false;
         };
-        self.undecided(format!("{}: {}", unsupported.path, unsupported.reason));
+        self.undecided(unsupported.to_string());
         true
     }
 

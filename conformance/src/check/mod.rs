@@ -191,7 +191,9 @@ fn write_findings(
     for resource in order {
         output.line(format!("  {resource}"))?;
         for finding in by_resource.get(resource).into_iter().flatten() {
-            output.line(format!("    {}", finding.path))?;
+            if !finding.path.is_empty() {
+                output.line(format!("    {}", finding.path))?;
+            }
             output.line(format!(
                 "      {}: {}",
                 kind_name(finding.kind).replace('_', " "),

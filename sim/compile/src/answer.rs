@@ -278,7 +278,7 @@ impl Compiled {
             _ => number
                 .checked_sub(unsupported::FIRST_OF_SNAPSHOT)
                 .and_then(|index| self.reasons.get(index as usize))
-                .map_or_else(|| format!("reason {number}"), |reason| format!("{}: {}", reason.path, reason.reason)),
+                .map_or_else(|| format!("reason {number}"), ToString::to_string),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! cluster has, and what this build does not decide.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use envoy_types::pb::envoy::config::{
     cluster::v3::Cluster as ClusterConfig,
@@ -38,10 +39,19 @@ pub struct Snapshot {
 /// Why requests that get this far have the outcome `unsupported`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsupported {
-    /// Field path of what is not decided.
+    /// Field path of what is not decided; empty where the snapshot as a whole is meant.
     pub path: String,
     /// What it is, in one sentence.
     pub reason: String,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(formatter, "{}: ", self.path)?;
+        }
+        formatter.write_str(&self.reason)
+    }
 }
 
 /// A listener and its filter chains.
