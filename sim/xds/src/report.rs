@@ -17,7 +17,7 @@ pub struct Report {
 pub struct Finding {
     /// Name of the xDS resource it stands in, with its type: `listener "0.0.0.0_80"`.
     pub resource: String,
-    /// Field path inside the resource.
+    /// Field path inside the resource; empty where it as a whole is meant.
     pub path: String,
     /// What it is.
     pub kind: FindingKind,

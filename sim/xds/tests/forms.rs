@@ -283,3 +283,21 @@ fn load_assignments_that_no_cluster_takes_are_told_of() {
         ]
     );
 }
+
+#[test]
+fn a_snapshot_without_anything_to_decide_says_so() {
+    for (name, text) in [
+        ("f.json", "{\"configs\": []}"),
+        ("f.yaml", "static_resources: {}"),
+        ("f.json", "{\"version_info\": \"1\", \"resources\": []}"),
+    ] {
+        let snapshot = read_ok(name, text);
+        let findings = snapshot.report.findings.iter();
+        let findings: Vec<String> = findings.map(ToString::to_string).collect();
+        assert_eq!(
+            findings,
+            ["snapshot: no listener, route configuration or cluster: there is nothing to decide"],
+            "{text}"
+        );
+    }
+}

@@ -99,6 +99,19 @@ pub(crate) fn assemble(
         };
         add_missing_clusters(&mut snapshot, reason, &mut assembly.report.findings);
     }
+    if snapshot.listeners.is_empty()
+        && snapshot.route_configurations.is_empty()
+        && snapshot.clusters.is_empty()
+    {
+        assembly.report.findings.push(Finding {
+            resource: "snapshot".to_owned(),
+            path: String::new(),
+            kind: FindingKind::NotDecided,
+            effect: Effect::ReadOver,
+            message: "no listener, route configuration or cluster: there is nothing to decide"
+                .to_owned(),
+        });
+    }
     snapshot.regexes = assembly.regexes.into_map();
     snapshot.report = assembly.report;
     Ok(snapshot)
