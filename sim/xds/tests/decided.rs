@@ -144,6 +144,11 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
     None,
     Some("request_headers_to_remove[0]")
 )]
+#[case::commands(
+    "route: {cluster: c}\n  request_headers_to_add: [{header: {key: a, value: \"%REQ(b):3% 100%% %START_TIME(%s)%\"}}]",
+    None,
+    Some("request_headers_to_add[0]")
+)]
 #[case::prefix_rewrite(
     "route: {cluster: c, prefix_rewrite: /}",
     Some("route.prefix_rewrite"),

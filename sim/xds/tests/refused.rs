@@ -135,6 +135,7 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("disabled router", yaml, listeners(&manager("", "").replace("- name: router", "- name: router\n          disabled: true"))),
         ("no policies", yaml, clusters("- name: c\n  load_balancing_policy: {policies: []}")),
         ("policy without an extension", yaml, clusters("- name: c\n  load_balancing_policy: {policies: [{}]}")),
+        ("lone percent sign in a header", yaml, routes("- match: {prefix: /}\n  route: {cluster: c}\n  request_headers_to_add: [{header: {key: a, value: \"%REQ(b)% 100%\"}}]")),
     ];
     cases.sort_by_key(|(name, _, _)| *name);
     cases

@@ -1,6 +1,7 @@
 //! What Envoy refuses in a message wherever it stands, beyond the constraints in its .proto files:
 //! what it finds out when it builds a matcher, a route or a header mutation from the message.
 
+use super::format;
 use crate::view::View;
 
 /// A field of the message, or the message itself, and what is wrong with it.
@@ -125,6 +126,16 @@ fn header_mutations(view: &View<'_>) -> Result<(), Fault> {
                 return Err((
                     Place::item(field, index),
                     format!("the header {name:?} may not be changed"),
+                ));
+            }
+            let value = header.as_ref().map_or("", |header| header.text("value"));
+            if let Some(at) = format::fault(value) {
+                return Err((
+                    Place::item(field, index),
+                    format!(
+                        "a \"%\" starts a command like %HOSTNAME% or %REQ(name):8%, or stands twice; \
+                         byte {at} of {value:?} does neither"
+                    ),
                 ));
             }
         }

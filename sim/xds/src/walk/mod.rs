@@ -1,6 +1,7 @@
 //! One walk over a resource's bytes: it verifies them, validates them as Envoy does, and sorts
 //! each field into decided, read over and unsupported.
 
+mod format;
 mod messages;
 mod rules;
 
