@@ -27,6 +27,8 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("empty", json, String::new()),
         ("blank", yaml, "\n\n".into()),
         ("none of the forms", json, "{\"a\": 1, \"b\": 2}".into()),
+        ("array without elements", json, "\n[]".into()),
+        ("dump after a response", json, "{\"version_info\": \"1\", \"resources\": []}\n {\"configs\": []}".into()),
         ("a number", json, "[1]".into()),
         ("a word", yaml, "hello".into()),
         ("truncated", json, "{\"configs\": [{\"@type\":".into()),

@@ -147,14 +147,19 @@ pub(crate) fn detect(file: &str, document: &Document<'_>) -> Result<Input, ReadE
             .collect(),
     };
     let mut form = None;
-    for (node, _) in &nodes {
+    for (index, (node, _)) in nodes.iter().enumerate() {
         let found = form_of(file, document, node)?;
         if nodes.len() > 1 && found != Form::DiscoveryResponse {
+            // After a first value that stands alone, it is the second that is one too many.
+            let (at, which) = match nodes.get(1) {
+                Some((second, _)) if index == 0 => (second.at, "the first"),
+                _ => (node.at, "this one"),
+            };
             return Err(unknown(
                 file,
-                Some(document.position(node.at)),
+                Some(document.position(at)),
                 format!(
-                    "several values, of which this one is a {}: only DiscoveryResponses come as a stream",
+                    "several values, of which {which} is a {}: only DiscoveryResponses come as a stream",
                     found.message()
                 ),
             ));
@@ -162,7 +167,16 @@ pub(crate) fn detect(file: &str, document: &Document<'_>) -> Result<Input, ReadE
         form = Some(found);
     }
     let Some(form) = form else {
-        return Err(unknown(file, None, "the file holds no value"));
+        let position = document
+            .roots
+            .first()
+            .map(|root| document.position(root.at));
+        let problem = if position.is_some() {
+            "found an array without elements"
+        } else {
+            "the file holds no value"
+        };
+        return Err(unknown(file, position, problem));
     };
     let message = message(file, form)?;
     let mut encoder = Encoder::new(file, document, form.is_hand_written());
