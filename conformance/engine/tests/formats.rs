@@ -126,6 +126,11 @@ fn defaults_are_filled_in() {
     "t.jsonl:1:12: ",
     "trailing characters"
 )]
+#[case::array(
+    "{\"id\":\"a\"}\n [\"x\",\"GET\",\"http\",\"a\",\"/\"]\n",
+    "t.jsonl:2:2: ",
+    "expected one JSON object on each line, found an array"
+)]
 #[case::byte_order_mark("\u{feff}{\"id\":\"a\"}\n", "t.jsonl:1:1: ", "byte order mark")]
 #[case::not_an_object("[1]\n", "t.jsonl:1:", "")]
 fn traffic_errors_name_their_place(

@@ -71,6 +71,22 @@ fn parse_line<T: DeserializeOwned>(
         let message = "expected a JSON object, found a byte order mark; save the file without it";
         return Err(error(Some(column + 1), None, message.to_owned()));
     }
+    // An array would do as the fields' values in their order.
+    if let Some(found) = text
+        .trim_start()
+        .chars()
+        .next()
+        .filter(|first| *first != '{')
+    {
+        let column = text.len() - text.trim_start().len() + 1;
+        let found = match found {
+            '[' => "an array",
+            '"' => "a string",
+            _ => "something else",
+        };
+        let message = format!("expected one JSON object on each line, found {found}");
+        return Err(error(Some(column), None, message));
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|source| {
         let path = source.path().to_string();
