@@ -274,6 +274,33 @@ fn a_reason_without_a_path_begins_with_itself() {
 }
 
 #[test]
+fn a_refused_head_is_told_in_words() {
+    let folder = folder();
+    std::fs::write(
+        folder.path().join("t.jsonl"),
+        "{\"id\":\"r\",\"path\":\"/\",\"destination\":\"10.0.0.1:8080\"}\n",
+    )
+    .expect("the traffic");
+    for engine in ["spec", "sim"] {
+        let arguments = [
+            "replay",
+            "--snapshot",
+            "shop.yaml",
+            "--traffic",
+            "t.jsonl",
+            "--engine",
+            engine,
+        ];
+        let run = twinmesh_in(folder.path(), &arguments);
+        assert!(
+            run.stdout.contains("head is refused: it has no Host"),
+            "{}",
+            run.stdout
+        );
+    }
+}
+
+#[test]
 fn a_request_may_name_what_an_event_brings() {
     let folder = folder();
     let write = |name: &str, content: &str| {

@@ -128,3 +128,23 @@ pub enum BadRequest {
     /// The head is larger, or has more headers, than Envoy takes (431).
     TooLarge,
 }
+
+impl std::fmt::Display for BadRequest {
+    /// In words, about the head.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::RequestLine => "the request line is not `METHOD target HTTP/1.x`",
+            Self::HeaderName => "a header line has no colon, or no valid name",
+            Self::HeaderValue => "a header value has a byte that may not be in one",
+            Self::NoHost => "it has no Host",
+            Self::DuplicateHost => "it has more than one Host",
+            Self::InvalidHost => "Host is no valid authority",
+            Self::ContentLength => "Content-Length is no number, or two of them differ",
+            Self::TransferEncoding => {
+                "Transfer-Encoding is not `chunked`, repeated, or beside Content-Length"
+            }
+            Self::Target => "the target is not a valid one, or has a fragment",
+            Self::TooLarge => "it is larger, or has more headers, than Envoy takes",
+        })
+    }
+}

@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
                     self.name_route_configuration(route_configuration);
                 }
                 self.decision().status = Some(status);
-                self.end(Outcome::BadRequest, format!("the head is refused: {why:?}"));
+                self.end(Outcome::BadRequest, format!("the head is refused: {why}"));
                 None
             }
         }

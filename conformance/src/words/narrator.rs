@@ -4,7 +4,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     Route, VirtualHost, route::Action, route_action::ClusterSpecifier,
     weighted_cluster::RandomValueSpecifier,
 };
-use twinmesh_engine::{BadRequest, Chain, Domain, Request, Step, endpoint};
+use twinmesh_engine::{Chain, Domain, Request, Step, endpoint};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use twinmesh_xds::{Balancer, FilterChain, Snapshot, Terminal};
 
@@ -64,7 +64,7 @@ impl<'a> Narrator<'a> {
             Step::BadRequest(reason) => Sentence {
                 topic: "request head",
                 choice: "refused".to_owned(),
-                because: bad_request(*reason).to_owned(),
+                because: reason.to_string(),
             },
             Step::RouteConfiguration(index) => {
                 self.route_configuration = Some(*index);
@@ -414,23 +414,5 @@ fn quoted(name: &str) -> String {
         "(unnamed)".to_owned()
     } else {
         format!("{name:?}")
-    }
-}
-
-/// Why a head is refused, in words.
-fn bad_request(reason: BadRequest) -> &'static str {
-    match reason {
-        BadRequest::RequestLine => "the request line is not `METHOD target HTTP/1.x`",
-        BadRequest::HeaderName => "a header line has no colon, or no valid name",
-        BadRequest::HeaderValue => "a header value has a byte that may not be in one",
-        BadRequest::NoHost => "it has no Host",
-        BadRequest::DuplicateHost => "it has more than one Host",
-        BadRequest::InvalidHost => "Host is no valid authority",
-        BadRequest::ContentLength => "Content-Length is no number, or two of them differ",
-        BadRequest::TransferEncoding => {
-            "Transfer-Encoding is not `chunked`, repeated, or beside Content-Length"
-        }
-        BadRequest::Target => "the target is not a valid one, or has a fragment",
-        BadRequest::TooLarge => "it is larger, or has more headers, than Envoy takes",
     }
 }

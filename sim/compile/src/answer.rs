@@ -93,7 +93,7 @@ impl Compiled {
             } else {
                 seen.status(status_of(reason))
             });
-            decision.reason = Some(format!("the request head is refused: {why:?}"));
+            decision.reason = Some(format!("the request head is refused: {why}"));
         }
         let mut not_matched = not_matched;
         self.routing(&seen, &record, decision, &mut steps, &mut not_matched);
