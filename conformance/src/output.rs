@@ -82,7 +82,8 @@ pub fn file(path: &Path, content: &[u8]) -> Result<(), Failure> {
         .prefix(".twinmesh-")
         .permissions(readable())
         .tempfile_in(folder)
-        .map_err(failure)?;
+        // Of the file that was to be written: the one beside it is nobody's business.
+        .map_err(|error| failure(error.kind().into()))?;
     beside.write_all(content).map_err(failure)?;
     beside.as_file().sync_all().map_err(failure)?;
     beside.persist(path).map_err(|error| failure(error.error))?;

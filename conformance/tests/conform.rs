@@ -216,6 +216,33 @@ fn events_of_a_case_are_applied() {
     );
 }
 
+#[test]
+fn none_of_the_divergences_is_printed_where_none_is_asked_for() {
+    let case = Case::new("");
+    case.tamper("r1", "10.2.0.1:9080", "10.2.0.77:9080");
+    let run = case.conform(&["--reproducers", "found", "--show", "0"]);
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    assert!(!run.stdout.contains("request `r1`"), "{}", run.stdout);
+    for line in [
+        "shop spec: 1 divergence\n",
+        "  reproducer: found/shop-spec-r1",
+    ] {
+        assert!(run.stdout.contains(line), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn the_table_is_printed_where_the_junit_report_is_not_taken() {
+    let case = Case::new("");
+    let run = case.conform(&["--junit", "nowhere/junit.xml"]);
+    assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("12 agreements"), "{}", run.stdout);
+    assert_eq!(
+        run.stderr,
+        "error: nowhere/junit.xml: cannot be written: entity not found\n"
+    );
+}
+
 /// The endpoints of a step are those of its time.
 #[test]
 fn a_divergence_is_told_with_the_snapshot_of_its_time() {

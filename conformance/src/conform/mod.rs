@@ -32,7 +32,8 @@ pub struct Arguments {
     /// Case folders, or folders of case folders.
     #[arg(required = true, value_name = "CASE")]
     pub cases: Vec<PathBuf>,
-    /// The engines to run, comma-separated; all that this machine can run unless given.
+    /// The engines to run, comma-separated; where one of them cannot run, the command fails (exit
+    /// code 2). Unless given, all that this machine can run; those that it cannot are noted.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub engines: Vec<String>,
     /// Engines that must run: where one cannot, the command fails (exit code 2). TWINMESH_REQUIRE_KERNEL
@@ -60,13 +61,14 @@ pub struct Arguments {
     /// Write a JUnit report to this file too.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
-    /// Where a minimal reproducer of each divergence is written, as a case folder.
+    /// Where minimal reproducers are written, each as a case folder: one for each case and engine
+    /// that diverge, of the first divergence.
     #[arg(long, value_name = "DIR", default_value = "twinmesh-reproducers")]
     pub reproducers: PathBuf,
     /// Write no reproducers.
     #[arg(long, conflicts_with = "reproducers")]
     pub no_reproducers: bool,
-    /// How many divergences of each case and engine are printed.
+    /// How many divergences of each case and engine are printed; the rest are counted.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub show: usize,
 }
@@ -106,16 +108,18 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     }
     let mut report = run::run(arguments, &cases, &mut engines)?;
     report.not_run = not_run;
-    if let Some(file) = &arguments.junit {
-        output::file(file, junit::write(&report)?.as_bytes())?;
-    }
+    // The report that everybody reads goes out even where the other is not taken.
+    let junit = arguments.junit.as_ref().map_or(Ok(()), |file| {
+        output::file(file, junit::write(&report)?.as_bytes())
+    });
     let mut output = Output::stdout();
     if arguments.json {
         output.line(json::write(&report)?)?;
     } else {
-        table::write(&report, style, &mut output)?;
+        table::write(&report, arguments.show, style, &mut output)?;
     }
     output.finish()?;
+    junit?;
     match report.errors.as_slice() {
         [] if report.diverges() => Ok(Status::Divergence),
         [] => Ok(Status::Agreement),
@@ -135,6 +139,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
 /// The engines that must run.
 fn required(arguments: &Arguments) -> Vec<String> {
     let mut required = arguments.require_engines.clone();
+    required.extend(arguments.engines.iter().cloned());
     let kernel = std::env::var_os("TWINMESH_REQUIRE_KERNEL");
     if kernel.is_some_and(|value| !value.is_empty() && value != "0") {
         required.push("kernel".to_owned());
@@ -170,4 +175,25 @@ fn engines_to_run(arguments: &Arguments) -> (Engines, Vec<NotRun>) {
         }
     }
     (run, not_run)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Call {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn an_engine_named_outright_must_run() {
+        let required = |call: &[&str]| required(&Call::parse_from(call).arguments);
+        let named = required(&["conform", "case", "--engines", "sim,kernel"]);
+        assert!(named.contains(&"sim".to_owned()) && named.contains(&"kernel".to_owned()));
+        assert!(!required(&["conform", "case"]).contains(&"sim".to_owned()));
+    }
 }

@@ -9,17 +9,31 @@ use crate::comparison::{Field, Fields};
 use crate::failure::Failure;
 use crate::output::{Output, Style};
 
-/// Writes the table, the divergences, the engines that did not run, and the summary.
-pub fn write(report: &Report, style: Style, output: &mut Output) -> Result<(), Failure> {
+/// Writes the table, of each case and engine so many divergences, the engines that did not run, and the summary.
+pub fn write(
+    report: &Report,
+    show: usize,
+    style: Style,
+    output: &mut Output,
+) -> Result<(), Failure> {
     output.line(table(report, style))?;
     for row in &report.rows {
-        for detail in &row.details {
+        for detail in row.details.iter().take(show) {
             write_detail(row, detail, style, output)?;
         }
-        let left_out = row.counts.divergences - row.details.len().min(row.counts.divergences);
+        let shown = row.details.len().min(show);
+        let left_out = row.counts.divergences.saturating_sub(shown);
         if left_out > 0 {
-            let text = format!("{} {}: {left_out} more divergences", row.case, row.engine);
+            let more = if shown > 0 { "more " } else { "" };
+            let plural = if left_out == 1 { "" } else { "s" };
+            let text = format!(
+                "{} {}: {left_out} {more}divergence{plural}",
+                row.case, row.engine
+            );
             output.line(style.red(&text))?;
+        }
+        if let Some(hidden) = row.details.get(shown) {
+            write_reproducer(hidden, output)?;
         }
     }
     output.line("")?;
@@ -132,6 +146,10 @@ fn write_detail(
     for step in &detail.steps {
         output.line(format!("  {step}"))?;
     }
+    write_reproducer(detail, output)
+}
+
+fn write_reproducer(detail: &Detail, output: &mut Output) -> Result<(), Failure> {
     match &detail.reproducer {
         Some(Ok(folder)) => output.line(format!("  reproducer: {}", folder.display())),
         Some(Err(message)) => output.line(format!("  no reproducer: {message}")),
