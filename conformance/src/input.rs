@@ -37,8 +37,9 @@ pub enum InputError {
 fn undecided(file: &str, all: &[Undecided]) -> String {
     const SHOWN: usize = 20;
     let mut text = format!(
-        "{file}: refused, as strict asks: the compiled tables leave {} findings undecided",
-        all.len()
+        "{file}: refused, as strict asks: the compiled tables leave {} finding{} undecided",
+        all.len(),
+        if all.len() == 1 { "" } else { "s" }
     );
     for undecided in all.iter().take(SHOWN) {
         text.push_str(&format!("\n  {undecided}"));

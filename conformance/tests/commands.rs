@@ -300,6 +300,36 @@ fn a_refused_head_is_told_in_words() {
     }
 }
 
+/// What makes requests unsupported is told before what changes nothing, also in strict mode.
+#[test]
+fn check_tells_first_what_makes_requests_unsupported() {
+    let folder = folder();
+    let told: String = (0..25)
+        .map(|index| format!("  - {{ name: c{index}, type: STATIC, outlier_detection: {{}} }}\n"))
+        .collect();
+    let maglev = "  - { name: last, type: STATIC, lb_policy: MAGLEV }\n";
+    let write = |clusters: &str| {
+        let snapshot = format!("static_resources:\n  clusters:\n{clusters}");
+        std::fs::write(folder.path().join("s.yaml"), snapshot).expect("the snapshot");
+    };
+    write(&format!("{told}{maglev}"));
+    let run = twinmesh_in(folder.path(), &["check", "s.yaml"]);
+    let place = |text: &str| {
+        let found = run.stdout.find(text);
+        found.unwrap_or_else(|| panic!("{text} in {}", run.stdout))
+    };
+    assert!(place("MAGLEV") < place("resources (decided"));
+    assert!(place("kernel (and") < place("\nread over:"));
+    let run = twinmesh_in(folder.path(), &["check", "s.yaml", "--strict"]);
+    assert_eq!(run.code, Some(2), "{}", run.stdout);
+    assert!(run.stderr.contains("MAGLEV"), "{}", run.stderr);
+    write(maglev);
+    let run = twinmesh_in(folder.path(), &["check", "s.yaml"]);
+    assert!(run.stdout.contains("1 finding: "), "{}", run.stdout);
+    let run = twinmesh_in(folder.path(), &["check", "s.yaml", "--strict"]);
+    assert!(run.stderr.contains("1 finding is not"), "{}", run.stderr);
+}
+
 #[test]
 fn a_request_may_name_what_an_event_brings() {
     let folder = folder();
@@ -344,7 +374,7 @@ fn a_request_may_name_what_an_event_brings() {
 #[case(&["conform", "--help"], "A case is a folder with case.toml")]
 #[case(&["replay", "--help"], "docs/formats.md describes the files")]
 #[case(&["explain", "--help"], "so that the balancers stand where they would")]
-#[case(&["check", "--help"], "lists the findings by resource")]
+#[case(&["check", "--help"], "The report lists the findings by resource")]
 fn help_ends_with_0(#[case] arguments: &[&str], #[case] text: &str) {
     let run = twinmesh_in(Path::new("."), arguments);
     assert_eq!(run.code, Some(0), "{}", run.stderr);

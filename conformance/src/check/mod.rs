@@ -22,9 +22,10 @@ use tables::{TableFinding, Tables};
 
 /// Reads a snapshot and reports what in it is not known or not decided.
 ///
-/// The report counts the resources and how many of them are decided in full, tells the sizes of
-/// the compiled tables and what of the snapshot the kernel can decide, and lists the findings by
-/// resource, with path and effect; those last that only the compiled tables leave undecided.
+/// The report lists the findings by resource, with path and effect: first those that make requests
+/// unsupported, then those that do so in the compiled tables only, and at the end those that change
+/// no decision. Between them it counts the resources and how many of them are decided in full, and
+/// tells the sizes of the compiled tables and what of the snapshot the kernel can decide.
 ///
 /// A snapshot that Envoy would refuse is refused, with the path of what is wrong (exit code 2).
 /// What is read over cannot influence a decision; a request that gets as far as what is
@@ -120,7 +121,20 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
 }
 
 impl Report<'_> {
+    /// What makes requests unsupported goes first.
     fn write(&self, style: Style, output: &mut Output) -> Result<(), Failure> {
+        let findings = &self.snapshot.report.findings;
+        if !findings.is_empty() {
+            self.write_counts(style, output)?;
+        }
+        write_findings(findings, Effect::Unsupported, style, output)?;
+        if !findings.is_empty() && !self.table_findings.is_empty() {
+            output.line("")?;
+        }
+        tables::write_findings(&self.table_findings, style, output)?;
+        if !findings.is_empty() || !self.table_findings.is_empty() {
+            output.line("")?;
+        }
         let resources = Resources::of(self.snapshot, &HashSet::new());
         output.line(style.bold("resources (decided in full / all)"))?;
         for (name, count) in resources.by_name() {
@@ -131,35 +145,31 @@ impl Report<'_> {
         if let Some(kernel) = &self.kernel {
             kernel.write(style, output)?;
         }
-        self.write_all_findings(style, output)?;
-        tables::write_findings(&self.table_findings, style, output)
-    }
-
-    fn write_all_findings(&self, style: Style, output: &mut Output) -> Result<(), Failure> {
-        let findings = &self.snapshot.report.findings;
-        let count = |effect: Effect| {
-            let same = findings.iter().filter(|finding| finding.effect == effect);
-            same.count()
-        };
-        output.line("")?;
         if findings.is_empty() {
             let decided = if self.table_findings.is_empty() {
                 "nothing is unknown, everything is decided"
             } else {
                 "nothing is unknown, and spec decides everything"
             };
+            output.line("")?;
             return output.line(style.green(decided));
         }
+        write_findings(findings, Effect::ReadOver, style, output)
+    }
+
+    fn write_counts(&self, style: Style, output: &mut Output) -> Result<(), Failure> {
+        let findings = &self.snapshot.report.findings;
+        let count = |effect: Effect| {
+            let same = findings.iter().filter(|finding| finding.effect == effect);
+            same.count()
+        };
+        let plural = if findings.len() == 1 { "" } else { "s" };
         output.line(style.bold(&format!(
-            "{} findings: {} unsupported (requests that get that far are not decided), {} read over (they cannot influence a decision)",
+            "{} finding{plural}: {} unsupported (requests that get that far are not decided), {} read over (they cannot influence a decision)",
             findings.len(),
             count(Effect::Unsupported),
             count(Effect::ReadOver),
-        )))?;
-        for effect in [Effect::Unsupported, Effect::ReadOver] {
-            write_findings(findings, effect, style, output)?;
-        }
-        Ok(())
+        )))
     }
 }
 

@@ -96,10 +96,10 @@ pub fn write_findings(
     if findings.is_empty() {
         return Ok(());
     }
-    output.line("")?;
     output.line(style.yellow(&format!(
-        "{} that only the compiled tables leave undecided (spec decides them):",
-        findings.len()
+        "{} finding{} that only the compiled tables leave undecided (spec decides them):",
+        findings.len(),
+        if findings.len() == 1 { "" } else { "s" }
     )))?;
     let mut resource = "";
     for finding in findings {

@@ -134,11 +134,15 @@ fn hint(similar: &Option<String>) -> String {
 
 fn strict(file: &str, report: &crate::Report) -> String {
     const SHOWN: usize = 20;
-    let mut text = format!(
-        "{file}: refused, as strict asks: {} findings are not known or not decided",
-        report.findings.len()
-    );
-    for finding in report.findings.iter().take(SHOWN) {
+    let findings = match report.findings.len() {
+        1 => "1 finding is".to_owned(),
+        count => format!("{count} findings are"),
+    };
+    let mut text = format!("{file}: refused, as strict asks: {findings} not known or not decided");
+    // Those first that make requests unsupported: the others change no decision.
+    let mut sorted: Vec<&crate::Finding> = report.findings.iter().collect();
+    sorted.sort_by_key(|finding| finding.effect != crate::Effect::Unsupported);
+    for finding in sorted.into_iter().take(SHOWN) {
         text.push_str(&format!("\n  {finding}"));
     }
     if report.findings.len() > SHOWN {
