@@ -206,6 +206,9 @@ fn named(snapshot: &Snapshot) -> Snapshot {
     snapshot
 }
 
+/// Whether a name is in the snapshot.
+type There<'a> = &'a dyn Fn(&str) -> bool;
+
 /// The fields of a recorded decision whose names are not in the snapshot.
 fn lacking(snapshot: &Snapshot, recorded: &Decision) -> Fields {
     let configuration = recorded
@@ -250,7 +253,7 @@ fn lacking(snapshot: &Snapshot, recorded: &Decision) -> Fields {
     };
     // A route to a cluster that is not there names it too.
     let no_cluster = recorded.outcome == Outcome::NoCluster;
-    let fields: [(Field, &Option<String>, &dyn Fn(&str) -> bool); 7] = [
+    let fields: [(Field, &Option<String>, There<'_>); 7] = [
         (Field::Listener, &recorded.listener, &listener),
         (Field::FilterChain, &recorded.filter_chain, &filter_chain),
         (Field::RouteConfig, &recorded.route_config, &|_| {
