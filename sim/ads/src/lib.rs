@@ -1,0 +1,1 @@
+//! The ADS client: policy over xDS, state of the world and delta.
