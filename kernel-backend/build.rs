@@ -1,4 +1,4 @@
-//! Says when the committed BPF object was built from other sources than those that are here.
+//! Says when the committed BPF objects were built from other sources than those that are here.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -59,21 +59,23 @@ fn listed<'a>(manifest: &'a str, section: &str) -> Option<&'a str> {
 fn main() -> io::Result<()> {
     let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let root = here.parent().unwrap_or(&here);
-    let object = here.join("object/twinmesh.bpf.o");
     let manifest = here.join("object/manifest.toml");
-    println!("cargo::rerun-if-changed={}", object.display());
     println!("cargo::rerun-if-changed={}", manifest.display());
     let text = fs::read_to_string(&manifest)?;
-    if listed(&text, "object") != Some(hex(&Sha256::digest(fs::read(&object)?)).as_str()) {
-        println!(
-            "cargo::warning=kernel-backend/object/twinmesh.bpf.o is not the object that manifest.toml beside it \
-             names: run ci/build-bpf"
-        );
+    for name in ["twinmesh", "datapath"] {
+        let object = here.join(format!("object/{name}.bpf.o"));
+        println!("cargo::rerun-if-changed={}", object.display());
+        if listed(&text, name) != Some(hex(&Sha256::digest(fs::read(&object)?)).as_str()) {
+            println!(
+                "cargo::warning=kernel-backend/object/{name}.bpf.o is not the object that manifest.toml beside \
+                 it names: run ci/build-bpf"
+            );
+        }
     }
     if listed(&text, "sources") != Some(sources_hash(root)?.as_str()) {
         println!(
-            "cargo::warning=model/ or kernel-backend/ebpf/ changed since kernel-backend/object/twinmesh.bpf.o was \
-             built: the engines bpf-vm and kernel decide as the sources did then; run ci/build-bpf"
+            "cargo::warning=model/ or kernel-backend/ebpf/ changed since kernel-backend/object/ was built: \
+             the engines bpf-vm and kernel, and the datapath, decide as the sources did then; run ci/build-bpf"
         );
     }
     Ok(())

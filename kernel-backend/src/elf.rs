@@ -10,15 +10,13 @@ use std::ops::Range;
 use object::read::elf::{FileHeader, SectionHeader};
 use object::{Endianness, elf};
 
+use crate::btf::{Btf, KIND_ARRAY, u32_at};
 use crate::shape::{POLICY_BYTES, POLICY_MASKS};
 
 /// `dst &= imm`, 64 bits wide.
 const AND_IMMEDIATE: u8 = 0x57;
 /// `dst = imm64`, which takes two instructions' room.
 const LOAD_IMMEDIATE: u8 = 0x18;
-
-const KIND_ARRAY: u32 = 3;
-const KIND_STRUCT: u32 = 4;
 
 /// Where the parts to change are.
 struct Parts {
@@ -53,55 +51,18 @@ fn parts(bytes: &[u8]) -> Result<Parts, String> {
     })
 }
 
-fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
-}
-
 fn set_u32(bytes: &mut [u8], offset: usize, value: u32) -> Option<()> {
     *bytes.get_mut(offset..)?.first_chunk_mut()? = value.to_le_bytes();
     Some(())
 }
 
-/// Bytes after a type's first twelve.
-fn tail(kind: u32, members: usize) -> Option<usize> {
-    Some(match kind {
-        1 | 14 | 17 => 4,
-        2 | 7..=12 | 16 | 18 => 0,
-        3 => 12,
-        4 | 5 | 15 | 19 => members * 12,
-        6 | 13 => members * 8,
-        _ => return None,
-    })
-}
-
 /// Gives `struct Policy` and the array in it another size. `None` where the BTF is not as
 /// expected.
 fn set_policy_type(btf: &mut [u8], size: u32) -> Option<()> {
-    let header = u32_at(btf, 4)? as usize;
-    let start = header.checked_add(u32_at(btf, 8)? as usize)?;
-    let end = start.checked_add(u32_at(btf, 12)? as usize)?;
-    let strings = header.checked_add(u32_at(btf, 16)? as usize)?;
-    let mut types = vec![0];
-    let mut policy = None;
-    let mut at = start;
-    while at < end {
-        let name = strings.checked_add(u32_at(btf, at)? as usize)?;
-        let info = u32_at(btf, at + 4)?;
-        let kind = info >> 24 & 0x1f;
-        if kind == KIND_STRUCT
-            && btf.get(name..)?.starts_with(b"Policy\0")
-            && u32_at(btf, at + 8)? == POLICY_BYTES as u32
-        {
-            policy = Some(at);
-        }
-        types.push(at);
-        at += 12 + tail(kind, (info & 0xffff) as usize)?;
-    }
-    let policy = policy?;
-    let array = *types.get(u32_at(btf, policy + 16)? as usize)?;
-    if u32_at(btf, array + 4)? >> 24 & 0x1f != KIND_ARRAY
-        || u32_at(btf, array + 20)? != POLICY_BYTES as u32
-    {
+    let types = Btf::parse(btf)?;
+    let policy = types.structure("Policy", Some(POLICY_BYTES as u32))?;
+    let array = types.at(u32_at(btf, policy + 16)?)?;
+    if types.kind(array)? != KIND_ARRAY || u32_at(btf, array + 20)? != POLICY_BYTES as u32 {
         return None;
     }
     set_u32(btf, policy + 8, size)?;

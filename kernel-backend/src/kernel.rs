@@ -14,15 +14,13 @@ use twinmesh_xds::Snapshot;
 use crate::areas::{Areas, sizes};
 use crate::backend::{Backend, Host, Worker, error};
 use crate::capacity::Capacity;
+use crate::machine::{causes, check_machine, load_error, wait_for_programs};
 use crate::region::Region;
 use crate::shape::{DECIDED, SLOTS, WORKERS};
 use crate::{Object, Unavailable, elf};
 
 /// The program's name in the object.
 const PROGRAM: &str = "decide";
-/// `MEMBARRIER_CMD_GLOBAL`: returns when every read-side section of RCU has ended, in which BPF
-/// programs run.
-const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
 /// Where a socket buffer's mark stands in `struct __sk_buff`.
 const MARK: usize = 8;
 /// A packet as short as the kernel takes one.
@@ -33,45 +31,6 @@ const PACKET: [u8; 64] = [0; 64];
 struct InKernel {
     ebpf: Ebpf,
     areas: Areas,
-}
-
-/// The last lines of a text, which is where the verifier says what it refuses.
-fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    lines
-        .get(lines.len().saturating_sub(12)..)
-        .unwrap_or_default()
-        .join("\n  ")
-}
-
-fn load_error(failed: &ProgramError) -> String {
-    match failed {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            format!(
-                "the kernel refuses the program `{PROGRAM}`: {io_error}\n  {}",
-                last_lines(&verifier_log.to_string())
-            )
-        }
-        other => format!("the kernel refuses the program `{PROGRAM}`: {other}"),
-    }
-}
-
-/// All causes of an error, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 impl InKernel {
@@ -125,7 +84,9 @@ impl Host for InKernel {
         let program: &mut SchedClassifier = program
             .try_into()
             .map_err(|wrong: ProgramError| causes(&wrong))?;
-        program.load().map_err(|failed| load_error(&failed))?;
+        program
+            .load()
+            .map_err(|failed| load_error(PROGRAM, &failed))?;
         let regions = sizes(capacity).map(|(name, words)| {
             let Some(Map::Array(map)) = ebpf.map(name) else {
                 return Err(format!("{} has no array map `{name}`", object.origin));
@@ -147,14 +108,7 @@ impl Host for InKernel {
     }
 
     fn wait(&self) -> Result<(), String> {
-        // SAFETY: the call takes no pointer.
-        if unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } == 0 {
-            return Ok(());
-        }
-        let failed = std::io::Error::last_os_error();
-        Err(format!(
-            "cannot wait for running programs by membarrier(2): {failed}"
-        ))
+        wait_for_programs()
     }
 }
 
@@ -299,52 +253,6 @@ impl Drop for Decider {
     fn drop(&mut self) {
         self.workers.fetch_and(!(1 << self.index), Ordering::SeqCst);
     }
-}
-
-/// Says why the kernel engine cannot run here, where that can be told beforehand.
-fn check_machine() -> Result<(), Unavailable> {
-    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-        return Err(Unavailable(format!(
-            "the BPF object is built for Linux on x86-64, and this is {} on {}",
-            std::env::consts::OS,
-            std::env::consts::ARCH
-        )));
-    }
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim();
-    let mut numbers = release
-        .split(['.', '-', '+'])
-        .map_while(|part| part.parse::<u32>().ok());
-    if let (Some(major), Some(minor)) = (numbers.next(), numbers.next())
-        && (major, minor) < (6, 1)
-    {
-        return Err(Unavailable(format!(
-            "kernel {release} is older than 6.1, the oldest that the object is made for"
-        )));
-    }
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective
-        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
-        .unwrap_or(u64::MAX);
-    let has = |capability: u32| effective >> capability & 1 == 1;
-    let (net_admin, sys_admin, perfmon, bpf) = (12, 21, 38, 39);
-    let missing: Vec<&str> = [
-        (bpf, "CAP_BPF"),
-        (net_admin, "CAP_NET_ADMIN"),
-        (perfmon, "CAP_PERFMON"),
-    ]
-    .into_iter()
-    .filter(|(capability, _)| !has(*capability) && !has(sys_admin))
-    .map(|(_, name)| name)
-    .collect();
-    if !missing.is_empty() {
-        return Err(Unavailable(format!(
-            "needs {}, which this process lacks: run it as root",
-            missing.join(", ")
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

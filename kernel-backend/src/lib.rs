@@ -5,9 +5,12 @@
 
 mod areas;
 mod backend;
+mod btf;
 mod capacity;
+pub mod datapath;
 mod elf;
 mod kernel;
+mod machine;
 mod object;
 mod region;
 #[path = "../ebpf/src/shape.rs"]
@@ -21,6 +24,7 @@ mod vm;
 pub use capacity::{Capacity, MOST_HEAD_BYTES};
 pub use kernel::{Decider, Kernel, Verified};
 pub use object::{OBJECT_VARIABLE, Object};
+pub use region::Region;
 pub use vm::BpfVm;
 
 /// An engine cannot run here: why, and what to do about it.

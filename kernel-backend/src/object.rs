@@ -1,18 +1,20 @@
-//! The BPF object: the committed one, or another that the environment names.
+//! The BPF objects: the committed ones, or others that the environment names.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use crate::Unavailable;
 
-/// The environment variable that names an object file to use in place of the committed one.
+/// The environment variable that names an object file to use in place of the committed
+/// `twinmesh.bpf.o`; a `datapath.bpf.o` beside it takes the place of the other.
 pub const OBJECT_VARIABLE: &str = "TWINMESH_BPF_OBJECT";
 
 /// The bytes must be aligned for the ELF reader.
 #[repr(C, align(8))]
 struct Aligned<Bytes: ?Sized>(Bytes);
 
-static COMMITTED: &Aligned<[u8]> = &Aligned(*include_bytes!("../object/twinmesh.bpf.o"));
+static DECIDES: &Aligned<[u8]> = &Aligned(*include_bytes!("../object/twinmesh.bpf.o"));
+static DATAPATH: &Aligned<[u8]> = &Aligned(*include_bytes!("../object/datapath.bpf.o"));
 
 /// A BPF object file.
 #[derive(Debug, Clone)]
@@ -23,26 +25,43 @@ pub struct Object {
 }
 
 impl Object {
-    /// The object to use: the file that [`OBJECT_VARIABLE`] names, else the committed one. Read
-    /// once.
+    /// The object that decides test runs: the file that [`OBJECT_VARIABLE`] names, else the
+    /// committed one. Read once.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn get() -> Result<&'static Self, Unavailable> {
         static OBJECT: OnceLock<Result<Object, Unavailable>> = OnceLock::new();
         OBJECT
-            .get_or_init(Self::read)
+            .get_or_init(|| Self::read("twinmesh.bpf.o", &DECIDES.0))
             .as_ref()
             .map_err(Clone::clone)
     }
 
-    fn read() -> Result<Self, Unavailable> {
+    /// The object of the datapath: the file beside the one that [`OBJECT_VARIABLE`] names, else the
+    /// committed one. Read once.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn datapath() -> Result<&'static Self, Unavailable> {
+        static OBJECT: OnceLock<Result<Object, Unavailable>> = OnceLock::new();
+        OBJECT
+            .get_or_init(|| Self::read("datapath.bpf.o", &DATAPATH.0))
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    fn read(name: &str, committed: &'static [u8]) -> Result<Self, Unavailable> {
         let Some(path) = std::env::var_os(OBJECT_VARIABLE) else {
             return Ok(Self {
-                bytes: Cow::Borrowed(&COMMITTED.0),
-                origin: "the object in kernel-backend/object".to_owned(),
+                bytes: Cow::Borrowed(committed),
+                origin: format!("{name} in kernel-backend/object"),
             });
         };
+        let mut path = std::path::PathBuf::from(path);
+        if name != "twinmesh.bpf.o" {
+            path.set_file_name(name);
+        }
         let origin = format!("{} (from {OBJECT_VARIABLE})", path.display());
         match std::fs::read(&path) {
             Ok(bytes) => Ok(Self {

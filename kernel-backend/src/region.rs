@@ -59,9 +59,8 @@ impl Region {
     /// The words.
     #[inline]
     pub fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the memory is this long, aligned to words, and valid while `self` lives. The
-        // program on the other side runs only while `BPF_PROG_TEST_RUN` or the VM is called, or adds
-        // to words atomically.
+        // SAFETY: the memory is this long, aligned to words, and valid while `self` lives. What the
+        // programs on the other side write meanwhile are whole words.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 

@@ -20,7 +20,7 @@ pub const HEADERS: u64 = 100;
 /// Stops of a scan at bytes that a token may have beside letters and digits.
 const STOPS: u64 = 32;
 /// A token with more of them, a value with more blanks after it: further than is looked.
-const TOO_LONG: u64 = u64::MAX;
+pub(crate) const TOO_LONG: u64 = u64::MAX;
 
 /// [`header_line`]'s high half: the head ends here.
 pub const END: u64 = 255;
@@ -60,7 +60,7 @@ pub fn token_end<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
 
 /// The offset after a line end at `offset`, or 0 where there is none.
 #[inline(always)]
-fn line_end<M: Machine>(machine: &M, offset: u64, end: u64) -> u64 {
+pub(crate) fn line_end<M: Machine>(machine: &M, offset: u64, end: u64) -> u64 {
     let bytes = machine.input64(offset);
     if bytes & 0xff == LF && offset < end {
         return offset.wrapping_add(1);
@@ -218,7 +218,7 @@ const fn blank(byte: u64) -> bool {
 /// The span without the spaces and tabs around it; its offset is [`TOO_LONG`]'s where there are
 /// too many.
 #[inline(always)]
-fn trim<M: Machine>(machine: &mut M, offset: u64, end: u64) -> Span {
+pub(crate) fn trim<M: Machine>(machine: &mut M, offset: u64, end: u64) -> Span {
     // Nearly every value has one space before it and none after.
     let mut from = offset;
     if machine.input8(offset) == b' ' as u64 && offset < end {
@@ -271,7 +271,7 @@ const VALUE_WORDS: u64 = 8;
 /// Where the colon after a name of few letters is, or 0 where it takes a closer look. `start` are
 /// the name's first bytes.
 #[inline(always)]
-fn colon<M: Machine>(machine: &mut M, start: u64, offset: u64, end: u64) -> u64 {
+pub(crate) fn colon<M: Machine>(machine: &mut M, start: u64, offset: u64, end: u64) -> u64 {
     let mut word = start;
     let mut index = 0;
     while index < NAME_WORDS {
@@ -291,7 +291,7 @@ fn colon<M: Machine>(machine: &mut M, start: u64, offset: u64, end: u64) -> u64 
 
 /// Where the CR and LF after a short header value are, or 0 where it takes a closer look.
 #[inline(always)]
-fn cr_lf<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
+pub(crate) fn cr_lf<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     let mut index = 0;
     while index < VALUE_WORDS {
         let at = offset.wrapping_add(index * 8);
@@ -398,6 +398,15 @@ pub fn header_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     next
 }
 
+/// Whether a value of Connection is `keep-alive`.
+#[inline(always)]
+pub(crate) fn keep_alive<M: Machine>(machine: &M, value: Span) -> bool {
+    value.length() == 10
+        && bytes::lower(machine.input64(value.offset())) == u64::from_le_bytes(*b"keep-ali")
+        && bytes::lower(machine.input64(value.offset().wrapping_add(8))) & 0xffff
+            == u64::from_le_bytes(*b"ve\0\0\0\0\0\0")
+}
+
 /// Notes what Host, Content-Length, Transfer-Encoding, Connection and x-forwarded-proto say. 0.
 #[inline(always)]
 pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
@@ -421,6 +430,7 @@ pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
             if again(framing::CONTENT_LENGTH) || !digit || machine.integer(value) != 1 {
                 framing::CONTENT_LENGTH | framing::BAD_CONTENT_LENGTH
             } else {
+                machine.set_word(work::CONTENT_LENGTH, machine.word(work::NUMBER));
                 framing::CONTENT_LENGTH
             }
         }
@@ -438,11 +448,16 @@ pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
         }
         slot::CONNECTION => {
             let dfa = low(machine.policy64(header::CONNECTION));
+            let close = if keep_alive(machine, value) {
+                0
+            } else {
+                framing::MAY_CLOSE
+            };
             // Envoy counts the names on all lines.
             if again(framing::CONNECTION) || machine.regex(dfa, value) == 0 {
-                framing::CONNECTION | framing::REWRITTEN
+                framing::CONNECTION | framing::REWRITTEN | close
             } else {
-                framing::CONNECTION
+                framing::CONNECTION | close
             }
         }
         _ => 0,

@@ -160,10 +160,14 @@ pub mod work {
     pub const FLAGS: u64 = 31;
     /// On the way: how many headers there may be.
     pub const HEADERS_MAX: u64 = 38;
-    /// On the way: bits of [`super::framing`].
+    /// Left: bits of [`super::framing`].
     pub const FRAMING: u64 = 30;
-    /// On the way: offset after the head's empty line.
+    /// Left: offset after the head's empty line.
     pub const HEAD_END: u64 = 32;
+    /// Left: the Content-Length, where [`super::framing::CONTENT_LENGTH`] is set.
+    pub const CONTENT_LENGTH: u64 = 33;
+    /// Left by [`crate::response::head`]: the status.
+    pub const STATUS: u64 = 39;
     /// On the way: what [`crate::integer::parse`] read.
     pub const NUMBER: u64 = 34;
 
@@ -232,6 +236,8 @@ pub mod framing {
     pub const OTHER_VERSION: u64 = 1024;
     /// There is a Connection header.
     pub const CONNECTION: u64 = 2048;
+    /// A Connection header says something else than `keep-alive`.
+    pub const MAY_CLOSE: u64 = 4096;
 }
 
 /// Codes of [`work::OUTCOME`].

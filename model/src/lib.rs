@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod chunk;
 pub mod decide;
 pub mod endpoint;
 pub mod filter_chain;
@@ -28,6 +29,7 @@ pub mod priority;
 pub mod query_parameter;
 pub mod random;
 pub mod regex;
+pub mod response;
 pub mod round_robin;
 pub mod route;
 pub mod scan;

@@ -88,6 +88,11 @@ pub trait Machine: Sized {
     fn token_end(&mut self, offset: u64, end: u64) -> u64 {
         crate::head::token_end(self, offset, end)
     }
+    /// [`crate::response::line`]
+    #[inline(always)]
+    fn response_line(&mut self, offset: u64, end: u64) -> u64 {
+        crate::response::line(self, offset, end)
+    }
     /// [`crate::scan::scan_back`]
     #[inline(always)]
     fn scan_back(&mut self, span: Span) -> u64 {

@@ -19,7 +19,7 @@ pub static POLICY: Array<Policy, { SLOTS as usize }, MMAPABLE> = Array::new();
 
 /// The balancers' state, one slot's words after the other's; the loader sets how many.
 #[btf_map]
-static STATE: Array<u64, 65536, MMAPABLE> = Array::new();
+pub static STATE: Array<u64, 65536, MMAPABLE> = Array::new();
 
 #[btf_map]
 pub static CONTROL: Array<Control, 1, MMAPABLE> = Array::new();
@@ -153,8 +153,18 @@ impl Shell {
     /// A word of the chosen generation's state; `None` where the index is outside.
     #[inline(always)]
     pub fn state_at(&self, index: u64) -> Option<*mut u64> {
-        // SAFETY: the field lies inside the map value.
-        let first = unsafe { (&raw const (*self.work).state).read() };
-        STATE.get_ptr_mut(first.wrapping_add(index) as u32)
+        // SAFETY: the fields lie inside the map value.
+        let (first, active) = unsafe {
+            (
+                (&raw const (*self.work).state).read(),
+                (&raw const (*self.work).active).read(),
+            )
+        };
+        let at = if index < active {
+            index
+        } else {
+            first.wrapping_add(index)
+        };
+        STATE.get_ptr_mut(at as u32)
     }
 }

@@ -2,6 +2,7 @@
 
 use twinmesh_model::{Machine, Span};
 
+use crate::atomic;
 use crate::memory::Shell;
 use crate::shape::{HEAD_BYTES, Policy, Work};
 
@@ -95,6 +96,7 @@ seams! {
     g_header_line = header_line(offset: word, end: word) => twinmesh_model::head::header_line;
     g_request_line = request_line(offset: word, end: word) => twinmesh_model::head::request_line;
     g_token_end = token_end(offset: word, end: word) => twinmesh_model::head::token_end;
+    g_response_line = response_line(offset: word, end: word) => twinmesh_model::response::line;
     g_scan_back = scan_back(span: span) => twinmesh_model::scan::scan_back;
     g_head_start = head_start(end: word) => twinmesh_model::head::head_start;
     g_absolute = absolute() => twinmesh_model::target::absolute;
@@ -163,14 +165,6 @@ extern "C" fn g_tick(work: *mut Work, index: u64) -> u64 {
     let Some(word) = shell.state_at(index) else {
         return 0;
     };
-    let mut value: u64 = 1;
     // SAFETY: the look-up gave an address inside the map.
-    unsafe {
-        core::arch::asm!(
-            "{value} = atomic_fetch_add((u64 *)({address} + 0), {value})",
-            value = inout(reg) value,
-            address = in(reg) word,
-        );
-    }
-    value
+    unsafe { atomic::fetch_add(word, 1) }
 }

@@ -33,8 +33,12 @@ pub struct Work {
     pub words: [u64; work::WORDS as usize],
     /// Given: the generation to decide by, or 0 for the current one. Left: which it was.
     pub generation: u64,
-    /// Left: the first state word of that generation.
+    /// Left: what is added to the number of a state word from [`Work::active`] on.
     pub state: u64,
+    /// Left: state words below this one are the same in every generation.
+    pub active: u64,
+    /// Whether someone has this work area; only where several share them.
+    pub busy: u64,
     /// The model's input.
     pub input: [u8; INPUT_BYTES as usize + input::PADDING as usize],
 }
@@ -56,4 +60,7 @@ pub struct Control {
     pub generations: [u64; SLOTS as usize],
     /// Words of state of one slot.
     pub state_words: u64,
+    /// Words of state before the slots', which all generations share: the active requests of
+    /// endpoints, where these keep their numbers from one generation to the next.
+    pub active_words: u64,
 }

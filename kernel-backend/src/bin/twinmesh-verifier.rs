@@ -1,31 +1,39 @@
-//! Loads the BPF object into this machine's kernel and prints, as one line of JSON, what the
-//! verifier made of it: kernel release, program, verified instructions, bytes of machine code.
-//! Exit code 1 where it does not load.
+//! Loads the BPF objects into this machine's kernel and prints, as a line of JSON a program, what
+//! the verifier made of it: kernel release, program, verified instructions, bytes of machine code.
+//! Exit code 1 where one does not load.
 
 use std::process::ExitCode;
 
 use serde_json::json;
-use twinmesh_kernel_backend::Kernel;
+use twinmesh_kernel_backend::datapath::{Datapath, Sizes};
+use twinmesh_kernel_backend::{Kernel, Verified};
 
-fn report() -> Result<serde_json::Value, String> {
+fn report(release: &str, verified: &Verified) {
+    let report = json!({
+        "kernel": release,
+        "program": verified.program,
+        "verified_instructions": verified.instructions,
+        "jited_bytes": verified.jited_bytes,
+    });
+    println!("{report}");
+}
+
+fn run() -> Result<(), String> {
     let release =
         std::fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|error| error.to_string())?;
     let kernel = Kernel::new().map_err(|why| why.to_string())?;
     let verified = kernel.verified().map_err(|error| error.to_string())?;
-    Ok(json!({
-        "kernel": release.trim(),
-        "program": verified.program,
-        "verified_instructions": verified.instructions,
-        "jited_bytes": verified.jited_bytes,
-    }))
+    report(release.trim(), &verified);
+    let datapath = Datapath::load(Sizes::default()).map_err(|why| why.to_string())?;
+    for verified in datapath.verified().map_err(|why| why.to_string())? {
+        report(release.trim(), &verified);
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {
-    match report() {
-        Ok(report) => {
-            println!("{report}");
-            ExitCode::SUCCESS
-        }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("twinmesh-verifier: {why}");
             ExitCode::FAILURE

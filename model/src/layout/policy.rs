@@ -56,6 +56,12 @@ pub mod listener {
     pub const INSPECTS_TLS: u64 = 2;
     /// Flag: the HTTP inspector reads the request line.
     pub const INSPECTS_HTTP: u64 = 4;
+    /// Flag: nothing but the destination decides about its connections, and they are plainly
+    /// forwarded: an endpoint can be chosen at connect(2).
+    pub const CONNECT_TIME: u64 = 8;
+    /// Flag: every filter chain is an HTTP connection manager's, so that each request is decided by
+    /// itself.
+    pub const BY_REQUEST: u64 = 16;
 }
 
 /// A node of the filter chain match; each level has one kind of key.
@@ -127,6 +133,8 @@ pub mod filter_chain {
     /// Flag: something in the HTTP/1 options is not decided where it would matter:
     /// `allow_chunked_length`, `allow_absolute_url: false`.
     pub const UNUSUAL_OPTIONS: u64 = 64;
+    /// Flag: its filters and options ask for nothing but forwarding.
+    pub const PLAIN: u64 = 128;
 }
 
 /// Route configuration.
@@ -178,8 +186,13 @@ pub mod route {
     pub const MATCHERS: u64 = 0;
     /// Low: kind of action; high: what the kind needs.
     pub const ACTION: u64 = 8;
+    /// Bits of [`PLAIN`](super::route::PLAIN).
+    pub const FORWARDING: u64 = 16;
     /// Low: offset of its path matcher (for traces).
     pub const PATH: u64 = 24;
+
+    /// Forwarding: the request goes upstream as it is, and so does the response come back.
+    pub const PLAIN: u64 = 1;
 
     /// Action: `unsupported`; high: the reason's number.
     pub const UNSUPPORTED: u64 = 1;
@@ -277,6 +290,11 @@ pub mod cluster {
     pub const KIND: u64 = 8;
     /// Its index in the snapshot.
     pub const INDEX: u64 = 16;
+    /// Bits of [`PLAIN`](super::cluster::PLAIN).
+    pub const FORWARDING: u64 = 24;
+
+    /// Forwarding: HTTP/1.1 in plain text to endpoints with IP addresses, and nothing else.
+    pub const PLAIN: u64 = 1;
 
     /// Kind: endpoints by levels.
     pub const BALANCED: u64 = 1;

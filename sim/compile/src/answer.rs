@@ -246,7 +246,7 @@ impl Compiled {
             seen.rewritten(request, decision);
         }
         let number = record.word(work::ENDPOINT).checked_sub(1)?;
-        let &(_, locality, position) = self.endpoints.get(number as usize)?;
+        let (_, locality, position) = (*self.endpoints.get(number as usize)?)?;
         steps.push(Step::Endpoint {
             locality,
             endpoint: position,

@@ -77,6 +77,15 @@ pub fn dfa() -> CapacityError {
     }
 }
 
+/// The numbers that endpoints keep from one snapshot to the next are used up.
+pub fn numbers(limit: u64) -> CapacityError {
+    CapacityError {
+        resource: "endpoints, with those of the snapshots just before",
+        count: limit + 1,
+        limit,
+    }
+}
+
 impl From<twinmesh_re2::TooLarge> for CapacityError {
     fn from(_: twinmesh_re2::TooLarge) -> Self {
         dfa()

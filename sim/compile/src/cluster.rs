@@ -6,9 +6,11 @@ use envoy_types::pb::envoy::config::core::v3::HealthStatus;
 use twinmesh_model::layout::{cluster, header, level, low, pair, set};
 use twinmesh_xds::{Balancer, Cluster, Unsupported};
 
+use twinmesh_engine::update::identity;
+
 use crate::compiler::Compiler;
 use crate::kept::{Set, Source};
-use crate::{CapacityError, capacity, schedule};
+use crate::{CapacityError, capacity, plain, schedule};
 
 /// An endpoint as its priority sees it.
 #[derive(Debug, Clone, Copy)]
@@ -175,15 +177,19 @@ impl Compiler<'_> {
         )?;
         let mut all = Vec::with_capacity(snapshot.clusters.len());
         for (index, cluster) in snapshot.clusters.iter().enumerate() {
-            all.push(self.number_endpoints(index, cluster));
+            if plain::cluster(&cluster.config) {
+                self.plain_clusters.insert(cluster.name.clone());
+            }
+            all.push(self.number_endpoints(index, cluster)?);
         }
-        capacity::check(
-            "endpoints",
-            self.endpoints.len() as u64,
-            capacity::ENDPOINTS,
-        )?;
+        let count = self.endpoints.iter().flatten().count();
+        capacity::check("endpoints", count as u64, capacity::ENDPOINTS)?;
         // The active counts come first in the state.
-        self.state = vec![0; self.endpoints.len()];
+        let counts = match &self.numbers {
+            Some(numbers) => numbers.capacity() as usize,
+            None => self.endpoints.len(),
+        };
+        self.state = vec![0; counts];
         self.arena.set(header::ACTIVE, 0);
         for (index, (cluster, priorities)) in snapshot.clusters.iter().zip(all).enumerate() {
             let offset = self.cluster(index, cluster, &priorities);
@@ -193,10 +199,17 @@ impl Compiler<'_> {
     }
 
     /// The endpoints of a cluster by priority, each with its number.
-    fn number_endpoints(&mut self, index: usize, cluster: &Cluster) -> Vec<Vec<Endpoint>> {
+    ///
+    /// # Errors
+    /// The numbers that endpoints keep are used up.
+    fn number_endpoints(
+        &mut self,
+        index: usize,
+        cluster: &Cluster,
+    ) -> Result<Vec<Vec<Endpoint>>, CapacityError> {
         let mut priorities: Vec<Vec<Endpoint>> = vec![Vec::new()];
         let Some(assignment) = &cluster.load_assignment else {
-            return priorities;
+            return Ok(priorities);
         };
         for (locality, endpoints) in assignment.endpoints.iter().enumerate() {
             let priority = endpoints.priority as usize;
@@ -204,8 +217,21 @@ impl Compiler<'_> {
                 priorities.resize(priority + 1, Vec::new());
             }
             for (position, endpoint) in endpoints.lb_endpoints.iter().enumerate() {
-                let number = self.endpoints.len() as u64;
-                self.endpoints.push((index, locality, position));
+                let number = match &mut self.numbers {
+                    None => self.endpoints.len() as u64,
+                    Some(numbers) => {
+                        let known = identity(endpoints, endpoint);
+                        let number = numbers.of(cluster, known);
+                        number.ok_or_else(|| capacity::numbers(numbers.capacity()))?
+                    }
+                };
+                let place = number as usize;
+                if self.endpoints.len() <= place {
+                    self.endpoints.resize(place + 1, None);
+                }
+                if let Some(slot) = self.endpoints.get_mut(place) {
+                    *slot = Some((index, locality, position));
+                }
                 if let Some(priority) = priorities.get_mut(priority) {
                     priority.push(Endpoint {
                         number,
@@ -218,7 +244,7 @@ impl Compiler<'_> {
                 }
             }
         }
-        priorities
+        Ok(priorities)
     }
 
     fn cluster(&mut self, index: usize, cluster: &Cluster, priorities: &[Vec<Endpoint>]) -> u64 {
@@ -327,7 +353,11 @@ impl Compiler<'_> {
             pair(offset, levels.len() as u64),
             cluster::BALANCED,
             index as u64,
-            0,
+            if self.plain_clusters.contains(&cluster.name) {
+                cluster::PLAIN
+            } else {
+                0
+            },
         ]))
     }
 

@@ -1,6 +1,6 @@
 //! What the parts of the compiler share while a snapshot is compiled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use twinmesh_model::layout::{cluster, header, unsupported};
 use twinmesh_xds::{Snapshot, Unsupported};
@@ -8,6 +8,7 @@ use twinmesh_xds::{Snapshot, Unsupported};
 use crate::arena::Arena;
 use crate::kept::Set;
 use crate::names::Names;
+use crate::numbers::Numbers;
 use crate::undecided::Undecided;
 
 /// A snapshot on its way into tables.
@@ -29,8 +30,14 @@ pub struct Compiler<'a> {
     pub state: Vec<u64>,
     /// The sets of endpoints, and where the state of each stands.
     pub sets: Vec<Set>,
-    /// Where each endpoint stands: cluster, locality, position.
-    pub endpoints: Vec<(usize, usize, usize)>,
+    /// Where each endpoint stands, by number: cluster, locality, position.
+    pub endpoints: Vec<Option<(usize, usize, usize)>>,
+    /// The numbers that endpoints keep, where they do.
+    pub numbers: Option<&'a mut Numbers>,
+    /// Names of the clusters that ask for nothing but forwarding.
+    pub plain_clusters: HashSet<String>,
+    /// Whether the virtual host that is being compiled asks for nothing but forwarding.
+    pub plain_host: bool,
     /// The next class's number.
     pub classes: u64,
     /// The DFAs of the paths that connection managers leave as they are, by pattern.
@@ -41,7 +48,7 @@ pub struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     /// Nothing compiled yet.
-    pub fn new(snapshot: &'a Snapshot) -> Self {
+    pub fn new(snapshot: &'a Snapshot, numbers: Option<&'a mut Numbers>) -> Self {
         Self {
             snapshot,
             arena: Arena::new(),
@@ -52,6 +59,9 @@ impl<'a> Compiler<'a> {
             state: Vec::new(),
             sets: Vec::new(),
             endpoints: Vec::new(),
+            numbers,
+            plain_clusters: HashSet::new(),
+            plain_host: false,
             classes: 0,
             paths_dfas: HashMap::new(),
             clusters: HashMap::new(),

@@ -19,6 +19,7 @@ use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 use twinmesh_xds::{FilterChain, Terminal, Unsupported};
 
 use crate::compiler::Compiler;
+use crate::plain;
 use crate::trie::Keys;
 
 /// A filter chain's match and its record.
@@ -72,8 +73,13 @@ impl Compiler<'_> {
                         }
                     }
                 }
+                let plain = if plain::filter_chain(chain) {
+                    filter_chain::PLAIN
+                } else {
+                    0
+                };
                 (
-                    pair(filter_chain::HTTP, flags(manager)),
+                    pair(filter_chain::HTTP, flags(manager) | plain),
                     pair(configuration.unwrap_or(0), limits(manager)),
                 )
             }

@@ -131,12 +131,12 @@ fn carry_active(before: &Compiled, state: impl Fn(usize) -> u64, next: &mut Comp
     let (old, new) = (Arc::clone(&before.snapshot), Arc::clone(&next.snapshot));
     let clusters = by_name(&new);
     let mut active: HashMap<(&str, Identity), u64> = HashMap::new();
-    for (number, place) in before.endpoints.iter().enumerate() {
+    for (number, place) in before.places() {
         let count = state(number);
         if count == 0 {
             continue;
         }
-        if let Some((cluster, known)) = known(&old, *place)
+        if let Some((cluster, known)) = known(&old, place)
             && clusters
                 .get(cluster.name.as_str())
                 .is_some_and(|next| keeps_state(cluster, next))
@@ -147,8 +147,9 @@ fn carry_active(before: &Compiled, state: impl Fn(usize) -> u64, next: &mut Comp
     if active.is_empty() {
         return;
     }
-    for (number, place) in next.endpoints.iter().enumerate() {
-        if let Some((cluster, known)) = known(&new, *place)
+    let places: Vec<_> = next.places().collect();
+    for (number, place) in places {
+        if let Some((cluster, known)) = known(&new, place)
             // The first of several with one identity has them all.
             && let Some(count) = active.remove(&(cluster.name.as_str(), known))
             && let Some(word) = next.state.get_mut(number)

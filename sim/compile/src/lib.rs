@@ -16,7 +16,9 @@ mod kept;
 mod listener;
 mod matcher;
 mod names;
+mod numbers;
 mod path;
+mod plain;
 mod redirect;
 mod route;
 mod schedule;
@@ -35,6 +37,7 @@ pub use answer::Left;
 pub use capacity::CapacityError;
 pub use input::Input;
 pub use kept::Kept;
+pub use numbers::Numbers;
 pub use undecided::{Part, Undecided};
 
 use compiler::Compiler;
@@ -53,7 +56,7 @@ pub struct Compiled {
     reasons: Vec<Unsupported>,
     undecided: Vec<Undecided>,
     sets: Vec<kept::Set>,
-    endpoints: Vec<(usize, usize, usize)>,
+    endpoints: Vec<Option<(usize, usize, usize)>>,
     numbers: HashMap<(usize, usize, usize), u64>,
     missing: Vec<String>,
     listeners: HashMap<String, u64>,
@@ -93,7 +96,31 @@ pub struct Sizes {
 /// Where one route, cluster or route configuration does not fit, that one is undecided: see
 /// [`Compiled::undecided`].
 pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
-    let mut compiler = Compiler::new(snapshot);
+    compile_into(snapshot, None)
+}
+
+/// As [`compile`]; endpoints keep the numbers that they had in the snapshots before. The state has
+/// as many words for their active requests as there are numbers.
+///
+/// # Errors
+/// As there, and the numbers are used up. What was given out meanwhile rests.
+pub fn compile_on(
+    snapshot: &Arc<Snapshot>,
+    numbers: &mut Numbers,
+) -> Result<Compiled, CapacityError> {
+    numbers.begin();
+    let compiled = compile_into(snapshot, Some(numbers));
+    if compiled.is_ok() {
+        numbers.end();
+    }
+    compiled
+}
+
+fn compile_into(
+    snapshot: &Arc<Snapshot>,
+    numbers: Option<&mut Numbers>,
+) -> Result<Compiled, CapacityError> {
+    let mut compiler = Compiler::new(snapshot, numbers);
     compiler.arena.head()?;
     compiler.write_clusters()?;
     let mut configurations = Vec::with_capacity(snapshot.route_configurations.len());
@@ -120,7 +147,7 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
         route_configurations: snapshot.route_configurations.len() as u64,
         routes,
         clusters: snapshot.clusters.len() as u64,
-        endpoints: compiler.endpoints.len() as u64,
+        endpoints: compiler.endpoints.iter().flatten().count() as u64,
         names,
         trie_entries,
     };
@@ -146,7 +173,7 @@ pub fn compile(snapshot: &Arc<Snapshot>) -> Result<Compiled, CapacityError> {
             .endpoints
             .iter()
             .zip(0..)
-            .map(|(&place, number)| (place, number))
+            .filter_map(|(&place, number)| Some((place?, number)))
             .collect(),
         endpoints: compiler.endpoints,
         missing,
@@ -175,6 +202,12 @@ impl Compiled {
     /// What the reader leaves to be decided and the tables do not hold.
     pub fn undecided(&self) -> &[Undecided] {
         &self.undecided
+    }
+
+    /// The endpoints by number: index of the cluster, of the locality, and in that.
+    pub fn places(&self) -> impl Iterator<Item = (usize, (usize, usize, usize))> {
+        let endpoints = self.endpoints.iter().enumerate();
+        endpoints.filter_map(|(number, &place)| Some((number, place?)))
     }
 
     /// The state word that counts the active requests of an endpoint.

@@ -15,6 +15,7 @@ use twinmesh_xds::Listener;
 
 use crate::compiler::Compiler;
 use crate::input::address_bytes;
+use crate::plain;
 use crate::trie::Keys;
 
 /// The TCP address of a listener, and whether `[::]` takes IPv4 as well.
@@ -159,6 +160,12 @@ impl Compiler<'_> {
         }
         if has_filter(&listener.config, "http_inspector", "HttpInspector") {
             flags |= listener::INSPECTS_HTTP;
+        }
+        if plain::connect_time(listener, self.snapshot, &self.plain_clusters) {
+            flags |= listener::CONNECT_TIME;
+        }
+        if plain::by_request(listener) {
+            flags |= listener::BY_REQUEST;
         }
         let reason = self.reason_or_none(listener.unsupported.as_ref());
         self.arena

@@ -12,6 +12,7 @@ use twinmesh_xds::Unsupported;
 
 use crate::compiler::Compiler;
 use crate::path::{Candidate, Paths};
+use crate::plain;
 use crate::{CapacityError, capacity, matcher as compile_matcher};
 
 /// A path matcher that no path passes: its text would be longer than any.
@@ -153,8 +154,17 @@ impl Compiler<'_> {
                 action = pair(route::UNSUPPORTED, self.reason(&unsupported));
             }
         }
-        self.routes
-            .extend_from_slice(&[pair(offset, records.len() as u64), action, 0, path]);
+        let forwarding = if self.plain_host && plain::route(config) {
+            route::PLAIN
+        } else {
+            0
+        };
+        self.routes.extend_from_slice(&[
+            pair(offset, records.len() as u64),
+            action,
+            forwarding,
+            path,
+        ]);
         routes.candidates.push(Candidate {
             unconditional: records.is_empty(),
             keys: matchers.iter().filter_map(|matcher| matcher.key).collect(),

@@ -5,6 +5,7 @@ use twinmesh_model::layout::{RECORD, pair, route_configuration, virtual_host};
 use twinmesh_xds::{RouteConfiguration, VirtualHost};
 
 use crate::compiler::Compiler;
+use crate::plain;
 use crate::route::Routes;
 use crate::trie::Keys;
 use crate::{CapacityError, capacity};
@@ -70,6 +71,11 @@ impl Compiler<'_> {
     ) -> Result<u64, CapacityError> {
         let first = self.routes.len() as u64 / (RECORD / 8);
         let mut routes = Routes::default();
+        let configurations = &self.snapshot.route_configurations;
+        self.plain_host = plain::virtual_host(config)
+            && configurations
+                .get(configuration)
+                .is_some_and(|held| plain::route_configuration(&held.config));
         for (position, route) in config.routes.iter().enumerate() {
             let unsupported = marks.routes.get(position).and_then(Option::as_ref);
             let place = (configuration, index, position);

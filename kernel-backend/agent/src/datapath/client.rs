@@ -1,0 +1,297 @@
+//! The agent's end of a client's connection, while the kernel splices what it can.
+
+use std::io;
+use std::mem::offset_of;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+use twinmesh_kernel_backend::datapath::shape::{Client as Shape, Decision, mode};
+use twinmesh_kernel_backend::datapath::{Datapath, maps::Record};
+
+use super::framing::Requests;
+use super::stream::SharedStream;
+
+/// How often the end of a spliced response is looked for while something waits for it.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Client {
+    /// The agent's end.
+    pub stream: SharedStream,
+    /// Index of its record.
+    pub index: u64,
+    /// Which use of the record.
+    pub uses: u64,
+    /// Who has it writes to the client in the endpoint's place, or ends the use of the record.
+    pub turn: tokio::sync::Mutex<()>,
+    datapath: Arc<Datapath>,
+    followed: Mutex<Followed>,
+    left: std::sync::atomic::AtomicBool,
+    ended: std::sync::atomic::AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Followed {
+    requests: Requests,
+    answered: u64,
+    /// The agent is about to end: nothing is given back to the kernel.
+    keeps: bool,
+}
+
+impl Client {
+    /// A connection that was accepted, and its record.
+    pub fn new(datapath: Arc<Datapath>, stream: SharedStream, index: u64, uses: u64) -> Arc<Self> {
+        Arc::new(Self {
+            stream,
+            index,
+            uses,
+            turn: tokio::sync::Mutex::default(),
+            datapath,
+            followed: Mutex::default(),
+            left: false.into(),
+            ended: false.into(),
+        })
+    }
+
+    /// Its record.
+    pub fn record(&self) -> Record<'_> {
+        self.datapath.maps().client(self.index)
+    }
+
+    /// The record is somebody else's from now on.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the record is still this connection's; asked in [`Client::turn`].
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
+    }
+
+    /// Whether a spliced request waits for its response.
+    pub fn in_flight(&self) -> bool {
+        self.record().get(offset_of!(Shape, upstream)) != 0
+    }
+
+    /// Whether the application has closed its socket.
+    pub fn is_closed(&self) -> bool {
+        self.record().get(offset_of!(Shape, closed)) != 0
+    }
+
+    fn followed(&self) -> std::sync::MutexGuard<'_, Followed> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A response that the proxy made has been written.
+    pub fn answered(&self) {
+        self.followed().answered += 1;
+        self.give_back();
+    }
+
+    /// From now on the agent keeps what it gets, so that it can end.
+    pub fn keep(&self) {
+        self.followed().keeps = true;
+        self.record().set(offset_of!(Shape, mode), mode::AGENT);
+    }
+
+    /// Gives the connection back to the kernel, if the agent is between two requests of it.
+    fn give_back(&self) {
+        let followed = self.followed();
+        let record = self.record();
+        if !followed.keeps
+            && followed.requests.heads == followed.answered
+            && followed.requests.at_boundary()
+            && record.get(offset_of!(Shape, mode)) == mode::AGENT
+        {
+            record.set(offset_of!(Shape, mode), mode::SPLICE);
+        }
+    }
+
+    /// Bytes that the agent has written to the client.
+    pub fn wrote(&self, count: usize) {
+        self.record()
+            .word(offset_of!(Shape, agent_written))
+            .fetch_add(count as u64, Ordering::SeqCst);
+    }
+
+    /// Writes it all.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = self.stream.write(bytes).await?;
+            self.wrote(count);
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// The decision that the kernel made for the request that it handed over, if it made one, with
+    /// what it counts.
+    pub fn take_decision(&self) -> Option<Decision> {
+        let record = self.record();
+        let handed = record.word(offset_of!(Shape, handed));
+        let count = handed.load(Ordering::SeqCst);
+        if count & 1 == 0 {
+            return None;
+        }
+        handed.store(count.wrapping_add(1), Ordering::SeqCst);
+        Some(self.decision())
+    }
+
+    /// The decision of the request under way. Its share in the endpoint's active requests goes to
+    /// the caller.
+    pub fn decision(&self) -> Decision {
+        let record = self.record();
+        let at = offset_of!(Shape, decision);
+        let get = |field: usize| record.get(at + field);
+        let mut left = [0; twinmesh_model::layout::work::LEFT as usize];
+        for (index, to) in left.iter_mut().enumerate() {
+            *to = get(offset_of!(Decision, left) + index * 8);
+        }
+        Decision {
+            generation: get(offset_of!(Decision, generation)),
+            random: get(offset_of!(Decision, random)),
+            time_ns: get(offset_of!(Decision, time_ns)),
+            active: record
+                .word(at + offset_of!(Decision, active))
+                .swap(0, Ordering::SeqCst),
+            left,
+        }
+    }
+
+    /// Gives back what the request under way counts.
+    pub fn release(&self) {
+        let word = offset_of!(Shape, decision) + offset_of!(Decision, active);
+        let active = self.record().word(word).swap(0, Ordering::SeqCst);
+        super::release(&self.datapath, active);
+    }
+
+    /// The spliced request is over, as far as the client is concerned.
+    pub fn land(&self) {
+        let record = self.record();
+        record.set(offset_of!(Shape, body), 0);
+        record.set(offset_of!(Shape, upstream), 0);
+    }
+
+    /// Ends the connection at once: the application sees an error, never half a response that looks
+    /// whole.
+    pub fn abort(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        let _ = socket2::SockRef::from(&*self.stream.0).set_linger(Some(Duration::ZERO));
+        // Whoever reads is woken by this.
+        self.stream.shutdown(std::net::Shutdown::Read);
+    }
+}
+
+/// What the proxy reads and writes.
+#[derive(Debug)]
+pub struct ClientStream {
+    client: Arc<Client>,
+    /// The client has ended its side, and a spliced response is on its way.
+    look: Option<Pin<Box<Sleep>>>,
+}
+
+impl ClientStream {
+    /// The agent's end of a connection.
+    pub fn new(client: Arc<Client>) -> Self {
+        Self { client, look: None }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if let Some(look) = &mut self.look {
+                if std::future::Future::poll(look.as_mut(), cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.look = None;
+                if self.client.in_flight() && !self.client.is_closed() {
+                    self.look = Some(Box::pin(tokio::time::sleep(LOOK)));
+                    continue;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let before = buffer.filled().len();
+            match self.client.stream.poll_some(cx, buffer) {
+                Poll::Pending => {
+                    self.client.give_back();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) if buffer.remaining() != 0 => {
+                    if self.client.ended.load(Ordering::SeqCst) {
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                    }
+                    if self.client.in_flight() && !self.client.is_closed() {
+                        self.look = Some(Box::pin(tokio::time::sleep(LOOK)));
+                        continue;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Ok(count)) => {
+                    let read = buffer.filled().get(before..).unwrap_or_default();
+                    self.client.followed().requests.follow(read);
+                    self.client
+                        .record()
+                        .word(offset_of!(Shape, agent_read))
+                        .fetch_add(count as u64, Ordering::SeqCst);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut stream = self.client.stream.clone();
+        let written = Pin::new(&mut stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = &written {
+            self.client.wrote(*count);
+        }
+        written
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut stream = self.client.stream.clone();
+        let written = Pin::new(&mut stream).poll_write_vectored(cx, slices);
+        if let Poll::Ready(Ok(count)) = &written {
+            self.client.wrote(*count);
+        }
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.client.stream.shutdown(std::net::Shutdown::Write);
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,154 @@
+//! The datapath in operation: the kernel splices requests into endpoints on this node; here is what
+//! it needs beside it.
+
+pub mod client;
+pub mod framing;
+pub mod slots;
+pub mod stream;
+pub mod upstream;
+
+use std::collections::HashMap;
+use std::mem::offset_of;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use twinmesh_kernel_backend::datapath::Datapath;
+use twinmesh_kernel_backend::datapath::shape::{Client as Shape, Decision, Upstream};
+
+use client::Client;
+use slots::{Slot, Slots};
+use stream::SharedStream;
+
+/// How long the agent waits for a connection to an endpoint that had one a moment before.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is counted here; the kernel's own counts are in its maps.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Responses that went through the agent from some byte on.
+    pub relayed: AtomicU64,
+    /// Requests that were sent again, as their connection had died.
+    pub replayed: AtomicU64,
+}
+
+/// The agent's side of the datapath.
+#[derive(Debug)]
+pub struct Splice {
+    /// The programs and their maps.
+    pub datapath: Arc<Datapath>,
+    /// Upstream connections.
+    pub slots: Arc<Slots>,
+    /// What is counted here.
+    pub counts: Counts,
+    clients: Mutex<HashMap<u64, Arc<Client>>>,
+    streams: Mutex<HashMap<u64, SharedStream>>,
+    endpoints: Mutex<HashMap<u64, SocketAddr>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes one off the active requests of an endpoint: `active` is its number plus one.
+fn release(datapath: &Datapath, active: u64) {
+    if let Some(number) = active.checked_sub(1)
+        && let Some(word) = datapath.maps().active().get(number as usize)
+    {
+        word.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Splice {
+    /// Over programs that are loaded.
+    pub fn new(datapath: Arc<Datapath>) -> Arc<Self> {
+        Arc::new(Self {
+            slots: Slots::new(Arc::clone(&datapath)),
+            datapath,
+            counts: Counts::default(),
+            clients: Mutex::default(),
+            streams: Mutex::default(),
+            endpoints: Mutex::default(),
+        })
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<u64, SharedStream>> {
+        lock(&self.streams)
+    }
+
+    /// Where endpoints are, by their numbers; those of the policy before stay known.
+    pub fn set_endpoint(&self, number: u64, address: SocketAddr) {
+        lock(&self.endpoints).insert(number, address);
+    }
+
+    /// The client of a record, in this use of it.
+    pub fn client(&self, index: u64, uses: u64) -> Option<Arc<Client>> {
+        let clients = lock(&self.clients);
+        clients
+            .get(&index)
+            .filter(|client| client.uses == uses)
+            .cloned()
+    }
+
+    /// A connection was accepted that the kernel tracks.
+    pub fn accept(&self, stream: SharedStream, index: u64, uses: u64) -> Arc<Client> {
+        let client = Client::new(Arc::clone(&self.datapath), stream, index, uses);
+        lock(&self.clients).insert(index, Arc::clone(&client));
+        client
+    }
+
+    /// Its end: the record can be used again.
+    pub async fn leave(&self, client: &Client) {
+        lock(&self.clients).remove(&client.index);
+        // Whoever still writes to the client finds it gone.
+        client.stream.shutdown(std::net::Shutdown::Both);
+        let _turn = client.turn.lock().await;
+        client.leave();
+        let record = client.record();
+        let slot = record.get(offset_of!(Shape, upstream));
+        client.release();
+        if let Some(slot) = slot.checked_sub(1)
+            && self.holds(slot, client)
+            && let Some(stream) = self.streams().get(&slot)
+        {
+            // Nobody waits for what it would answer.
+            stream.shutdown(std::net::Shutdown::Both);
+        }
+        self.datapath.maps().free_client(client.index);
+    }
+
+    /// Whether an upstream connection has a client's request.
+    fn holds(&self, slot: u64, client: &Client) -> bool {
+        let record = self.datapath.maps().upstream(slot);
+        record.get(offset_of!(Upstream, client)) == client.index + 1
+            && record.get(offset_of!(Upstream, client_uses)) == client.uses
+    }
+
+    /// A connection to an endpoint is idle: the kernel may use it from now on.
+    pub fn keep(self: &Arc<Self>, stream: SharedStream, slot: Slot) {
+        upstream::keep(Arc::clone(self), stream, slot);
+    }
+
+    /// A relayed response has ended.
+    fn finished(&self, client: &Client, _slot: &Slot) {
+        client.release();
+    }
+
+    fn count_relay(&self) {
+        self.counts.relayed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_replay(&self) {
+        self.counts.replayed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Where the endpoint of the request under way is.
+    fn endpoint_of(&self, client: &Client) -> Option<SocketAddr> {
+        use twinmesh_model::layout::work;
+        let at = offset_of!(Shape, decision) + offset_of!(Decision, left);
+        let word = (work::ENDPOINT - work::OUTCOME) as usize * 8;
+        let number = client.record().get(at + word).checked_sub(1)?;
+        lock(&self.endpoints).get(&number).copied()
+    }
+}

@@ -1,0 +1,207 @@
+//! Upstream connections that the kernel tracks: each has a record, from connect(2) to its end.
+
+use std::collections::HashMap;
+use std::io;
+use std::mem::offset_of;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpSocket;
+use twinmesh_kernel_backend::datapath::shape::{Upstream, state};
+use twinmesh_kernel_backend::datapath::{Datapath, maps::Record};
+
+use super::stream::SharedStream;
+
+/// How long an endpoint that was not on this node is not looked for there again.
+const ELSEWHERE: Duration = Duration::from_secs(60);
+
+/// The records of upstream connections.
+#[derive(Debug)]
+pub struct Slots {
+    datapath: Arc<Datapath>,
+    free: Mutex<Vec<u64>>,
+    /// Dead, but still in their pools' lists.
+    listed: Mutex<Vec<u64>>,
+    pools: Mutex<HashMap<SocketAddr, u64>>,
+    elsewhere: Mutex<HashMap<SocketAddr, Instant>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A record that is in use. Dropped, it can be used again.
+#[derive(Debug)]
+pub struct Slot {
+    /// Its index.
+    pub index: u64,
+    slots: Arc<Slots>,
+}
+
+impl Slot {
+    /// The record.
+    pub fn record(&self) -> Record<'_> {
+        self.slots.datapath.maps().upstream(self.index)
+    }
+
+    /// One of [`state`].
+    pub fn state(&self) -> u64 {
+        self.record().get(offset_of!(Upstream, state))
+    }
+
+    /// From one state to another; whether it was in the first.
+    pub fn change(&self, from: u64, to: u64) -> bool {
+        let word = self.record().word(offset_of!(Upstream, state));
+        word.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+
+    /// The connection is idle: the kernel may use it.
+    pub fn put_idle(&self) {
+        let record = self.record();
+        record.set(offset_of!(Upstream, client), 0);
+        record.set(offset_of!(Upstream, state), state::IDLE);
+        self.slots.datapath.maps().put_idle(self.index);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let record = self.record();
+        if self.change(state::IDLE, state::DEAD) {
+            // Whoever takes it from its pool's list says that it did.
+            lock(&self.slots.listed).push(self.index);
+            return;
+        }
+        record.set(offset_of!(Upstream, state), state::GONE);
+        lock(&self.slots.free).push(self.index);
+    }
+}
+
+impl Slots {
+    /// All records are free.
+    pub fn new(datapath: Arc<Datapath>) -> Arc<Self> {
+        let count = u64::from(datapath.maps().sizes.upstreams);
+        Arc::new(Self {
+            datapath,
+            free: Mutex::new((0..count).rev().collect()),
+            listed: Mutex::default(),
+            pools: Mutex::default(),
+            elsewhere: Mutex::default(),
+        })
+    }
+
+    /// The pool of an address; `None` where there are as many as the map holds.
+    pub fn pool(&self, address: SocketAddr) -> Option<u64> {
+        let mut pools = lock(&self.pools);
+        let next = pools.len() as u64;
+        if let Some(&pool) = pools.get(&address) {
+            return Some(pool);
+        }
+        if next >= u64::from(self.datapath.maps().sizes.pools) {
+            return None;
+        }
+        pools.insert(address, next);
+        Some(next)
+    }
+
+    /// Takes back the records of connections that have left their lists since they died.
+    pub fn sweep(&self) {
+        let gone = |&index: &u64| {
+            let record = self.datapath.maps().upstream(index);
+            record.get(offset_of!(Upstream, state)) == state::GONE
+        };
+        let mut listed = lock(&self.listed);
+        let (free, still): (Vec<u64>, Vec<u64>) = listed.drain(..).partition(gone);
+        *listed = still;
+        drop(listed);
+        lock(&self.free).extend(free);
+        lock(&self.elsewhere).retain(|_, since| since.elapsed() < ELSEWHERE);
+    }
+
+    /// Connects to an endpoint, as the agent's own; with a record where the endpoint is on this
+    /// node.
+    ///
+    /// # Errors
+    /// The endpoint does not answer, or not in time.
+    pub async fn connect(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        limit: Duration,
+    ) -> io::Result<(SharedStream, Option<Slot>)> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        self.datapath
+            .maps()
+            .mark_own(&socket)
+            .map_err(io::Error::other)?;
+        let known_elsewhere = lock(&self.elsewhere).contains_key(&address);
+        let expected = if known_elsewhere {
+            None
+        } else {
+            self.expect(&socket, address)
+        };
+        let socket = TcpSocket::from_std_stream(socket.into());
+        let connecting = tokio::time::timeout(limit, socket.connect(address)).await;
+        if let Some((_, local)) = &expected {
+            self.datapath.maps().expect_no_longer(*local);
+        }
+        let stream = connecting.map_err(|_| io::ErrorKind::TimedOut)??;
+        stream.set_nodelay(true)?;
+        let slot = match expected {
+            Some((slot, _)) if slot.record().get(offset_of!(Upstream, cookie)) != 0 => Some(slot),
+            Some(_) => {
+                lock(&self.elsewhere).insert(address, Instant::now());
+                None
+            }
+            None => None,
+        };
+        Ok((SharedStream(Arc::new(stream)), slot))
+    }
+
+    /// Binds a socket and tells the kernel to expect its connection. `None` where that cannot be
+    /// done: the connection is then not tracked.
+    fn expect(
+        self: &Arc<Self>,
+        socket: &Socket,
+        address: SocketAddr,
+    ) -> Option<(Slot, SocketAddr)> {
+        let pool = self.pool(address)?;
+        let ip = source(address)?;
+        socket.bind(&SocketAddr::new(ip, 0).into()).ok()?;
+        let local = socket.local_addr().ok()?.as_socket()?;
+        let index = lock(&self.free).pop()?;
+        let slot = Slot {
+            index,
+            slots: Arc::clone(self),
+        };
+        let record = slot.record();
+        record
+            .word(offset_of!(Upstream, uses))
+            .fetch_add(1, Ordering::SeqCst);
+        record.set(offset_of!(Upstream, cookie), 0);
+        record.set(offset_of!(Upstream, client), 0);
+        record.set(offset_of!(Upstream, pool), pool);
+        record.set(offset_of!(Upstream, state), state::AGENT);
+        self.datapath.maps().expect(local, index).ok()?;
+        Some((slot, local))
+    }
+}
+
+/// The address that a connection to this one will come from.
+fn source(address: SocketAddr) -> Option<IpAddr> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        SocketAddr::V6(_) => ([0; 16], 0).into(),
+    };
+    // Connecting a datagram socket sends nothing.
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(address).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}

@@ -1,0 +1,255 @@
+//! The agent's ends of upstream connections, while the kernel uses the others: they are idle, until
+//! the endpoint ends one, or a response has to be relayed.
+
+use std::mem::offset_of;
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use twinmesh_kernel_backend::datapath::shape::{Client as ClientShape, Upstream, phase, state};
+
+use super::Splice;
+use super::client::Client;
+use super::framing::{Response, Start};
+use super::slots::Slot;
+use super::stream::SharedStream;
+
+/// Bytes that are read at a time.
+const BUFFER: usize = 64 * 1024;
+/// What a client is told whose request's connection ended before a response; Envoy's words.
+const ENDED: &str = "upstream connect error or disconnect/reset before headers. \
+                     reset reason: connection termination";
+
+/// Gives a connection that is idle to the kernel, and stays with it until it ends.
+pub fn keep(splice: Arc<Splice>, stream: SharedStream, slot: Slot) {
+    splice.streams().insert(slot.index, stream.clone());
+    slot.put_idle();
+    tokio::spawn(async move {
+        watch(&splice, &stream, &slot).await;
+        splice.streams().remove(&slot.index);
+        ended(&splice, &slot).await;
+    });
+}
+
+/// Until the connection ends, or is of no use any more.
+async fn watch(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot) {
+    let mut buffer = Vec::new();
+    loop {
+        if stream.0.readable().await.is_err() {
+            return;
+        }
+        // An idle connection needs no buffer.
+        buffer.resize(BUFFER, 0);
+        match stream.0.try_read(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Ok(0) | Err(_) => return,
+            Ok(count) => {
+                let first = buffer.get(..count).unwrap_or_default().to_vec();
+                if slot.state() != state::RELAY || !relay(splice, stream, slot, first).await {
+                    return;
+                }
+            }
+        }
+        buffer = Vec::new();
+    }
+}
+
+/// The client whose request a connection has, if it is still there.
+fn client_of(splice: &Splice, slot: &Slot) -> Option<Arc<Client>> {
+    let record = slot.record();
+    let index = record.get(offset_of!(Upstream, client)).checked_sub(1)?;
+    let uses = record.get(offset_of!(Upstream, client_uses));
+    splice.client(index, uses)
+}
+
+/// Relays the rest of a response, which begins with these bytes. Whether the connection is idle and
+/// in its pool again.
+async fn relay(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot, first: Vec<u8>) -> bool {
+    let Some(client) = client_of(splice, slot) else {
+        return false;
+    };
+    let _turn = client.turn.lock().await;
+    if client.has_left() {
+        return false;
+    }
+    splice.count_relay();
+    let record = slot.record();
+    let left = record.get(offset_of!(Upstream, left));
+    let start = match record.get(offset_of!(Upstream, phase)) {
+        phase::HEAD => Start::Head,
+        phase::LENGTH => Start::Length(left),
+        phase::CHUNKED => Start::Chunked(left),
+        _ => Start::UntilClose,
+    };
+    let head_request = record.get(offset_of!(Upstream, head_request)) != 0;
+    let response = Response::new(start, head_request);
+    match pump(stream, &client, response, first).await {
+        Pumped::Whole { closes } => {
+            let unsent = client.record().get(offset_of!(ClientShape, body)) != 0;
+            splice.finished(&client, slot);
+            if closes || unsent {
+                client.stream.shutdown(Shutdown::Write);
+                return false;
+            }
+            slot.put_idle();
+            client.land();
+            true
+        }
+        Pumped::UntilClose => {
+            splice.finished(&client, slot);
+            client.land();
+            client.stream.shutdown(Shutdown::Write);
+            false
+        }
+        Pumped::Broken => {
+            client.release();
+            client.land();
+            client.abort();
+            false
+        }
+    }
+}
+
+/// How a relay ended.
+enum Pumped {
+    /// With the whole response, and nothing after it unless it closes.
+    Whole { closes: bool },
+    /// With the connection, which is how the response says that it ends.
+    UntilClose,
+    /// In the middle.
+    Broken,
+}
+
+/// Copies a response from a connection to a client.
+async fn pump(
+    stream: &SharedStream,
+    client: &Client,
+    mut response: Response,
+    first: Vec<u8>,
+) -> Pumped {
+    let mut bytes = first;
+    loop {
+        let taken = response.follow(&bytes);
+        let more = taken < bytes.len();
+        if client
+            .write_all(bytes.get(..taken).unwrap_or_default())
+            .await
+            .is_err()
+        {
+            return Pumped::Broken;
+        }
+        if response.is_done() {
+            return Pumped::Whole {
+                closes: response.closes || more,
+            };
+        }
+        bytes.resize(BUFFER, 0);
+        match stream.read(&mut bytes).await {
+            Ok(0) if response.ends_with_connection() => return Pumped::UntilClose,
+            Ok(0) | Err(_) => return Pumped::Broken,
+            Ok(count) => bytes.truncate(count),
+        }
+    }
+}
+
+/// A connection has ended. If a request was on it, the client gets what can still be had.
+async fn ended(splice: &Arc<Splice>, slot: &Slot) {
+    if !slot.change(state::BUSY, state::AGENT) {
+        return;
+    }
+    let Some(client) = client_of(splice, slot) else {
+        return;
+    };
+    let _turn = client.turn.lock().await;
+    if client.has_left() {
+        return;
+    }
+    let record = slot.record();
+    if client.is_closed() {
+        client.release();
+        client.land();
+        return;
+    }
+    if record.get(offset_of!(Upstream, bytes)) != 0 {
+        client.release();
+        client.land();
+        client.abort();
+        return;
+    }
+    // Not a byte of a response has come: the request may never have been read.
+    let kept = client.record().get(offset_of!(ClientShape, head_length)) as usize;
+    if kept != 0 {
+        let head = client.record().bytes(offset_of!(ClientShape, head), kept);
+        let head_request = record.get(offset_of!(Upstream, head_request)) != 0;
+        splice.count_replay();
+        if again(splice, &client, &head, head_request).await {
+            return;
+        }
+    }
+    client.release();
+    let reply = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\ncontent-type: text/plain\r\n\
+         connection: close\r\n\r\n{ENDED}",
+        ENDED.len()
+    );
+    let written = client.write_all(reply.as_bytes()).await;
+    client.land();
+    match written {
+        Ok(()) => client.stream.shutdown(Shutdown::Write),
+        Err(_) => client.abort(),
+    }
+}
+
+/// Sends a request once more, to the same endpoint, on a connection of its own. Whether the client
+/// got an answer, or an end.
+async fn again(
+    splice: &Arc<Splice>,
+    client: &Arc<Client>,
+    head: &[u8],
+    head_request: bool,
+) -> bool {
+    let Some(address) = splice.endpoint_of(client) else {
+        return false;
+    };
+    let Ok((stream, _slot)) = splice.slots.connect(address, super::CONNECT_TIMEOUT).await else {
+        return false;
+    };
+    let mut rest = head;
+    while !rest.is_empty() {
+        match stream.write(rest).await {
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(_) => return false,
+        }
+    }
+    let mut first = vec![0; BUFFER];
+    match stream.read(&mut first).await {
+        Ok(0) | Err(_) => return false,
+        Ok(count) => first.truncate(count),
+    }
+    match pump(
+        &stream,
+        client,
+        Response::new(Start::Head, head_request),
+        first,
+    )
+    .await
+    {
+        Pumped::Whole { closes } => {
+            client.release();
+            client.land();
+            if closes {
+                client.stream.shutdown(Shutdown::Write);
+            }
+        }
+        Pumped::UntilClose => {
+            client.release();
+            client.land();
+            client.stream.shutdown(Shutdown::Write);
+        }
+        Pumped::Broken => {
+            client.release();
+            client.land();
+            client.abort();
+        }
+    }
+    true
+}

@@ -1,0 +1,152 @@
+//! The datapath's programs in the kernel: loaded, attached, and what they share with the agent.
+
+pub mod attach;
+pub mod maps;
+mod offsets;
+#[path = "../../ebpf/src/datapath/shape.rs"]
+pub mod shape;
+
+use std::os::fd::AsFd;
+
+use aya::maps::Map;
+use aya::programs::Program;
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+
+use crate::capacity::Capacity;
+use crate::machine::{causes, check_machine, load_error};
+use crate::region::Region;
+use crate::{Object, Unavailable, Verified, elf};
+
+pub use maps::Maps;
+
+/// How much the maps hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of the policy and the balancers.
+    pub policy: Capacity,
+    /// Endpoints.
+    pub endpoints: u32,
+    /// Client connections that are tracked at one time.
+    pub clients: u32,
+    /// Upstream connections.
+    pub upstreams: u32,
+    /// Pools: addresses of endpoints on this node.
+    pub pools: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            policy: Capacity::LEAST,
+            endpoints: 16_384,
+            clients: 16_384,
+            upstreams: 16_384,
+            pools: 4_096,
+        }
+    }
+}
+
+/// The programs, by name.
+const PROGRAMS: [&str; 9] = [
+    "connect4",
+    "connect6",
+    "getpeername4",
+    "getpeername6",
+    "getsockopt",
+    "sock_release",
+    "stage",
+    "client_message",
+    "upstream_message",
+];
+
+/// The loaded object.
+#[derive(Debug)]
+pub struct Datapath {
+    ebpf: Ebpf,
+    maps: Maps,
+}
+
+impl Datapath {
+    /// Loads the object into this machine's kernel. Nothing is attached yet.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded here, and what to do.
+    pub fn load(sizes: Sizes) -> Result<Self, Unavailable> {
+        check_machine()?;
+        let object = Object::datapath()?;
+        let refused = |why: String| Unavailable(format!("cannot load {}: {why}", object.origin));
+        let bytes = elf::with_policy_bytes(object.bytes(), sizes.policy.policy_bytes)
+            .map_err(|why| Unavailable(format!("{} {why}", object.origin)))?;
+        let state = u64::from(sizes.endpoints) + crate::shape::SLOTS * sizes.policy.state_words;
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .verifier_log_level(VerifierLogLevel::STATS)
+            .map_max_entries("STATE", state as u32)
+            .map_max_entries("WORK", shape::WORK_AREAS as u32)
+            .map_max_entries("CLIENT", sizes.clients)
+            .map_max_entries("CLIENTS", sizes.clients)
+            .map_max_entries("ACCEPTED", sizes.clients.saturating_mul(2))
+            .map_max_entries("UPSTREAM", sizes.upstreams)
+            .map_max_entries("UPSTREAMS", sizes.upstreams)
+            .map_max_entries("EXPECTED", sizes.upstreams)
+            .map_max_entries("POOL", sizes.pools)
+            .map_max_entries("ENDPOINT", sizes.endpoints)
+            .load(&bytes)
+            .map_err(|failed| refused(causes(&failed)))?;
+        for name in PROGRAMS {
+            let program = ebpf
+                .program_mut(name)
+                .ok_or_else(|| refused(format!("it has no program `{name}`")))?;
+            load_program(program).map_err(|failed| refused(load_error(name, &failed)))?;
+        }
+        let maps = Maps::new(&mut ebpf, sizes).map_err(refused)?;
+        maps.set_offsets(offsets::read());
+        Ok(Self { ebpf, maps })
+    }
+
+    /// What the programs share with the agent.
+    pub fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    /// What the verifier and the JIT made of the programs.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn verified(&self) -> Result<Vec<Verified>, Unavailable> {
+        let mut verified = Vec::with_capacity(PROGRAMS.len());
+        for name in PROGRAMS {
+            let program = self.ebpf.program(name);
+            let info = program
+                .ok_or_else(|| Unavailable(format!("there is no program `{name}`")))?
+                .info()
+                .map_err(|failed| Unavailable(causes(&failed)))?;
+            verified.push(Verified {
+                program: name.to_owned(),
+                instructions: info.verified_instruction_count(),
+                jited_bytes: info.size_jitted(),
+            });
+        }
+        Ok(verified)
+    }
+}
+
+fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError> {
+    match program {
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSockopt(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        Program::SkMsg(program) => program.load(),
+        _ => Err(aya::programs::ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// The values of an array map.
+fn region(ebpf: &Ebpf, name: &str, bytes: usize) -> Result<Region, String> {
+    let Some(Map::Array(map)) = ebpf.map(name) else {
+        return Err(format!("it has no array map `{name}`"));
+    };
+    Region::mapped(map.fd().as_fd(), bytes.div_ceil(8))
+        .map_err(|failed| format!("cannot map `{name}` into memory: {failed}"))
+}

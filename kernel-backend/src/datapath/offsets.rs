@@ -1,0 +1,47 @@
+//! Where this kernel keeps what the programs look at in its structures.
+
+use crate::btf::Btf;
+
+/// The kernel's own types.
+const KERNEL: &str = "/sys/kernel/btf/vmlinux";
+
+/// Bytes from the start of the structures; 0 where this kernel does not say or does not have it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// `sock.sk_user_data`.
+    pub sk_user_data: u64,
+    /// `sk_psock.msg_tot_len`.
+    pub psock_queued: u64,
+    /// `sock.__sk_common.skc_cookie`.
+    pub sk_cookie: u64,
+    /// `tcp_sock.write_seq`.
+    pub write_seq: u64,
+    /// `tcp_sock.copied_seq`.
+    pub copied_seq: u64,
+}
+
+/// Reads the kernel's types.
+pub fn read() -> Offsets {
+    let Ok(bytes) = std::fs::read(KERNEL) else {
+        return Offsets::default();
+    };
+    let Some(btf) = Btf::parse(&bytes) else {
+        return Offsets::default();
+    };
+    let offset = |structure, path: &[&str]| btf.offset(structure, path).map_or(0, u64::from);
+    let mut offsets = Offsets {
+        sk_user_data: offset("sock", &["sk_user_data"]),
+        psock_queued: offset("sk_psock", &["msg_tot_len"]),
+        sk_cookie: offset("sock", &["__sk_common", "skc_cookie"]),
+        write_seq: offset("tcp_sock", &["write_seq"]),
+        copied_seq: offset("tcp_sock", &["copied_seq"]),
+    };
+    // Those that are used together are known together or not at all.
+    if offsets.sk_user_data == 0 || offsets.sk_cookie == 0 {
+        offsets.psock_queued = 0;
+    }
+    if offsets.copied_seq == 0 {
+        offsets.write_seq = 0;
+    }
+    offsets
+}

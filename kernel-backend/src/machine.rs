@@ -1,0 +1,110 @@
+//! What this machine can and cannot do, and what its kernel says about it.
+
+use aya::programs::ProgramError;
+
+use crate::Unavailable;
+
+/// The last lines of a text, which is where the verifier says what it refuses.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines
+        .get(lines.len().saturating_sub(12)..)
+        .unwrap_or_default()
+        .join("\n  ")
+}
+
+/// Why the kernel refuses a program.
+pub fn load_error(program: &str, failed: &ProgramError) -> String {
+    match failed {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            format!(
+                "the kernel refuses the program `{program}`: {io_error}\n  {}",
+                last_lines(&verifier_log.to_string())
+            )
+        }
+        other => format!("the kernel refuses the program `{program}`: {other}"),
+    }
+}
+
+/// All causes of an error, in one line.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Says why BPF programs cannot run here, where that can be told beforehand.
+pub fn check_machine() -> Result<(), Unavailable> {
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        return Err(Unavailable(format!(
+            "the BPF object is built for Linux on x86-64, and this is {} on {}",
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        )));
+    }
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim();
+    let mut numbers = release
+        .split(['.', '-', '+'])
+        .map_while(|part| part.parse::<u32>().ok());
+    if let (Some(major), Some(minor)) = (numbers.next(), numbers.next())
+        && (major, minor) < (6, 1)
+    {
+        return Err(Unavailable(format!(
+            "kernel {release} is older than 6.1, the oldest that the object is made for"
+        )));
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        .unwrap_or(u64::MAX);
+    let has = |capability: u32| effective >> capability & 1 == 1;
+    let (net_admin, sys_admin, perfmon, bpf) = (12, 21, 38, 39);
+    let missing: Vec<&str> = [
+        (bpf, "CAP_BPF"),
+        (net_admin, "CAP_NET_ADMIN"),
+        (perfmon, "CAP_PERFMON"),
+    ]
+    .into_iter()
+    .filter(|(capability, _)| !has(*capability) && !has(sys_admin))
+    .map(|(_, name)| name)
+    .collect();
+    if !missing.is_empty() {
+        return Err(Unavailable(format!(
+            "needs {}, which this process lacks: run it as root",
+            missing.join(", ")
+        )));
+    }
+    Ok(())
+}
+
+/// `MEMBARRIER_CMD_GLOBAL`: returns when every read-side section of RCU has ended, in which BPF
+/// programs run.
+const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+
+/// Waits until every BPF program that is running now has ended.
+///
+/// # Errors
+/// The kernel has no way to wait.
+pub fn wait_for_programs() -> Result<(), String> {
+    // SAFETY: the call takes no pointer.
+    if unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } == 0 {
+        return Ok(());
+    }
+    let failed = std::io::Error::last_os_error();
+    Err(format!(
+        "cannot wait for running programs by membarrier(2): {failed}"
+    ))
+}
