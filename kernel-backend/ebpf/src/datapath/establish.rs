@@ -94,8 +94,8 @@ fn client(ops: *mut bpf_sock_ops) {
             client: 0,
             uses: 0,
         };
-        let splices = (*known).index != 0
-            && config().is_some_and(|config| config.flags & flag::SPLICE != 0);
+        let splices =
+            (*known).index != 0 && config().is_some_and(|config| config.flags & flag::SPLICE != 0);
         if splices && let Some(index) = free_record() {
             let Some(client) = CLIENT.get_ptr_mut(index as u32) else {
                 return;
