@@ -1,0 +1,129 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::logging::{self, LogFormat};
+use crate::run::{self, Options};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  ended by SIGTERM or SIGINT, all connections drained or cut off at the deadline
+  1  it could not go on: a socket, a thread, the access log
+  2  the call or the first snapshot is wrong; the message says where and what was expected";
+
+/// The node agent: carries live traffic, decided as Envoy decides.
+#[derive(Debug, Parser)]
+#[command(name = "twinmesh-agent", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Takes policy and serves the snapshot's listeners until SIGTERM or SIGINT.
+    #[command(after_help = EXIT_CODES)]
+    Run(RunArguments),
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// Policy from this file, in any form that `twinmesh` reads; read again when it changes. A
+    /// file that is refused is refused whole, and the policy before goes on.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "bootstrap",
+        required_unless_present = "bootstrap"
+    )]
+    snapshot: Option<PathBuf>,
+    /// Policy over ADS, as this gRPC xDS bootstrap file says. Not in this build yet.
+    #[arg(long, value_name = "FILE")]
+    bootstrap: Option<PathBuf>,
+    /// One JSON line a request to this file, or to standard output (`-`).
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
+    /// The admin endpoints' address; it has to be a loopback one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15000")]
+    admin: SocketAddr,
+    /// Seconds that requests under way have to end after SIGTERM.
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    drain_seconds: u64,
+    /// Threads that carry traffic; by default one a processor.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Log levels: error, warn, info, debug, trace, or `target=level,…`.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: String,
+    /// The form of log lines on standard error.
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// Why the command ends.
+enum Ended {
+    /// The call is wrong.
+    Call(String),
+    /// It could not go on.
+    Failed(String),
+}
+
+/// Runs the command.
+pub fn main(cli: Cli) -> ExitCode {
+    let ended = match cli.command {
+        Command::Run(arguments) => start(arguments),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Ended::Call(message)) => {
+            eprintln!("twinmesh-agent: {message}");
+            ExitCode::from(2)
+        }
+        Err(Ended::Failed(message)) => {
+            eprintln!("twinmesh-agent: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: RunArguments) -> Result<(), Ended> {
+    let Some(snapshot) = arguments.snapshot else {
+        return Err(Ended::Call(
+            "--bootstrap: policy over ADS is not in this build yet; give --snapshot".to_owned(),
+        ));
+    };
+    if !arguments.admin.ip().is_loopback() {
+        return Err(Ended::Call(format!(
+            "--admin: expected a loopback address, found {}: what the admin endpoints tell and change is for this node only",
+            arguments.admin
+        )));
+    }
+    let levels = logging::start(&arguments.log, arguments.log_format)
+        .map_err(|error| Ended::Call(format!("--log: {error}")))?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_name("proxy");
+    if let Some(workers) = arguments.workers {
+        builder.worker_threads(usize::from(workers));
+    }
+    let runtime = builder
+        .build()
+        .map_err(|error| Ended::Failed(format!("the threads do not start: {error}")))?;
+    let options = Options {
+        snapshot,
+        access_log: arguments.access_log,
+        admin: Some(arguments.admin),
+        drain: Duration::from_secs(arguments.drain_seconds),
+        levels: Some(levels),
+    };
+    runtime
+        .block_on(run::until_signal(options))
+        .map_err(|error| match error {
+            run::Error::Snapshot(error) => Ended::Call(error.to_string()),
+            run::Error::Policy(error) => Ended::Call(error.to_string()),
+            run::Error::Failed(message) => Ended::Failed(message),
+        })
+}

@@ -1,0 +1,218 @@
+//! The parts, tied together: policy to the live tables, the live tables to the proxy.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use twinmesh_xds::{ReadError, Snapshot};
+
+use crate::access_log::AccessLog;
+use crate::admin;
+use crate::live::{Live, PublishError};
+use crate::logging::Levels;
+use crate::metrics::Metrics;
+use crate::policy::{PolicySource, file};
+use crate::proxy::{Bound, Proxy, Resolve};
+
+/// How long the last access log lines may take.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
+/// How the agent runs.
+#[derive(Debug)]
+pub struct Options {
+    /// The snapshot file.
+    pub snapshot: PathBuf,
+    /// Where access log lines go.
+    pub access_log: Option<PathBuf>,
+    /// The admin endpoints' address.
+    pub admin: Option<SocketAddr>,
+    /// How long requests have to end when the agent does.
+    pub drain: Duration,
+    /// The log's levels.
+    pub levels: Option<Levels>,
+}
+
+/// Why the agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The first snapshot is refused.
+    #[error(transparent)]
+    Snapshot(#[from] Box<ReadError>),
+    /// The first snapshot does not fit.
+    #[error(transparent)]
+    Policy(#[from] PublishError),
+    /// Something else failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// An agent that runs.
+pub struct Agent {
+    /// The policy that decides.
+    pub live: Live,
+    /// The proxy.
+    pub proxy: Proxy,
+    /// The sockets of the snapshot's listeners.
+    pub bound: Bound,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The access log.
+    pub access_log: AccessLog,
+    following: Option<JoinHandle<()>>,
+}
+
+impl Agent {
+    /// Starts following a source of policies. The first policy, if the source has one already, is
+    /// in force and its listeners are bound when this returns. Has to be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// The first policy does not fit.
+    pub async fn start(
+        source: PolicySource,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+        resolve: Option<Box<Resolve>>,
+    ) -> Result<Self, PublishError> {
+        Self::with_live(Live::default(), source, metrics, access_log, resolve).await
+    }
+
+    /// The same, with live tables of the caller's own.
+    ///
+    /// # Errors
+    /// The first policy does not fit.
+    pub async fn with_live(
+        live: Live,
+        mut source: PolicySource,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+        resolve: Option<Box<Resolve>>,
+    ) -> Result<Self, PublishError> {
+        let proxy = Proxy::with_resolve(
+            live.clone(),
+            Arc::clone(&metrics),
+            access_log.clone(),
+            resolve,
+        );
+        let bound = Bound::new(&proxy);
+        let first = source.borrow_and_update().clone();
+        if let Some(snapshot) = first {
+            publish(&live, &bound, &metrics, snapshot).await?;
+        }
+        let following = tokio::spawn({
+            let (live, bound, metrics) = (live.clone(), bound.clone(), Arc::clone(&metrics));
+            async move {
+                while source.changed().await.is_ok() {
+                    let Some(snapshot) = source.borrow_and_update().clone() else {
+                        continue;
+                    };
+                    let published = publish(&live, &bound, &metrics, snapshot).await;
+                    if let Err(error) = published {
+                        metrics.refused_update(&error.to_string());
+                    }
+                }
+            }
+        });
+        Ok(Self {
+            live,
+            proxy,
+            bound,
+            metrics,
+            access_log,
+            following: Some(following),
+        })
+    }
+
+    /// Takes no more policies and connections; requests under way have `deadline` to end. Whether
+    /// all did.
+    pub async fn stop(mut self, deadline: Duration) -> bool {
+        if let Some(following) = self.following.take() {
+            following.abort();
+        }
+        self.proxy.drain(deadline).await
+    }
+}
+
+/// Lets a snapshot decide and binds its listeners.
+async fn publish(
+    live: &Live,
+    bound: &Bound,
+    metrics: &Metrics,
+    snapshot: Arc<Snapshot>,
+) -> Result<(), PublishError> {
+    let compiling = live.clone();
+    let published = tokio::task::spawn_blocking(move || compiling.publish(snapshot)).await;
+    let policy = match published {
+        Ok(published) => published?.policy,
+        Err(error) => return Err(PublishError::Memory(error.to_string())),
+    };
+    for warning in &policy.plan.warnings {
+        tracing::warn!("{warning}");
+    }
+    for undecided in policy.compiled.undecided() {
+        tracing::warn!("{undecided}");
+    }
+    metrics.updated(policy.plan.warnings.len());
+    let list = bound.follow(&policy);
+    let listening: Vec<String> = list
+        .iter()
+        .filter_map(|socket| Some(socket.local.as_ref().ok()?.to_string()))
+        .collect();
+    tracing::info!(
+        generation = policy.generation,
+        "the policy is in force; listening on {}",
+        listening.join(", ")
+    );
+    Ok(())
+}
+
+/// Runs until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// Why it does not start, or could not go on.
+pub async fn until_signal(options: Options) -> Result<(), Error> {
+    let failed = |what: &str, error: std::io::Error| Error::Failed(format!("{what}: {error}"));
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|error| failed("SIGTERM", error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed("SIGINT", error))?;
+    let metrics = Arc::new(Metrics::new());
+    let source = file::watch(&options.snapshot, Arc::clone(&metrics))?;
+    let access_log = open_log(&options)?;
+    let agent = Agent::start(source, metrics, access_log.clone(), None).await?;
+    if let Some(address) = options.admin {
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .map_err(|error| failed(&format!("--admin {address}"), error))?;
+        let router = admin::router(&agent, options.levels.clone());
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!("the admin endpoints ended: {error}");
+            }
+        });
+    }
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!("{name}: draining, for at most {:?}", options.drain);
+    let whole = agent.stop(options.drain).await;
+    tracing::info!(whole, "drained");
+    let written = tokio::task::spawn_blocking(move || access_log.flush(LAST_LINES)).await;
+    if !written.unwrap_or(false) {
+        return Err(Error::Failed(
+            "the last access log lines could not be written in time".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn open_log(options: &Options) -> Result<AccessLog, Error> {
+    let Some(path) = &options.access_log else {
+        return Ok(AccessLog::default());
+    };
+    AccessLog::open(path)
+        .map_err(|error| Error::Failed(format!("--access-log {}: {error}", path.display())))
+}
