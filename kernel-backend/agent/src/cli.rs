@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::datapath::start::{KernelMode, KernelOptions};
 use crate::logging::{self, LogFormat};
 use crate::run::{self, Options};
 
@@ -56,6 +57,17 @@ struct RunArguments {
     /// Threads that carry traffic; by default one a processor.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
+    /// What the kernel does: `auto` routes in it what this machine can, `off` nothing; with
+    /// `required` the agent does not start where it cannot.
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    kernel: KernelMode,
+    /// Connections of the processes in this cgroup (v2) are taken; by default of all.
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// Where the agent takes the connections that the kernel sends it: an address that the
+    /// cgroup's processes reach. Twice for both families; port 0: any.
+    #[arg(long, value_name = "IP:PORT", default_values = ["127.0.0.1:0", "[::1]:0"])]
+    redirect: Vec<SocketAddr>,
     /// Log levels: error, warn, info, debug, trace, or `target=level,…`.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -118,6 +130,11 @@ fn start(arguments: RunArguments) -> Result<(), Ended> {
         admin: Some(arguments.admin),
         drain: Duration::from_secs(arguments.drain_seconds),
         levels: Some(levels),
+        kernel: KernelOptions {
+            mode: arguments.kernel,
+            cgroup: arguments.cgroup,
+            redirect: arguments.redirect,
+        },
     };
     runtime
         .block_on(run::until_signal(options))

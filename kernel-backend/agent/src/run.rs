@@ -11,6 +11,8 @@ use twinmesh_xds::{ReadError, Snapshot};
 
 use crate::access_log::AccessLog;
 use crate::admin;
+use crate::datapath::memory::KernelMemory;
+use crate::datapath::start::{KernelOptions, Loaded, Running};
 use crate::live::{Live, PublishError};
 use crate::logging::Levels;
 use crate::metrics::Metrics;
@@ -33,6 +35,8 @@ pub struct Options {
     pub drain: Duration,
     /// The log's levels.
     pub levels: Option<Levels>,
+    /// What the kernel is to do.
+    pub kernel: KernelOptions,
 }
 
 /// Why the agent does not start.
@@ -61,6 +65,8 @@ pub struct Agent {
     pub metrics: Arc<Metrics>,
     /// The access log.
     pub access_log: AccessLog,
+    /// The kernel's part, where it has one.
+    pub datapath: Option<Running>,
     following: Option<JoinHandle<()>>,
 }
 
@@ -77,31 +83,41 @@ impl Agent {
         access_log: AccessLog,
         resolve: Option<Box<Resolve>>,
     ) -> Result<Self, PublishError> {
-        Self::with_live(Live::default(), source, metrics, access_log, resolve).await
+        Self::with_kernel(source, metrics, access_log, resolve, None).await
     }
 
-    /// The same, with live tables of the caller's own.
+    /// The same; where there are programs, they take part from the first policy on.
     ///
     /// # Errors
-    /// The first policy does not fit.
-    pub async fn with_live(
-        live: Live,
+    /// The first policy does not fit, or the programs cannot be attached.
+    pub async fn with_kernel(
         mut source: PolicySource,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
         resolve: Option<Box<Resolve>>,
+        loaded: Option<Loaded>,
     ) -> Result<Self, PublishError> {
+        let splice = loaded.as_ref().map(|loaded| Arc::clone(&loaded.splice));
+        let live = match &splice {
+            Some(splice) => Live::new(Box::new(KernelMemory::new(Arc::clone(splice)))),
+            None => Live::default(),
+        };
         let proxy = Proxy::with_resolve(
             live.clone(),
             Arc::clone(&metrics),
             access_log.clone(),
             resolve,
+            splice,
         );
         let bound = Bound::new(&proxy);
         let first = source.borrow_and_update().clone();
         if let Some(snapshot) = first {
             publish(&live, &bound, &metrics, snapshot).await?;
         }
+        let datapath = match loaded {
+            Some(loaded) => Some(loaded.start(&proxy, &live).map_err(PublishError::Memory)?),
+            None => None,
+        };
         let following = tokio::spawn({
             let (live, bound, metrics) = (live.clone(), bound.clone(), Arc::clone(&metrics));
             async move {
@@ -122,6 +138,7 @@ impl Agent {
             bound,
             metrics,
             access_log,
+            datapath,
             following: Some(following),
         })
     }
@@ -131,6 +148,9 @@ impl Agent {
     pub async fn stop(mut self, deadline: Duration) -> bool {
         if let Some(following) = self.following.take() {
             following.abort();
+        }
+        if let Some(datapath) = self.datapath.take() {
+            datapath.stop();
         }
         self.proxy.drain(deadline).await
     }
@@ -181,7 +201,8 @@ pub async fn until_signal(options: Options) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::new());
     let source = file::watch(&options.snapshot, Arc::clone(&metrics))?;
     let access_log = open_log(&options)?;
-    let agent = Agent::start(source, metrics, access_log.clone(), None).await?;
+    let loaded = options.kernel.load().map_err(Error::Failed)?;
+    let agent = Agent::with_kernel(source, metrics, access_log.clone(), None, loaded).await?;
     if let Some(address) = options.admin {
         let listener = tokio::net::TcpListener::bind(address)
             .await

@@ -211,27 +211,55 @@ impl Maps {
             .unwrap_or_default()
     }
 
-    /// Puts a policy in the place of the one before the last, and lets it decide.
+    /// Whether a policy and its sets' state fit.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn fits(&self, policy: &[u64], sets: &[u64]) -> Result<(), String> {
+        let room = self.sizes.policy;
+        let (bytes, words) = (policy.len() as u64 * 8, sets.len() as u64);
+        if bytes > room.policy_bytes || words > room.state_words {
+            return Err(format!(
+                "the policy has {bytes} bytes and {words} words of balancer state; the kernel's maps have room for {} and {}",
+                room.policy_bytes, room.state_words
+            ));
+        }
+        Ok(())
+    }
+
+    fn generation_in(&self, slot: usize) -> &AtomicU64 {
+        word(&self.control, offset_of!(Control, generations) + slot * 8)
+    }
+
+    /// Writes a policy in the place of the one before the last; it does not decide yet.
     ///
     /// # Errors
     /// There is no way to wait for programs that still read the policy before the last.
-    pub fn publish(&self, generation: u64, policy: &[u64], state: &[u64]) -> Result<(), String> {
+    pub fn write_policy(&self, generation: u64, policy: &[u64]) -> Result<(), String> {
         let slot = (generation % SLOTS) as usize;
-        let generations =
-            |slot: usize| word(&self.control, offset_of!(Control, generations) + slot * 8);
-        generations(slot).store(0, Ordering::SeqCst);
+        self.generation_in(slot).store(0, Ordering::SeqCst);
         crate::machine::wait_for_programs()?;
         let words = (self.sizes.policy.policy_bytes / 8) as usize;
         let to = self.policy.words().iter().skip(slot * words).take(words);
         for (to, from) in to.zip(policy) {
             to.store(*from, Ordering::Relaxed);
         }
-        for (to, from) in self.state(generation).iter().zip(state) {
+        Ok(())
+    }
+
+    /// Lets the policy decide that was written last, with its sets' state as it is now.
+    pub fn publish(&self, generation: u64, sets: &[u64]) {
+        for (to, from) in self.state(generation).iter().zip(sets) {
             to.store(*from, Ordering::Relaxed);
         }
-        generations(slot).store(generation, Ordering::SeqCst);
+        let slot = (generation % SLOTS) as usize;
+        self.generation_in(slot).store(generation, Ordering::SeqCst);
         word(&self.control, offset_of!(Control, current)).store(generation, Ordering::SeqCst);
-        Ok(())
+    }
+
+    /// No policy decides in the kernel any more.
+    pub fn retire(&self) {
+        word(&self.control, offset_of!(Control, current)).store(0, Ordering::SeqCst);
     }
 
     /// Says where an endpoint is.

@@ -7,6 +7,7 @@ mod offsets;
 pub mod shape;
 
 use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aya::maps::Map;
 use aya::programs::Program;
@@ -17,6 +18,7 @@ use crate::machine::{causes, check_machine, load_error};
 use crate::region::Region;
 use crate::{Object, Unavailable, Verified, elf};
 
+pub use attach::Attached;
 pub use maps::Maps;
 
 /// How much the maps hold.
@@ -38,7 +40,7 @@ impl Default for Sizes {
     fn default() -> Self {
         Self {
             policy: Capacity::LEAST,
-            endpoints: 16_384,
+            endpoints: 131_072,
             clients: 16_384,
             upstreams: 16_384,
             pools: 4_096,
@@ -62,7 +64,7 @@ const PROGRAMS: [&str; 9] = [
 /// The loaded object.
 #[derive(Debug)]
 pub struct Datapath {
-    ebpf: Ebpf,
+    ebpf: Mutex<Ebpf>,
     maps: Maps,
 }
 
@@ -101,7 +103,14 @@ impl Datapath {
         }
         let maps = Maps::new(&mut ebpf, sizes).map_err(refused)?;
         maps.set_offsets(offsets::read());
-        Ok(Self { ebpf, maps })
+        Ok(Self {
+            ebpf: ebpf.into(),
+            maps,
+        })
+    }
+
+    fn ebpf(&self) -> MutexGuard<'_, Ebpf> {
+        self.ebpf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the programs share with the agent.
@@ -115,8 +124,9 @@ impl Datapath {
     /// The kernel does not say.
     pub fn verified(&self) -> Result<Vec<Verified>, Unavailable> {
         let mut verified = Vec::with_capacity(PROGRAMS.len());
+        let ebpf = self.ebpf();
         for name in PROGRAMS {
-            let program = self.ebpf.program(name);
+            let program = ebpf.program(name);
             let info = program
                 .ok_or_else(|| Unavailable(format!("there is no program `{name}`")))?
                 .info()

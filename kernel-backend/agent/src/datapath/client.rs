@@ -174,6 +174,11 @@ impl Client {
         super::release(&self.datapath, active);
     }
 
+    /// Gives back a share in an endpoint's active count that a decision had.
+    pub fn give_back_share(&self, active: u64) {
+        super::release(&self.datapath, active);
+    }
+
     /// The spliced request is over, as far as the client is concerned.
     pub fn land(&self) {
         let record = self.record();

@@ -3,7 +3,10 @@
 
 pub mod client;
 pub mod framing;
+pub mod listen;
+pub mod memory;
 pub mod slots;
+pub mod start;
 pub mod stream;
 pub mod upstream;
 
@@ -21,6 +24,8 @@ use client::Client;
 use slots::{Slot, Slots};
 use stream::SharedStream;
 
+use crate::proxy::Resolve;
+
 /// How long the agent waits for a connection to an endpoint that had one a moment before.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -34,7 +39,6 @@ pub struct Counts {
 }
 
 /// The agent's side of the datapath.
-#[derive(Debug)]
 pub struct Splice {
     /// The programs and their maps.
     pub datapath: Arc<Datapath>,
@@ -45,6 +49,7 @@ pub struct Splice {
     clients: Mutex<HashMap<u64, Arc<Client>>>,
     streams: Mutex<HashMap<u64, SharedStream>>,
     endpoints: Mutex<HashMap<u64, SocketAddr>>,
+    resolve: Option<Box<Resolve>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -61,8 +66,9 @@ fn release(datapath: &Datapath, active: u64) {
 }
 
 impl Splice {
-    /// Over programs that are loaded.
-    pub fn new(datapath: Arc<Datapath>) -> Arc<Self> {
+    /// Over programs that are loaded. `resolve` puts other addresses in the place of endpoints'
+    /// own: for tests.
+    pub fn new(datapath: Arc<Datapath>, resolve: Option<Box<Resolve>>) -> Arc<Self> {
         Arc::new(Self {
             slots: Slots::new(Arc::clone(&datapath)),
             datapath,
@@ -70,7 +76,15 @@ impl Splice {
             clients: Mutex::default(),
             streams: Mutex::default(),
             endpoints: Mutex::default(),
+            resolve,
         })
+    }
+
+    fn resolve(&self, endpoint: SocketAddr) -> SocketAddr {
+        match &self.resolve {
+            Some(resolve) => resolve(endpoint),
+            None => endpoint,
+        }
     }
 
     fn streams(&self) -> MutexGuard<'_, HashMap<u64, SharedStream>> {

@@ -122,6 +122,30 @@ impl Slots {
         lock(&self.elsewhere).retain(|_, since| since.elapsed() < ELSEWHERE);
     }
 
+    /// Connects to an endpoint, as the agent's own; the connection is not tracked.
+    ///
+    /// # Errors
+    /// The endpoint does not answer, or not in time.
+    pub async fn connect_untracked(
+        &self,
+        address: SocketAddr,
+        limit: Duration,
+    ) -> io::Result<SharedStream> {
+        finish(self.own_socket(address)?, address, limit).await
+    }
+
+    /// A socket that the kernel lets connect as it says.
+    fn own_socket(&self, address: SocketAddr) -> io::Result<Socket> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        let marked = self.datapath.maps().mark_own(&socket);
+        marked.map_err(io::Error::other)?;
+        Ok(socket)
+    }
+
     /// Connects to an endpoint, as the agent's own; with a record where the endpoint is on this
     /// node.
     ///
@@ -132,28 +156,18 @@ impl Slots {
         address: SocketAddr,
         limit: Duration,
     ) -> io::Result<(SharedStream, Option<Slot>)> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM.nonblocking(),
-            Some(Protocol::TCP),
-        )?;
-        self.datapath
-            .maps()
-            .mark_own(&socket)
-            .map_err(io::Error::other)?;
+        let socket = self.own_socket(address)?;
         let known_elsewhere = lock(&self.elsewhere).contains_key(&address);
         let expected = if known_elsewhere {
             None
         } else {
             self.expect(&socket, address)
         };
-        let socket = TcpSocket::from_std_stream(socket.into());
-        let connecting = tokio::time::timeout(limit, socket.connect(address)).await;
+        let connecting = finish(socket, address, limit).await;
         if let Some((_, local)) = &expected {
             self.datapath.maps().expect_no_longer(*local);
         }
-        let stream = connecting.map_err(|_| io::ErrorKind::TimedOut)??;
-        stream.set_nodelay(true)?;
+        let stream = connecting?;
         let slot = match expected {
             Some((slot, _)) if slot.record().get(offset_of!(Upstream, cookie)) != 0 => Some(slot),
             Some(_) => {
@@ -162,7 +176,7 @@ impl Slots {
             }
             None => None,
         };
-        Ok((SharedStream(Arc::new(stream)), slot))
+        Ok((stream, slot))
     }
 
     /// Binds a socket and tells the kernel to expect its connection. `None` where that cannot be
@@ -192,6 +206,15 @@ impl Slots {
         self.datapath.maps().expect(local, index).ok()?;
         Some((slot, local))
     }
+}
+
+/// Connects a socket.
+async fn finish(socket: Socket, address: SocketAddr, limit: Duration) -> io::Result<SharedStream> {
+    let socket = TcpSocket::from_std_stream(socket.into());
+    let connecting = tokio::time::timeout(limit, socket.connect(address)).await;
+    let stream = connecting.map_err(|_| io::ErrorKind::TimedOut)??;
+    stream.set_nodelay(true)?;
+    Ok(SharedStream(Arc::new(stream)))
 }
 
 /// The address that a connection to this one will come from.

@@ -1,14 +1,13 @@
 //! One decision: the model over the shared policy and state, in a work area of the calling thread.
 
 use std::cell::RefCell;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use twinmesh_compile::{Input, Left};
 use twinmesh_model::Machine;
 use twinmesh_model::layout::{input, work};
 
-use super::state;
+use super::state::Words;
 
 /// Bytes of head that fit: what Envoy takes at most by default, rounded up.
 const HEAD_BYTES: u64 = 64 * 1024;
@@ -87,7 +86,7 @@ pub struct Decision<'a> {
     /// `Compiled::policy`.
     pub policy: &'a [u64],
     /// The shared state.
-    pub state: &'a [AtomicU64],
+    pub state: Words<'a>,
     /// Who holds it may change a weighted least-request queue, which takes many words.
     pub queue: &'a Mutex<()>,
 }
@@ -131,15 +130,15 @@ impl Machine for Decision<'_> {
     }
     #[inline(always)]
     fn state(&self, index: u64) -> u64 {
-        state::get(self.state, index)
+        self.state.get(index)
     }
     #[inline(always)]
     fn set_state(&mut self, index: u64, value: u64) {
-        state::set(self.state, index, value);
+        self.state.set(index, value);
     }
     #[inline(always)]
     fn tick(&mut self, index: u64) -> u64 {
-        state::tick(self.state, index)
+        self.state.tick(index)
     }
 
     fn heap(&mut self, set: u64) -> u64 {

@@ -16,8 +16,9 @@ impl Live {
             let _gate = self.gate();
             self.current().map(|policy| {
                 let mut memory = Memory::new(&policy.compiled);
-                for (index, word) in (0..).zip(policy.state.words()) {
-                    memory.set_state(index, word.load(std::sync::atomic::Ordering::Relaxed));
+                let words = self.words(&policy);
+                for index in 0..policy.compiled.state.len() as u64 {
+                    memory.set_state(index, words.get(index));
                 }
                 (policy, memory)
             })

@@ -10,15 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
-use twinmesh_compile::{CapacityError, Compiled, Kept, compile};
+use twinmesh_compile::{CapacityError, Compiled, Kept, Left, Numbers, compile_on};
 use twinmesh_engine::update::keep_order;
 use twinmesh_engine::{Answer, EngineError, Outcome, Request};
 use twinmesh_model::layout::work;
 use twinmesh_xds::Snapshot;
 
 use crate::plan::Plan;
-use held::{Cell, Cells};
-use state::{Memory, ProcessMemory, State};
+use state::{Memory, ProcessMemory, Sets, Words};
 
 pub use held::Hold;
 
@@ -32,8 +31,7 @@ pub struct Current {
     pub generation: u64,
     /// When it was published.
     pub since: SystemTime,
-    state: Box<dyn State>,
-    cells: Cells,
+    sets: Box<dyn Sets>,
 }
 
 impl std::fmt::Debug for Current {
@@ -49,11 +47,6 @@ impl Current {
     /// The snapshot.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.compiled.snapshot
-    }
-
-    /// The balancers' state; only the newest policy's is true.
-    pub fn state(&self) -> &dyn State {
-        &*self.state
     }
 }
 
@@ -91,17 +84,19 @@ pub enum PublishError {
 
 struct Inner {
     current: ArcSwapOption<Current>,
-    /// Read while deciding and giving back, written while a policy takes the place of another: so
-    /// no count is lost between the two.
+    /// The one before: the kernel may have decided by it just before the other came.
+    before: ArcSwapOption<Current>,
+    /// Read while deciding, written while a policy takes the place of another: so nothing that a
+    /// balancer does is lost between the two.
     gate: RwLock<()>,
     queue: Mutex<()>,
     publishing: Mutex<Publishing>,
     memory: Box<dyn Memory>,
 }
 
-#[derive(Default)]
 struct Publishing {
     kept: Kept,
+    numbers: Numbers,
     generation: u64,
 }
 
@@ -119,19 +114,25 @@ impl std::fmt::Debug for Live {
 
 impl Default for Live {
     fn default() -> Self {
-        Self::new(Box::new(ProcessMemory))
+        Self::new(Box::new(ProcessMemory::default()))
     }
 }
 
 impl Live {
     /// No policy yet. `memory` holds the balancers' state.
     pub fn new(memory: Box<dyn Memory>) -> Self {
+        let publishing = Publishing {
+            kept: Kept::default(),
+            numbers: Numbers::new(memory.active().len() as u64),
+            generation: 0,
+        };
         Self {
             inner: Arc::new(Inner {
                 current: ArcSwapOption::empty(),
+                before: ArcSwapOption::empty(),
                 gate: RwLock::new(()),
                 queue: Mutex::new(()),
-                publishing: Mutex::default(),
+                publishing: Mutex::new(publishing),
                 memory,
             }),
         }
@@ -160,43 +161,38 @@ impl Live {
             Some(before) => keep_order(&before.compiled.snapshot, snapshot),
             None => snapshot,
         };
-        let mut compiled = compile(&snapshot)?;
+        let mut compiled = compile_on(&snapshot, &mut publishing.numbers)?;
         let plan = Plan::new(&snapshot);
         let generation = publishing.generation + 1;
         let memory = &self.inner.memory;
         memory
             .prepare(&compiled, generation)
             .map_err(PublishError::Memory)?;
-        let carried = before
-            .as_ref()
-            .map(|before| before.cells.carry(&before.compiled, &compiled));
         let mut kept = publishing.kept.clone();
 
         let gate = self.inner.gate.write();
         let gate = gate.unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = &before {
-            let words = before.state.words();
+            let words = self.words(before);
             kept.carry(
                 &before.compiled,
-                |word| state::get(words, word as u64),
+                |word| words.get(word as u64),
                 &mut compiled,
             );
         }
-        let state = memory
-            .place(&compiled, generation)
+        let active = memory.active().len();
+        let sets = compiled.state.get(active..).unwrap_or_default();
+        let sets = memory
+            .place(&compiled, sets, generation)
             .map_err(PublishError::Memory)?;
-        let cells = match carried {
-            Some(carried) => carried.apply(),
-            None => Cells::first(&compiled),
-        };
         let policy = Arc::new(Current {
             compiled,
             plan,
             generation,
             since: SystemTime::now(),
-            state,
-            cells,
+            sets,
         });
+        self.inner.before.store(before);
         self.inner.current.store(Some(Arc::clone(&policy)));
         drop(gate);
 
@@ -254,7 +250,7 @@ impl Live {
             model(&mut area::Decision {
                 area,
                 policy: &policy.compiled.policy,
-                state: policy.state.words(),
+                state: self.words(&policy),
                 queue: &self.inner.queue,
             });
             Ok::<_, EngineError>(area.left())
@@ -263,40 +259,47 @@ impl Live {
             engine: "agent",
             ..error
         })?;
-        // Its own share is noted before a policy can move it.
-        let number = left
-            .get((work::ENDPOINT - work::OUTCOME) as usize)
-            .copied()
-            .unwrap_or(0);
-        let cell = number
-            .checked_sub(1)
-            .and_then(|word| policy.cells.get(word));
-        let hold = cell.map(|cell| Hold {
-            live: self.clone(),
-            cell: Arc::clone(cell),
-        });
         drop(gate);
-        let mut answer = policy
-            .compiled
-            .answer(request, &left, Some(&mut |_| Vec::new()));
-        if let Some(held) = &mut answer.held {
-            held.generation = policy.generation;
-        }
-        Ok(Decided {
-            answer,
-            policy,
-            hold,
-            random,
-        })
+        let hold = self.hold(&left);
+        Ok(decided(policy, request, &left, random, hold))
     }
 
-    /// Adopts a share in an endpoint's active count that was taken elsewhere (in the kernel) by
-    /// the policy that is given: `word` is what `Compiled::active_word` says. `None` where the
-    /// policy has no such endpoint.
-    pub fn adopt(&self, policy: &Current, word: u64) -> Option<Hold> {
+    /// What the kernel decided for a request: `left` is what the model left there, and the
+    /// endpoint's active count has gone up already. `None` where the policy that decided is no
+    /// longer here.
+    pub fn decided_elsewhere(
+        &self,
+        request: &Request,
+        generation: u64,
+        left: &Left,
+        random: u64,
+    ) -> Option<Decided> {
+        let policy = self.by_generation(generation)?;
+        let hold = self.hold(left);
+        Some(decided(policy, request, left, random, hold))
+    }
+
+    /// The policy of a generation, if it decides or did so until just now.
+    pub fn by_generation(&self, generation: u64) -> Option<Arc<Current>> {
+        let known = [&self.inner.current, &self.inner.before];
+        known
+            .into_iter()
+            .filter_map(|policy| policy.load_full())
+            .find(|policy| policy.generation == generation)
+    }
+
+    fn words<'a>(&'a self, policy: &'a Current) -> Words<'a> {
+        Words {
+            active: self.inner.memory.active(),
+            sets: policy.sets.words(),
+        }
+    }
+
+    fn hold(&self, left: &Left) -> Option<Hold> {
+        let number = left.get((work::ENDPOINT - work::OUTCOME) as usize)?;
         Some(Hold {
             live: self.clone(),
-            cell: Arc::clone(policy.cells.get(word)?),
+            number: number.checked_sub(1)?,
         })
     }
 
@@ -319,18 +322,32 @@ impl Live {
                 if let (Some(word), Some(address)) =
                     (word, twinmesh_engine::endpoint::address(config))
                 {
-                    let count = state::get(policy.state.words(), word);
+                    let count = self.words(&policy).get(word);
                     list.push((cluster.name.clone(), address, count));
                 }
             }
         }
         list
     }
+}
 
-    fn give_back(&self, cell: &Cell) {
-        let _gate = self.gate();
-        if let (Some(word), Some(policy)) = (cell.word(), self.current()) {
-            state::release(policy.state.words(), word);
-        }
+fn decided(
+    policy: Arc<Current>,
+    request: &Request,
+    left: &Left,
+    random: u64,
+    hold: Option<Hold>,
+) -> Decided {
+    let mut answer = policy
+        .compiled
+        .answer(request, left, Some(&mut |_| Vec::new()));
+    if let Some(held) = &mut answer.held {
+        held.generation = policy.generation;
+    }
+    Decided {
+        answer,
+        policy,
+        hold,
+        random,
     }
 }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLog;
+use crate::datapath::Splice;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::plan::ManagerPlan;
@@ -84,18 +85,20 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy that decides by `live`. Has to be called within a tokio runtime.
     pub fn new(live: Live, metrics: Arc<Metrics>, access_log: AccessLog) -> Self {
-        Self::with_resolve(live, metrics, access_log, None)
+        Self::with_resolve(live, metrics, access_log, None, None)
     }
 
     /// The same, with other addresses in the place of endpoints' own: for tests, whose endpoints
-    /// are where they can be.
+    /// are where they can be. With `splice` the kernel gets the connections to endpoints that the
+    /// proxy leaves idle.
     pub fn with_resolve(
         live: Live,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
         resolve: Option<Box<Resolve>>,
+        splice: Option<Arc<Splice>>,
     ) -> Self {
-        let pool = Arc::new(upstream::Pool::default());
+        let pool = Arc::new(upstream::Pool::new(splice));
         let drain = CancellationToken::new();
         let sweeping = (Arc::downgrade(&pool), drain.clone());
         tokio::spawn(async move {
@@ -147,6 +150,16 @@ impl Proxy {
         self.shared.tasks.spawn(async move {
             proxy.serve_connection(stream, ahead, info, hooks).await;
         });
+    }
+
+    /// Runs what [`Self::drain`] waits for.
+    pub fn track(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.tasks.spawn(task);
+    }
+
+    /// Cancelled when the proxy drains.
+    pub fn draining(&self) -> CancellationToken {
+        self.shared.drain.clone()
     }
 
     /// Ends: idle connections are closed, busy ones get `Connection: close` with their response.

@@ -12,8 +12,10 @@ use twinmesh_engine::{Outcome, Request};
 
 use super::finish::Finish;
 use super::io::{Counted, Counts, Stream};
-use super::{ConnectionInfo, Shared, upstream};
+use super::upstream::Pool;
+use super::{ConnectionInfo, Shared};
 use crate::access_log::Record;
+use crate::datapath::stream::SharedStream;
 use crate::plan::{ChainKind, Transport};
 
 /// Bytes that are on their way in each direction at most.
@@ -74,7 +76,7 @@ pub async fn serve(
     let limit = place
         .cluster
         .map_or(Duration::from_secs(5), |cluster| cluster.connect_timeout);
-    let endpoint = match connect(address, limit, plan.connect_attempts).await {
+    let endpoint = match connect(&shared.pool, address, limit, plan.connect_attempts).await {
         Ok(endpoint) => endpoint,
         Err(error) => {
             finish.failed(format!("connecting to the endpoint: {error}"));
@@ -94,14 +96,15 @@ pub async fn serve(
 }
 
 async fn connect(
+    pool: &Pool,
     address: SocketAddr,
     limit: Duration,
     attempts: u32,
-) -> io::Result<tokio::net::TcpStream> {
+) -> io::Result<SharedStream> {
     let mut left = attempts;
     loop {
         left = left.saturating_sub(1);
-        match upstream::connect(address, limit).await {
+        match pool.stream(address, limit).await {
             Err(_) if left > 0 => {}
             connected => return connected,
         }

@@ -17,7 +17,7 @@ use super::http::connect_failure;
 use super::io::{Counted, Counts};
 use super::reply::Reply;
 use super::tcp;
-use super::upstream::{self, Upstream};
+use super::upstream::Upstream;
 use super::{Session, headers};
 
 /// Passes a 101 on and ties the two connections together.
@@ -58,7 +58,7 @@ pub async fn connect(
     downstream: Option<OnUpgrade>,
     mut finish: Finish,
 ) -> Response<ResponseBody> {
-    let endpoint = match upstream::connect(address, limit).await {
+    let endpoint = match session.shared.pool.stream(address, limit).await {
         Ok(endpoint) => endpoint,
         Err(error) => {
             let (text, reason) = connect_failure(&error);

@@ -25,6 +25,9 @@ use tokio::net::TcpStream;
 use super::body::{Progress, RequestBody};
 use super::io::{Counted, Counts};
 use super::watch::{Expired, Watch};
+use crate::datapath::Splice;
+use crate::datapath::slots::Slot;
+use crate::datapath::stream::SharedStream;
 
 /// Bytes that are read or written ahead on a connection to an endpoint. Response heads have to
 /// fit: `max_response_headers_kb` is 60 by default.
@@ -45,6 +48,8 @@ pub struct Upstream {
     address: SocketAddr,
     idle_timeout: Option<Duration>,
     requests_left: Option<u64>,
+    /// Where the kernel tracks it: the stream itself, and its record.
+    tracked: Option<(SharedStream, Slot)>,
     /// It carried a request before.
     pub reused: bool,
 }
@@ -166,7 +171,14 @@ impl Upstream {
         self.drive(&mut Context::from_waker(&waker));
         if self.connection.is_some() && self.sender.is_ready() && self.requests_left != Some(0) {
             let pool = Arc::clone(&self.pool);
-            pool.put(self);
+            match (self.tracked.take(), &pool.splice) {
+                (Some((stream, slot)), Some(splice)) => {
+                    // hyper's side has nothing read ahead: it is ready for another request.
+                    drop(self);
+                    splice.keep(stream, slot);
+                }
+                _ => pool.put(self),
+            }
         }
     }
 }
@@ -191,8 +203,8 @@ pub struct Settings {
 }
 
 /// Idle connections, by address.
-#[derive(Default)]
 pub struct Pool {
+    splice: Option<Arc<Splice>>,
     idle: Mutex<HashMap<SocketAddr, Vec<Idle>>>,
 }
 
@@ -211,6 +223,25 @@ impl Idle {
 }
 
 impl Pool {
+    /// No connections yet. With `splice` the kernel gets those that it tracks when they are idle.
+    pub fn new(splice: Option<Arc<Splice>>) -> Self {
+        Self {
+            splice,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Connects to an endpoint, as the agent's own.
+    ///
+    /// # Errors
+    /// The endpoint refuses, or does not answer in time ([`io::ErrorKind::TimedOut`]).
+    pub async fn stream(&self, address: SocketAddr, limit: Duration) -> io::Result<SharedStream> {
+        match &self.splice {
+            Some(splice) => splice.slots.connect_untracked(address, limit).await,
+            None => Ok(SharedStream(Arc::new(connect(address, limit).await?))),
+        }
+    }
+
     /// An idle connection that has not been seen to end.
     pub fn take(&self, address: SocketAddr) -> Option<Upstream> {
         let waker = noop_waker();
@@ -241,8 +272,18 @@ impl Pool {
         address: SocketAddr,
         settings: Settings,
     ) -> io::Result<Upstream> {
-        let stream = connect(address, settings.connect_timeout).await?;
+        let (stream, slot) = match &self.splice {
+            Some(splice) => {
+                let limit = settings.connect_timeout;
+                splice.slots.connect(address, limit).await?
+            }
+            None => {
+                let stream = connect(address, settings.connect_timeout).await?;
+                (SharedStream(Arc::new(stream)), None)
+            }
+        };
         let counts = Arc::new(Counts::default());
+        let tracked = slot.map(|slot| (stream.clone(), slot));
         let counted = TokioIo::new(Counted::new(stream, Arc::clone(&counts)));
         let mut builder = Builder::new();
         builder
@@ -258,6 +299,7 @@ impl Pool {
             address,
             idle_timeout: settings.idle_timeout,
             requests_left: settings.max_requests,
+            tracked,
             reused: false,
         })
     }
@@ -296,7 +338,7 @@ impl Pool {
 ///
 /// # Errors
 /// The endpoint refuses, or does not answer in time ([`io::ErrorKind::TimedOut`]).
-pub async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let connecting = tokio::time::timeout(limit, TcpStream::connect(address)).await;
     let stream = connecting.map_err(|_| io::ErrorKind::TimedOut)??;
     stream.set_nodelay(true)?;

@@ -1,0 +1,214 @@
+//! From options to programs that run: loaded first, attached when the first policy is in force.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use twinmesh_kernel_backend::datapath::maps::address;
+use twinmesh_kernel_backend::datapath::shape::{Address, Config, flag};
+use twinmesh_kernel_backend::datapath::{Attached, Datapath, Sizes};
+
+use super::{Splice, listen};
+use crate::live::Live;
+use crate::proxy::{Proxy, Resolve};
+
+/// Bytes that may lie unread in a client's queue of redirected data.
+const QUEUE_LIMIT: u64 = 256 * 1024;
+/// How often records of dead connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Whether the kernel takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KernelMode {
+    /// Where it can.
+    Auto,
+    /// Or the agent does not start.
+    Required,
+    /// Not.
+    Off,
+}
+
+/// What the kernel is to do.
+#[derive(Debug, Clone)]
+pub struct KernelOptions {
+    /// Whether it takes part.
+    pub mode: KernelMode,
+    /// The cgroup whose connections are taken; by default the root.
+    pub cgroup: Option<PathBuf>,
+    /// Where the agent takes them.
+    pub redirect: Vec<SocketAddr>,
+}
+
+/// Programs that are loaded.
+pub struct Loaded {
+    /// What they share with the agent.
+    pub splice: Arc<Splice>,
+    datapath: Arc<Datapath>,
+    cgroup: PathBuf,
+    root: PathBuf,
+    redirect: Vec<SocketAddr>,
+}
+
+/// Programs that are attached, and what runs beside them.
+pub struct Running {
+    /// What they share with the agent.
+    pub splice: Arc<Splice>,
+    /// Where the agent takes connections.
+    pub redirect: Vec<SocketAddr>,
+    attached: Attached,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl KernelOptions {
+    /// Loads the programs, where they are wanted and this machine can run them.
+    ///
+    /// # Errors
+    /// They are required, and this machine cannot.
+    pub fn load(&self) -> Result<Option<Loaded>, String> {
+        if self.mode == KernelMode::Off {
+            return Ok(None);
+        }
+        match self.try_load(None) {
+            Ok(loaded) => Ok(Some(loaded)),
+            Err(why) if self.mode == KernelMode::Auto => {
+                tracing::warn!(
+                    "nothing is routed in the kernel, all goes through the proxy: {why}"
+                );
+                Ok(None)
+            }
+            Err(why) => Err(format!("--kernel required: {why}")),
+        }
+    }
+
+    /// Loads the programs.
+    ///
+    /// # Errors
+    /// Why this machine cannot run them.
+    pub fn try_load(&self, resolve: Option<Box<Resolve>>) -> Result<Loaded, String> {
+        let root = root()?;
+        let cgroup = self.cgroup.clone().unwrap_or_else(|| root.clone());
+        let datapath = Datapath::load(Sizes::default()).map_err(|why| why.to_string())?;
+        let datapath = Arc::new(datapath);
+        Ok(Loaded {
+            splice: Splice::new(Arc::clone(&datapath), resolve),
+            datapath,
+            cgroup,
+            root,
+            redirect: self.redirect.clone(),
+        })
+    }
+}
+
+/// The root of the cgroup v2 tree.
+fn root() -> Result<PathBuf, String> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts")
+        .map_err(|error| format!("/proc/self/mounts: {error}"))?;
+    let found = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let path = fields.nth(1)?;
+        (fields.next()? == "cgroup2").then(|| Path::new(path).to_owned())
+    });
+    found.ok_or_else(|| {
+        "no cgroup2 file system is mounted (cgroup v1 only?): `mount -t cgroup2 none /sys/fs/cgroup/unified`, \
+         or name a cgroup by --cgroup"
+            .to_owned()
+    })
+}
+
+fn bind(at: SocketAddr) -> std::io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(
+        Domain::for_address(at),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+impl Loaded {
+    /// Attaches the programs and takes connections from now on.
+    ///
+    /// # Errors
+    /// An address cannot be bound, or the programs cannot be attached.
+    pub fn start(self, proxy: &Proxy, live: &Live) -> Result<Running, String> {
+        let mut config = Config {
+            flags: flag::REDIRECT | flag::SPLICE | flag::CONNECT_TIME,
+            queue_limit: QUEUE_LIMIT,
+            ..Config::default()
+        };
+        let mut tasks = Vec::new();
+        let mut redirect = Vec::new();
+        for at in &self.redirect {
+            let bound = bind(*at).and_then(|listener| Ok((listener.local_addr()?, listener)));
+            let (local, listener) = match bound {
+                Ok(bound) => bound,
+                // A machine without IPv6 has no connections over it either.
+                Err(error) if at.is_ipv6() && self.redirect.len() > 1 => {
+                    tracing::warn!("--redirect {at}: {error}; IPv6 connections are not taken");
+                    continue;
+                }
+                Err(error) => return Err(format!("--redirect {at}: {error}")),
+            };
+            let family: &mut Address = if local.is_ipv4() {
+                &mut config.agent_v4
+            } else {
+                &mut config.agent_v6
+            };
+            *family = address(local);
+            redirect.push(local);
+            tasks.push(tokio::spawn(listen::accept(
+                Arc::clone(&self.splice),
+                proxy.clone(),
+                live.clone(),
+                listener,
+            )));
+        }
+        let slots = Arc::clone(&self.splice.slots);
+        tasks.push(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                slots.sweep();
+            }
+        }));
+        let attached = self
+            .datapath
+            .attach(&self.cgroup, &self.root)
+            .map_err(|why| why.to_string())?;
+        self.datapath.maps().set_config(&config);
+        let at: Vec<String> = redirect.iter().map(ToString::to_string).collect();
+        tracing::info!(
+            "the kernel takes the connections of {}; the agent is at {}",
+            self.cgroup.display(),
+            at.join(", ")
+        );
+        Ok(Running {
+            splice: self.splice,
+            redirect,
+            attached,
+            tasks,
+        })
+    }
+}
+
+impl Running {
+    /// Takes no more connections. Those that there are go on, through the agent.
+    pub fn stop(self) {
+        self.splice.datapath.maps().set_config(&Config::default());
+        drop(self.attached);
+        for task in self.tasks {
+            task.abort();
+        }
+    }
+}
