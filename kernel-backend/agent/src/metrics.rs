@@ -12,7 +12,10 @@ use prometheus_client::registry::Registry;
 use twinmesh_engine::Outcome;
 
 use crate::access_log::{AccessLog, PathTaken, Record};
+use crate::datapath::Splice;
 use crate::live::Live;
+
+mod kernel;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DecisionLabels {
@@ -158,11 +161,19 @@ impl Metrics {
     ///
     /// # Errors
     /// Formatting failed.
-    pub fn encode(&self, live: &Live, access_log: &AccessLog) -> Result<String, std::fmt::Error> {
+    pub fn encode(
+        &self,
+        live: &Live,
+        access_log: &AccessLog,
+        splice: Option<&Splice>,
+    ) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("twinmesh");
+        if let Some(splice) = splice {
+            kernel::register(&mut registry, splice, live);
+        }
         registry.register(
             "decisions",
-            "Requests and TCP connections by decision and path taken",
+            "Requests and TCP connections by decision, as the proxy carried them",
             self.decisions.clone(),
         );
         registry.register(

@@ -11,6 +11,7 @@ use twinmesh_xds::{ReadError, Snapshot};
 
 use crate::access_log::AccessLog;
 use crate::admin;
+use crate::datapath::Splice;
 use crate::datapath::memory::KernelMemory;
 use crate::datapath::start::{KernelOptions, Loaded, Running};
 use crate::live::{Live, PublishError};
@@ -107,12 +108,12 @@ impl Agent {
             Arc::clone(&metrics),
             access_log.clone(),
             resolve,
-            splice,
+            splice.clone(),
         );
-        let bound = Bound::new(&proxy);
+        let bound = Bound::new(&proxy, splice.is_some());
         let first = source.borrow_and_update().clone();
         if let Some(snapshot) = first {
-            publish(&live, &bound, &metrics, snapshot).await?;
+            publish(&live, &bound, &metrics, splice.as_ref(), snapshot).await?;
         }
         let datapath = match loaded {
             Some(loaded) => Some(loaded.start(&proxy, &live).map_err(PublishError::Memory)?),
@@ -120,12 +121,14 @@ impl Agent {
         };
         let following = tokio::spawn({
             let (live, bound, metrics) = (live.clone(), bound.clone(), Arc::clone(&metrics));
+            let splice = splice.clone();
             async move {
                 while source.changed().await.is_ok() {
                     let Some(snapshot) = source.borrow_and_update().clone() else {
                         continue;
                     };
-                    let published = publish(&live, &bound, &metrics, snapshot).await;
+                    let published =
+                        publish(&live, &bound, &metrics, splice.as_ref(), snapshot).await;
                     if let Err(error) = published {
                         metrics.refused_update(&error.to_string());
                     }
@@ -161,10 +164,19 @@ async fn publish(
     live: &Live,
     bound: &Bound,
     metrics: &Metrics,
+    splice: Option<&Arc<Splice>>,
     snapshot: Arc<Snapshot>,
 ) -> Result<(), PublishError> {
     let compiling = live.clone();
-    let published = tokio::task::spawn_blocking(move || compiling.publish(snapshot)).await;
+    let splice = splice.cloned();
+    let published = tokio::task::spawn_blocking(move || {
+        if let Some(splice) = splice {
+            // The policy before the last is about to be forgotten, and its numbers with it.
+            splice.collect(&compiling);
+        }
+        compiling.publish(snapshot)
+    })
+    .await;
     let policy = match published {
         Ok(published) => published?.policy,
         Err(error) => return Err(PublishError::Memory(error.to_string())),

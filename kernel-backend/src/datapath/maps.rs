@@ -9,7 +9,8 @@ use aya::maps::{HashMap, MapData, RingBuf, SkStorage};
 
 use super::offsets::Offsets;
 use super::shape::{
-    Accepted, Address, Client, Config, Endpoint, Pool, Socket, Upstream, handed, kind,
+    Accepted, Address, Client, Config, Count, CountKey, Endpoint, Pool, Socket, Upstream, handed,
+    kind,
 };
 use super::{Sizes, region};
 use crate::region::Region;
@@ -22,7 +23,7 @@ macro_rules! plain {
         unsafe impl aya::Pod for $name {}
     )* };
 }
-plain!(Accepted, Address, Socket);
+plain!(Accepted, Address, Count, CountKey, Socket);
 
 /// The maps.
 pub struct Maps {
@@ -42,6 +43,7 @@ pub struct Maps {
     accepted: std::sync::Mutex<HashMap<MapData, Address, Accepted>>,
     expected: std::sync::Mutex<HashMap<MapData, Address, u64>>,
     sockets: std::sync::Mutex<SkStorage<MapData, Socket>>,
+    counts: std::sync::Mutex<HashMap<MapData, CountKey, Count>>,
     events: std::sync::Mutex<Option<RingBuf<MapData>>>,
 }
 
@@ -77,6 +79,7 @@ impl Maps {
             sockets: SkStorage::try_from(take(ebpf, "SOCKETS")?)
                 .map_err(|failed| format!("map `SOCKETS`: {failed}"))?
                 .into(),
+            counts: hash(ebpf, "COUNTS")?.into(),
             events: Some(
                 RingBuf::try_from(take(ebpf, "EVENTS")?)
                     .map_err(|failed| format!("map `EVENTS`: {failed}"))?,
@@ -329,6 +332,16 @@ impl Maps {
         lock(&self.sockets)
             .insert(socket, own, 0)
             .map_err(|failed| format!("cannot mark a socket as the agent's own: {failed}"))
+    }
+
+    /// Requests that were counted, by what was decided.
+    pub fn counts(&self) -> Vec<(CountKey, Count)> {
+        lock(&self.counts).iter().filter_map(Result::ok).collect()
+    }
+
+    /// Forgets a count: nothing is counted by it any more.
+    pub fn forget_count(&self, key: &CountKey) {
+        let _ = lock(&self.counts).remove(key);
     }
 
     /// The ring of events; given once.

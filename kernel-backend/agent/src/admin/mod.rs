@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use serde_json::json;
 
 use crate::access_log::AccessLog;
+use crate::datapath::Splice;
 use crate::live::Live;
 use crate::logging::Levels;
 use crate::metrics::Metrics;
@@ -25,6 +26,7 @@ struct Admin {
     metrics: Arc<Metrics>,
     access_log: AccessLog,
     levels: Option<Levels>,
+    splice: Option<Arc<Splice>>,
 }
 
 /// The endpoints of an agent. `levels` is what `/logging` shows and changes.
@@ -35,6 +37,10 @@ pub fn router(agent: &Agent, levels: Option<Levels>) -> Router {
         metrics: Arc::clone(&agent.metrics),
         access_log: agent.access_log.clone(),
         levels,
+        splice: agent
+            .datapath
+            .as_ref()
+            .map(|running| Arc::clone(&running.splice)),
     };
     Router::new()
         .route("/ready", get(ready))
@@ -57,7 +63,8 @@ fn no_policy() -> Response {
     )
 }
 
-/// 200 where a policy is in force and all its listeners are bound.
+/// 200 where a policy is in force and its listeners' connections come in: the kernel takes them, or
+/// all are bound.
 async fn ready(State(admin): State<Admin>) -> Response {
     let mut reasons = Vec::new();
     let policy = admin.live.current();
@@ -65,13 +72,18 @@ async fn ready(State(admin): State<Admin>) -> Response {
         reasons.push("no policy is loaded".to_owned());
     }
     let sockets = admin.bound.list();
-    for socket in &sockets {
-        if let Err(error) = &socket.local {
-            reasons.push(format!(
+    let not_bound: Vec<String> = sockets
+        .iter()
+        .filter_map(|socket| {
+            let error = socket.local.as_ref().err()?;
+            Some(format!(
                 "listener {:?}: {} is not bound: {error}",
                 socket.listener, socket.wanted
-            ));
-        }
+            ))
+        })
+        .collect();
+    if admin.splice.is_none() {
+        reasons.extend(not_bound.iter().cloned());
     }
     let status = if reasons.is_empty() {
         StatusCode::OK
@@ -89,6 +101,8 @@ async fn ready(State(admin): State<Admin>) -> Response {
             "ready": reasons.is_empty(),
             "reasons": reasons,
             "generation": policy.map(|policy| policy.generation),
+            "kernel": admin.splice.is_some(),
+            "not_bound": not_bound,
             "listening": listening.collect::<Vec<_>>(),
             "last_update_refused": refused,
         }),
@@ -127,7 +141,10 @@ async fn change_levels(State(admin): State<Admin>, body: String) -> Response {
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match admin.metrics.encode(&admin.live, &admin.access_log) {
+    let encoded = admin
+        .metrics
+        .encode(&admin.live, &admin.access_log, admin.splice.as_deref());
+    match encoded {
         Ok(text) => ([(header::CONTENT_TYPE, TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

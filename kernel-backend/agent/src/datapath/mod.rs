@@ -8,6 +8,7 @@ pub mod memory;
 pub mod slots;
 pub mod start;
 pub mod stream;
+pub mod tally;
 pub mod upstream;
 
 use std::collections::HashMap;
@@ -49,6 +50,7 @@ pub struct Splice {
     clients: Mutex<HashMap<u64, Arc<Client>>>,
     streams: Mutex<HashMap<u64, SharedStream>>,
     endpoints: Mutex<HashMap<u64, SocketAddr>>,
+    tally: Mutex<tally::Tally>,
     resolve: Option<Box<Resolve>>,
 }
 
@@ -76,6 +78,7 @@ impl Splice {
             clients: Mutex::default(),
             streams: Mutex::default(),
             endpoints: Mutex::default(),
+            tally: Mutex::default(),
             resolve,
         })
     }
@@ -94,6 +97,15 @@ impl Splice {
     /// Where endpoints are, by their numbers; those of the policy before stay known.
     pub fn set_endpoint(&self, number: u64, address: SocketAddr) {
         lock(&self.endpoints).insert(number, address);
+    }
+
+    /// How many records are in use, by what they are of.
+    pub fn fill(&self) -> [(&'static str, u64); 3] {
+        [
+            ("clients", lock(&self.clients).len() as u64),
+            ("upstreams", self.slots.used()),
+            ("idle_upstreams", self.streams().len() as u64),
+        ]
     }
 
     /// The client of a record, in this use of it.

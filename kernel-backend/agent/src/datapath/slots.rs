@@ -108,6 +108,12 @@ impl Slots {
         Some(next)
     }
 
+    /// How many records are in use.
+    pub fn used(&self) -> u64 {
+        let all = u64::from(self.datapath.maps().sizes.upstreams);
+        all.saturating_sub(lock(&self.free).len() as u64)
+    }
+
     /// Takes back the records of connections that have left their lists since they died.
     pub fn sweep(&self) {
         let gone = |&index: &u64| {

@@ -176,9 +176,10 @@ async fn ended(splice: &Arc<Splice>, slot: &Slot) {
         return;
     }
     // Not a byte of a response has come: the request may never have been read.
-    let kept = client.record().get(offset_of!(ClientShape, head_length)) as usize;
-    if kept != 0 {
-        let head = client.record().bytes(offset_of!(ClientShape, head), kept);
+    let kept = client.record();
+    if kept.get(offset_of!(ClientShape, replayable)) != 0 {
+        let length = kept.get(offset_of!(ClientShape, head_length)) as usize;
+        let head = kept.bytes(offset_of!(ClientShape, head), length);
         let head_request = record.get(offset_of!(Upstream, head_request)) != 0;
         splice.count_replay();
         if again(splice, &client, &head, head_request).await {

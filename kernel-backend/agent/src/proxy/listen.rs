@@ -42,14 +42,18 @@ struct Socketed {
 #[derive(Clone)]
 pub struct Bound {
     proxy: Proxy,
+    /// The kernel takes connections to listeners wherever they are: an address that is not this
+    /// machine's need not be bound.
+    caught: bool,
     sockets: Arc<Mutex<HashMap<Key, Socketed>>>,
 }
 
 impl Bound {
-    /// None yet.
-    pub fn new(proxy: &Proxy) -> Self {
+    /// None yet. `caught`: the kernel takes their connections too.
+    pub fn new(proxy: &Proxy, caught: bool) -> Self {
         Self {
             proxy: proxy.clone(),
+            caught,
             sockets: Arc::default(),
         }
     }
@@ -96,7 +100,11 @@ impl Bound {
                         Ok(local)
                     }
                     Err(error) => {
-                        tracing::error!("listener {name:?}: {address} cannot be bound: {error}");
+                        if self.caught {
+                            tracing::info!("listener {name:?}: {address} is not bound ({error}); the kernel takes its connections");
+                        } else {
+                            tracing::error!("listener {name:?}: {address} cannot be bound: {error}");
+                        }
                         Err(error.to_string())
                     }
                 };

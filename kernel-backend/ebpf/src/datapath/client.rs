@@ -331,19 +331,18 @@ unsafe fn splice(
         let start = shell.input64(method.offset());
         let head_request = start & 0xff_ffff_ffff == u64::from_le_bytes(*b"HEAD \0\0\0");
         let get = start & 0xffff_ffff == u64::from_le_bytes(*b"GET \0\0\0\0");
-        (*client).head_length = 0;
-        if length == 0 && head <= KEPT_HEAD_BYTES && (head_request || get) {
-            let kept = bounded::<KEPT_HEAD_BYTES>(head);
-            bpf_probe_read_kernel(
-                (&raw mut (*client).head).cast(),
-                kept as u32,
-                (&raw const (*shell.work).input)
-                    .cast::<u8>()
-                    .add(input::HEAD as usize)
-                    .cast(),
-            );
-            (*client).head_length = kept;
-        }
+        let whole = head <= KEPT_HEAD_BYTES;
+        let kept = bounded::<KEPT_HEAD_BYTES>(if whole { head } else { KEPT_HEAD_BYTES });
+        bpf_probe_read_kernel(
+            (&raw mut (*client).head).cast(),
+            kept as u32,
+            (&raw const (*shell.work).input)
+                .cast::<u8>()
+                .add(input::HEAD as usize)
+                .cast(),
+        );
+        (*client).head_length = head;
+        (*client).replayable = u64::from(length == 0 && whole && (head_request || get));
         let Some(endpoint) = ENDPOINT.get_ptr(number as u32) else {
             return handed::POOL;
         };

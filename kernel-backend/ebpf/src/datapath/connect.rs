@@ -8,6 +8,7 @@ use twinmesh_model::Machine;
 use twinmesh_model::layout::{high, input, listener, outcome, work};
 
 use crate::atomic;
+use crate::count;
 use crate::datapath_shape::{Address, Config, Socket, flag, kind};
 use crate::generation::choose;
 use crate::input::lay_out;
@@ -226,6 +227,10 @@ fn target(area: *mut Work, destination: &Address, config: &Config) -> Target {
     match ENDPOINT.get_ptr(number as u32) {
         // SAFETY: the look-up gave an address inside the map.
         Some(endpoint) if unsafe { (*endpoint).family } != 0 => {
+            let word = |index: u64| shell.word(index);
+            // SAFETY: the field lies inside the map value.
+            let generation = unsafe { (&raw const (*area).generation).read() };
+            count::add(count::key(generation, word, 0), 0, 0);
             Target::Endpoint(unsafe { (*endpoint).address }, number)
         }
         _ => {

@@ -118,6 +118,7 @@ fn client(ops: *mut bpf_sock_ops) {
             (*client).spliced = 0;
             (*client).handed = 0;
             (*client).head_length = 0;
+            (*client).replayable = 0;
             (*client).decision.active = 0;
             if CLIENTS.update(cookie, &mut *ops, 0).is_ok() {
                 (*known).kind = kind::CLIENT;

@@ -15,6 +15,7 @@ mod atomic;
 mod client;
 mod connect;
 mod copy;
+mod count;
 #[path = "shape.rs"]
 #[allow(dead_code, reason = "shared with the agent, which uses all of it")]
 mod datapath_shape;

@@ -6,7 +6,8 @@ use aya_ebpf::{
 };
 
 use crate::datapath_shape::{
-    Accepted, Address, Client, Config, Endpoint, Event, Pool, Socket, Upstream, handed,
+    Accepted, Address, Client, Config, Count, CountKey, Endpoint, Event, Pool, Socket, Upstream,
+    handed,
 };
 
 /// `BPF_F_MMAPABLE`.
@@ -59,9 +60,17 @@ pub static EXPECTED: HashMap<Address, u64, 16384> = HashMap::new();
 #[btf_map]
 pub static HANDED: Array<u64, { handed::COUNT as usize }, MMAPABLE> = Array::new();
 
+/// Requests by route, cluster, endpoint and status.
+#[btf_map]
+pub static COUNTS: HashMap<CountKey, Count, 65536> = HashMap::new();
+
+/// An empty count: a value to put into [`COUNTS`], which is too large for a program's stack.
+#[btf_map]
+pub static NOTHING: Array<Count, 1> = Array::new();
+
 /// Responses that ended.
 #[btf_map]
-pub static EVENTS: RingBuf<Event, 4194304> = RingBuf::new();
+pub static EVENTS: RingBuf<Event, 16777216> = RingBuf::new();
 
 /// Events that found no room.
 #[btf_map]

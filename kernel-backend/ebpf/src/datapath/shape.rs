@@ -6,9 +6,13 @@ use twinmesh_model::layout::work;
 
 /// Work areas that the programs share; a power of two.
 pub const WORK_AREAS: u64 = 64;
-/// Bytes of a request's head that are kept until its response begins: a bodyless request of which
-/// the upstream connection dies before that is sent again from here.
+/// Bytes of a request's head that are kept until its response ends: for the log, and a request of
+/// which the upstream connection dies before an answer is sent again from here.
 pub const KEPT_HEAD_BYTES: u64 = 1024;
+/// Ranges of durations that are counted: up to 16 µs, to 32, and so on.
+pub const RANGES: u64 = 24;
+/// The upper end of the first of them, as a power of two, in microseconds.
+pub const FIRST_RANGE: u64 = 4;
 /// Bytes of a Content-Length from which on a request is not spliced: they would all lie in the
 /// endpoint's receive queue.
 pub const MOST_BODY_BYTES: u64 = 128 * 1024;
@@ -49,6 +53,8 @@ pub struct Config {
     pub agent_v4: Address,
     /// Where the agent takes IPv6 connections.
     pub agent_v6: Address,
+    /// Of how many responses out of 2^32 [`flag::EVENTS`] leaves an event.
+    pub event_share: u64,
     /// Bytes that may lie unread in a client's queue of redirected data.
     pub queue_limit: u64,
     /// Offset of `sk_user_data` in `struct sock`; 0 where this kernel does not say.
@@ -175,8 +181,10 @@ pub struct Client {
     pub handed: u64,
     /// The decision of the request under way: see [`Decision`].
     pub decision: Decision,
-    /// Bytes in `head`; 0 where the request can't be sent again.
+    /// Bytes that the head has; as many as fit are in `head`.
     pub head_length: u64,
+    /// The request can be sent again: it is a GET or HEAD without a body, and all of it is in `head`.
+    pub replayable: u64,
     /// The head.
     pub head: [u8; KEPT_HEAD_BYTES as usize],
 }
@@ -285,6 +293,44 @@ pub struct Endpoint {
     pub pool: u64,
 }
 
+/// What requests are counted by.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CountKey {
+    /// The policy's generation.
+    pub generation: u64,
+    /// Offset of the listener's record.
+    pub listener: u32,
+    /// Offset of the filter chain's record.
+    pub filter_chain: u32,
+    /// Offset of the route configuration's record.
+    pub route_configuration: u32,
+    /// Offset of the virtual host's record.
+    pub virtual_host: u32,
+    /// Number of the route plus one.
+    pub route: u32,
+    /// Offset of the cluster's record.
+    pub cluster: u32,
+    /// Number of the endpoint plus one.
+    pub endpoint: u32,
+    /// The response's status; 0 for a connection whose endpoint was chosen at connect(2).
+    pub status: u32,
+}
+
+/// Requests that were counted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Count {
+    /// How many.
+    pub requests: u64,
+    /// Bytes of their responses.
+    pub bytes: u64,
+    /// Microseconds from head to end, added up.
+    pub duration_us: u64,
+    /// How many by duration.
+    pub ranges: [u64; RANGES as usize],
+}
+
 /// A spliced response that has ended.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -303,7 +349,7 @@ pub struct Event {
     pub status: u64,
     /// Bytes of the response.
     pub bytes: u64,
-    /// Bytes of the head that follow.
+    /// Bytes that the head has; as many as fit follow.
     pub head_length: u64,
     /// The head's first bytes.
     pub head: [u8; KEPT_HEAD_BYTES as usize],

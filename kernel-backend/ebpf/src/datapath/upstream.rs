@@ -3,8 +3,8 @@
 
 use aya_ebpf::bindings::sk_msg_md;
 use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_ns, bpf_msg_apply_bytes, bpf_msg_cork_bytes, bpf_msg_redirect_hash,
-    bpf_probe_read_kernel,
+    bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_msg_apply_bytes, bpf_msg_cork_bytes,
+    bpf_msg_redirect_hash, bpf_probe_read_kernel,
 };
 use aya_ebpf::programs::SkMsgContext;
 use twinmesh_model::layout::{framing, high, input, work};
@@ -13,6 +13,7 @@ use twinmesh_model::{Machine, chunk, response};
 use crate::atomic;
 use crate::client::{INGRESS, MOST_BYTES, PASS};
 use crate::copy;
+use crate::count;
 use crate::datapath_shape::{Client, Config, Upstream, flag, kind, phase, state};
 use crate::free_list;
 use crate::maps::{CLIENT, CLIENTS, EVENTS, POOL, UPSTREAM, UPSTREAMS, state_word};
@@ -387,8 +388,11 @@ unsafe fn end(upstream: *mut Upstream, client: *mut Client, config: &Config) {
         {
             atomic::fetch_add(word, u64::MAX);
         }
-        if config.flags & flag::EVENTS != 0 {
-            event(upstream, client);
+        let now = bpf_ktime_get_ns();
+        tally(upstream, client, now);
+        if config.flags & flag::EVENTS != 0 && u64::from(bpf_get_prandom_u32()) < config.event_share
+        {
+            event(upstream, client, now);
         }
         (*upstream).spliced = (*upstream).spliced.wrapping_add(1);
         (&raw mut (*upstream).client).write_volatile(0);
@@ -415,12 +419,28 @@ unsafe fn end(upstream: *mut Upstream, client: *mut Client, config: &Config) {
     }
 }
 
+/// Counts a response that has ended.
+///
+/// # Safety
+/// The records lie inside their maps.
+#[inline(always)]
+unsafe fn tally(upstream: *const Upstream, client: *const Client, now: u64) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let left = (&raw const (*client).decision.left).cast::<u64>();
+        let word = |index: u64| left.add((index - work::OUTCOME) as usize).read();
+        let key = count::key((*client).decision.generation, word, (*upstream).status);
+        let duration = now.wrapping_sub((*client).decision.time_ns);
+        count::add(key, (*upstream).bytes, duration / 1000);
+    }
+}
+
 /// Tells the agent of a response that has ended.
 ///
 /// # Safety
 /// The records lie inside their maps.
 #[inline(always)]
-unsafe fn event(upstream: *const Upstream, client: *const Client) {
+unsafe fn event(upstream: *const Upstream, client: *const Client, now: u64) {
     let Some(mut entry) = EVENTS.reserve_untyped::<crate::datapath_shape::Event>(0) else {
         crate::maps::count_lost();
         return;
@@ -436,7 +456,7 @@ unsafe fn event(upstream: *const Upstream, client: *const Client) {
             size_of::<crate::datapath_shape::Decision>() as u32,
             (&raw const (*client).decision).cast(),
         );
-        (*event).end_ns = bpf_ktime_get_ns();
+        (*event).end_ns = now;
         (*event).status = (*upstream).status;
         (*event).bytes = (*upstream).bytes;
         (*event).head_length = (*client).head_length;
