@@ -61,7 +61,7 @@ impl Body for RequestBody {
                 if let Some(data) = frame.data_ref() {
                     progress.bytes.fetch_add(data.len() as u64, Relaxed);
                 }
-                if incoming.is_end_stream() {
+                if frame.is_trailers() || incoming.is_end_stream() {
                     progress.ended.store(true, Relaxed);
                 }
             }
@@ -104,6 +104,8 @@ pub struct EndpointBody {
     pub(super) upstream: Option<Upstream>,
     pub(super) watch: Watch,
     pub(super) progress: Option<Arc<Progress>>,
+    /// It broke off, and that is not told yet.
+    pub(super) broken: Option<BodyError>,
 }
 
 impl ResponseBody {
@@ -159,7 +161,23 @@ impl ResponseBody {
 }
 
 impl EndpointBody {
+    /// An error is told one turn late: until then hyper writes what it has, and the client gets
+    /// what there was of the response.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match self.poll_now(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
+        }
+    }
+
+    fn poll_now(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending => {
                 // The connection moves only when it is polled.
@@ -209,7 +227,8 @@ impl Body for ResponseBody {
                 if let (Some(data), Some(finish)) = (frame.data_ref(), &mut self.finish) {
                     finish.response_bytes(data.len() as u64);
                 }
-                if self.is_end_stream() {
+                // Nobody asks for more after trailers, or after as many bytes as were announced.
+                if frame.is_trailers() || self.is_end_stream() {
                     self.over();
                 }
             }

@@ -259,6 +259,7 @@ impl Forward<'_> {
             upstream: Some(upstream),
             watch,
             progress,
+            broken: None,
         };
         Ok(Response::from_parts(
             parts,

@@ -1,0 +1,322 @@
+//! An agent in the test's own process, endpoints and clients on raw sockets: nothing of what is
+//! tested checks itself.
+
+#![allow(dead_code, missing_docs)]
+
+pub mod wire;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use twinmesh_agent::access_log::AccessLog;
+use twinmesh_agent::metrics::Metrics;
+use twinmesh_agent::proxy::Resolve;
+use twinmesh_agent::run::Agent;
+use twinmesh_xds::{ReadOptions, Snapshot};
+use wire::Wire;
+
+/// How long anything that should happen may take. Only a failure ever waits for it.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(LIMIT, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: nothing happened within {LIMIT:?}"),
+    }
+}
+
+/// Waits until something holds.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    soon(what, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+pub const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
+pub fn manager(routes: &Value) -> Value {
+    json!({
+        "@type": MANAGER,
+        "stat_prefix": "web",
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+        "route_config": {"name": "web", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+    })
+}
+
+/// One listener of this name on a port that the kernel chooses.
+pub fn listener(name: &str, filter: &str, config: &Value) -> Value {
+    json!({
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "filter_chains": [{"filters": [{"name": filter, "typed_config": config}]}],
+    })
+}
+
+pub fn http_listener(name: &str, manager: &Value) -> Value {
+    listener(
+        name,
+        "envoy.filters.network.http_connection_manager",
+        manager,
+    )
+}
+
+pub fn tcp_listener(name: &str, cluster: &str) -> Value {
+    let config = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "tcp", "cluster": cluster,
+    });
+    listener(name, "envoy.filters.network.tcp_proxy", &config)
+}
+
+pub fn cluster(name: &str, policy: &str, endpoints: &[SocketAddr]) -> Value {
+    let endpoints: Vec<Value> = endpoints
+        .iter()
+        .map(|address| {
+            json!({"endpoint": {"address": {"socket_address": {
+                "address": address.ip().to_string(), "port_value": address.port()}}}})
+        })
+        .collect();
+    json!({
+        "name": name, "type": "STATIC", "lb_policy": policy, "connect_timeout": "5s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
+    })
+}
+
+pub fn bootstrap(listeners: &[Value], clusters: &[Value]) -> Value {
+    json!({"static_resources": {"listeners": listeners, "clusters": clusters}})
+}
+
+pub fn snapshot(bootstrap: &Value) -> Arc<Snapshot> {
+    let text = bootstrap.to_string();
+    match twinmesh_xds::read_bytes("test.json", text.as_bytes(), &ReadOptions::default()) {
+        Ok(snapshot) => Arc::new(snapshot),
+        Err(error) => panic!("the test's snapshot: {error}\n{bootstrap:#}"),
+    }
+}
+
+/// All requests to one cluster.
+pub fn simple(endpoints: &[SocketAddr]) -> Value {
+    let routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": "backend"}}]);
+    bootstrap(
+        &[http_listener("web", &manager(&routes))],
+        &[cluster("backend", "ROUND_ROBIN", endpoints)],
+    )
+}
+
+#[derive(Clone, Default)]
+pub struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0
+            .lock()
+            .expect("not poisoned")
+            .extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An agent that runs.
+pub struct Running {
+    pub agent: Agent,
+    pub policies: watch::Sender<Option<Arc<Snapshot>>>,
+    log: Buffer,
+}
+
+pub async fn start(bootstrap: &Value) -> Running {
+    start_with(snapshot(bootstrap), None).await
+}
+
+pub async fn start_with(snapshot: Arc<Snapshot>, resolve: Option<Box<Resolve>>) -> Running {
+    // The log of a failed test tells why.
+    let _ = tracing_subscriber::fmt()
+        .with_test_writer()
+        .with_max_level(tracing::Level::WARN)
+        .try_init();
+    let log = Buffer::default();
+    let access_log = AccessLog::to(Box::new(log.clone())).expect("a thread");
+    let (policies, source) = watch::channel(Some(snapshot));
+    let agent = Agent::start(source, Arc::new(Metrics::new()), access_log, resolve)
+        .await
+        .expect("the policy fits");
+    Running {
+        agent,
+        policies,
+        log,
+    }
+}
+
+impl Running {
+    /// Where a listener is.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        let list = self.agent.bound.list();
+        let socket = list.iter().find(|socket| socket.listener == listener);
+        let socket = socket.unwrap_or_else(|| panic!("{listener} in {list:?}"));
+        socket.local.clone().expect("it is bound")
+    }
+
+    pub async fn connect(&self, listener: &str) -> Wire {
+        let stream = TcpStream::connect(self.address(listener)).await;
+        Wire::new(stream.expect("the listener accepts"))
+    }
+
+    /// Publishes a policy and waits until it decides.
+    pub async fn update(&self, bootstrap: &Value) {
+        let generation = self.generation();
+        self.policies
+            .send(Some(snapshot(bootstrap)))
+            .expect("the agent runs");
+        until("the policy", || self.generation() > generation).await;
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.agent
+            .live
+            .current()
+            .map_or(0, |policy| policy.generation)
+    }
+
+    pub fn active(&self) -> u64 {
+        self.agent
+            .live
+            .active()
+            .iter()
+            .map(|(.., count)| count)
+            .sum()
+    }
+
+    /// No request is active any more.
+    pub async fn idle(&self) {
+        until("active counts at 0", || self.active() == 0).await;
+    }
+
+    /// The access log so far, once it has so many lines.
+    pub async fn log(&self, lines: usize) -> Vec<Value> {
+        let mut parsed = Vec::new();
+        soon("access log lines", async {
+            loop {
+                assert!(self.agent.access_log.flush(LIMIT), "the log is written");
+                let text = self.log.0.lock().expect("not poisoned").clone();
+                parsed = String::from_utf8(text)
+                    .expect("text")
+                    .lines()
+                    .map(|line| serde_json::from_str(line).expect("a JSON line"))
+                    .collect();
+                if parsed.len() >= lines {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        parsed
+    }
+}
+
+/// An endpoint: what it does with each connection is up to the test.
+pub struct Backend {
+    pub address: SocketAddr,
+    pub connections: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Backend {
+    pub async fn new<F, T>(serve: F) -> Self
+    where
+        F: Fn(TcpStream, u64) -> T + Send + Sync + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let connections = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&connections);
+        let task = tokio::spawn(async move {
+            let mut tasks = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = counted.fetch_add(1, SeqCst);
+                tasks.spawn(serve(stream, number));
+            }
+        });
+        Self {
+            address,
+            connections,
+            task,
+        }
+    }
+
+    /// Answers each request with its name, the request's id, and the request's head as body
+    /// unless the request has one, which is echoed.
+    pub async fn echo(name: &'static str) -> Self {
+        Self::new(move |stream, _| async move {
+            let mut wire = Wire::new(stream);
+            while let Some(head) = wire.head().await {
+                if head.header("expect").is_some() {
+                    wire.send(b"HTTP/1.1 100 Continue\r\n\r\n").await;
+                }
+                let body = wire.body(&head).await;
+                let body = if body.is_empty() {
+                    head.text.clone().into_bytes()
+                } else {
+                    body
+                };
+                let id = head.header("x-id").unwrap_or_default();
+                let response = format!(
+                    "HTTP/1.1 200 OK\r\nX-Backend: {name}\r\nX-Id: {id}\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
+                if !wire.try_send(response.as_bytes()).await || !wire.try_send(&body).await {
+                    return;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Answers every connection's first request with these bytes, and closes it or keeps it open.
+    pub async fn canned(response: &'static [u8], close: bool) -> Self {
+        Self::new(move |stream, _| async move {
+            let mut wire = Wire::new(stream);
+            while let Some(head) = wire.head().await {
+                wire.body(&head).await;
+                wire.send(response).await;
+                if close {
+                    return;
+                }
+            }
+        })
+        .await
+    }
+
+    pub fn connections(&self) -> u64 {
+        self.connections.load(SeqCst)
+    }
+}
+
+pub fn counts(names: impl IntoIterator<Item = String>) -> HashMap<String, u64> {
+    let mut counts = HashMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
