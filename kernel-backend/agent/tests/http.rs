@@ -313,15 +313,15 @@ async fn a_length_beside_chunks_smuggles_nothing() {
     let backend = Backend::echo("one").await;
     let running = start(&simple(&[backend.address])).await;
     let mut client = running.connect("web").await;
-    // The length is left out, and the connection ends: what follows is no request.
     client
         .send(b"POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: web\r\n\r\n")
         .await;
     let reply = client.reply().await;
-    assert_eq!(reply.head.status(), 200);
-    assert_eq!(reply.body, b"abc");
+    assert_eq!(reply.head.status(), 400);
+    assert_eq!(reply.head.header("connection"), Some("close"));
     assert!(client.ended().await);
     assert_eq!(running.log(1).await.len(), 1);
+    assert_eq!(backend.connections(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -92,13 +92,16 @@ async fn run(
         }
         ChainKind::Http(manager) => {
             let mark = Arc::new(Mark::new(hooks.clone()));
+            let heads = Arc::default();
             let io = ClientIo::new(stream, ahead, Arc::clone(&mark));
+            let io = io.with_heads(Arc::clone(&heads));
             let session = Arc::new(Session {
                 shared: Arc::clone(shared),
                 info: info.clone(),
                 manager: manager.clone(),
                 hooks,
                 mark,
+                heads,
                 requests: 0.into(),
             });
             // The policy is not held by a connection that may be there for days.

@@ -7,7 +7,7 @@ use http::header::{
 use http::request::Parts;
 use twinmesh_engine::Request;
 
-use super::ConnectionInfo;
+use super::{ConnectionInfo, heads};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -60,46 +60,60 @@ fn is_known(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The request as the model is to see it. `Connection` is left out where all that it says is acted
-/// on already.
-pub fn seen(parts: &mut Parts, info: &ConnectionInfo) -> Request {
+/// The request as the model is to see it, from the bytes of its head. `Connection` is left out
+/// where all that it says is acted on already.
+///
+/// # Errors
+/// hyper read another request than the bytes say.
+pub fn seen(
+    parts: &mut Parts,
+    head: &[u8],
+    info: &ConnectionInfo,
+) -> Result<Request, &'static str> {
     let known = is_known(&parts.headers);
     if known {
         sanitize(&mut parts.headers);
     }
-    let uri = &parts.uri;
-    let path = match (uri.scheme(), uri.path_and_query()) {
-        (None, Some(path)) => path.as_str().to_owned(),
-        _ => uri.to_string(),
+    let Some((method, target)) = heads::request_line(head) else {
+        return Err("the request line is not `METHOD target HTTP/1.x`");
     };
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let mut authority = None;
-    let mut headers = Vec::with_capacity(parts.headers.len());
-    for (name, value) in &parts.headers {
-        if name == HOST && authority.is_none() {
-            authority = Some(text(value));
-        } else if !(known && name == CONNECTION) {
-            headers.push((name.as_str().to_owned(), text(value)));
+    if method != parts.method.as_str() || !is_target(target, &parts.uri) {
+        return Err("the request is read in two ways");
+    }
+    let mut request = connection(info);
+    request.method = method.to_owned();
+    request.path = target.to_owned();
+    request.headers.reserve(parts.headers.len());
+    for (name, value) in heads::fields(head) {
+        let is = |other: &HeaderName| name.eq_ignore_ascii_case(other.as_str());
+        if is(&HOST) && request.authority.is_none() {
+            request.authority = Some(value);
+            continue;
+        }
+        let gone = is(&CONNECTION)
+            || [TE, UPGRADE, HTTP2_SETTINGS]
+                .iter()
+                .any(|other| is(other) && !parts.headers.contains_key(other));
+        if !(known && gone) {
+            request.headers.push((name, value));
         }
     }
-    Request {
-        id: String::new(),
-        method: parts.method.as_str().to_owned(),
-        scheme: "http".to_owned(),
-        authority,
-        path,
-        headers,
-        source: Some(info.source),
-        destination: Some(info.destination),
-        listener: info.listener.as_deref().map(str::to_owned),
-        route_config: None,
-        sni: None,
-        alpn: None,
-        tls: None,
-        random: None,
-        time_us: None,
-        duration_us: 0,
-        connection: None,
+    Ok(request)
+}
+
+/// Whether hyper's reading of a target is one of these bytes.
+fn is_target(target: &str, uri: &http::Uri) -> bool {
+    let target = target.split('#').next().unwrap_or_default();
+    match (uri.scheme(), uri.path_and_query()) {
+        (None, Some(path)) => target == path.as_str(),
+        // Authority form.
+        (None, None) => uri
+            .authority()
+            .is_some_and(|authority| target == authority.as_str()),
+        (Some(_), path) => path.is_none_or(|path| {
+            target.ends_with(path.as_str())
+                || target.ends_with(path.as_str().trim_start_matches('/'))
+        }),
     }
 }
 

@@ -30,10 +30,25 @@ pub async fn handle(
     session: Arc<Session>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Abort> {
-    session.request_started();
     let shared = &session.shared;
+    let head = session.request_started();
     let (mut parts, incoming) = request.into_parts();
-    let mut seen = headers::seen(&mut parts, &session.info);
+    let seen = match &head {
+        Some(head) => headers::seen(&mut parts, head, &session.info),
+        // After an upgrade that came to nothing, which is the last request of its connection.
+        None => Err("the request is not followed"),
+    };
+    let mut seen = match seen {
+        Ok(seen) => seen,
+        Err(reason) => {
+            let mut record = Record::new(&session.info, &headers::connection(&session.info));
+            record.outcome = Outcome::BadRequest;
+            record.reason = Some(reason.to_owned());
+            let finish = Finish::new(Arc::clone(shared), record, Some(session.mark()));
+            let reply = Reply::text(400, "Bad Request").and_close();
+            return respond(&session, reply.into_response(finish)).await;
+        }
+    };
     let mut record = Record::new(&session.info, &seen);
     if parts.version != Version::HTTP_11 {
         if !session.manager.accept_http_10 {
@@ -137,7 +152,7 @@ fn check(
         };
         let by_route = place.route.and_then(|route| route.upgrade(kind));
         if !by_route.unwrap_or_else(|| manager.upgrade(kind)) {
-            return Err(Reply::text(403, ""));
+            return Err(Reply::text(403, "").and_close());
         }
     }
     if decision.outcome != Outcome::Forward {
@@ -252,6 +267,11 @@ impl Forward<'_> {
             return Ok(reply.into_response(finish));
         }
         headers::response_to_client(response.headers_mut(), false);
+        if self.upgrades {
+            // What follows on the connection could be meant for the upgrade.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
         *response.version_mut() = Version::HTTP_11;
         let (parts, incoming) = response.into_parts();
         let body = EndpointBody {

@@ -3,13 +3,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::heads::Heads;
 use super::hooks::Hooks;
 
 /// A stream between client, proxy or endpoint.
@@ -54,6 +55,7 @@ pub struct ClientIo<S> {
     stream: S,
     ahead: Bytes,
     mark: Arc<Mark>,
+    heads: Option<Arc<Mutex<Heads>>>,
 }
 
 impl<S> ClientIo<S> {
@@ -63,6 +65,15 @@ impl<S> ClientIo<S> {
             stream,
             ahead,
             mark,
+            heads: None,
+        }
+    }
+
+    /// The same, with the heads of its requests kept.
+    pub fn with_heads(self, heads: Arc<Mutex<Heads>>) -> Self {
+        Self {
+            heads: Some(heads),
+            ..self
         }
     }
 }
@@ -73,12 +84,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ahead.has_remaining() {
+        let before = buffer.filled().len();
+        let polled = if self.ahead.has_remaining() {
             let length = self.ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.ahead.split_to(length));
-            return Poll::Ready(Ok(()));
+            Poll::Ready(Ok(()))
+        } else {
+            Pin::new(&mut self.stream).poll_read(cx, buffer)
+        };
+        if let (Some(heads), Some(new)) = (&self.heads, buffer.filled().get(before..)) {
+            let mut heads = heads.lock().unwrap_or_else(PoisonError::into_inner);
+            heads.feed(new);
         }
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        polled
     }
 }
 

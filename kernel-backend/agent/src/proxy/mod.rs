@@ -5,6 +5,7 @@ mod body;
 mod connection;
 mod finish;
 mod headers;
+mod heads;
 mod hooks;
 mod http;
 mod inspect;
@@ -17,8 +18,8 @@ mod upstream;
 mod watch;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -191,6 +192,7 @@ struct Session {
     manager: ManagerPlan,
     hooks: Option<Arc<dyn Hooks>>,
     mark: Arc<io::Mark>,
+    heads: Arc<Mutex<heads::Heads>>,
     requests: AtomicU64,
 }
 
@@ -199,7 +201,10 @@ impl Session {
         Arc::clone(&self.mark)
     }
 
-    fn request_started(&self) {
+    /// A request starts: its head, as the client sent it.
+    fn request_started(&self) -> Option<Vec<u8>> {
         self.requests.fetch_add(1, Relaxed);
+        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        heads.next()
     }
 }

@@ -118,6 +118,13 @@ pub fn simple(endpoints: &[SocketAddr]) -> Value {
 #[derive(Clone, Default)]
 pub struct Buffer(Arc<Mutex<Vec<u8>>>);
 
+impl Buffer {
+    pub fn text(&self) -> String {
+        let bytes = self.0.lock().expect("not poisoned").clone();
+        String::from_utf8(bytes).expect("text")
+    }
+}
+
 impl Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0
@@ -211,9 +218,8 @@ impl Running {
         soon("access log lines", async {
             loop {
                 assert!(self.agent.access_log.flush(LIMIT), "the log is written");
-                let text = self.log.0.lock().expect("not poisoned").clone();
-                parsed = String::from_utf8(text)
-                    .expect("text")
+                let text = self.log.text();
+                parsed = text
                     .lines()
                     .map(|line| serde_json::from_str(line).expect("a JSON line"))
                     .collect();
