@@ -25,6 +25,9 @@ struct Verdict {
     outcome: String,
     #[serde(default)]
     status: Option<u16>,
+    /// 2: what follows the head is the start of another request.
+    #[serde(default)]
+    requests: u64,
     #[serde(default)]
     route: Option<String>,
     #[serde(default)]
@@ -100,6 +103,12 @@ async fn no_head_that_envoy_refuses_reaches_an_endpoint() {
             }
         };
         let status = head.as_ref().map(common::wire::Head::status);
+        let sent = verdict.head.as_deref().unwrap_or_default();
+        let whole = sent.ends_with("\r\n\r\n") && sent.matches(" HTTP/1.1\r\n").count() == 2;
+        if verdict.requests == 2 && whole && status == Some(200) {
+            let second = client.head().await;
+            forwarded += u64::from(second.is_some_and(|head| head.status() == 200));
+        }
         let accepted = verdict.outcome == "accepted" && verdict.route.is_some();
         match (&head, status) {
             (Some(head), Some(200)) if accepted => {

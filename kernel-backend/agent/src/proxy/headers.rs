@@ -23,57 +23,89 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 }
 
 /// The upgrade that a request asks for, in lower case, as Envoy sees it: `Connection` names it,
-/// and it is not h2c, which is ignored.
-pub fn upgrade(parts: &Parts) -> Option<String> {
-    if !has_token(&parts.headers, &CONNECTION, "upgrade") {
+/// and it is not h2c alone, which is ignored. It may be empty, and is refused then.
+pub fn upgrade(headers: &HeaderMap) -> Option<String> {
+    if !has_token(headers, &CONNECTION, "upgrade") {
         return None;
     }
-    let kind = parts.headers.get(UPGRADE)?.to_str().ok()?;
+    let kind = headers.get(UPGRADE)?.to_str().unwrap_or_default();
     let kind = kind.trim().to_ascii_lowercase();
-    (kind != "h2c" && !kind.is_empty()).then_some(kind)
+    (kind != "h2c").then_some(kind)
 }
 
-/// What `Connection` says, as far as it changes what the request is.
-fn sanitize(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONNECTION) {
-        return;
+/// Values of `Connection` that Envoy does not take at once.
+const TOKENS: usize = 10;
+/// Bytes of TE that it does not take where `Connection` names it.
+const TE_BYTES: usize = 256;
+/// Values of `Connection` that name no header.
+const NO_NAMES: [&str; 5] = [
+    "close",
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "upgrade",
+];
+/// Headers that nobody may have taken away.
+const KEPT: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
+/// Takes away what `Connection` names, as Envoy does, and gives the names. `Connection` itself
+/// stays for whoever looks for `close`.
+fn sanitize(headers: &mut HeaderMap) -> Result<Vec<HeaderName>, &'static str> {
+    let mut gone = Vec::new();
+    if !headers.contains_key(CONNECTION) || upgrade(headers).is_some() {
+        return Ok(gone);
     }
-    if has_token(headers, &CONNECTION, "te") && !has_token(headers, &TE, "trailers") {
-        headers.remove(TE);
+    let values = headers.get_all(CONNECTION).iter();
+    let values: Vec<String> = values
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase())
+        .collect();
+    let tokens = values.iter().flat_map(|value| value.split(','));
+    let tokens: Vec<&str> = tokens
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+        .collect();
+    if tokens.len() >= TOKENS {
+        return Err("Connection names too many headers");
     }
-    if has_token(headers, &UPGRADE, "h2c") {
-        headers.remove(UPGRADE);
+    for token in tokens {
+        if NO_NAMES.contains(&token) {
+            continue;
+        }
+        if token.starts_with(':') || KEPT.contains(&token) {
+            return Err("Connection names a header that may not be taken away");
+        }
+        if token == "te" {
+            let bytes = headers.get_all(TE).iter().map(http::HeaderValue::len);
+            if bytes.sum::<usize>() >= TE_BYTES {
+                return Err("Connection names TE, which is too long");
+            }
+            if has_token(headers, &TE, "trailers") {
+                continue;
+            }
+        }
+        if let Ok(name) = HeaderName::from_bytes(token.as_bytes()) {
+            headers.remove(&name);
+            gone.push(name);
+        }
+    }
+    if headers.remove(UPGRADE).is_some() {
         headers.remove(HTTP2_SETTINGS);
+        gone.extend([UPGRADE, HTTP2_SETTINGS]);
     }
+    Ok(gone)
 }
 
-/// Tokens of `Connection` that the proxy acts on itself; any other names a header that Envoy would
-/// take away, which is left to the model to refuse.
-const KNOWN: [&str; 5] = ["close", "keep-alive", "te", "upgrade", "http2-settings"];
-
-fn is_known(headers: &HeaderMap) -> bool {
-    headers.get_all(CONNECTION).iter().all(|value| {
-        let mut tokens = value.to_str().unwrap_or("?").split(',').map(str::trim);
-        tokens.all(|token| {
-            token.is_empty() || KNOWN.iter().any(|known| known.eq_ignore_ascii_case(token))
-        })
-    })
-}
-
-/// The request as the model is to see it, from the bytes of its head. `Connection` is left out
-/// where all that it says is acted on already.
+/// The request as the model is to see it, from the bytes of its head: `Connection` has been acted
+/// on.
 ///
 /// # Errors
-/// hyper read another request than the bytes say.
+/// `Connection` says what Envoy refuses, or hyper read another request than the bytes say.
 pub fn seen(
     parts: &mut Parts,
     head: &[u8],
     info: &ConnectionInfo,
 ) -> Result<Request, &'static str> {
-    let known = is_known(&parts.headers);
-    if known {
-        sanitize(&mut parts.headers);
-    }
+    let gone = sanitize(&mut parts.headers)?;
     let Some((method, target)) = heads::request_line(head) else {
         return Err("the request line is not `METHOD target HTTP/1.x`");
     };
@@ -86,15 +118,11 @@ pub fn seen(
     request.headers.reserve(parts.headers.len());
     for (name, value) in heads::fields(head) {
         let is = |other: &HeaderName| name.eq_ignore_ascii_case(other.as_str());
-        if is(&HOST) && request.authority.is_none() {
+        if is(&HOST) && request.authority.is_none() && !gone.contains(&HOST) {
             request.authority = Some(value);
             continue;
         }
-        let gone = is(&CONNECTION)
-            || [TE, UPGRADE, HTTP2_SETTINGS]
-                .iter()
-                .any(|other| is(other) && !parts.headers.contains_key(other));
-        if !(known && gone) {
+        if !is(&CONNECTION) && !gone.iter().any(is) {
             request.headers.push((name, value));
         }
     }

@@ -65,7 +65,7 @@ pub async fn handle(
             }
         }
     }
-    let wanted = headers::upgrade(&parts);
+    let wanted = headers::upgrade(&parts.headers);
     let handed = session
         .hooks
         .as_ref()
