@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::datapath::start::{KernelMode, KernelOptions};
+use twinmesh_kernel_backend::datapath::Sizes;
+
 use crate::logging::{self, LogFormat};
 use crate::run::{self, Options};
 
@@ -134,6 +136,7 @@ fn start(arguments: RunArguments) -> Result<(), Ended> {
             mode: arguments.kernel,
             cgroup: arguments.cgroup,
             redirect: arguments.redirect,
+            sizes: Sizes::default(),
         },
     };
     runtime

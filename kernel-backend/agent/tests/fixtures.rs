@@ -92,6 +92,7 @@ impl Replay {
             Arc::new(Metrics::new()),
             access_log.clone(),
             Some(Box::new(resolve)),
+            None,
         );
         let replay = Self {
             proxy,

@@ -207,6 +207,7 @@ impl Slots {
             .fetch_add(1, Ordering::SeqCst);
         record.set(offset_of!(Upstream, cookie), 0);
         record.set(offset_of!(Upstream, client), 0);
+        record.set(offset_of!(Upstream, rest), 0);
         record.set(offset_of!(Upstream, pool), pool);
         record.set(offset_of!(Upstream, state), state::AGENT);
         self.datapath.maps().expect(local, index).ok()?;

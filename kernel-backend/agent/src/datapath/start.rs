@@ -43,6 +43,8 @@ pub struct KernelOptions {
     pub cgroup: Option<PathBuf>,
     /// Where the agent takes them.
     pub redirect: Vec<SocketAddr>,
+    /// How much the maps hold.
+    pub sizes: Sizes,
 }
 
 /// Programs that are loaded.
@@ -93,7 +95,7 @@ impl KernelOptions {
     pub fn try_load(&self, resolve: Option<Box<Resolve>>) -> Result<Loaded, String> {
         let root = root()?;
         let cgroup = self.cgroup.clone().unwrap_or_else(|| root.clone());
-        let datapath = Datapath::load(Sizes::default()).map_err(|why| why.to_string())?;
+        let datapath = Datapath::load(self.sizes).map_err(|why| why.to_string())?;
         let datapath = Arc::new(datapath);
         Ok(Loaded {
             splice: Splice::new(Arc::clone(&datapath), resolve),

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, missing_docs)]
 
+pub mod kernel;
 pub mod wire;
 
 use std::collections::HashMap;
@@ -55,11 +56,12 @@ pub fn manager(routes: &Value) -> Value {
     })
 }
 
-/// One listener of this name on a port that the kernel chooses.
+/// One listener of this name, at an address of its own.
 pub fn listener(name: &str, filter: &str, config: &Value) -> Value {
+    let address = kernel::listener_address();
     json!({
         "name": name,
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "address": {"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}},
         "filter_chains": [{"filters": [{"name": filter, "typed_config": config}]}],
     })
 }
@@ -158,9 +160,21 @@ pub async fn start_with(snapshot: Arc<Snapshot>, resolve: Option<Box<Resolve>>) 
     let log = Buffer::default();
     let access_log = AccessLog::to(Box::new(log.clone())).expect("a thread");
     let (policies, source) = watch::channel(Some(snapshot));
-    let agent = Agent::start(source, Arc::new(Metrics::new()), access_log, resolve)
-        .await
-        .expect("the policy fits");
+    let metrics = Arc::new(Metrics::new());
+    let agent = if kernel::takes_part() {
+        // The policy's endpoints are resolved in both places alike.
+        let resolve: Option<Arc<Resolve>> = resolve.map(Arc::from);
+        let again = |resolve: &Arc<Resolve>| -> Box<Resolve> {
+            let resolve = Arc::clone(resolve);
+            Box::new(move |address| resolve(address))
+        };
+        let loaded = kernel::load(resolve.as_ref().map(again));
+        let resolve = resolve.as_ref().map(again);
+        Agent::with_kernel(source, metrics, access_log, resolve, loaded).await
+    } else {
+        Agent::start(source, metrics, access_log, resolve).await
+    };
+    let agent = agent.expect("the policy fits");
     Running {
         agent,
         policies,

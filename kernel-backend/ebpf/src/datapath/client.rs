@@ -50,13 +50,15 @@ pub fn message(context: &SkMsgContext) -> u32 {
             return PASS;
         }
         let size = u64::from((*message).size);
+        let is_rest = (*client).rest != 0;
+        (*client).rest = 0;
         if (&raw const (*client).mode).read_volatile() != mode::SPLICE {
             return to_agent(message, client, size);
         }
         if (*client).body != 0 {
             return body(message, client, size);
         }
-        head(message, client, size)
+        head(message, client, size, is_rest)
     }
 }
 
@@ -133,6 +135,7 @@ unsafe fn body(message: *mut sk_msg_md, client: *mut Client, size: u64) -> u32 {
             && to_upstream(message, upstream, bytes)
         {
             (*client).body = left - bytes;
+            (*client).rest = size - bytes;
             return PASS;
         }
         // The upstream connection has died; the agent sees it die too, and ends this one.
@@ -172,7 +175,7 @@ unsafe fn is_quiet(client: *const Client) -> bool {
 /// # Safety
 /// The record lies inside its map.
 #[inline(always)]
-unsafe fn head(message: *mut sk_msg_md, client: *mut Client, size: u64) -> u32 {
+unsafe fn head(message: *mut sk_msg_md, client: *mut Client, size: u64, is_rest: bool) -> u32 {
     // SAFETY: as the caller says.
     unsafe {
         if (&raw const (*client).upstream).read_volatile() != 0 {
@@ -184,7 +187,7 @@ unsafe fn head(message: *mut sk_msg_md, client: *mut Client, size: u64) -> u32 {
         let Some(area) = work_area::take() else {
             return hand(message, client, size, handed::BUSY);
         };
-        let verdict = decide(message, client, area, size);
+        let verdict = decide(message, client, area, size, is_rest);
         work_area::give(area);
         if verdict >= HAND {
             return hand(message, client, size, verdict as u64 - HAND as u64);
@@ -234,6 +237,7 @@ unsafe fn decide(message: *mut sk_msg_md, client: *mut Client, area: *mut Work, 
             if code == outcome::BAD_REQUEST
                 && shell.word(work::REASON) == bad_request::INCOMPLETE
                 && size < HEAD_BYTES
+                && !is_rest
             {
                 // Wait for more; nothing was decided.
                 bpf_msg_cork_bytes(message, size as u32 + 1);
@@ -384,6 +388,7 @@ unsafe fn splice(
             (&raw mut (*client).upstream).write_volatile(taken);
             if to_upstream(message, upstream, bytes) {
                 (*client).spliced = (*client).spliced.wrapping_add(1);
+                (*client).rest = size.wrapping_sub(bytes);
                 return handed::COUNT;
             }
             (&raw mut (*client).upstream).write_volatile(0);

@@ -165,6 +165,10 @@ pub struct Client {
     pub upstream: u64,
     /// Bytes of the request's body that are still to come.
     pub body: u64,
+    /// Bytes of the message that is looked at that come after those of the last run. What is left
+    /// of a message must never wait for more: kernels put the next bytes in the wrong place, after
+    /// others' data.
+    pub rest: u64,
     /// Sequence numbers when the connection was established.
     pub first_write: u32,
     /// See above.
@@ -270,6 +274,8 @@ pub struct Upstream {
     pub spliced: u64,
     /// Address of the bytes that are looked at.
     pub bytes_at: u64,
+    /// As [`Client::rest`].
+    pub rest: u64,
 }
 
 /// A pool of idle upstream connections of one endpoint.

@@ -145,6 +145,11 @@ unsafe fn answer(
         };
         let (before, left) = ((*upstream).phase, (*upstream).left);
         let (how, bytes) = frame(message, upstream, size);
+        let is_rest = (*upstream).rest != 0;
+        (*upstream).rest = 0;
+        if how == run::WAIT && is_rest {
+            return relay(message, upstream, size);
+        }
         if how == run::WAIT {
             bpf_msg_cork_bytes(message, size as u32 + 1);
             return PASS;
@@ -175,6 +180,7 @@ unsafe fn answer(
             return relay(message, upstream, size);
         }
         (*upstream).bytes = (*upstream).bytes.wrapping_add(bytes);
+        (*upstream).rest = size.wrapping_sub(bytes);
         if how == run::LAST {
             end(upstream, client, config);
         }

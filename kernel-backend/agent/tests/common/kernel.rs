@@ -1,0 +1,74 @@
+//! The same tests once more with the kernel taking part: a test binary whose name starts with
+//! `kernel_` has an agent with its programs attached, and clients whose connections they take.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+
+use twinmesh_agent::datapath::start::{KernelMode, KernelOptions, Loaded};
+use twinmesh_agent::proxy::Resolve;
+use twinmesh_kernel_backend::datapath::Sizes;
+
+/// Whether this test binary has the kernel taking part.
+pub fn takes_part() -> bool {
+    let path = std::env::current_exe().expect("the binary has a path");
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("kernel_")
+}
+
+/// Where the next listener is: with the kernel at an address of its own, as its programs see all
+/// connections of this process's cgroup, those of other tests too.
+pub fn listener_address() -> SocketAddr {
+    if !takes_part() {
+        return (Ipv4Addr::LOCALHOST, 0).into();
+    }
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    let address = Ipv4Addr::new(127, 64 | high & 63, low, NEXT.fetch_add(1, SeqCst));
+    (address, 8080).into()
+}
+
+/// The cgroup that this process is in.
+fn own_cgroup() -> PathBuf {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("there is /proc");
+    let root = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let path = fields.nth(1)?;
+        (fields.next()? == "cgroup2").then(|| Path::new(path).to_owned())
+    });
+    let own = std::fs::read_to_string("/proc/self/cgroup").expect("there is /proc");
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let root = root.expect("cgroup2 is mounted");
+    root.join(own.unwrap_or_default())
+}
+
+/// How the kernel takes part in tests.
+pub fn options() -> KernelOptions {
+    KernelOptions {
+        mode: KernelMode::Required,
+        cgroup: Some(own_cgroup()),
+        redirect: vec![(Ipv4Addr::LOCALHOST, 0).into()],
+        sizes: Sizes {
+            endpoints: 4096,
+            clients: 1024,
+            upstreams: 1024,
+            pools: 256,
+            ..Sizes::default()
+        },
+    }
+}
+
+/// Programs for one agent. Where this machine cannot run them (it takes root, a kernel of at least
+/// 6.1 and cgroup2), the test says so and goes on without; with `TWINMESH_REQUIRE_KERNEL` set, as
+/// in CI, that is a failure.
+pub fn load(resolve: Option<Box<Resolve>>) -> Option<Loaded> {
+    let required = std::env::var_os("TWINMESH_REQUIRE_KERNEL").is_some_and(|value| value != "0");
+    match options().try_load(resolve) {
+        Ok(loaded) => Some(loaded),
+        Err(why) if required => panic!("the kernel cannot take part: {why}"),
+        Err(why) => {
+            println!("the kernel does not take part: {why}");
+            None
+        }
+    }
+}
