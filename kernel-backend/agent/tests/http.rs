@@ -434,3 +434,58 @@ async fn a_route_s_timeout_ends_what_takes_too_long() {
     let log = running.log(2).await;
     assert_eq!(log[1]["complete"], false);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grpc_requests_get_grpc_replies() {
+    let running = start(&simple(&[])).await;
+    let mut client = running.connect("web").await;
+    client
+        .send(b"POST /a.B/C HTTP/1.1\r\nHost: web\r\nContent-Type: application/grpc+proto\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    let reply = client.reply().await;
+    assert_eq!(reply.head.status(), 200);
+    assert_eq!(reply.head.header("content-type"), Some("application/grpc"));
+    assert_eq!(
+        reply.head.header("grpc-status"),
+        Some("14"),
+        "{}",
+        reply.head.text
+    );
+    assert_eq!(
+        reply.head.header("grpc-message"),
+        Some("no healthy upstream")
+    );
+    assert!(reply.body.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_stream_ends_and_its_status_says_whose_turn_it_was() {
+    let backend = Backend::new(|stream, _| async move {
+        common::wire::Wire::new(stream).rest().await;
+    })
+    .await;
+    let routes =
+        json!([{"match": {"prefix": "/"}, "route": {"cluster": "backend", "timeout": "0s"}}]);
+    let mut manager = manager(&routes);
+    manager["stream_idle_timeout"] = json!("0.2s");
+    let running = start(&bootstrap(
+        &[http_listener("web", &manager)],
+        &[cluster("backend", "LEAST_REQUEST", &[backend.address])],
+    ))
+    .await;
+    let mut client = running.connect("web").await;
+    let reply = client.get("/", "1").await;
+    assert_eq!(
+        (reply.head.status(), reply.text().as_str()),
+        (504, "stream timeout")
+    );
+    client
+        .send(b"POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 9\r\n\r\nhalf")
+        .await;
+    let reply = client.reply().await;
+    assert_eq!(
+        (reply.head.status(), reply.text().as_str()),
+        (408, "stream timeout")
+    );
+    running.idle().await;
+}

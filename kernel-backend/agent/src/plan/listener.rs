@@ -81,8 +81,6 @@ pub struct ManagerPlan {
     pub headers: usize,
     /// `request_headers_timeout`: from a request's first byte to the end of its head.
     pub request_headers_timeout: Option<Duration>,
-    /// `request_timeout`: until the whole request is there.
-    pub request_timeout: Option<Duration>,
     /// `stream_idle_timeout`.
     pub stream_idle_timeout: Option<Duration>,
     /// `common_http_protocol_options.idle_timeout`: a connection without requests.
@@ -91,12 +89,8 @@ pub struct ManagerPlan {
     pub accept_http_10: bool,
     /// `http_protocol_options.default_host_for_http_10`.
     pub default_host: String,
-    /// `http_protocol_options.enable_trailers`, or not: Envoy drops trailers by default.
-    pub trailers: bool,
     /// `upgrade_configs`: the type in lower case, and whether it is enabled.
     pub upgrades: Vec<(String, bool)>,
-    /// `proxy_100_continue`: `Expect: 100-continue` goes to the endpoint.
-    pub proxy_100_continue: bool,
 }
 
 /// What is taken from a TCP proxy.
@@ -294,6 +288,11 @@ impl ManagerPlan {
             "proxy_100_continue",
             "the proxy answers 100-continue itself",
         );
+        warnings.note(
+            timeout(manager.request_timeout.as_ref(), None).is_some(),
+            "request_timeout",
+            "is not applied",
+        );
         let common = manager.common_http_protocol_options.as_ref();
         warnings.note(
             common.is_some_and(|common| common.max_connection_duration.is_some()),
@@ -320,7 +319,6 @@ impl ManagerPlan {
                 .as_ref()
                 .map(duration)
                 .filter(|value| !value.is_zero()),
-            request_timeout: timeout(manager.request_timeout.as_ref(), None),
             stream_idle_timeout: timeout(
                 manager.stream_idle_timeout.as_ref(),
                 Some(STREAM_IDLE_TIMEOUT),
@@ -333,9 +331,7 @@ impl ManagerPlan {
             default_host: http1
                 .map(|http1| http1.default_host_for_http_10.clone())
                 .unwrap_or_default(),
-            trailers: http1.is_some_and(|http1| http1.enable_trailers),
             upgrades: upgrades.collect(),
-            proxy_100_continue: manager.proxy_100_continue,
         }
     }
 

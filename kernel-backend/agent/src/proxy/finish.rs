@@ -16,6 +16,7 @@ pub struct Finish {
     hold: Option<Hold>,
     mark: Option<Arc<Mark>>,
     started: Instant,
+    grpc: bool,
 }
 
 impl Finish {
@@ -27,12 +28,23 @@ impl Finish {
             hold: None,
             mark,
             started: Instant::now(),
+            grpc: false,
         }
     }
 
     /// The request holds an endpoint.
     pub fn hold(&mut self, hold: Option<Hold>) {
         self.hold = hold;
+    }
+
+    /// The request is gRPC's: local replies have to be, too.
+    pub fn set_grpc(&mut self, grpc: bool) {
+        self.grpc = grpc;
+    }
+
+    /// Whether the request is gRPC's.
+    pub fn is_grpc(&self) -> bool {
+        self.grpc
     }
 
     /// The response's status.

@@ -2,7 +2,8 @@
 //! model is to see it.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use twinmesh_engine::Request;
@@ -20,6 +21,13 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         let mut tokens = value.split(',');
         tokens.any(|found| found.trim().eq_ignore_ascii_case(token))
     })
+}
+
+/// Whether a request is gRPC's, as Envoy sees it.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
 }
 
 /// The upgrade that a request asks for, in lower case, as Envoy sees it: `Connection` names it,

@@ -1,9 +1,11 @@
 //! Requests through an HTTP connection manager: decided one by one, forwarded as a stream.
 
+use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -87,6 +89,7 @@ pub async fn handle(
     record.decided(&decided);
     let mut finish = Finish::new(Arc::clone(shared), record, Some(session.mark()));
     finish.hold(decided.hold.take());
+    finish.set_grpc(headers::is_grpc(&parts.headers));
     let policy = Arc::clone(&decided.policy);
     let place = policy.plan.place(&decided.answer.trace);
     let request = Request::from_parts(parts, incoming);
@@ -341,24 +344,38 @@ impl Forward<'_> {
                     unsent,
                 )) => {
                     let Some(again) = unsent.or(again) else {
-                        return Err(failed(Failure::Reset {
-                            stale: true,
-                            reason,
-                        }));
+                        return Err(failed(
+                            Failure::Reset {
+                                stale: true,
+                                reason,
+                            },
+                            progress,
+                        ));
                     };
                     request = again;
                 }
-                Err((failure, _)) => return Err(failed(failure)),
+                Err((failure, _)) => return Err(failed(failure, progress)),
             }
+        }
+        if progress.is_none() {
+            watch.request_ended();
         }
         let connecting = shared
             .pool
             .connect(self.target.address, self.target.settings);
-        let mut upstream = connecting.await.map_err(|error| not_connected(&error))?;
+        let mut connecting = std::pin::pin!(connecting);
+        let connected = std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
+            Poll::Ready(connected) => Poll::Ready(Ok(connected)),
+            Poll::Pending => watch.poll(cx).map(Err),
+        });
+        let mut upstream = match connected.await {
+            Ok(connected) => connected.map_err(|error| not_connected(&error))?,
+            Err(expired) => return Err(failed(Failure::Expired(expired), progress)),
+        };
         watch.active();
         match upstream.send(request, progress, watch).await {
             Ok(response) => Ok((response, upstream)),
-            Err((failure, _)) => Err(failed(failure)),
+            Err((failure, _)) => Err(failed(failure, progress)),
         }
     }
 }
@@ -412,7 +429,7 @@ fn not_connected(error: &io::Error) -> Failed {
     Failed::Reply(Reply::text(503, text), reason)
 }
 
-fn failed(failure: Failure) -> Failed {
+fn failed(failure: Failure, progress: Option<&Progress>) -> Failed {
     match failure {
         Failure::Reset { reason, .. } => Failed::Reply(
             Reply::text(503, reset("connection termination", None)),
@@ -427,7 +444,11 @@ fn failed(failure: Failure) -> Failed {
             "the route's timeout ran out".to_owned(),
         ),
         Failure::Expired(Expired::Idle) => Failed::Reply(
-            Reply::text(408, "stream timeout").and_close(),
+            if progress.is_none_or(|progress| progress.ended.load(Relaxed)) {
+                Reply::text(504, "stream timeout")
+            } else {
+                Reply::text(408, "stream timeout").and_close()
+            },
             "the stream's idle timeout ran out".to_owned(),
         ),
         Failure::ClientGone => Failed::ClientGone,

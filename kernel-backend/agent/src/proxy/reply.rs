@@ -1,7 +1,7 @@
 //! Envoy's local replies.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
 use twinmesh_engine::{BadRequest, Decision, Outcome, Step, Trace};
 
@@ -58,7 +58,9 @@ impl Reply {
         let status = |default: u16| {
             let status = decision
                 .status
-                .and_then(|status| u16::try_from(status).ok());
+                .and_then(|status| u16::try_from(status).ok())
+                // A gRPC request's 200 says nothing of what the reply is about.
+                .filter(|status| *status != 200 || decision.outcome == Outcome::DirectResponse);
             status.unwrap_or(default)
         };
         match decision.outcome {
@@ -93,13 +95,23 @@ impl Reply {
 
     /// The response. What HTTP does not allow in a header is left out.
     pub fn into_response(self, mut finish: Finish) -> Response<ResponseBody> {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let grpc = finish.is_grpc();
+        let status = if grpc { 200 } else { self.status };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         finish.status(status.as_u16());
-        let text = !self.body.is_empty();
-        let mut response = Response::new(ResponseBody::own(self.body, finish));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        if text {
+        let mut headers = HeaderMap::new();
+        let body = if grpc {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert("grpc-status", grpc_status(self.status).into());
+            let message = percent_encoded(&self.body);
+            if let (false, Ok(message)) = (message.is_empty(), HeaderValue::try_from(message)) {
+                headers.insert("grpc-message", message);
+            }
+            Bytes::new()
+        } else {
+            self.body
+        };
+        if !body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         }
         if let Some(location) = self.location
@@ -110,8 +122,34 @@ impl Reply {
         if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        let mut response = Response::new(ResponseBody::own(body, finish));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
         response
     }
+}
+
+/// gRPC's status for an HTTP status, as gRPC's own table has it.
+fn grpc_status(status: u16) -> u16 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
+}
+
+/// A text as `grpc-message` carries it.
+fn percent_encoded(text: &[u8]) -> String {
+    text.iter().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'%' | 0..=0x1f | 0x7f.. => encoded.push_str(&format!("%{byte:02X}")),
+            plain => encoded.push(char::from(*plain)),
+        }
+        encoded
+    })
 }
 
 /// What Envoy's codec refuses it answers with the status in words, and closes; the connection
