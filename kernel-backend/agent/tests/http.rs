@@ -223,7 +223,7 @@ async fn local_replies_are_envoys() {
     ))
     .await;
     let mut client = running.connect("web").await;
-    let connect = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused";
+    let connect = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
     for (path, status, body) in [
         ("/redirect", 302, ""),
         ("/direct", 418, "teapot"),

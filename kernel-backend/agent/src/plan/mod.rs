@@ -47,6 +47,8 @@ pub struct Plan {
     pub clusters: Vec<ClusterPlan>,
     /// By route configuration, virtual host and route.
     pub routes: Vec<Vec<Vec<RoutePlan>>>,
+    /// Some route has a `connect_matcher`, which is not decided.
+    pub connect: bool,
     /// What is asked for and not done.
     pub warnings: Vec<Warning>,
 }
@@ -89,6 +91,10 @@ impl Plan {
             listeners,
             clusters,
             routes,
+            connect: snapshot
+                .route_configurations
+                .iter()
+                .any(route::has_connect_matcher),
             warnings: warnings.list,
         }
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
-use envoy_types::pb::envoy::config::route::v3::{Route, RouteAction, route::Action};
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteAction, route::Action, route_match::PathSpecifier,
+};
 use twinmesh_xds::RouteConfiguration;
 
 use super::{HEADERS, MIRROR, RETRY, Warnings, timeout};
@@ -46,6 +48,17 @@ impl RoutePlan {
             .find(|(configured, _)| configured == kind)
             .map(|(_, enabled)| *enabled)
     }
+}
+
+/// Whether CONNECT requests may match a route.
+pub(super) fn has_connect_matcher(configuration: &RouteConfiguration) -> bool {
+    let routes = configuration.config.virtual_hosts.iter();
+    let mut routes = routes.flat_map(|host| &host.routes);
+    routes.any(|route| {
+        let path = route.r#match.as_ref();
+        let path = path.and_then(|matched| matched.path_specifier.as_ref());
+        matches!(path, Some(PathSpecifier::ConnectMatcher(_)))
+    })
 }
 
 pub(super) fn configuration(

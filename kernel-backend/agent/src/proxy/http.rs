@@ -101,14 +101,13 @@ pub async fn handle(
             respond(&session, reply.into_response(finish)).await
         }
         Ok(target) => {
-            let upgrades = wanted.is_some() || request.method() == Method::CONNECT;
             let forward = Forward {
                 session: &session,
                 decided: &decided,
                 place: &place,
                 seen: &seen,
                 target,
-                upgrades,
+                upgrades: wanted.is_some(),
             };
             let response = forward.run(request, finish).await?;
             respond(&session, response).await
@@ -143,11 +142,10 @@ fn check(
     upgrade: Option<&str>,
 ) -> Result<Target, Reply> {
     let decision = &decided.answer.decision;
-    let upgrade = if request.method() == Method::CONNECT {
-        Some("connect")
-    } else {
-        upgrade
-    };
+    if request.method() == Method::CONNECT && !decided.policy.plan.connect {
+        // It matches routes with a connect_matcher only.
+        return Err(Reply::text(404, "").and_close());
+    }
     if let Some(kind) = upgrade {
         let manager = match place.chain.map(|chain| &chain.kind) {
             Some(ChainKind::Http(manager)) => manager,
@@ -217,16 +215,6 @@ impl Forward<'_> {
             let body = RequestBody::Stream(incoming, Arc::clone(&progress));
             (body, Some(progress))
         };
-        if parts.method == Method::CONNECT {
-            return Ok(upgrade::connect(
-                self.session,
-                self.target.address,
-                self.target.settings.connect_timeout,
-                downstream,
-                finish,
-            )
-            .await);
-        }
         let mut upstream_request = Request::from_parts(parts, body);
         if let Err(reply) = self.rewrite(&mut upstream_request) {
             return Ok(reply.into_response(finish));
@@ -266,7 +254,7 @@ impl Forward<'_> {
                 ));
             }
             finish.reason("the endpoint switched protocols unasked");
-            let reply = Reply::text(502, reset("protocol error", None));
+            let reply = Reply::text(502, reset("protocol error"));
             return Ok(reply.into_response(finish));
         }
         headers::response_to_client(response.headers_mut(), false);
@@ -406,20 +394,15 @@ fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
 }
 
 /// What Envoy says of a connection that is not made.
-pub fn connect_failure(error: &io::Error) -> (String, String) {
+fn connect_failure(error: &io::Error) -> (String, String) {
     if error.kind() == io::ErrorKind::TimedOut {
         return (
-            reset("connection timeout", None),
+            reset("connection timeout"),
             "connecting to the endpoint took too long".to_owned(),
         );
     }
-    let text = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "Connection refused".to_owned(),
-        _ => error.to_string(),
-    };
-    let transport = format!("delayed connect error: {text}");
     (
-        reset("remote connection failure", Some(&transport)),
+        reset("remote connection failure"),
         format!("connecting to the endpoint: {error}"),
     )
 }
@@ -432,11 +415,11 @@ fn not_connected(error: &io::Error) -> Failed {
 fn failed(failure: Failure, progress: Option<&Progress>) -> Failed {
     match failure {
         Failure::Reset { reason, .. } => Failed::Reply(
-            Reply::text(503, reset("connection termination", None)),
+            Reply::text(503, reset("connection termination")),
             format!("the endpoint's connection ended before a response: {reason}"),
         ),
         Failure::Protocol(reason) => Failed::Reply(
-            Reply::text(502, reset("protocol error", None)),
+            Reply::text(502, reset("protocol error")),
             format!("the endpoint's response is not HTTP/1.1: {reason}"),
         ),
         Failure::Expired(Expired::Timeout) => Failed::Reply(

@@ -23,15 +23,8 @@ pub struct Reply {
 }
 
 /// What Envoy says where an endpoint could not be reached or broke off.
-pub fn reset(reason: &str, transport: Option<&str>) -> String {
-    let mut text = format!(
-        "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
-    );
-    if let Some(transport) = transport {
-        text.push_str(", transport failure reason: ");
-        text.push_str(transport);
-    }
-    text
+pub fn reset(reason: &str) -> String {
+    format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}")
 }
 
 impl Reply {
@@ -78,8 +71,11 @@ impl Reply {
             Outcome::NoVirtualHost | Outcome::NoRoute => Self::text(status(404), ""),
             Outcome::NoCluster => Self::text(status(503), ""),
             Outcome::NoHealthyUpstream => Self::text(status(503), "no healthy upstream"),
-            Outcome::Overflow => Self::text(503, reset("overflow", None)),
-            Outcome::BadRequest => bad_request(status(400), trace),
+            Outcome::Overflow => Self::text(503, reset("overflow")),
+            Outcome::BadRequest => {
+                let by_manager = decision.route_config.is_some();
+                bad_request(status(400), trace, by_manager)
+            }
             Outcome::NoListener | Outcome::NoFilterChain => {
                 Self::text(503, "no listener takes this connection any more").and_close()
             }
@@ -152,16 +148,15 @@ fn percent_encoded(text: &[u8]) -> String {
     })
 }
 
-/// What Envoy's codec refuses it answers with the status in words, and closes; the connection
-/// manager says nothing.
-fn bad_request(status: u16, trace: &Trace) -> Reply {
-    let why = trace.steps.iter().find_map(|step| match step {
-        Step::BadRequest(why) => Some(*why),
-        _ => None,
-    });
-    let by_manager = matches!(why, Some(BadRequest::NoHost)) || status == 404;
-    if by_manager {
+/// What Envoy's codec refuses it answers with the status in words; the connection manager says
+/// nothing. Both end the connection, but for a target that is no path.
+fn bad_request(status: u16, trace: &Trace, by_manager: bool) -> Reply {
+    let no_host = trace.steps.contains(&Step::BadRequest(BadRequest::NoHost));
+    if status == 404 {
         return Reply::text(status, "");
+    }
+    if by_manager || no_host {
+        return Reply::text(status, "").and_close();
     }
     let text = StatusCode::from_u16(status).ok();
     let text = text.and_then(|status| status.canonical_reason());

@@ -1,6 +1,5 @@
-//! Upgrades and CONNECT: two streams tied together once both sides have agreed.
+//! Upgrades: two streams tied together once both sides have agreed.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -13,9 +12,7 @@ use hyper_util::rt::TokioIo;
 
 use super::body::ResponseBody;
 use super::finish::Finish;
-use super::http::connect_failure;
 use super::io::{Counted, Counts};
-use super::reply::Reply;
 use super::tcp;
 use super::upstream::Upstream;
 use super::{Session, headers};
@@ -48,36 +45,6 @@ pub fn tunnel(
         }
     });
     switched
-}
-
-/// Connects to the endpoint, says 200 and ties the two together.
-pub async fn connect(
-    session: &Arc<Session>,
-    address: SocketAddr,
-    limit: Duration,
-    downstream: Option<OnUpgrade>,
-    mut finish: Finish,
-) -> Response<ResponseBody> {
-    let endpoint = match session.shared.pool.stream(address, limit).await {
-        Ok(endpoint) => endpoint,
-        Err(error) => {
-            let (text, reason) = connect_failure(&error);
-            finish.reason(reason);
-            return Reply::text(503, text).into_response(finish);
-        }
-    };
-    finish.status(200);
-    let tunnel = Tunnel::new(session, finish);
-    session.shared.tasks.spawn(async move {
-        let Some(downstream) = downstream else {
-            return;
-        };
-        match downstream.await {
-            Ok(client) => tunnel.run(TokioIo::new(client), endpoint).await,
-            Err(error) => tunnel.finish.failed(format!("the upgrade: {error}")),
-        }
-    });
-    Response::new(ResponseBody::silent())
 }
 
 struct Tunnel {

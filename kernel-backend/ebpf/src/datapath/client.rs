@@ -209,7 +209,13 @@ const fn hand_for(why: u64) -> u32 {
 /// # Safety
 /// The record lies inside its map.
 #[inline(always)]
-unsafe fn decide(message: *mut sk_msg_md, client: *mut Client, area: *mut Work, size: u64) -> u32 {
+unsafe fn decide(
+    message: *mut sk_msg_md,
+    client: *mut Client,
+    area: *mut Work,
+    size: u64,
+    is_rest: bool,
+) -> u32 {
     // SAFETY: as the caller says; the area is taken.
     unsafe {
         let Some(control) = CONTROL.get_ptr(0) else {
