@@ -10,7 +10,8 @@ use crate::live::Decided;
 /// A connection's say in its requests.
 pub trait Hooks: Send + Sync + 'static {
     /// A decision that was made already for the next request on this connection; `None` has the
-    /// proxy decide. The request is as the proxy read it.
+    /// proxy decide. The request is as the proxy read it. The answer's trace has to be there: the
+    /// proxy finds timeouts and transports by its steps.
     fn decision(&self, _request: &Request) -> Option<Decided> {
         None
     }
