@@ -407,7 +407,8 @@ pub(crate) fn keep_alive<M: Machine>(machine: &M, value: Span) -> bool {
             == u64::from_le_bytes(*b"ve\0\0\0\0\0\0")
 }
 
-/// Notes what Host, Content-Length, Transfer-Encoding, Connection and x-forwarded-proto say. 0.
+/// Notes what Host, Content-Length, Transfer-Encoding, Connection, Expect and x-forwarded-proto
+/// say. 0.
 #[inline(always)]
 pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
     let mut bits = machine.word(work::FRAMING);
@@ -446,6 +447,7 @@ pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
                 framing::TRANSFER_ENCODING
             }
         }
+        slot::EXPECT => framing::EXPECT,
         slot::CONNECTION => {
             let dfa = low(machine.policy64(header::CONNECTION));
             let close = if keep_alive(machine, value) {

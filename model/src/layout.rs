@@ -238,6 +238,8 @@ pub mod framing {
     pub const CONNECTION: u64 = 2048;
     /// A Connection header says something else than `keep-alive`.
     pub const MAY_CLOSE: u64 = 4096;
+    /// There is an Expect header.
+    pub const EXPECT: u64 = 8192;
 }
 
 /// Codes of [`work::OUTCOME`].

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use twinmesh_engine::{Outcome, Request};
+use twinmesh_engine::{Decision, Outcome, Request};
 
 use crate::live::Decided;
 use crate::proxy::ConnectionInfo;
@@ -126,7 +126,13 @@ impl Record {
 
     /// Takes over what was decided.
     pub fn decided(&mut self, decided: &Decided) {
-        let decision = &decided.answer.decision;
+        self.named(&decided.answer.decision);
+        self.random = decided.random;
+        self.generation = decided.policy.generation;
+    }
+
+    /// Takes over the names of a decision.
+    pub fn named(&mut self, decision: &Decision) {
         self.listener.clone_from(&decision.listener);
         self.filter_chain.clone_from(&decision.filter_chain);
         self.route_config.clone_from(&decision.route_config);
@@ -136,8 +142,6 @@ impl Record {
         self.endpoint.clone_from(&decision.endpoint);
         self.outcome = decision.outcome;
         self.reason.clone_from(&decision.reason);
-        self.random = decided.random;
-        self.generation = decided.policy.generation;
     }
 }
 
@@ -214,6 +218,11 @@ impl AccessLog {
         {
             self.lost.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Whether lines go anywhere.
+    pub fn is_open(&self) -> bool {
+        self.sender.is_some()
     }
 
     /// How many lines were lost.

@@ -70,6 +70,10 @@ struct RunArguments {
     /// cgroup's processes reach. Twice for both families; port 0: any.
     #[arg(long, value_name = "IP:PORT", default_values = ["127.0.0.1:0", "[::1]:0"])]
     redirect: Vec<SocketAddr>,
+    /// Balance each request, also where nothing of it decides its route. Without this the kernel
+    /// chooses the endpoint of such connections when they are made, and they go straight there.
+    #[arg(long)]
+    balance_requests: bool,
     /// Log levels: error, warn, info, debug, trace, or `target=level,…`.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -136,6 +140,7 @@ fn start(arguments: RunArguments) -> Result<(), Ended> {
             mode: arguments.kernel,
             cgroup: arguments.cgroup,
             redirect: arguments.redirect,
+            connect_time: !arguments.balance_requests,
             sizes: Sizes::default(),
         },
     };

@@ -116,7 +116,11 @@ impl Agent {
             publish(&live, &bound, &metrics, splice.as_ref(), snapshot).await?;
         }
         let datapath = match loaded {
-            Some(loaded) => Some(loaded.start(&proxy, &live).map_err(PublishError::Memory)?),
+            Some(loaded) => Some(
+                loaded
+                    .start(&proxy, &live, &access_log)
+                    .map_err(PublishError::Memory)?,
+            ),
             None => None,
         };
         let following = tokio::spawn({

@@ -10,7 +10,7 @@ use aya::maps::{HashMap, MapData, RingBuf, SkStorage};
 use super::offsets::Offsets;
 use super::shape::{
     Accepted, Address, Client, Config, Count, CountKey, Endpoint, Pool, Socket, Upstream, handed,
-    kind,
+    kind, state,
 };
 use super::{Sizes, region};
 use crate::region::Region;
@@ -387,6 +387,28 @@ impl Maps {
         );
     }
 
+    /// Takes an idle upstream connection out of its pool's list, as the programs do. `None` where
+    /// there is none.
+    pub fn take_idle(&self, pool: u64) -> Option<u64> {
+        let first = word(&self.pool, pool as usize * size_of::<Pool>());
+        loop {
+            let index = take_first(first, |index| {
+                self.upstream(index).word(offset_of!(Upstream, next))
+            })?;
+            let state = self.upstream(index).word(offset_of!(Upstream, state));
+            let taken = state.compare_exchange(
+                state::IDLE,
+                state::AGENT,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            );
+            if taken.is_ok() {
+                return Some(index);
+            }
+            state.store(state::GONE, Ordering::SeqCst);
+        }
+    }
+
     /// Times that a pool was asked and had none.
     pub fn empty(&self, pool: u64) -> u64 {
         let at = pool as usize * size_of::<Pool>() + offset_of!(Pool, empty);
@@ -402,6 +424,20 @@ fn put(first: &AtomicU64, next: &AtomicU64, index: u64) {
         let new = (index + 1) & 0xffff_ffff | (old >> 32).wrapping_add(1) << 32;
         match first.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => return,
+            Err(now) => old = now,
+        }
+    }
+}
+
+/// Takes the first record of a list.
+fn take_first<'a>(first: &AtomicU64, next: impl Fn(u64) -> &'a AtomicU64) -> Option<u64> {
+    let mut old = first.load(Ordering::SeqCst);
+    loop {
+        let index = (old & 0xffff_ffff).checked_sub(1)?;
+        let after = next(index).load(Ordering::SeqCst) & 0xffff_ffff;
+        let new = after | (old >> 32).wrapping_add(1) << 32;
+        match first.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => return Some(index),
             Err(now) => old = now,
         }
     }

@@ -264,22 +264,24 @@ pub mod slot {
     pub const TRANSFER_ENCODING: u64 = 1;
     /// `connection`.
     pub const CONNECTION: u64 = 2;
+    /// `expect`.
+    pub const EXPECT: u64 = 3;
     /// `x-forwarded-proto`; like those after it filled when the whole head is read.
-    pub const FORWARDED_PROTO: u64 = 3;
+    pub const FORWARDED_PROTO: u64 = 4;
     /// `:authority` and Host.
-    pub const AUTHORITY: u64 = 4;
+    pub const AUTHORITY: u64 = 5;
     /// `:method`.
-    pub const METHOD: u64 = 5;
+    pub const METHOD: u64 = 6;
     /// `:path`.
-    pub const PATH: u64 = 6;
+    pub const PATH: u64 = 7;
     /// `:scheme`.
-    pub const SCHEME: u64 = 7;
+    pub const SCHEME: u64 = 8;
     /// The path without its query: what `safe_regex` path matchers look at.
-    pub const PATH_WITHOUT_QUERY: u64 = 8;
+    pub const PATH_WITHOUT_QUERY: u64 = 9;
     /// Bit beside the first: repeated values of this header are joined by Envoy.
     pub const JOINED: u64 = 2;
     /// First slot of other names.
-    pub const FIRST: u64 = 9;
+    pub const FIRST: u64 = 10;
 }
 
 /// Cluster.

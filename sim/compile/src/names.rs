@@ -78,6 +78,7 @@ impl Names {
             ("content-length", slot::CONTENT_LENGTH),
             ("transfer-encoding", slot::TRANSFER_ENCODING),
             ("connection", slot::CONNECTION),
+            ("expect", slot::EXPECT),
             ("x-forwarded-proto", slot::FORWARDED_PROTO),
             ("host", slot::AUTHORITY),
             (":authority", slot::AUTHORITY),
@@ -85,13 +86,17 @@ impl Names {
             (":path", slot::PATH),
             (":scheme", slot::SCHEME),
         ];
+        let mut slots = vec![Slot::default(); slot::FIRST as usize];
+        if let Some(expect) = slots.get_mut(slot::EXPECT as usize) {
+            expect.joined = true;
+        }
         Self {
             headers: headers
                 .into_iter()
                 .map(|(name, slot)| (name.to_owned(), slot))
                 .collect(),
             query_parameters: BTreeMap::new(),
-            slots: vec![Slot::default(); slot::FIRST as usize],
+            slots,
         }
     }
 

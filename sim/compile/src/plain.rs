@@ -116,6 +116,8 @@ pub fn cluster(config: &ClusterConfig) -> bool {
         && config.transport_socket_matcher.is_none()
         && config.http2_protocol_options.is_none()
         && config.upstream_http_protocol_options.is_none()
+        && config.max_requests_per_connection.is_none()
+        && config.common_http_protocol_options.is_none()
         && config.upstream_bind_config.is_none()
         && config.upstream_config.is_none()
         && config.filters.is_empty()
@@ -144,6 +146,9 @@ fn protocol_options(name: &str, options: &Any) -> bool {
         && options.http_filters.is_empty()
         && options.request_mirror_policies.is_empty()
         && options.upstream_http_protocol_options.is_none()
+        && options
+            .common_http_protocol_options
+            .is_none_or(|common| common.max_requests_per_connection.is_none())
 }
 
 /// A filter chain, beside the routes that it leads to.

@@ -2,6 +2,7 @@
 //! it needs beside it.
 
 pub mod client;
+pub mod events;
 pub mod framing;
 pub mod listen;
 pub mod memory;
@@ -48,7 +49,7 @@ pub struct Splice {
     /// What is counted here.
     pub counts: Counts,
     clients: Mutex<HashMap<u64, Arc<Client>>>,
-    streams: Mutex<HashMap<u64, SharedStream>>,
+    kept: Mutex<HashMap<u64, upstream::Kept>>,
     endpoints: Mutex<HashMap<u64, SocketAddr>>,
     tally: Mutex<tally::Tally>,
     resolve: Option<Box<Resolve>>,
@@ -76,7 +77,7 @@ impl Splice {
             datapath,
             counts: Counts::default(),
             clients: Mutex::default(),
-            streams: Mutex::default(),
+            kept: Mutex::default(),
             endpoints: Mutex::default(),
             tally: Mutex::default(),
             resolve,
@@ -90,8 +91,8 @@ impl Splice {
         }
     }
 
-    fn streams(&self) -> MutexGuard<'_, HashMap<u64, SharedStream>> {
-        lock(&self.streams)
+    fn kept(&self) -> MutexGuard<'_, HashMap<u64, upstream::Kept>> {
+        lock(&self.kept)
     }
 
     /// Where endpoints are, by their numbers; those of the policy before stay known.
@@ -104,7 +105,7 @@ impl Splice {
         [
             ("clients", lock(&self.clients).len() as u64),
             ("upstreams", self.slots.used()),
-            ("idle_upstreams", self.streams().len() as u64),
+            ("idle_upstreams", self.kept().len() as u64),
         ]
     }
 
@@ -136,10 +137,10 @@ impl Splice {
         client.release();
         if let Some(slot) = slot.checked_sub(1)
             && self.holds(slot, client)
-            && let Some(stream) = self.streams().get(&slot)
+            && let Some(kept) = self.kept().get(&slot)
         {
             // Nobody waits for what it would answer.
-            stream.shutdown(std::net::Shutdown::Both);
+            kept.stream.shutdown(std::net::Shutdown::Both);
         }
         self.datapath.maps().free_client(client.index);
     }

@@ -12,12 +12,15 @@ use twinmesh_kernel_backend::datapath::maps::address;
 use twinmesh_kernel_backend::datapath::shape::{Address, Config, flag};
 use twinmesh_kernel_backend::datapath::{Attached, Datapath, Sizes};
 
-use super::{Splice, listen};
+use super::{Splice, events, listen};
+use crate::access_log::AccessLog;
 use crate::live::Live;
 use crate::proxy::{Proxy, Resolve};
 
 /// Bytes that may lie unread in a client's queue of redirected data.
 const QUEUE_LIMIT: u64 = 256 * 1024;
+/// Every response leaves an event.
+const ALL: u64 = 1 << 32;
 /// How often records of dead connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted.
@@ -43,6 +46,8 @@ pub struct KernelOptions {
     pub cgroup: Option<PathBuf>,
     /// Where the agent takes them.
     pub redirect: Vec<SocketAddr>,
+    /// Whether an endpoint is chosen at connect(2) where nothing else decides.
+    pub connect_time: bool,
     /// How much the maps hold.
     pub sizes: Sizes,
 }
@@ -55,6 +60,7 @@ pub struct Loaded {
     cgroup: PathBuf,
     root: PathBuf,
     redirect: Vec<SocketAddr>,
+    connect_time: bool,
 }
 
 /// Programs that are attached, and what runs beside them.
@@ -64,6 +70,7 @@ pub struct Running {
     /// Where the agent takes connections.
     pub redirect: Vec<SocketAddr>,
     attached: Attached,
+    events: Option<events::Reader>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -103,6 +110,7 @@ impl KernelOptions {
             cgroup,
             root,
             redirect: self.redirect.clone(),
+            connect_time: self.connect_time,
         })
     }
 }
@@ -144,12 +152,31 @@ impl Loaded {
     ///
     /// # Errors
     /// An address cannot be bound, or the programs cannot be attached.
-    pub fn start(self, proxy: &Proxy, live: &Live) -> Result<Running, String> {
+    pub fn start(
+        self,
+        proxy: &Proxy,
+        live: &Live,
+        access_log: &AccessLog,
+    ) -> Result<Running, String> {
+        let connect_time = if self.connect_time {
+            flag::CONNECT_TIME
+        } else {
+            0
+        };
         let mut config = Config {
-            flags: flag::REDIRECT | flag::SPLICE | flag::CONNECT_TIME,
+            flags: flag::REDIRECT | flag::SPLICE | connect_time,
             queue_limit: QUEUE_LIMIT,
             ..Config::default()
         };
+        let mut events = None;
+        if access_log.is_open()
+            && let Some(ring) = self.datapath.maps().take_events()
+        {
+            let reader = events::read(ring, live.clone(), access_log.clone());
+            events = Some(reader.map_err(|error| format!("the events' thread: {error}"))?);
+            config.flags |= flag::EVENTS;
+            config.event_share = ALL;
+        }
         let mut tasks = Vec::new();
         let mut redirect = Vec::new();
         for at in &self.redirect {
@@ -199,6 +226,7 @@ impl Loaded {
             splice: self.splice,
             redirect,
             attached,
+            events,
             tasks,
         })
     }
@@ -209,6 +237,7 @@ impl Running {
     pub fn stop(self) {
         self.splice.datapath.maps().set_config(&Config::default());
         drop(self.attached);
+        drop(self.events);
         for task in self.tasks {
             task.abort();
         }

@@ -2,9 +2,10 @@
 //! the endpoint ends one, or a response has to be relayed.
 
 use std::mem::offset_of;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use twinmesh_kernel_backend::datapath::shape::{Client as ClientShape, Upstream, phase, state};
 
 use super::Splice;
@@ -21,13 +22,52 @@ const ENDED: &str = "upstream connect error or disconnect/reset before headers. 
 
 /// Gives a connection that is idle to the kernel, and stays with it until it ends.
 pub fn keep(splice: Arc<Splice>, stream: SharedStream, slot: Slot) {
-    splice.streams().insert(slot.index, stream.clone());
+    let (taker, taken) = oneshot::channel();
+    let kept = Kept {
+        stream: stream.clone(),
+        taker,
+    };
+    splice.kept().insert(slot.index, kept);
     slot.put_idle();
     tokio::spawn(async move {
-        watch(&splice, &stream, &slot).await;
-        splice.streams().remove(&slot.index);
+        tokio::select! {
+            () = watch(&splice, &stream, &slot) => {}
+            taker = taken => if let Ok(taker) = taker {
+                let taker: oneshot::Sender<(SharedStream, Slot)> = taker;
+                // Where nobody waits for it any more, it is closed.
+                let _ = taker.send((stream, slot));
+                return;
+            },
+        }
+        splice.kept().remove(&slot.index);
         ended(&splice, &slot).await;
     });
+}
+
+/// A connection that the kernel may use.
+#[derive(Debug)]
+pub struct Kept {
+    /// The agent's end.
+    pub stream: SharedStream,
+    taker: oneshot::Sender<oneshot::Sender<(SharedStream, Slot)>>,
+}
+
+/// Takes an idle connection to an address back from the kernel.
+pub async fn take(splice: &Splice, address: SocketAddr) -> Option<(SharedStream, Slot)> {
+    loop {
+        let pool = splice.slots.pool(address)?;
+        let index = splice.datapath.maps().take_idle(pool)?;
+        let Some(kept) = splice.kept().remove(&index) else {
+            // It is ending just now.
+            continue;
+        };
+        let (taker, taken) = oneshot::channel();
+        if kept.taker.send(taker).is_ok()
+            && let Ok(taken) = taken.await
+        {
+            return Some(taken);
+        }
+    }
 }
 
 /// Until the connection ends, or is of no use any more.

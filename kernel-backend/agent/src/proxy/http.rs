@@ -317,7 +317,13 @@ impl Forward<'_> {
         let pooled = if self.upgrades {
             None
         } else {
-            shared.pool.take(self.target.address)
+            match shared.pool.take(self.target.address) {
+                Some(pooled) => Some(pooled),
+                None => {
+                    let settings = self.target.settings;
+                    shared.pool.take_back(self.target.address, settings).await
+                }
+            }
         };
         let mut request = request;
         if let Some(mut upstream) = pooled {

@@ -25,9 +25,9 @@ use tokio::net::TcpStream;
 use super::body::{Progress, RequestBody};
 use super::io::{Counted, Counts};
 use super::watch::{Expired, Watch};
-use crate::datapath::Splice;
 use crate::datapath::slots::Slot;
 use crate::datapath::stream::SharedStream;
+use crate::datapath::{self, Splice};
 
 /// Bytes that are read or written ahead on a connection to an endpoint. Response heads have to
 /// fit: `max_response_headers_kb` is 60 by default.
@@ -172,7 +172,7 @@ impl Upstream {
         if self.connection.is_some() && self.sender.is_ready() && self.requests_left != Some(0) {
             let pool = Arc::clone(&self.pool);
             match (self.tracked.take(), &pool.splice) {
-                (Some((stream, slot)), Some(splice)) => {
+                (Some((stream, slot)), Some(splice)) if self.requests_left.is_none() => {
                     // hyper's side has nothing read ahead: it is ready for another request.
                     drop(self);
                     splice.keep(stream, slot);
@@ -282,6 +282,30 @@ impl Pool {
                 (SharedStream(Arc::new(stream)), None)
             }
         };
+        self.over(stream, slot, address, settings).await
+    }
+
+    /// An idle connection that the kernel has, taken back.
+    pub async fn take_back(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        settings: Settings,
+    ) -> Option<Upstream> {
+        let splice = self.splice.as_ref()?;
+        let (stream, slot) = datapath::upstream::take(splice, address).await?;
+        let over = self.over(stream, Some(slot), address, settings).await;
+        let mut upstream = over.ok()?;
+        upstream.reused = true;
+        Some(upstream)
+    }
+
+    async fn over(
+        self: &Arc<Self>,
+        stream: SharedStream,
+        slot: Option<Slot>,
+        address: SocketAddr,
+        settings: Settings,
+    ) -> io::Result<Upstream> {
         let counts = Arc::new(Counts::default());
         let tracked = slot.map(|slot| (stream.clone(), slot));
         let counted = TokioIo::new(Counted::new(stream, Arc::clone(&counts)));

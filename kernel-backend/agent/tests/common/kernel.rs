@@ -48,6 +48,7 @@ pub fn options() -> KernelOptions {
         mode: KernelMode::Required,
         cgroup: Some(own_cgroup()),
         redirect: vec![(Ipv4Addr::LOCALHOST, 0).into()],
+        connect_time: false,
         sizes: Sizes {
             endpoints: 4096,
             clients: 1024,

@@ -329,9 +329,9 @@ unsafe fn splice(
         } else {
             0
         };
-        if bits & (framing::TRANSFER_ENCODING | framing::MAY_CLOSE | framing::ABSOLUTE) != 0
-            || length > MOST_BODY_BYTES
-        {
+        let others =
+            framing::TRANSFER_ENCODING | framing::MAY_CLOSE | framing::ABSOLUTE | framing::EXPECT;
+        if bits & others != 0 || length > MOST_BODY_BYTES {
             return handed::FRAMING;
         }
         let head = shell.word(work::HEAD_END).wrapping_sub(input::HEAD);

@@ -1,0 +1,177 @@
+//! Spliced responses that have ended, one by one: read from the kernel's ring by a thread of its
+//! own, and handed to the access log.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aya::maps::{MapData, RingBuf};
+use twinmesh_engine::Request;
+use twinmesh_kernel_backend::datapath::maps::socket_address;
+use twinmesh_kernel_backend::datapath::shape::{Event, KEPT_HEAD_BYTES};
+
+use crate::access_log::{AccessLog, PathTaken, Record};
+use crate::live::Live;
+
+/// How long the thread sleeps at most before it looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(200);
+/// Headers that are looked at.
+const HEADERS: usize = 256;
+
+/// The thread that reads events; dropped, it ends once it has read what is there.
+pub struct Reader {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say where it panicked.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Reads events until it is dropped.
+///
+/// # Errors
+/// There is no thread.
+pub fn read(ring: RingBuf<MapData>, live: Live, log: AccessLog) -> std::io::Result<Reader> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let thread = std::thread::Builder::new()
+        .name("events".to_owned())
+        .spawn(move || run(ring, &live, &log, &stopped))?;
+    Ok(Reader {
+        stop,
+        thread: Some(thread),
+    })
+}
+
+fn run(mut ring: RingBuf<MapData>, live: &Live, log: &AccessLog, stop: &AtomicBool) {
+    let boot = boot_time();
+    loop {
+        let last = stop.load(Ordering::SeqCst);
+        while let Some(item) = ring.next() {
+            if let Some(event) = event(&item) {
+                log.write(Box::new(record(&event, live, boot)));
+            }
+        }
+        if last {
+            return;
+        }
+        wait(&ring);
+    }
+}
+
+/// Waits until there is something to read, or for a while.
+fn wait(ring: &RingBuf<MapData>) {
+    let mut poll = libc::pollfd {
+        fd: ring.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one structure, which lives as long as the call.
+    unsafe { libc::poll(&raw mut poll, 1, LOOK.as_millis() as i32) };
+}
+
+fn event(bytes: &[u8]) -> Option<Event> {
+    if bytes.len() < size_of::<Event>() {
+        return None;
+    }
+    // SAFETY: the kernel wrote a whole event there, and any bytes are one; it need not be aligned.
+    Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
+}
+
+/// When the clock of the kernel's events was at 0, as far from 1970.
+fn boot_time() -> Duration {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the call fills one structure.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let since_boot = Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    );
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_1970.unwrap_or_default().saturating_sub(since_boot)
+}
+
+/// The request of an event, from the bytes of its head that are there.
+pub fn request(event: &Event) -> Request {
+    let length = event.head_length.min(KEPT_HEAD_BYTES) as usize;
+    let head = event.head.get(..length).unwrap_or_default();
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    // A head that is cut off gives what came before.
+    let _ = parsed.parse(head);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut authority = None;
+    let mut list = Vec::new();
+    for header in parsed
+        .headers
+        .iter()
+        .filter(|header| !header.name.is_empty())
+    {
+        if header.name.eq_ignore_ascii_case("host") && authority.is_none() {
+            authority = Some(text(header.value));
+        } else {
+            list.push((header.name.to_owned(), text(header.value)));
+        }
+    }
+    Request {
+        id: String::new(),
+        method: parsed.method.unwrap_or_default().to_owned(),
+        scheme: "http".to_owned(),
+        authority,
+        path: parsed.path.unwrap_or_default().to_owned(),
+        headers: list,
+        source: Some(socket_address(event.source)),
+        destination: Some(socket_address(event.destination)),
+        listener: None,
+        route_config: None,
+        sni: None,
+        alpn: None,
+        tls: None,
+        random: Some(event.decision.random),
+        time_us: None,
+        duration_us: 0,
+        connection: None,
+    }
+}
+
+fn record(event: &Event, live: &Live, boot: Duration) -> Record {
+    let request = request(event);
+    let decision = &event.decision;
+    let time = boot + Duration::from_nanos(decision.time_ns);
+    let mut record = Record {
+        time_us: u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
+        duration: Duration::from_nanos(event.end_ns.saturating_sub(decision.time_ns)),
+        source: request.source,
+        destination: request.destination,
+        method: Some(request.method.clone()),
+        path: Some(request.path.clone()),
+        authority: request.authority.clone(),
+        status: u16::try_from(event.status)
+            .ok()
+            .filter(|&status| status != 0),
+        response_bytes: event.bytes,
+        complete: true,
+        path_taken: PathTaken::Splice,
+        random: decision.random,
+        generation: decision.generation,
+        ..Record::default()
+    };
+    if let Some(policy) = live.by_generation(decision.generation) {
+        let answer = policy.compiled.answer(&request, &decision.left, None);
+        record.named(&answer.decision);
+    } else {
+        record.reason = Some("the policy that decided is no longer here".to_owned());
+    }
+    record
+}
