@@ -9,6 +9,7 @@ mod path;
 mod read;
 mod regexes;
 pub mod report;
+mod resources;
 mod schema;
 pub mod snapshot;
 mod source;
@@ -22,6 +23,7 @@ mod write;
 pub use error::{Place, ReadError};
 pub use read::{ReadOptions, read, read_bytes};
 pub use report::{Effect, Finding, FindingKind, Report};
+pub use resources::{RawResource, read_resources};
 pub use snapshot::{
     Balancer, Cluster, FilterChain, Listener, RouteConfiguration, Snapshot, Terminal, Unsupported,
     VirtualHost,
