@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 };
 use twinmesh_ads::{Kind, PerKind};
 
-use super::{About, Protocol, Round, State, poisoned, type_text};
+use super::{About, Protocol, Round, State, answered, poisoned, type_text};
 use crate::behaviour::Poison;
 use crate::event::{Event, What};
 use crate::served::Served;
@@ -62,14 +62,7 @@ impl Protocol for Delta {
         };
         let subscription = &mut self.subscriptions[kind];
         if !request.response_nonce.is_empty() {
-            let open = subscription.open.get_mut(&request.response_nonce);
-            let known = open.is_some_and(|open| {
-                let known = *open > 0;
-                *open = open.saturating_sub(1);
-                known
-            });
-            subscription.open.retain(|_, open| *open > 0);
-            if !known {
+            if !answered(&mut subscription.open, &request.response_nonce) {
                 about.log.add(event(What::Stale));
             } else if let Some(detail) = &request.error_detail {
                 about.log.add(Event {
@@ -132,7 +125,7 @@ impl Protocol for Delta {
         let mut resources = Vec::new();
         for (name, entry) in &set.entries {
             let held = subscription.client.get(name).cloned().flatten();
-            if subscription.wants(name) && held.as_ref() != Some(&entry.version) {
+            if round.news && subscription.wants(name) && held.as_ref() != Some(&entry.version) {
                 resources.push(Resource {
                     name: name.clone(),
                     version: entry.version.clone(),
@@ -197,7 +190,9 @@ impl Protocol for Delta {
                 resources.push(bad);
             }
         }
-        if resources.is_empty() && removed.is_empty() && !(round.force && kind.is_wildcard()) {
+        // That there is nothing at all has to be said once to who has nothing.
+        let first = round.force && kind.is_wildcard() && subscription.client.is_empty();
+        if resources.is_empty() && removed.is_empty() && !first {
             return None;
         }
         if state.behaviour.reverse {

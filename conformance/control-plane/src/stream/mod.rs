@@ -3,7 +3,7 @@
 mod delta;
 mod state_of_the_world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
@@ -63,8 +63,19 @@ pub(crate) trait Protocol: Default + Send + 'static {
 pub(crate) struct Round {
     /// Also if nothing has changed.
     pub(crate) force: bool,
-    /// Also what is gone is told.
+    /// What is new or has changed is told.
+    pub(crate) news: bool,
+    /// What is gone is told.
     pub(crate) removals: bool,
+}
+
+impl Round {
+    /// Everything, as an answer to a request.
+    const ALL: Round = Round {
+        force: true,
+        news: true,
+        removals: true,
+    };
 }
 
 /// Who is at the other end.
@@ -202,12 +213,8 @@ impl<P: Protocol> Session<P> {
         let kinds = self
             .protocol
             .receive(request, &state.served, &mut self.about);
-        let round = Round {
-            force: true,
-            removals: true,
-        };
         for kind in kinds {
-            self.send(kind, state, round).await?;
+            self.send(kind, state, Round::ALL).await?;
         }
         Ok(())
     }
@@ -223,6 +230,7 @@ impl<P: Protocol> Session<P> {
                 if self.protocol.is_subscribed(kind) {
                     let round = Round {
                         force: false,
+                        news: !removals,
                         removals,
                     };
                     self.send(kind, state, round).await?;
@@ -282,13 +290,9 @@ impl<P: Protocol> Session<P> {
         match command {
             Command::Close => self.close().await,
             Command::Repeat(kind, times) => {
-                let round = Round {
-                    force: true,
-                    removals: true,
-                };
                 if self.protocol.is_subscribed(kind) {
                     for _ in 0..times {
-                        self.send_now(kind, state, round).await?;
+                        self.send_now(kind, state, Round::ALL).await?;
                     }
                 }
                 Ok(())
@@ -315,6 +319,18 @@ fn type_text(type_url: &str) -> String {
         Some(kind) => kind.service().to_owned(),
         None => type_url.to_owned(),
     }
+}
+
+/// Whether a nonce is one of a response that is still to be answered; it is answered then.
+fn answered(open: &mut BTreeMap<String, u32>, nonce: &str) -> bool {
+    let Some(count) = open.get_mut(nonce) else {
+        return false;
+    };
+    *count -= 1;
+    if *count == 0 {
+        open.remove(nonce);
+    }
+    true
 }
 
 /// The names that a subscription selects.

@@ -1,6 +1,6 @@
 //! The state of the world.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use envoy_types::pb::{
     envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
@@ -8,7 +8,7 @@ use envoy_types::pb::{
 };
 use twinmesh_ads::{Kind, PerKind};
 
-use super::{About, Protocol, Round, State, poisoned, selects, type_text};
+use super::{About, Protocol, Round, State, answered, poisoned, selects, type_text};
 use crate::behaviour::Poison;
 use crate::event::{Event, What};
 use crate::served::Served;
@@ -25,8 +25,8 @@ struct Subscription {
     names: Option<BTreeSet<String>>,
     /// Of the last response.
     nonce: String,
-    /// How many ACKs or NACKs of the last response are to come.
-    unanswered: u32,
+    /// By nonce, how many ACKs or NACKs are to come.
+    open: BTreeMap<String, u32>,
     last: Option<Last>,
 }
 
@@ -63,14 +63,8 @@ impl Protocol for StateOfTheWorld {
             return Vec::new();
         };
         let subscription = &mut self.subscriptions[kind];
-        if subscription.asked && request.response_nonce != subscription.nonce {
-            about.log.add(event(What::Stale));
-            return Vec::new();
-        }
-        let first = !std::mem::replace(&mut subscription.asked, true);
-        let answers = !first && subscription.unanswered > 0;
+        let answers = answered(&mut subscription.open, &request.response_nonce);
         if answers {
-            subscription.unanswered -= 1;
             match &request.error_detail {
                 Some(detail) => about.log.add(Event {
                     error: detail.message.clone(),
@@ -79,6 +73,14 @@ impl Protocol for StateOfTheWorld {
                 None => about.log.add(event(What::Ack)),
             }
         }
+        // A newer response is on its way: its ACK says what is wanted now.
+        if subscription.asked && request.response_nonce != subscription.nonce {
+            if !answers {
+                about.log.add(event(What::Stale));
+            }
+            return Vec::new();
+        }
+        let first = !std::mem::replace(&mut subscription.asked, true);
         // Who has named none so far wants all; later on, none is none.
         let wanted = match &subscription.names {
             _ if first => (!names.is_empty()).then(|| names.clone()),
@@ -153,12 +155,7 @@ impl Protocol for StateOfTheWorld {
             return None;
         }
         subscription.last = Some(last);
-        let copies = state.behaviour.copies();
-        if subscription.nonce == nonce {
-            subscription.unanswered += copies;
-        } else {
-            subscription.unanswered = copies;
-        }
+        *subscription.open.entry(nonce.clone()).or_default() += state.behaviour.copies();
         subscription.nonce.clone_from(&nonce);
         Some(DiscoveryResponse {
             version_info: set.version.clone(),
