@@ -20,7 +20,7 @@ pub struct Event {
     /// `CDS`, `EDS`, `LDS`, `RDS`, or a type URL that is none of theirs; empty where a stream as a
     /// whole is meant.
     pub r#type: String,
-    /// Of the request or response.
+    /// Of the response that is sent, ACKed or NACKed; of a request else.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub version: String,
     /// Of the request or response.

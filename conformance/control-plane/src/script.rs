@@ -100,6 +100,7 @@ struct AfterText {
     nack: Option<Service>,
     subscribe: Option<Service>,
     version: Option<String>,
+    client: Option<String>,
     count: Option<usize>,
 }
 
@@ -232,6 +233,7 @@ impl AfterText {
                 event.event == what
                     && event.r#type == service.kind().service()
                     && (self.version.as_ref()).is_none_or(|version| *version == event.version)
+                    && (self.client.as_ref()).is_none_or(|client| *client == event.client)
             };
             // What has a version may have happened while the step before was awaited.
             let start = if self.version.is_some() { 0 } else { start };

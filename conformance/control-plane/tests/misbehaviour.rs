@@ -171,6 +171,9 @@ async fn what_nobody_asked_for_is_left_aside(
     let secret = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
     server.command(Command::Unsolicited(secret.to_owned()));
     goes_on(&server, &mut agent).await;
+    while agent.status.ignored() < 2 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(agent.status.ignored(), 2);
     let events = server.events();
     assert_eq!(

@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 };
 use twinmesh_ads::{Kind, PerKind};
 
-use super::{About, Protocol, Round, State, answered, poisoned, type_text};
+use super::{About, Open, Protocol, Round, State, poisoned, type_text};
 use crate::behaviour::Poison;
 use crate::event::{Event, What};
 use crate::served::Served;
@@ -24,8 +24,7 @@ struct Subscription {
     names: BTreeSet<String>,
     /// What the client has, with versions; `None`: it was told that it is not there.
     client: BTreeMap<String, Option<String>>,
-    /// By nonce, how many ACKs or NACKs are to come.
-    open: BTreeMap<String, u32>,
+    open: Open,
     poison: Option<Poison>,
     /// Asked for in the request that is answered now: told also if it is not there.
     again: BTreeSet<String>,
@@ -62,15 +61,19 @@ impl Protocol for Delta {
         };
         let subscription = &mut self.subscriptions[kind];
         if !request.response_nonce.is_empty() {
-            if !answered(&mut subscription.open, &request.response_nonce) {
-                about.log.add(event(What::Stale));
-            } else if let Some(detail) = &request.error_detail {
-                about.log.add(Event {
-                    error: detail.message.clone(),
-                    ..event(What::Nack)
-                });
-            } else {
-                about.log.add(event(What::Ack));
+            match subscription.open.answered(&request.response_nonce) {
+                None => about.log.add(event(What::Stale)),
+                Some(version) => {
+                    let (what, error) = match &request.error_detail {
+                        Some(detail) => (What::Nack, detail.message.clone()),
+                        None => (What::Ack, String::new()),
+                    };
+                    about.log.add(Event {
+                        version,
+                        error,
+                        ..event(what)
+                    });
+                }
             }
         }
         let first = !std::mem::replace(&mut subscription.asked, true);
@@ -198,7 +201,9 @@ impl Protocol for Delta {
         if state.behaviour.reverse {
             resources.reverse();
         }
-        *subscription.open.entry(nonce.clone()).or_default() += state.behaviour.copies();
+        subscription
+            .open
+            .add(&nonce, &set.version, state.behaviour.copies());
         Some(DeltaDiscoveryResponse {
             system_version_info: set.version.clone(),
             resources,

@@ -321,16 +321,28 @@ fn type_text(type_url: &str) -> String {
     }
 }
 
-/// Whether a nonce is one of a response that is still to be answered; it is answered then.
-fn answered(open: &mut BTreeMap<String, u32>, nonce: &str) -> bool {
-    let Some(count) = open.get_mut(nonce) else {
-        return false;
-    };
-    *count -= 1;
-    if *count == 0 {
-        open.remove(nonce);
+/// By nonce, the responses that are still to be answered.
+#[derive(Debug, Default)]
+struct Open(BTreeMap<String, (u32, String)>);
+
+impl Open {
+    /// A response was sent, so many times.
+    fn add(&mut self, nonce: &str, version: &str, copies: u32) {
+        let (count, last) = self.0.entry(nonce.to_owned()).or_default();
+        *count += copies;
+        version.clone_into(last);
     }
-    true
+
+    /// The version of the response that a nonce answers; `None` where there is none to answer.
+    fn answered(&mut self, nonce: &str) -> Option<String> {
+        let (count, version) = self.0.get_mut(nonce)?;
+        *count -= 1;
+        let version = version.clone();
+        if *count == 0 {
+            self.0.remove(nonce);
+        }
+        Some(version)
+    }
 }
 
 /// The names that a subscription selects.

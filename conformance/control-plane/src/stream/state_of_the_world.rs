@@ -1,6 +1,6 @@
 //! The state of the world.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use envoy_types::pb::{
     envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
@@ -8,7 +8,7 @@ use envoy_types::pb::{
 };
 use twinmesh_ads::{Kind, PerKind};
 
-use super::{About, Protocol, Round, State, answered, poisoned, selects, type_text};
+use super::{About, Open, Protocol, Round, State, poisoned, selects, type_text};
 use crate::behaviour::Poison;
 use crate::event::{Event, What};
 use crate::served::Served;
@@ -25,8 +25,7 @@ struct Subscription {
     names: Option<BTreeSet<String>>,
     /// Of the last response.
     nonce: String,
-    /// By nonce, how many ACKs or NACKs are to come.
-    open: BTreeMap<String, u32>,
+    open: Open,
     last: Option<Last>,
 }
 
@@ -63,15 +62,18 @@ impl Protocol for StateOfTheWorld {
             return Vec::new();
         };
         let subscription = &mut self.subscriptions[kind];
-        let answers = answered(&mut subscription.open, &request.response_nonce);
-        if answers {
-            match &request.error_detail {
-                Some(detail) => about.log.add(Event {
-                    error: detail.message.clone(),
-                    ..event(What::Nack)
-                }),
-                None => about.log.add(event(What::Ack)),
-            }
+        let answered = subscription.open.answered(&request.response_nonce);
+        let answers = answered.is_some();
+        if let Some(version) = answered {
+            let (what, error) = match &request.error_detail {
+                Some(detail) => (What::Nack, detail.message.clone()),
+                None => (What::Ack, String::new()),
+            };
+            about.log.add(Event {
+                version,
+                error,
+                ..event(what)
+            });
         }
         // A newer response is on its way: its ACK says what is wanted now.
         if subscription.asked && request.response_nonce != subscription.nonce {
@@ -155,7 +157,9 @@ impl Protocol for StateOfTheWorld {
             return None;
         }
         subscription.last = Some(last);
-        *subscription.open.entry(nonce.clone()).or_default() += state.behaviour.copies();
+        subscription
+            .open
+            .add(&nonce, &set.version, state.behaviour.copies());
         subscription.nonce.clone_from(&nonce);
         Some(DiscoveryResponse {
             version_info: set.version.clone(),

@@ -139,13 +139,13 @@ impl World {
                 .collect();
             held.retain(|name, _| named.contains(name.as_str()));
         }
-        let mut arrived = Vec::with_capacity(change.put.len());
+        let mut arrived = BTreeSet::new();
         for resource in change.put {
             if !kind.is_wildcard() && !wanted.contains(&resource.name) {
                 result.unasked.push(resource.name);
                 continue;
             }
-            arrived.push(resource.name.clone());
+            arrived.insert(resource.name.clone());
             match held.get(&resource.name) {
                 Some(old) if **old == resource => {}
                 _ => {
@@ -155,6 +155,9 @@ impl World {
         }
         let source = format!("{kind} version {:?}", change.version);
         self.commit(kind, held, &source)?;
+        // A name that is both removed and sent is there.
+        result.kept.retain(|name| !arrived.contains(name));
+        result.absent.retain(|name| !arrived.contains(name));
         for name in &arrived {
             self.gone[kind].remove(name);
             self.absent[kind].remove(name);
@@ -187,7 +190,9 @@ impl World {
             .iter()
             .flat_map(|(_, held)| held.values().cloned())
             .collect();
-        match read(source, &resources) {
+        match read(source, &resources)
+            .and_then(|snapshot| self.check_in_use(kind, source, snapshot))
+        {
             Ok(snapshot) => {
                 match kind {
                     Kind::Listener => {
@@ -213,6 +218,27 @@ impl World {
                 Err(error)
             }
         }
+    }
+
+    /// Endpoints are validated with the cluster that takes them. That can be one in force whose
+    /// newest version, which is warming, takes others.
+    fn check_in_use(
+        &self,
+        kind: Kind,
+        source: &str,
+        read_so_far: Snapshot,
+    ) -> Result<Snapshot, String> {
+        let newest = &self.accepted[Kind::Cluster];
+        let active = self.active[Kind::Cluster].iter();
+        let mut older = active
+            .filter(|(name, needy)| newest.get(*name) != Some(&needy.resource))
+            .map(|(_, needy)| needy.resource.clone())
+            .peekable();
+        if kind == Kind::LoadAssignment && older.peek().is_some() {
+            let held = self.accepted[kind].values().cloned();
+            read(source, &older.chain(held).collect::<Vec<_>>())?;
+        }
+        Ok(read_so_far)
     }
 
     /// Puts in force what is ready, and gives out the set of all that is in force if it is another
