@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::*;
 use rstest::rstest;
 use twinmesh_ads::{Bootstrap, Kind, Options, Source};
-use twinmesh_control_plane::{Command, ControlPlane, Tls, What};
+use twinmesh_control_plane::{Behaviour, Command, ControlPlane, Tls, What};
 
 /// An address at which nobody listens.
 async fn nobody() -> SocketAddr {
@@ -148,6 +148,29 @@ async fn a_server_that_takes_the_connection_and_says_nothing_is_left() {
         .policy(|policy| outline(policy) == outline_of_mesh(9001))
         .await;
     holding.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_ends_each_stream_without_an_answer_is_left() {
+    let (first, second) = (server().await, server().await);
+    first.behave(Behaviour {
+        silent: Kind::ALL.into(),
+        ..Behaviour::default()
+    });
+    second.serve(served(&mesh(9001), "v1"));
+    let mut agent = Agent::start(
+        bootstrap(&[first.address(), second.address()]),
+        options(true),
+    );
+    wait(&first, "a request", |events| {
+        count(events, What::Subscribe, "CDS") == 1
+    })
+    .await;
+    first.command(Command::Close);
+    agent
+        .policy(|policy| outline(policy) == outline_of_mesh(9001))
+        .await;
+    assert_eq!(agent.status.server(), Some(second.address().to_string()));
 }
 
 fn keeping(delta: bool, path: &Path) -> Options {

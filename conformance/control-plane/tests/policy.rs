@@ -87,13 +87,13 @@ async fn nothing_new_is_no_new_policy(#[values(false, true)] delta: bool) {
     server.serve(served(&mesh(9001), "v1"));
     let mut agent = Agent::of(&server, delta);
     agent.policy(|_| true).await;
-    for kind in [Kind::LoadAssignment, Kind::RouteConfiguration] {
+    for kind in Kind::ALL {
         server.command(Command::Repeat(kind, 3));
     }
-    // Delta repeats nothing: an answer with nothing in it is none.
-    let expected = if delta { 1 } else { 4 };
     wait(&server, "the answers", |events| {
-        count(events, What::Ack, "EDS") == expected && count(events, What::Ack, "RDS") == expected
+        Kind::ALL
+            .iter()
+            .all(|kind| count(events, What::Ack, kind.service()) == 4)
     })
     .await;
     assert_eq!(agent.status.updates(), 1);

@@ -137,9 +137,10 @@ struct Running {
 }
 
 /// Why a stream ended.
+#[derive(Default)]
 struct End {
-    /// The server had taken the stream.
-    opened: bool,
+    /// When the server took the stream.
+    opened: Option<Instant>,
     /// There was at least one response.
     answered: bool,
     reason: String,
@@ -148,10 +149,18 @@ struct End {
 impl End {
     fn unreachable(reason: String) -> End {
         End {
-            opened: false,
-            answered: false,
             reason,
+            ..End::default()
         }
+    }
+
+    /// Whether the server is one to come back to before the next one is asked: it has answered, or
+    /// had nothing new to say for a while.
+    fn was_good(&self, patience: Duration) -> bool {
+        self.answered
+            || self
+                .opened
+                .is_some_and(|opened| opened.elapsed() >= patience)
     }
 }
 
@@ -168,7 +177,7 @@ impl Running {
                 if end.answered {
                     failures = 0;
                 }
-                if end.opened {
+                if end.was_good(self.options.resource_timeout) {
                     break;
                 }
             }
@@ -225,7 +234,7 @@ impl Running {
             tokio::select! {
                 arrival = arrivals.next() => match arrival {
                     Some(Ok(Arrival::Opened)) => {
-                        end.opened = true;
+                        end.opened = Some(Instant::now());
                         self.status.set_connected(&server.uri);
                         tracing::info!(server = server.uri, "ADS stream opened");
                     }
@@ -243,7 +252,7 @@ impl Running {
                 }
                 () = sleep_until(last_good), if self.last_good_due => self.use_last_good().await,
                 () = sleep_until(patience), if impatient => {
-                    end.opened = false;
+                    end.opened = None;
                     let timeout = self.options.resource_timeout;
                     return Err(format!("the server has answered nothing within {timeout:?}"));
                 }

@@ -214,6 +214,10 @@ impl Protocol for Delta {
         })
     }
 
+    fn forget(&mut self, kind: Kind) {
+        self.subscriptions[kind].client.clear();
+    }
+
     fn unsolicited(type_url: &str, nonce: String) -> DeltaDiscoveryResponse {
         DeltaDiscoveryResponse {
             system_version_info: "unsolicited".to_owned(),

@@ -51,6 +51,9 @@ pub(crate) trait Protocol: Default + Send + 'static {
         nonce: String,
     ) -> Option<Self::Response>;
 
+    /// Forgets what was told of a type, so that it is told again.
+    fn forget(&mut self, kind: Kind);
+
     /// A response of a type that nobody asked for.
     fn unsolicited(type_url: &str, nonce: String) -> Self::Response;
 
@@ -292,6 +295,7 @@ impl<P: Protocol> Session<P> {
             Command::Repeat(kind, times) => {
                 if self.protocol.is_subscribed(kind) {
                     for _ in 0..times {
+                        self.protocol.forget(kind);
                         self.send_now(kind, state, Round::ALL).await?;
                     }
                 }

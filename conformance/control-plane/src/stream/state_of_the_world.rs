@@ -170,6 +170,9 @@ impl Protocol for StateOfTheWorld {
         })
     }
 
+    /// Everything is told each time anyway.
+    fn forget(&mut self, _: Kind) {}
+
     fn unsolicited(type_url: &str, nonce: String) -> DiscoveryResponse {
         DiscoveryResponse {
             version_info: "unsolicited".to_owned(),
