@@ -222,7 +222,8 @@ impl<P: Protocol> Session<P> {
         Ok(())
     }
 
-    /// Tells what is new: clusters, endpoints, listeners, routes; then what is gone.
+    /// Tells what is new: clusters, endpoints, listeners, routes; then which clusters and endpoints
+    /// are gone. A listener that is gone is told with those that are new: they may take its address.
     async fn push(&mut self, state: &State) -> Result<(), Over> {
         let mut kinds = Kind::ALL;
         if state.behaviour.reverse {
@@ -231,10 +232,11 @@ impl<P: Protocol> Session<P> {
         for removals in [false, true] {
             for kind in kinds {
                 if self.protocol.is_subscribed(kind) {
+                    let needed = matches!(kind, Kind::Cluster | Kind::LoadAssignment);
                     let round = Round {
                         force: false,
                         news: !removals,
-                        removals,
+                        removals: removals || !needed,
                     };
                     self.send(kind, state, round).await?;
                 }
