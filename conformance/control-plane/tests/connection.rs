@@ -173,6 +173,34 @@ async fn a_server_that_ends_each_stream_without_an_answer_is_left() {
     assert_eq!(agent.status.server(), Some(second.address().to_string()));
 }
 
+#[tokio::test]
+async fn over_a_socket_in_the_file_system() {
+    let server = server().await;
+    server.serve(served(&mesh(9001), "v1"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("xds");
+    let listener = tokio::net::UnixListener::bind(&path).expect("it is bound");
+    let address = server.address();
+    let forwarding = tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut far = tokio::net::TcpStream::connect(address)
+                .await
+                .expect("it listens");
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    let text = format!(
+        r#"{{"xds_servers": [{{"server_uri": "unix://{}", "channel_creds": [{{"type": "insecure"}}]}}]}}"#,
+        path.display()
+    );
+    let bootstrap = Bootstrap::parse("test", text.as_bytes()).expect("it is a bootstrap");
+    let mut agent = Agent::start(bootstrap, options(false));
+    agent
+        .policy(|policy| outline(policy) == outline_of_mesh(9001))
+        .await;
+    forwarding.abort();
+}
+
 fn keeping(delta: bool, path: &Path) -> Options {
     Options {
         last_good: Some(path.to_owned()),
