@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aya::maps::Map;
-use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
+use aya::programs::{ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use twinmesh_engine::{Answer, Engine, EngineError, Held, Request, Strictness};
 use twinmesh_xds::Snapshot;
@@ -14,18 +14,13 @@ use twinmesh_xds::Snapshot;
 use crate::areas::{Areas, sizes};
 use crate::backend::{Backend, Host, Worker, error};
 use crate::capacity::Capacity;
-use crate::machine::{causes, check_machine, load_error, wait_for_programs};
+use crate::machine::{causes, check_machine, load_error, test_run, wait_for_programs};
 use crate::region::Region;
 use crate::shape::{DECIDED, SLOTS, WORKERS};
 use crate::{Object, Unavailable, elf};
 
 /// The program's name in the object.
 const PROGRAM: &str = "decide";
-/// Where a socket buffer's mark stands in `struct __sk_buff`.
-const MARK: usize = 8;
-/// A packet as short as the kernel takes one.
-const PACKET: [u8; 64] = [0; 64];
-
 /// The object in the kernel.
 #[derive(Debug)]
 struct InKernel {
@@ -45,23 +40,7 @@ impl InKernel {
     }
 
     fn test_run(&self, worker: u32, repeat: u32) -> Result<(u32, Duration), String> {
-        let mut context = [0; 192];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(&PACKET);
-        options.repeat = repeat;
-        if worker != 0 {
-            if let Some(mark) = context
-                .get_mut(MARK..)
-                .and_then(|rest| rest.first_chunk_mut())
-            {
-                *mark = worker.to_ne_bytes();
-            }
-            options.ctx_in = Some(&context);
-        }
-        let result = self.program()?.test_run(options);
-        let result =
-            result.map_err(|failed| format!("BPF_PROG_TEST_RUN failed: {}", causes(&failed)))?;
-        Ok((result.return_value, result.duration))
+        test_run(self.program()?, worker, repeat)
     }
 }
 

@@ -11,9 +11,9 @@ use twinmesh_xds::{ReadError, Snapshot};
 
 use crate::access_log::AccessLog;
 use crate::admin;
-use crate::datapath::Splice;
 use crate::datapath::memory::KernelMemory;
 use crate::datapath::start::{KernelOptions, Loaded, Running};
+use crate::datapath::{Splice, listen};
 use crate::live::{Live, PublishError};
 use crate::logging::Levels;
 use crate::metrics::Metrics;
@@ -172,6 +172,7 @@ async fn publish(
     snapshot: Arc<Snapshot>,
 ) -> Result<(), PublishError> {
     let compiling = live.clone();
+    let following = splice.cloned();
     let splice = splice.cloned();
     let published = tokio::task::spawn_blocking(move || {
         if let Some(splice) = splice {
@@ -190,6 +191,9 @@ async fn publish(
     }
     for undecided in policy.compiled.undecided() {
         tracing::warn!("{undecided}");
+    }
+    if let Some(splice) = following {
+        listen::follow(&splice, live);
     }
     metrics.updated(policy.plan.warnings.len());
     let list = bound.follow(&policy);

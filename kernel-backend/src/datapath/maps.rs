@@ -191,6 +191,7 @@ impl Maps {
         };
         set(offset_of!(Config, sk_user_data), offsets.sk_user_data);
         set(offset_of!(Config, psock_queued), offsets.psock_queued);
+        set(offset_of!(Config, psock_queue), offsets.psock_queue);
         set(offset_of!(Config, sk_cookie), offsets.sk_cookie);
         set(offset_of!(Config, copied_seq), offsets.copied_seq);
         set(offset_of!(Config, write_seq), offsets.write_seq);

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aya::maps::Map;
-use aya::programs::Program;
+use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 
 use crate::capacity::Capacity;
@@ -49,7 +49,7 @@ impl Default for Sizes {
 }
 
 /// The programs, by name.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "connect4",
     "connect6",
     "getpeername4",
@@ -59,7 +59,11 @@ const PROGRAMS: [&str; 9] = [
     "stage",
     "client_message",
     "upstream_message",
+    DRAINED,
 ];
+
+/// The program that says whether a client has read what was redirected to it.
+const DRAINED: &str = "drained";
 
 /// The loaded object.
 #[derive(Debug)]
@@ -118,6 +122,29 @@ impl Datapath {
         &self.maps
     }
 
+    /// Waits until every program that is running now has ended. Takes some milliseconds.
+    ///
+    /// # Errors
+    /// The kernel has no way to wait.
+    pub fn wait() -> Result<(), String> {
+        crate::machine::wait_for_programs()
+    }
+
+    /// Whether a client has read all that was redirected to it, by the index of its record.
+    ///
+    /// # Errors
+    /// The program did not run.
+    pub fn is_drained(&self, client: u32) -> Result<bool, Unavailable> {
+        let ebpf = self.ebpf();
+        let program: &SchedClassifier = ebpf
+            .program(DRAINED)
+            .ok_or_else(|| Unavailable(format!("there is no program `{DRAINED}`")))?
+            .try_into()
+            .map_err(|failed: ProgramError| Unavailable(causes(&failed)))?;
+        let returned = crate::machine::test_run(program, client, 1);
+        Ok(returned.map_err(Unavailable)?.0 != 0)
+    }
+
     /// What the verifier and the JIT made of the programs.
     ///
     /// # Errors
@@ -141,14 +168,15 @@ impl Datapath {
     }
 }
 
-fn load_program(program: &mut Program) -> Result<(), aya::programs::ProgramError> {
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSockopt(program) => program.load(),
         Program::SockOps(program) => program.load(),
         Program::SkMsg(program) => program.load(),
-        _ => Err(aya::programs::ProgramError::UnexpectedProgramType),
+        Program::SchedClassifier(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
 

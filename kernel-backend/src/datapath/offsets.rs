@@ -12,6 +12,8 @@ pub struct Offsets {
     pub sk_user_data: u64,
     /// `sk_psock.msg_tot_len`.
     pub psock_queued: u64,
+    /// `sk_psock.ingress_msg`.
+    pub psock_queue: u64,
     /// `sock.__sk_common.skc_cookie`.
     pub sk_cookie: u64,
     /// `tcp_sock.write_seq`.
@@ -32,6 +34,7 @@ pub fn read() -> Offsets {
     let mut offsets = Offsets {
         sk_user_data: offset("sock", &["sk_user_data"]),
         psock_queued: offset("sk_psock", &["msg_tot_len"]),
+        psock_queue: offset("sk_psock", &["ingress_msg"]),
         sk_cookie: offset("sock", &["__sk_common", "skc_cookie"]),
         write_seq: offset("tcp_sock", &["write_seq"]),
         copied_seq: offset("tcp_sock", &["copied_seq"]),
@@ -39,6 +42,7 @@ pub fn read() -> Offsets {
     // Those that are used together are known together or not at all.
     if offsets.sk_user_data == 0 || offsets.sk_cookie == 0 {
         offsets.psock_queued = 0;
+        offsets.psock_queue = 0;
     }
     if offsets.copied_seq == 0 {
         offsets.write_seq = 0;

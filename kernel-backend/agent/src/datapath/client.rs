@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
 use twinmesh_kernel_backend::datapath::shape::{Client as Shape, Decision, mode};
 use twinmesh_kernel_backend::datapath::{Datapath, maps::Record};
 
@@ -28,6 +30,8 @@ pub struct Client {
     pub index: u64,
     /// Which use of the record.
     pub uses: u64,
+    /// Cancelled when the agent's end is closed.
+    pub gone: CancellationToken,
     /// Who has it writes to the client in the endpoint's place, or ends the use of the record.
     pub turn: tokio::sync::Mutex<()>,
     datapath: Arc<Datapath>,
@@ -51,6 +55,7 @@ impl Client {
             stream,
             index,
             uses,
+            gone: CancellationToken::new(),
             turn: tokio::sync::Mutex::default(),
             datapath,
             followed: Mutex::default(),
@@ -79,6 +84,24 @@ impl Client {
         self.record().get(offset_of!(Shape, upstream)) != 0
     }
 
+    /// Waits until the client has read what was redirected to it. Bytes that the agent writes before
+    /// that may wake nobody: a reader that trusts short reads waits for a sign that came already.
+    pub async fn drained(&self) {
+        let mut pause = Duration::from_micros(100);
+        while !self.is_closed() && !self.gone.is_cancelled() {
+            match self.datapath.is_drained(self.index as u32) {
+                Ok(false) => {}
+                Ok(true) => return,
+                Err(why) => {
+                    tracing::error!("{why}");
+                    return;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+    }
+
     /// Whether the application has closed its socket.
     pub fn is_closed(&self) -> bool {
         self.record().get(offset_of!(Shape, closed)) != 0
@@ -105,6 +128,7 @@ impl Client {
         let followed = self.followed();
         let record = self.record();
         if !followed.keeps
+            && record.get(offset_of!(Shape, pipelines)) == 0
             && followed.requests.heads == followed.answered
             && followed.requests.at_boundary()
             && record.get(offset_of!(Shape, mode)) == mode::AGENT
@@ -200,14 +224,22 @@ impl Client {
 #[derive(Debug)]
 pub struct ClientStream {
     client: Arc<Client>,
+    /// Dropped with the stream, wherever that has gone: an upgrade takes it along.
+    _closed: oneshot::Sender<()>,
     /// The client has ended its side, and a spliced response is on its way.
     look: Option<Pin<Box<Sleep>>>,
 }
 
 impl ClientStream {
-    /// The agent's end of a connection.
-    pub fn new(client: Arc<Client>) -> Self {
-        Self { client, look: None }
+    /// The agent's end of a connection, and what tells that it has been dropped.
+    pub fn new(client: Arc<Client>) -> (Self, oneshot::Receiver<()>) {
+        let (closed, is_closed) = oneshot::channel();
+        let stream = Self {
+            client,
+            _closed: closed,
+            look: None,
+        };
+        (stream, is_closed)
     }
 }
 

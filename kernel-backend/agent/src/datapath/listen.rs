@@ -1,6 +1,7 @@
 //! Connections that the kernel sends to the agent: accepted, told where they were going, served by
 //! the proxy, with the kernel's say in their requests.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 use twinmesh_engine::Request;
 use twinmesh_kernel_backend::datapath::maps::socket_address;
 
@@ -55,8 +57,14 @@ fn serve(splice: &Arc<Splice>, proxy: &Proxy, live: &Live, stream: TcpStream, pe
     };
     let stream = SharedStream(Arc::new(stream));
     let proxying = proxy.clone();
+    let drain = proxy.draining().child_token();
+    let connection = Connection::new(splice, live, &info, drain.clone());
     let Some(index) = accepted.client.checked_sub(1) else {
-        proxy.spawn_connection(stream, Bytes::new(), info, None);
+        proxy.track(async move {
+            let serving = proxying.serve_until(stream, Bytes::new(), info, None, drain);
+            serving.await;
+            drop(connection);
+        });
         return;
     };
     let client = splice.accept(stream, u64::from(index), accepted.uses);
@@ -65,10 +73,9 @@ fn serve(splice: &Arc<Splice>, proxy: &Proxy, live: &Live, stream: TcpStream, pe
         live: live.clone(),
     });
     let splice = Arc::clone(splice);
-    let drain = proxy.draining();
     proxy.track(async move {
-        let io = ClientStream::new(Arc::clone(&client));
-        let serving = proxying.serve_connection(io, Bytes::new(), info, Some(hooks));
+        let (io, closed) = ClientStream::new(Arc::clone(&client));
+        let serving = proxying.serve_until(io, Bytes::new(), info, Some(hooks), drain.clone());
         tokio::pin!(serving);
         let mut draining = false;
         loop {
@@ -80,8 +87,77 @@ fn serve(splice: &Arc<Splice>, proxy: &Proxy, live: &Live, stream: TcpStream, pe
                 }
             }
         }
+        // An error is what says that it has gone.
+        let _ = closed.await;
         splice.leave(&client).await;
+        drop(connection);
     });
+}
+
+/// A connection that is served: it ends when its listener does.
+struct Connection {
+    splice: Arc<Splice>,
+    id: u64,
+}
+
+impl Connection {
+    fn new(
+        splice: &Arc<Splice>,
+        live: &Live,
+        info: &ConnectionInfo,
+        drain: CancellationToken,
+    ) -> Self {
+        let listener = listener_of(live, info);
+        let served = Served {
+            info: info.clone(),
+            listener,
+            drain,
+        };
+        let mut all = splice.served();
+        all.next += 1;
+        let id = all.next;
+        all.by_id.insert(id, served);
+        Self {
+            splice: Arc::clone(splice),
+            id,
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.splice.served().by_id.remove(&self.id);
+    }
+}
+
+struct Served {
+    info: ConnectionInfo,
+    listener: Option<String>,
+    drain: CancellationToken,
+}
+
+/// The connections that are served.
+#[derive(Default)]
+pub struct AllServed {
+    next: u64,
+    by_id: HashMap<u64, Served>,
+}
+
+/// The listener that takes a connection now.
+fn listener_of(live: &Live, info: &ConnectionInfo) -> Option<String> {
+    let request = crate::proxy::connection_request(info);
+    let decided = live.decide_connection(&request).ok()?;
+    decided.answer.decision.listener
+}
+
+/// Ends the connections whose listener has gone, as its own socket's end does: requests under way
+/// are finished first.
+pub fn follow(splice: &Splice, live: &Live) {
+    for served in splice.served().by_id.values() {
+        if served.listener.is_some() && listener_of(live, &served.info) != served.listener {
+            served.drain.cancel();
+        }
+    }
 }
 
 /// The kernel's say in the requests of a connection.
@@ -112,6 +188,7 @@ impl Hooks for Spliced {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LOOK.1);
             }
+            self.client.drained().await;
         }
         .boxed()
     }

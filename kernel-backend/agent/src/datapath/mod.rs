@@ -49,9 +49,12 @@ pub struct Splice {
     /// What is counted here.
     pub counts: Counts,
     clients: Mutex<HashMap<u64, Arc<Client>>>,
+    /// Records of clients that have left, which a program may still look at.
+    leaving: Mutex<Vec<u64>>,
     kept: Mutex<HashMap<u64, upstream::Kept>>,
     endpoints: Mutex<HashMap<u64, SocketAddr>>,
     tally: Mutex<tally::Tally>,
+    served: Mutex<listen::AllServed>,
     resolve: Option<Box<Resolve>>,
 }
 
@@ -77,9 +80,11 @@ impl Splice {
             datapath,
             counts: Counts::default(),
             clients: Mutex::default(),
+            leaving: Mutex::default(),
             kept: Mutex::default(),
             endpoints: Mutex::default(),
             tally: Mutex::default(),
+            served: Mutex::default(),
             resolve,
         })
     }
@@ -89,6 +94,10 @@ impl Splice {
             Some(resolve) => resolve(endpoint),
             None => endpoint,
         }
+    }
+
+    fn served(&self) -> MutexGuard<'_, listen::AllServed> {
+        lock(&self.served)
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<u64, upstream::Kept>> {
@@ -125,16 +134,21 @@ impl Splice {
         client
     }
 
-    /// Its end: the record can be used again.
-    pub async fn leave(&self, client: &Client) {
-        lock(&self.clients).remove(&client.index);
+    /// Its end: nothing of it is decided in the kernel any more, and soon its record can be used
+    /// again.
+    pub async fn leave(&self, client: &Arc<Client>) {
+        client.gone.cancel();
         // Whoever still writes to the client finds it gone.
         client.stream.shutdown(std::net::Shutdown::Both);
         let _turn = client.turn.lock().await;
         client.leave();
-        let record = client.record();
-        let slot = record.get(offset_of!(Shape, upstream));
-        client.release();
+        lock(&self.clients).remove(&client.index);
+        let slot = client.record().get(offset_of!(Shape, upstream));
+        // What the kernel decides for this connection is for nobody.
+        client
+            .record()
+            .word(offset_of!(Shape, uses))
+            .fetch_add(1, Ordering::SeqCst);
         if let Some(slot) = slot.checked_sub(1)
             && self.holds(slot, client)
             && let Some(kept) = self.kept().get(&slot)
@@ -142,7 +156,25 @@ impl Splice {
             // Nobody waits for what it would answer.
             kept.stream.shutdown(std::net::Shutdown::Both);
         }
-        self.datapath.maps().free_client(client.index);
+        client.release();
+        lock(&self.leaving).push(client.index);
+    }
+
+    /// Takes back the records of connections that have ended, once no program looks at them. Blocks.
+    pub fn sweep(&self) {
+        let leaving = std::mem::take(&mut *lock(&self.leaving));
+        if !leaving.is_empty() && Datapath::wait().is_err() {
+            lock(&self.leaving).extend(leaving);
+            return;
+        }
+        for index in leaving {
+            let word = offset_of!(Shape, decision) + offset_of!(Decision, active);
+            let record = self.datapath.maps().client(index);
+            let active = record.word(word).swap(0, Ordering::SeqCst);
+            release(&self.datapath, active);
+            self.datapath.maps().free_client(index);
+        }
+        self.slots.sweep();
     }
 
     /// Whether an upstream connection has a client's request.

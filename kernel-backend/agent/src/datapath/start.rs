@@ -204,11 +204,13 @@ impl Loaded {
                 listener,
             )));
         }
-        let slots = Arc::clone(&self.splice.slots);
+        let splice = Arc::clone(&self.splice);
         tasks.push(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP).await;
-                slots.sweep();
+                let splice = Arc::clone(&splice);
+                // An error would be a panic in there.
+                let _ = tokio::task::spawn_blocking(move || splice.sweep()).await;
             }
         }));
         let attached = self

@@ -122,7 +122,13 @@ async fn relay(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot, first: 
     };
     let head_request = record.get(offset_of!(Upstream, head_request)) != 0;
     let response = Response::new(start, head_request);
-    match pump(stream, &client, response, first).await {
+    client.drained().await;
+    let pumped = tokio::select! {
+        pumped = pump(stream, &client, response, first) => pumped,
+        // Nobody waits for the rest.
+        () = client.gone.cancelled() => Pumped::Broken,
+    };
+    match pumped {
         Pumped::Whole { closes } => {
             let unsent = client.record().get(offset_of!(ClientShape, body)) != 0;
             splice.finished(&client, slot);

@@ -354,9 +354,10 @@ impl Forward<'_> {
         if progress.is_none() {
             watch.request_ended();
         }
-        let connecting = shared
-            .pool
-            .connect(self.target.address, self.target.settings);
+        let connecting =
+            shared
+                .pool
+                .connect(self.target.address, self.target.settings, self.upgrades);
         let mut connecting = std::pin::pin!(connecting);
         let connected = std::future::poll_fn(|cx| match connecting.as_mut().poll(cx) {
             Poll::Ready(connected) => Poll::Ready(Ok(connected)),

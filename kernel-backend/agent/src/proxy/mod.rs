@@ -31,6 +31,7 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::plan::ManagerPlan;
 
+pub use headers::connection as connection_request;
 pub use hooks::{Hooks, OriginalDestination};
 pub use io::Stream;
 pub use listen::{Bound, BoundListener};
@@ -136,6 +137,18 @@ impl Proxy {
         hooks: Option<Arc<dyn Hooks>>,
     ) {
         let drain = self.shared.drain.clone();
+        connection::serve(&self.shared, stream, ahead, info, hooks, drain).await;
+    }
+
+    /// As [`Self::serve_connection`]; ends, too, when `drain` is cancelled.
+    pub async fn serve_until(
+        &self,
+        stream: impl Stream,
+        ahead: bytes::Bytes,
+        info: ConnectionInfo,
+        hooks: Option<Arc<dyn Hooks>>,
+        drain: CancellationToken,
+    ) {
         connection::serve(&self.shared, stream, ahead, info, hooks, drain).await;
     }
 

@@ -271,16 +271,13 @@ impl Pool {
         self: &Arc<Self>,
         address: SocketAddr,
         settings: Settings,
+        upgrades: bool,
     ) -> io::Result<Upstream> {
+        let limit = settings.connect_timeout;
         let (stream, slot) = match &self.splice {
-            Some(splice) => {
-                let limit = settings.connect_timeout;
-                splice.slots.connect(address, limit).await?
-            }
-            None => {
-                let stream = connect(address, settings.connect_timeout).await?;
-                (SharedStream(Arc::new(stream)), None)
-            }
+            // One that leaves HTTP is of no use to the kernel.
+            Some(splice) if !upgrades => splice.slots.connect(address, limit).await?,
+            _ => (self.stream(address, limit).await?, None),
         };
         self.over(stream, slot, address, settings).await
     }

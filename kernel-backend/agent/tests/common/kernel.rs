@@ -1,9 +1,10 @@
 //! The same tests once more with the kernel taking part: a test binary whose name starts with
 //! `kernel_` has an agent with its programs attached, and clients whose connections they take.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::Mutex;
 
 use twinmesh_agent::datapath::start::{KernelMode, KernelOptions, Loaded};
 use twinmesh_agent::proxy::Resolve;
@@ -16,16 +17,23 @@ pub fn takes_part() -> bool {
     name.starts_with("kernel_")
 }
 
-/// Where the next listener is: with the kernel at an address of its own, as its programs see all
-/// connections of this process's cgroup, those of other tests too.
-pub fn listener_address() -> SocketAddr {
+/// Where a listener is: with the kernel at an address of its own, as the programs see all connections
+/// of this process's cgroup, those of other tests too. A test's thread has its name.
+pub fn listener_address(name: &str) -> SocketAddr {
     if !takes_part() {
         return (Ipv4Addr::LOCALHOST, 0).into();
     }
-    static NEXT: AtomicU8 = AtomicU8::new(1);
+    static KNOWN: Mutex<BTreeMap<(String, String), SocketAddr>> = Mutex::new(BTreeMap::new());
+    let thread = std::thread::current();
+    let key = (
+        thread.name().unwrap_or_default().to_owned(),
+        name.to_owned(),
+    );
+    let mut known = KNOWN.lock().expect("not poisoned");
     let [high, low] = (std::process::id() as u16).to_be_bytes();
-    let address = Ipv4Addr::new(127, 64 | high & 63, low, NEXT.fetch_add(1, SeqCst));
-    (address, 8080).into()
+    let next = known.len() as u8 + 1;
+    let address = Ipv4Addr::new(127, 64 | high & 63, low, next);
+    *known.entry(key).or_insert((address, 8080).into())
 }
 
 /// The cgroup that this process is in.

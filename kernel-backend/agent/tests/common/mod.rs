@@ -58,7 +58,7 @@ pub fn manager(routes: &Value) -> Value {
 
 /// One listener of this name, at an address of its own.
 pub fn listener(name: &str, filter: &str, config: &Value) -> Value {
-    let address = kernel::listener_address();
+    let address = kernel::listener_address(name);
     json!({
         "name": name,
         "address": {"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}},
@@ -182,13 +182,26 @@ pub async fn start_with(snapshot: Arc<Snapshot>, resolve: Option<Box<Resolve>>) 
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Another agent of the same test may have the same listeners.
+        if let Some(datapath) = self.agent.datapath.take() {
+            datapath.stop();
+        }
+    }
+}
+
 impl Running {
     /// Where a listener is.
     pub fn address(&self, listener: &str) -> SocketAddr {
         let list = self.agent.bound.list();
         let socket = list.iter().find(|socket| socket.listener == listener);
         let socket = socket.unwrap_or_else(|| panic!("{listener} in {list:?}"));
-        socket.local.clone().expect("it is bound")
+        match &socket.local {
+            Ok(local) => *local,
+            Err(_) if kernel::takes_part() => socket.wanted,
+            Err(error) => panic!("{listener} is not bound: {error}"),
+        }
     }
 
     pub async fn connect(&self, listener: &str) -> Wire {

@@ -88,6 +88,10 @@ unsafe fn to_agent(message: *mut sk_msg_md, client: *mut Client, size: u64) -> u
 /// The record lies inside its map.
 #[inline(always)]
 unsafe fn hand(message: *mut sk_msg_md, client: *mut Client, size: u64, why: u64) -> u32 {
+    if why == handed::PIPELINED {
+        // SAFETY: as the caller says.
+        unsafe { (*client).pipelines = 1 };
+    }
     if let Some(count) = HANDED.get_ptr_mut(why as u32) {
         // SAFETY: the look-up gave an address inside the map.
         unsafe { atomic::fetch_add(count, 1) };
@@ -178,7 +182,7 @@ unsafe fn is_quiet(client: *const Client) -> bool {
 unsafe fn head(message: *mut sk_msg_md, client: *mut Client, size: u64, is_rest: bool) -> u32 {
     // SAFETY: as the caller says.
     unsafe {
-        if (&raw const (*client).upstream).read_volatile() != 0 {
+        if is_rest || (&raw const (*client).upstream).read_volatile() != 0 {
             return hand(message, client, size, handed::PIPELINED);
         }
         if !is_quiet(client) {
@@ -187,7 +191,7 @@ unsafe fn head(message: *mut sk_msg_md, client: *mut Client, size: u64, is_rest:
         let Some(area) = work_area::take() else {
             return hand(message, client, size, handed::BUSY);
         };
-        let verdict = decide(message, client, area, size, is_rest);
+        let verdict = decide(message, client, area, size);
         work_area::give(area);
         if verdict >= HAND {
             return hand(message, client, size, verdict as u64 - HAND as u64);
@@ -209,13 +213,7 @@ const fn hand_for(why: u64) -> u32 {
 /// # Safety
 /// The record lies inside its map.
 #[inline(always)]
-unsafe fn decide(
-    message: *mut sk_msg_md,
-    client: *mut Client,
-    area: *mut Work,
-    size: u64,
-    is_rest: bool,
-) -> u32 {
+unsafe fn decide(message: *mut sk_msg_md, client: *mut Client, area: *mut Work, size: u64) -> u32 {
     // SAFETY: as the caller says; the area is taken.
     unsafe {
         let Some(control) = CONTROL.get_ptr(0) else {
@@ -243,7 +241,6 @@ unsafe fn decide(
             if code == outcome::BAD_REQUEST
                 && shell.word(work::REASON) == bad_request::INCOMPLETE
                 && size < HEAD_BYTES
-                && !is_rest
             {
                 // Wait for more; nothing was decided.
                 bpf_msg_cork_bytes(message, size as u32 + 1);
@@ -337,6 +334,10 @@ unsafe fn splice(
         let head = shell.word(work::HEAD_END).wrapping_sub(input::HEAD);
         let total = head.wrapping_add(length);
         let bytes = if size < total { size } else { total };
+        if bytes != size {
+            // More than this request: only the agent can answer all of it in order.
+            return handed::PIPELINED;
+        }
         let method = Span(shell.word(work::METHOD));
         let start = shell.input64(method.offset());
         let head_request = start & 0xff_ffff_ffff == u64::from_le_bytes(*b"HEAD \0\0\0");

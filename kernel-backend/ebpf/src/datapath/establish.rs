@@ -111,6 +111,7 @@ fn client(ops: *mut bpf_sock_ops) {
             (*client).upstream = 0;
             (*client).body = 0;
             (*client).rest = 0;
+            (*client).pipelines = 0;
             (*client).first_write = (*ops).snd_nxt;
             (*client).first_read = (*ops).rcv_nxt;
             (*client).agent_read = 0;

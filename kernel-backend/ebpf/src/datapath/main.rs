@@ -40,8 +40,10 @@ mod upstream;
 mod work_area;
 
 use aya_ebpf::{
-    macros::{cgroup_sock, cgroup_sock_addr, cgroup_sockopt, sk_msg, sock_ops},
-    programs::{SkMsgContext, SockAddrContext, SockContext, SockOpsContext, SockoptContext},
+    macros::{cgroup_sock, cgroup_sock_addr, cgroup_sockopt, classifier, sk_msg, sock_ops},
+    programs::{
+        SkMsgContext, SockAddrContext, SockContext, SockOpsContext, SockoptContext, TcContext,
+    },
 };
 
 /// connect(2) of an IPv4 socket.
@@ -103,6 +105,18 @@ pub fn client_message(context: SkMsgContext) -> u32 {
 #[sk_msg]
 pub fn upstream_message(context: SkMsgContext) -> u32 {
     upstream::message(&context)
+}
+
+/// Asked by the agent, by a test run: has a client, by the packet's mark, read all that was
+/// redirected to it?
+#[classifier]
+pub fn drained(context: TcContext) -> i32 {
+    // SAFETY: the kernel gives a valid context.
+    let index = unsafe { (*context.skb.skb).mark };
+    match maps::CLIENT.get_ptr(index) {
+        Some(client) => i32::from(upstream::is_drained(client)),
+        None => 1,
+    }
 }
 
 #[panic_handler]

@@ -61,6 +61,8 @@ pub struct Config {
     pub sk_user_data: u64,
     /// Offset of `msg_tot_len` in `struct sk_psock`; 0 where this kernel does not have it.
     pub psock_queued: u64,
+    /// Offset of `ingress_msg` in `struct sk_psock`; 0 where this kernel does not say.
+    pub psock_queue: u64,
     /// Offset of `skc_cookie` in `struct sock`.
     pub sk_cookie: u64,
     /// Offset of `write_seq` in `struct tcp_sock`; 0 where this kernel does not say.
@@ -177,6 +179,9 @@ pub struct Client {
     pub agent_read: u64,
     /// Bytes of this connection that the agent has written.
     pub agent_written: u64,
+    /// It has sent a request before the response to the one before had ended: from then on all of
+    /// its requests are the agent's.
+    pub pipelines: u64,
     /// The socket is closed.
     pub closed: u64,
     /// Requests that were spliced.
@@ -276,6 +281,9 @@ pub struct Upstream {
     pub bytes_at: u64,
     /// As [`Client::rest`].
     pub rest: u64,
+    /// The message that is looked at was held back before. Kernels throw away what a verdict on
+    /// it leaves over, so a verdict must take all of it.
+    pub corked: u64,
 }
 
 /// A pool of idle upstream connections of one endpoint.

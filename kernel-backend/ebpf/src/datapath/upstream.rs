@@ -14,7 +14,7 @@ use crate::atomic;
 use crate::client::{INGRESS, MOST_BYTES, PASS};
 use crate::copy;
 use crate::count;
-use crate::datapath_shape::{Client, Config, Upstream, flag, kind, phase, state};
+use crate::datapath_shape::{Client, Config, Upstream, flag, kind, mode, phase, state};
 use crate::free_list;
 use crate::maps::{CLIENT, CLIENTS, EVENTS, POOL, UPSTREAM, UPSTREAMS, state_word};
 use crate::memory::{POLICY, Shell};
@@ -53,7 +53,10 @@ pub fn message(context: &SkMsgContext) -> u32 {
         let Some(client) = CLIENT.get_ptr_mut((index - 1) as u32) else {
             return relay(message, upstream, size);
         };
-        if (*client).uses != (*upstream).client_uses {
+        // With the next request waiting in the agent, only the agent can answer both in order.
+        if (*client).uses != (*upstream).client_uses
+            || (&raw const (*client).mode).read_volatile() != mode::SPLICE
+        {
             return relay(message, upstream, size);
         }
         answer(message, upstream, client, size)
@@ -144,13 +147,17 @@ unsafe fn answer(
             return relay(message, upstream, size);
         };
         let (before, left) = ((*upstream).phase, (*upstream).left);
-        let (how, bytes) = frame(message, upstream, size);
         let is_rest = (*upstream).rest != 0;
         (*upstream).rest = 0;
+        let corked = (*upstream).corked != 0;
+        (*upstream).corked = 0;
+        let most = if corked { u64::MAX } else { MOST_BYTES };
+        let (how, bytes) = frame(message, upstream, size, most);
         if how == run::WAIT && is_rest {
             return relay(message, upstream, size);
         }
         if how == run::WAIT {
+            (*upstream).corked = 1;
             bpf_msg_cork_bytes(message, size as u32 + 1);
             return PASS;
         }
@@ -160,7 +167,7 @@ unsafe fn answer(
         } else {
             waiting.wrapping_add(bytes) > config.queue_limit
         };
-        if how == run::RELAY || too_much || bytes == 0 {
+        if how == run::RELAY || too_much || bytes == 0 || corked && bytes != size {
             (*upstream).phase = before;
             (*upstream).left = left;
             return relay(message, upstream, size);
@@ -193,14 +200,19 @@ unsafe fn answer(
 /// # Safety
 /// The record lies inside its map.
 #[inline(always)]
-unsafe fn frame(message: *mut sk_msg_md, upstream: *mut Upstream, size: u64) -> (u64, u64) {
+unsafe fn frame(
+    message: *mut sk_msg_md,
+    upstream: *mut Upstream,
+    size: u64,
+    most: u64,
+) -> (u64, u64) {
     // SAFETY: as the caller says.
     unsafe {
         if (*upstream).phase == phase::HEAD {
-            return head(message, upstream, size);
+            return head(message, upstream, size, most);
         }
         if (*upstream).phase == phase::LENGTH {
-            return length(upstream, size, 0);
+            return length(upstream, size, 0, most);
         }
         if (*upstream).phase == phase::CHUNKED {
             let there = copy::pull(message, if size < MOST_BYTES { size } else { MOST_BYTES });
@@ -216,7 +228,7 @@ unsafe fn frame(message: *mut sk_msg_md, upstream: *mut Upstream, size: u64) -> 
 /// # Safety
 /// The record lies inside its map.
 #[inline(always)]
-unsafe fn length(upstream: *mut Upstream, size: u64, from: u64) -> (u64, u64) {
+unsafe fn length(upstream: *mut Upstream, size: u64, from: u64, most: u64) -> (u64, u64) {
     // SAFETY: as the caller says.
     unsafe {
         let left = (*upstream).left;
@@ -224,8 +236,8 @@ unsafe fn length(upstream: *mut Upstream, size: u64, from: u64) -> (u64, u64) {
         if bytes > left {
             bytes = left;
         }
-        if bytes > MOST_BYTES {
-            bytes = MOST_BYTES;
+        if bytes > most {
+            bytes = most;
         }
         (*upstream).left = left.wrapping_sub(bytes);
         let how = if left == bytes { run::LAST } else { run::ON };
@@ -307,12 +319,17 @@ extern "C" fn g_chunk(upstream: *mut Upstream, size: u64, at: u64) -> u64 {
 /// # Safety
 /// The record lies inside its map.
 #[inline(always)]
-unsafe fn head(message: *mut sk_msg_md, upstream: *mut Upstream, size: u64) -> (u64, u64) {
+unsafe fn head(
+    message: *mut sk_msg_md,
+    upstream: *mut Upstream,
+    size: u64,
+    most: u64,
+) -> (u64, u64) {
     let Some(area) = work_area::take() else {
         return (run::RELAY, 0);
     };
     // SAFETY: as the caller says; the area is taken.
-    let found = unsafe { parse(message, upstream, area, size) };
+    let found = unsafe { parse(message, upstream, area, size, most) };
     work_area::give(area);
     found
 }
@@ -327,6 +344,7 @@ unsafe fn parse(
     upstream: *mut Upstream,
     area: *mut Work,
     size: u64,
+    most: u64,
 ) -> (u64, u64) {
     // SAFETY: as the caller says.
     unsafe {
@@ -373,7 +391,31 @@ unsafe fn parse(
         } else {
             0
         };
-        length(upstream, size, end)
+        length(upstream, size, end, most)
+    }
+}
+
+/// Whether a client has read all that was redirected to it.
+#[inline(always)]
+pub fn is_drained(client: *const Client) -> bool {
+    let Some(config) = config() else {
+        return true;
+    };
+    // SAFETY: the record lies inside its map.
+    unsafe {
+        let socket = (*client).socket;
+        if config.psock_queue == 0
+            || (*client).closed != 0
+            || peek::<u64>(socket.wrapping_add(config.sk_cookie)) != (*client).cookie
+        {
+            return true;
+        }
+        let psock = peek::<u64>(socket.wrapping_add(config.sk_user_data)) & !7;
+        if psock == 0 {
+            return true;
+        }
+        let queue = psock.wrapping_add(config.psock_queue);
+        peek::<u64>(queue) == queue
     }
 }
 
