@@ -8,10 +8,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::datapath::start::{KernelMode, KernelOptions};
+use twinmesh_kernel_backend::Capacity;
 use twinmesh_kernel_backend::datapath::Sizes;
 
 use crate::logging::{self, LogFormat};
-use crate::run::{self, Options};
+use crate::policy::ads::AdsOptions;
+use crate::run::{self, Options, PolicyOptions};
 
 const EXIT_CODES: &str = "Exit codes:
   0  ended by SIGTERM or SIGINT, all connections drained or cut off at the deadline
@@ -37,16 +39,19 @@ enum Command {
 struct RunArguments {
     /// Policy from this file, in any form that `twinmesh` reads; read again when it changes. A
     /// file that is refused is refused whole, and the policy before goes on.
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "bootstrap",
-        required_unless_present = "bootstrap"
-    )]
+    #[arg(long, value_name = "FILE", conflicts_with = "bootstrap")]
     snapshot: Option<PathBuf>,
-    /// Policy over ADS, as this gRPC xDS bootstrap file says. Not in this build yet.
+    /// Policy over ADS from the management server that this gRPC xDS bootstrap file names. Without
+    /// this and --snapshot, $GRPC_XDS_BOOTSTRAP names the file.
     #[arg(long, value_name = "FILE")]
     bootstrap: Option<PathBuf>,
+    /// Ask for delta ADS, not for the state of the world.
+    #[arg(long, conflicts_with = "snapshot")]
+    delta: bool,
+    /// Keep the last good policy from the management server in this file, and use it when no server
+    /// answers at start.
+    #[arg(long, value_name = "FILE", conflicts_with = "snapshot")]
+    last_good: Option<PathBuf>,
     /// One JSON line a request to this file, or to standard output (`-`).
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
@@ -70,6 +75,10 @@ struct RunArguments {
     /// cgroup's processes reach. Twice for both families; port 0: any.
     #[arg(long, value_name = "IP:PORT", default_values = ["127.0.0.1:0", "[::1]:0"])]
     redirect: Vec<SocketAddr>,
+    /// MiB of compiled policy that the kernel has room for, twice; a larger policy goes through the
+    /// proxy alone. 16 hold some 40,000 routes.
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(2..=256))]
+    kernel_policy: u64,
     /// Balance each request, also where nothing of it decides its route. Without this the kernel
     /// chooses the endpoint of such connections when they are made, and they go straight there.
     #[arg(long)]
@@ -109,10 +118,13 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 fn start(arguments: RunArguments) -> Result<(), Ended> {
-    let Some(snapshot) = arguments.snapshot else {
-        return Err(Ended::Call(
-            "--bootstrap: policy over ADS is not in this build yet; give --snapshot".to_owned(),
-        ));
+    let policy = match arguments.snapshot {
+        Some(path) => PolicyOptions::File(path),
+        None => PolicyOptions::Ads(AdsOptions {
+            bootstrap: arguments.bootstrap,
+            delta: arguments.delta,
+            last_good: arguments.last_good,
+        }),
     };
     if !arguments.admin.ip().is_loopback() {
         return Err(Ended::Call(format!(
@@ -131,7 +143,7 @@ fn start(arguments: RunArguments) -> Result<(), Ended> {
         .build()
         .map_err(|error| Ended::Failed(format!("the threads do not start: {error}")))?;
     let options = Options {
-        snapshot,
+        policy,
         access_log: arguments.access_log,
         admin: Some(arguments.admin),
         drain: Duration::from_secs(arguments.drain_seconds),
@@ -141,13 +153,20 @@ fn start(arguments: RunArguments) -> Result<(), Ended> {
             cgroup: arguments.cgroup,
             redirect: arguments.redirect,
             connect_time: !arguments.balance_requests,
-            sizes: Sizes::default(),
+            sizes: Sizes {
+                policy: Capacity {
+                    policy_bytes: (arguments.kernel_policy << 20).next_power_of_two(),
+                    ..Capacity::LEAST
+                },
+                ..Sizes::default()
+            },
         },
     };
     runtime
         .block_on(run::until_signal(options))
         .map_err(|error| match error {
             run::Error::Snapshot(error) => Ended::Call(error.to_string()),
+            run::Error::Bootstrap(error) => Ended::Call(error.to_string()),
             run::Error::Policy(error) => Ended::Call(error.to_string()),
             run::Error::Failed(message) => Ended::Failed(message),
         })

@@ -9,12 +9,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use twinmesh_ads::Status;
 use twinmesh_engine::Outcome;
 
 use crate::access_log::{AccessLog, PathTaken, Record};
 use crate::datapath::Splice;
 use crate::live::Live;
 
+mod ads;
 mod kernel;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -166,10 +168,14 @@ impl Metrics {
         live: &Live,
         access_log: &AccessLog,
         splice: Option<&Splice>,
+        ads: Option<&Status>,
     ) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("twinmesh");
         if let Some(splice) = splice {
             kernel::register(&mut registry, splice, live);
+        }
+        if let Some(ads) = ads {
+            ads::register(&mut registry, ads);
         }
         registry.register(
             "decisions",

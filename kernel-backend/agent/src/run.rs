@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+use twinmesh_ads::BootstrapError;
 use twinmesh_xds::{ReadError, Snapshot};
 
 use crate::access_log::AccessLog;
@@ -17,17 +18,27 @@ use crate::datapath::{Splice, listen};
 use crate::live::{Live, PublishError};
 use crate::logging::Levels;
 use crate::metrics::Metrics;
-use crate::policy::{PolicySource, file};
+use crate::policy::ads::AdsOptions;
+use crate::policy::{PolicySource, ads, file};
 use crate::proxy::{Bound, Proxy, Resolve};
 
 /// How long the last access log lines may take.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
+/// Where policy comes from.
+#[derive(Debug)]
+pub enum PolicyOptions {
+    /// A snapshot file.
+    File(PathBuf),
+    /// A management server.
+    Ads(AdsOptions),
+}
+
 /// How the agent runs.
 #[derive(Debug)]
 pub struct Options {
-    /// The snapshot file.
-    pub snapshot: PathBuf,
+    /// Where policy comes from.
+    pub policy: PolicyOptions,
     /// Where access log lines go.
     pub access_log: Option<PathBuf>,
     /// The admin endpoints' address.
@@ -49,6 +60,9 @@ pub enum Error {
     /// The first snapshot does not fit.
     #[error(transparent)]
     Policy(#[from] PublishError),
+    /// The bootstrap file is refused.
+    #[error(transparent)]
+    Bootstrap(Box<BootstrapError>),
     /// Something else failed.
     #[error("{0}")]
     Failed(String),
@@ -219,7 +233,13 @@ pub async fn until_signal(options: Options) -> Result<(), Error> {
         signal(SignalKind::terminate()).map_err(|error| failed("SIGTERM", error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed("SIGINT", error))?;
     let metrics = Arc::new(Metrics::new());
-    let source = file::watch(&options.snapshot, Arc::clone(&metrics))?;
+    let (source, ads) = match &options.policy {
+        PolicyOptions::File(path) => (file::watch(path, Arc::clone(&metrics))?, None),
+        PolicyOptions::Ads(options) => {
+            let ads = ads::start(options).map_err(|error| Error::Bootstrap(Box::new(error)))?;
+            (ads.source, Some(ads.status))
+        }
+    };
     let access_log = open_log(&options)?;
     let loaded = options.kernel.load().map_err(Error::Failed)?;
     let agent = Agent::with_kernel(source, metrics, access_log.clone(), None, loaded).await?;
@@ -227,7 +247,7 @@ pub async fn until_signal(options: Options) -> Result<(), Error> {
         let listener = tokio::net::TcpListener::bind(address)
             .await
             .map_err(|error| failed(&format!("--admin {address}"), error))?;
-        let router = admin::router(&agent, options.levels.clone());
+        let router = admin::router(&agent, options.levels.clone(), ads);
         tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!("the admin endpoints ended: {error}");

@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
+use twinmesh_ads::Status;
 
 use crate::access_log::AccessLog;
 use crate::datapath::Splice;
@@ -27,16 +28,18 @@ struct Admin {
     access_log: AccessLog,
     levels: Option<Levels>,
     splice: Option<Arc<Splice>>,
+    ads: Option<Arc<Status>>,
 }
 
 /// The endpoints of an agent. `levels` is what `/logging` shows and changes.
-pub fn router(agent: &Agent, levels: Option<Levels>) -> Router {
+pub fn router(agent: &Agent, levels: Option<Levels>, ads: Option<Arc<Status>>) -> Router {
     let admin = Admin {
         live: agent.live.clone(),
         bound: agent.bound.clone(),
         metrics: Arc::clone(&agent.metrics),
         access_log: agent.access_log.clone(),
         levels,
+        ads,
         splice: agent
             .datapath
             .as_ref()
@@ -102,11 +105,22 @@ async fn ready(State(admin): State<Admin>) -> Response {
             "reasons": reasons,
             "generation": policy.map(|policy| policy.generation),
             "kernel": admin.splice.is_some(),
+            "management_server": admin.ads.as_deref().map(management_server),
             "not_bound": not_bound,
             "listening": listening.collect::<Vec<_>>(),
             "last_update_refused": refused,
         }),
     )
+}
+
+/// How it stands with the management server.
+fn management_server(status: &Status) -> serde_json::Value {
+    json!({
+        "server": status.server(),
+        "connected": status.is_connected(),
+        "last_nack": status.last_nack(),
+        "last_failure": status.last_failure(),
+    })
 }
 
 /// The snapshot in force, as Envoy's `/config_dump` writes it.
@@ -141,9 +155,12 @@ async fn change_levels(State(admin): State<Admin>, body: String) -> Response {
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let encoded = admin
-        .metrics
-        .encode(&admin.live, &admin.access_log, admin.splice.as_deref());
+    let encoded = admin.metrics.encode(
+        &admin.live,
+        &admin.access_log,
+        admin.splice.as_deref(),
+        admin.ads.as_deref(),
+    );
     match encoded {
         Ok(text) => ([(header::CONTENT_TYPE, TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -1,5 +1,6 @@
 //! Where policies come from.
 
+pub mod ads;
 pub mod file;
 
 use std::sync::Arc;
