@@ -1,8 +1,10 @@
 //! The datapath's programs in the kernel: loaded, attached, and what they share with the agent.
 
 pub mod attach;
+pub mod cgroup;
 pub mod maps;
 mod offsets;
+pub mod probe;
 #[path = "../../ebpf/src/datapath/shape.rs"]
 pub mod shape;
 

@@ -1,7 +1,7 @@
 //! From options to programs that run: loaded first, attached when the first policy is in force.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use twinmesh_kernel_backend::datapath::maps::address;
 use twinmesh_kernel_backend::datapath::shape::{Address, Config, flag};
-use twinmesh_kernel_backend::datapath::{Attached, Datapath, Sizes};
+use twinmesh_kernel_backend::datapath::{Attached, Datapath, Sizes, cgroup};
 
 use super::{Splice, events, listen};
 use crate::access_log::AccessLog;
@@ -100,35 +100,19 @@ impl KernelOptions {
     /// # Errors
     /// Why this machine cannot run them.
     pub fn try_load(&self, resolve: Option<Box<Resolve>>) -> Result<Loaded, String> {
-        let root = root()?;
-        let cgroup = self.cgroup.clone().unwrap_or_else(|| root.clone());
+        let root = cgroup::root()?;
+        let of_clients = self.cgroup.clone().unwrap_or_else(|| root.clone());
         let datapath = Datapath::load(self.sizes).map_err(|why| why.to_string())?;
         let datapath = Arc::new(datapath);
         Ok(Loaded {
             splice: Splice::new(Arc::clone(&datapath), resolve),
             datapath,
-            cgroup,
+            cgroup: of_clients,
             root,
             redirect: self.redirect.clone(),
             connect_time: self.connect_time,
         })
     }
-}
-
-/// The root of the cgroup v2 tree.
-fn root() -> Result<PathBuf, String> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts")
-        .map_err(|error| format!("/proc/self/mounts: {error}"))?;
-    let found = mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let path = fields.nth(1)?;
-        (fields.next()? == "cgroup2").then(|| Path::new(path).to_owned())
-    });
-    found.ok_or_else(|| {
-        "no cgroup2 file system is mounted (cgroup v1 only?): `mount -t cgroup2 none /sys/fs/cgroup/unified`, \
-         or name a cgroup by --cgroup"
-            .to_owned()
-    })
 }
 
 fn bind(at: SocketAddr) -> std::io::Result<TcpListener> {

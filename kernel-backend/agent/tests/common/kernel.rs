@@ -2,13 +2,12 @@
 //! `kernel_` has an agent with its programs attached, and clients whose connections they take.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
 
 use twinmesh_agent::datapath::start::{KernelMode, KernelOptions, Loaded};
 use twinmesh_agent::proxy::Resolve;
-use twinmesh_kernel_backend::datapath::Sizes;
+use twinmesh_kernel_backend::datapath::{Sizes, cgroup};
 
 /// Whether this test binary has the kernel taking part.
 pub fn takes_part() -> bool {
@@ -36,26 +35,15 @@ pub fn listener_address(name: &str) -> SocketAddr {
     *known.entry(key).or_insert((address, 8080).into())
 }
 
-/// The cgroup that this process is in.
-fn own_cgroup() -> PathBuf {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("there is /proc");
-    let root = mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let path = fields.nth(1)?;
-        (fields.next()? == "cgroup2").then(|| Path::new(path).to_owned())
-    });
-    let own = std::fs::read_to_string("/proc/self/cgroup").expect("there is /proc");
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
-    let root = root.expect("cgroup2 is mounted");
-    root.join(own.unwrap_or_default())
-}
-
 /// How the kernel takes part in tests.
 pub fn options() -> KernelOptions {
     KernelOptions {
         mode: KernelMode::Required,
-        cgroup: Some(own_cgroup()),
-        redirect: vec![(Ipv4Addr::LOCALHOST, 0).into()],
+        cgroup: Some(cgroup::own().expect("cgroup2 is mounted")),
+        redirect: vec![
+            (Ipv4Addr::LOCALHOST, 0).into(),
+            (Ipv6Addr::LOCALHOST, 0).into(),
+        ],
         connect_time: false,
         sizes: Sizes {
             endpoints: 4096,

@@ -56,6 +56,14 @@ impl Wire {
         }
     }
 
+    /// Ends the own direction.
+    pub fn shutdown(&self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket
+            .shutdown(std::net::Shutdown::Write)
+            .expect("it is connected");
+    }
+
     pub async fn send(&mut self, bytes: &[u8]) {
         assert!(self.try_send(bytes).await, "the peer takes bytes");
     }

@@ -18,6 +18,7 @@ use crate::copy::{self, bounded};
 use crate::datapath_shape::{
     Client, KEPT_HEAD_BYTES, MOST_BODY_BYTES, TRIES, Upstream, handed, kind, mode, phase, state,
 };
+use crate::ending;
 use crate::free_list;
 use crate::generation::choose;
 use crate::input::lay_out;
@@ -238,15 +239,14 @@ unsafe fn decide(message: *mut sk_msg_md, client: *mut Client, area: *mut Work, 
         twinmesh_model::decide(&mut shell);
         let code = shell.word(work::OUTCOME);
         if code != outcome::FORWARD {
-            if code == outcome::BAD_REQUEST
-                && shell.word(work::REASON) == bad_request::INCOMPLETE
-                && size < HEAD_BYTES
-            {
+            let refused = code == outcome::BAD_REQUEST || code == outcome::UNSUPPORTED;
+            let incomplete =
+                code == outcome::BAD_REQUEST && shell.word(work::REASON) == bad_request::INCOMPLETE;
+            if refused && size < HEAD_BYTES && ending::is_to_come(area, length, incomplete) {
                 // Wait for more; nothing was decided.
                 bpf_msg_cork_bytes(message, size as u32 + 1);
                 return PASS;
             }
-            let refused = code == outcome::BAD_REQUEST || code == outcome::UNSUPPORTED;
             return hand_for(if refused {
                 handed::HEAD
             } else {

@@ -19,6 +19,7 @@ mod count;
 #[path = "shape.rs"]
 #[allow(dead_code, reason = "shared with the agent, which uses all of it")]
 mod datapath_shape;
+mod ending;
 mod establish;
 mod free_list;
 #[path = "../generation.rs"]
