@@ -30,7 +30,6 @@ clean_up() {
         say "process $pid does not end by SIGTERM within five seconds; killing it"
         kill -KILL "$pid" 2> /dev/null || true
     done
-    wait 2> /dev/null || true
     for space in "${namespaces[@]}"; do ip netns delete "$space" 2> /dev/null || true; done
     for group in "${cgroups[@]}"; do
         for i in {1..20}; do rmdir "$group" 2> /dev/null && break; sleep 0.1; done
@@ -99,6 +98,8 @@ start() {
     shift
     "$@" > "$work/$label.log" 2>&1 &
     started=$!
+    # The shell is not to report its end.
+    disown "$started"
     children+=("$started")
 }
 
@@ -114,7 +115,6 @@ stop() {
         say "process $1 does not end within ten seconds; killing it"
         kill -KILL "$1"
     fi
-    wait "$1" 2> /dev/null || true
     local left=() pid
     for pid in "${children[@]}"; do [[ $pid == "$1" ]] || left+=("$pid"); done
     children=("${left[@]}")

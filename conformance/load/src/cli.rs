@@ -73,7 +73,8 @@ struct RunArguments {
     /// Some requests have this header, and this backend has to answer them.
     #[arg(long, value_name = "'name: value'=BACKEND")]
     header: Vec<Pinned>,
-    /// A backend of the requests without such a header, with its weight; by default any backend.
+    /// A backend of the requests without such a header, with its weight; where all weights are 0,
+    /// any of them at any share; by default any backend.
     #[arg(long, value_name = "BACKEND=WEIGHT")]
     share: Vec<Share>,
     /// Every request has one of the headers.

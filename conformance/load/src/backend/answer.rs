@@ -1,7 +1,6 @@
 //! Responses.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -52,7 +51,7 @@ pub async fn send(
         Ok(question) => question,
         Err(why) => return refuse(stream, &why).await.map(|()| false),
     };
-    let turn = backend.answered.load(Ordering::Relaxed) % WRONG_EACH == 0;
+    let turn = backend.answered().is_multiple_of(WRONG_EACH);
     let wrong = backend.wrong.filter(|_| turn);
     if question.delay_us != 0 {
         tokio::time::sleep(Duration::from_micros(question.delay_us)).await;
