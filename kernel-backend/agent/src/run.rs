@@ -241,12 +241,17 @@ pub async fn until_signal(options: Options) -> Result<(), Error> {
         }
     };
     let access_log = open_log(&options)?;
+    let listener = match options.admin {
+        Some(address) => Some(
+            tokio::net::TcpListener::bind(address)
+                .await
+                .map_err(|error| failed(&format!("--admin {address}"), error))?,
+        ),
+        None => None,
+    };
     let loaded = options.kernel.load().map_err(Error::Failed)?;
     let agent = Agent::with_kernel(source, metrics, access_log.clone(), None, loaded).await?;
-    if let Some(address) = options.admin {
-        let listener = tokio::net::TcpListener::bind(address)
-            .await
-            .map_err(|error| failed(&format!("--admin {address}"), error))?;
+    if let Some(listener) = listener {
         let router = admin::router(&agent, options.levels.clone(), ads);
         tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {

@@ -181,6 +181,7 @@ impl Client {
             *to = get(offset_of!(Decision, left) + index * 8);
         }
         Decision {
+            number: get(offset_of!(Decision, number)),
             generation: get(offset_of!(Decision, generation)),
             random: get(offset_of!(Decision, random)),
             time_ns: get(offset_of!(Decision, time_ns)),

@@ -137,9 +137,9 @@ impl Splice {
     /// Its end: nothing of it is decided in the kernel any more, and soon its record can be used
     /// again.
     pub async fn leave(&self, client: &Arc<Client>) {
+        // Whoever still writes to the client ends. The stream is not shut down here: one that was
+        // aborted has to end in a reset, not as if all were said.
         client.gone.cancel();
-        // Whoever still writes to the client finds it gone.
-        client.stream.shutdown(std::net::Shutdown::Both);
         let _turn = client.turn.lock().await;
         client.leave();
         lock(&self.clients).remove(&client.index);

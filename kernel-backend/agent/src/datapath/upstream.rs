@@ -4,6 +4,7 @@
 use std::mem::offset_of;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use twinmesh_kernel_backend::datapath::shape::{Client as ClientShape, Upstream, phase, state};
@@ -16,6 +17,9 @@ use super::stream::SharedStream;
 
 /// Bytes that are read at a time.
 const BUFFER: usize = 64 * 1024;
+/// How long a connection may wait to be accepted, and how often that is looked at.
+const ACCEPTED: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(1);
 /// What a client is told whose request's connection ended before a response; Envoy's words.
 const ENDED: &str = "upstream connect error or disconnect/reset before headers. \
                      reset reason: connection termination";
@@ -84,7 +88,12 @@ async fn watch(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot) {
             Ok(0) | Err(_) => return,
             Ok(count) => {
                 let first = buffer.get(..count).unwrap_or_default().to_vec();
-                if slot.state() != state::RELAY || !relay(splice, stream, slot, first).await {
+                if slot.state() != state::RELAY {
+                    return;
+                }
+                if !relay(splice, stream, slot, first).await {
+                    // The client has been told.
+                    slot.change(state::RELAY, state::AGENT);
                     return;
                 }
             }
@@ -93,18 +102,31 @@ async fn watch(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot) {
     }
 }
 
-/// The client whose request a connection has, if it is still there.
-fn client_of(splice: &Splice, slot: &Slot) -> Option<Arc<Client>> {
+/// The client whose request a connection has, if it is still there. It may have sent that before
+/// the agent has accepted its connection.
+async fn client_of(splice: &Splice, slot: &Slot) -> Option<Arc<Client>> {
     let record = slot.record();
     let index = record.get(offset_of!(Upstream, client)).checked_sub(1)?;
     let uses = record.get(offset_of!(Upstream, client_uses));
-    splice.client(index, uses)
+    let started = tokio::time::Instant::now();
+    loop {
+        if let Some(client) = splice.client(index, uses) {
+            return Some(client);
+        }
+        let client = splice.datapath.maps().client(index);
+        let is_there = client.get(offset_of!(ClientShape, uses)) == uses
+            && client.get(offset_of!(ClientShape, closed)) == 0;
+        if !is_there || started.elapsed() > ACCEPTED {
+            return None;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Relays the rest of a response, which begins with these bytes. Whether the connection is idle and
 /// in its pool again.
 async fn relay(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot, first: Vec<u8>) -> bool {
-    let Some(client) = client_of(splice, slot) else {
+    let Some(client) = client_of(splice, slot).await else {
         return false;
     };
     let _turn = client.turn.lock().await;
@@ -199,10 +221,14 @@ async fn pump(
 
 /// A connection has ended. If a request was on it, the client gets what can still be had.
 async fn ended(splice: &Arc<Splice>, slot: &Slot) {
-    if !slot.change(state::BUSY, state::AGENT) {
+    let waiting = [state::BUSY, state::RELAY];
+    if !waiting
+        .iter()
+        .any(|&waits| slot.change(waits, state::AGENT))
+    {
         return;
     }
-    let Some(client) = client_of(splice, slot) else {
+    let Some(client) = client_of(splice, slot).await else {
         return;
     };
     let _turn = client.turn.lock().await;

@@ -14,7 +14,7 @@ use super::PolicySource;
 use crate::metrics::Metrics;
 
 /// How often the file is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What tells that a file may have changed, without reading it.
 #[derive(Debug, PartialEq, Eq)]

@@ -16,14 +16,16 @@ use twinmesh_model::layout::{
 use crate::atomic;
 use crate::copy::{self, bounded};
 use crate::datapath_shape::{
-    Client, KEPT_HEAD_BYTES, MOST_BODY_BYTES, TRIES, Upstream, handed, kind, mode, phase, state,
+    Client, KEPT_HEAD_BYTES, MOST_BODY_BYTES, Pool, TRIES, Upstream, handed, kind, mode, phase,
+    state,
 };
 use crate::ending;
 use crate::free_list;
 use crate::generation::choose;
 use crate::input::lay_out;
-use crate::maps::{CLIENT, CLIENTS, ENDPOINT, HANDED, POOL, UPSTREAM, UPSTREAMS};
+use crate::maps::{CLIENT, CLIENTS, ENDPOINT, HANDED, ORDER, POOL, UPSTREAM, UPSTREAMS};
 use crate::memory::{CONTROL, POLICY, Shell};
+use crate::order;
 use crate::shape::{HEAD_BYTES, SLOTS, Work};
 use crate::socket::{config, known, peek};
 use crate::work_area;
@@ -201,6 +203,9 @@ unsafe fn head(message: *mut sk_msg_md, client: *mut Client, size: u64, is_rest:
     }
 }
 
+/// The value of `busy` of a work area whose user has the lock of the order.
+const ORDERED: u64 = 2;
+
 /// From here on a verdict is the reason why the request goes to the agent.
 const HAND: u32 = 16;
 
@@ -232,11 +237,25 @@ unsafe fn decide(message: *mut sk_msg_md, client: *mut Client, area: *mut Work, 
         if length == 0 {
             return hand_for(handed::HEAD);
         }
+        if let Some(order) = config().and_then(order::kept) {
+            // Nothing that is not wholly recorded may be decided here.
+            if length > KEPT_HEAD_BYTES || !order::enter(order) {
+                return hand_for(handed::BUSY);
+            }
+            // In memory: as a variable the verifier would look at the decision for each value.
+            (&raw mut (*area).busy).write_volatile(ORDERED);
+        }
         let mut shell = Shell { work: area, policy };
         let source = (*client).source;
         let destination = (*client).destination;
         let random = lay_out(&mut shell, &source, &destination);
         twinmesh_model::decide(&mut shell);
+        let mut place = 0;
+        if (&raw const (*area).busy).read_volatile() == ORDERED
+            && let Some(order) = ORDER.get_ptr_mut(0)
+        {
+            place = order::leave(order);
+        }
         let code = shell.word(work::OUTCOME);
         if code != outcome::FORWARD {
             let refused = code == outcome::BAD_REQUEST || code == outcome::UNSUPPORTED;
@@ -254,7 +273,7 @@ unsafe fn decide(message: *mut sk_msg_md, client: *mut Client, area: *mut Work, 
             });
         }
         let number = shell.word(work::ENDPOINT).wrapping_sub(1);
-        note(client, &shell, random, number);
+        note(client, &shell, random, number, place);
         let why = splice(message, client, &mut shell, size, number);
         if why != handed::COUNT {
             // The decision goes along.
@@ -271,10 +290,11 @@ unsafe fn decide(message: *mut sk_msg_md, client: *mut Client, area: *mut Work, 
 /// # Safety
 /// The record lies inside its map.
 #[inline(always)]
-unsafe fn note(client: *mut Client, shell: &Shell, random: u64, number: u64) {
+unsafe fn note(client: *mut Client, shell: &Shell, random: u64, number: u64, place: u64) {
     // SAFETY: as the caller says.
     unsafe {
         let decision = &raw mut (*client).decision;
+        (*decision).number = place;
         (*decision).generation = (&raw const (*shell.work).generation).read();
         (*decision).random = random;
         (*decision).time_ns = bpf_ktime_get_ns();
@@ -301,6 +321,23 @@ fn is_plain(shell: &Shell) -> bool {
     high(kind) & filter_chain::PLAIN != 0
         && shell.policy64(record.wrapping_add(route::FORWARDING)) & route::PLAIN != 0
         && shell.policy64(chosen.wrapping_add(cluster::FORWARDING)) & cluster::PLAIN != 0
+}
+
+/// Takes an idle upstream connection of a pool: its index plus one, or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn g_take_idle(pool: *mut Pool) -> u64 {
+    if pool.is_null() {
+        return 0;
+    }
+    // SAFETY: all addresses lie inside map values.
+    unsafe {
+        free_list::take(&raw mut (*pool).idle, |index| {
+            UPSTREAM
+                .get_ptr_mut(index as u32)
+                .map(|upstream| &raw mut (*upstream).next)
+        })
+    }
 }
 
 /// Puts a decided request into the endpoint's socket. [`handed::COUNT`], or why that is not done.
@@ -367,11 +404,7 @@ unsafe fn splice(
         let mut tries = 0;
         while tries < TRIES {
             tries += 1;
-            let taken = free_list::take(&raw mut (*pool).idle, |index| {
-                UPSTREAM
-                    .get_ptr_mut(index as u32)
-                    .map(|upstream| &raw mut (*upstream).next)
-            });
+            let taken = g_take_idle(pool);
             if taken == 0 {
                 break;
             }

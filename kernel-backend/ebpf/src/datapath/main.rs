@@ -28,6 +28,7 @@ mod input;
 mod maps;
 #[path = "../memory.rs"]
 mod memory;
+mod order;
 #[path = "../seams.rs"]
 mod seams;
 #[path = "../shape.rs"]

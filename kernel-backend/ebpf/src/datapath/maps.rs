@@ -6,8 +6,8 @@ use aya_ebpf::{
 };
 
 use crate::datapath_shape::{
-    Accepted, Address, Client, Config, Count, CountKey, Endpoint, Event, Pool, Socket, Upstream,
-    handed,
+    Accepted, Address, Client, Config, Count, CountKey, Endpoint, Event, Order, Pool, Socket,
+    Upstream, handed,
 };
 
 /// `BPF_F_MMAPABLE`.
@@ -67,6 +67,10 @@ pub static COUNTS: HashMap<CountKey, Count, 65536> = HashMap::new();
 /// An empty count: a value to put into [`COUNTS`], which is too large for a program's stack.
 #[btf_map]
 pub static NOTHING: Array<Count, 1> = Array::new();
+
+/// The order of decisions and ends.
+#[btf_map]
+pub static ORDER: Array<Order, 1, MMAPABLE> = Array::new();
 
 /// Responses that ended.
 #[btf_map]

@@ -37,6 +37,8 @@ pub mod flag {
     pub const CONNECT_TIME: u64 = 2;
     /// Connections to the agent come in at all.
     pub const REDIRECT: u64 = 4;
+    /// Decisions and ends of requests are numbered in their order: see [`Order`](super::Order).
+    pub const ORDER: u64 = 16;
     /// Each spliced response leaves an [`Event`](super::Event).
     pub const EVENTS: u64 = 8;
 }
@@ -198,10 +200,23 @@ pub struct Client {
     pub head: [u8; KEPT_HEAD_BYTES as usize],
 }
 
+/// The order of what changes the balancers' state, kept while traffic is recorded.
+#[repr(C)]
+pub struct Order {
+    /// 1 while somebody decides or ends a request.
+    pub lock: u64,
+    /// The next number.
+    pub next: u64,
+    /// Ends that could not wait for the lock: their place in the order is not certain.
+    pub uncertain: u64,
+}
+
 /// What the model left, with what went in.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Decision {
+    /// Its number in the [`Order`], where that is kept.
+    pub number: u64,
     /// The policy's generation.
     pub generation: u64,
     /// The random number.
@@ -357,6 +372,8 @@ pub struct Event {
     pub destination: Address,
     /// The decision.
     pub decision: Decision,
+    /// The number of its end in the [`Order`], where that is kept.
+    pub end_number: u64,
     /// When the response ended, as [`Decision::time_ns`].
     pub end_ns: u64,
     /// The status.

@@ -18,6 +18,7 @@ use crate::datapath_shape::{Client, Config, Upstream, flag, kind, mode, phase, s
 use crate::free_list;
 use crate::maps::{CLIENT, CLIENTS, EVENTS, POOL, UPSTREAM, UPSTREAMS, state_word};
 use crate::memory::{POLICY, Shell};
+use crate::order;
 use crate::shape::{HEAD_BYTES, Work};
 use crate::socket::{config, known, peek};
 use crate::work_area;
@@ -427,6 +428,11 @@ pub fn is_drained(client: *const Client) -> bool {
 unsafe fn end(upstream: *mut Upstream, client: *mut Client, config: &Config) {
     // SAFETY: as the caller says.
     unsafe {
+        let order = order::kept(config);
+        let alone = match order {
+            Some(order) => order::enter(order),
+            None => false,
+        };
         let counted = &raw mut (*client).decision.active;
         let active = counted.read_volatile();
         // The agent may be giving it back just now.
@@ -436,11 +442,20 @@ unsafe fn end(upstream: *mut Upstream, client: *mut Client, config: &Config) {
         {
             atomic::fetch_add(word, u64::MAX);
         }
+        let number = match order {
+            Some(order) if alone => order::leave(order),
+            Some(order) => {
+                // An end cannot wait for long.
+                atomic::fetch_add(&raw mut (*order).uncertain, 1);
+                atomic::fetch_add(&raw mut (*order).next, 1)
+            }
+            None => 0,
+        };
         let now = bpf_ktime_get_ns();
         tally(upstream, client, now);
         if config.flags & flag::EVENTS != 0 && u64::from(bpf_get_prandom_u32()) < config.event_share
         {
-            event(upstream, client, now);
+            event(upstream, client, now, number);
         }
         (*upstream).spliced = (*upstream).spliced.wrapping_add(1);
         (&raw mut (*upstream).client).write_volatile(0);
@@ -488,7 +503,7 @@ unsafe fn tally(upstream: *const Upstream, client: *const Client, now: u64) {
 /// # Safety
 /// The records lie inside their maps.
 #[inline(always)]
-unsafe fn event(upstream: *const Upstream, client: *const Client, now: u64) {
+unsafe fn event(upstream: *const Upstream, client: *const Client, now: u64, number: u64) {
     let Some(mut entry) = EVENTS.reserve_untyped::<crate::datapath_shape::Event>(0) else {
         crate::maps::count_lost();
         return;
@@ -504,6 +519,7 @@ unsafe fn event(upstream: *const Upstream, client: *const Client, now: u64) {
             size_of::<crate::datapath_shape::Decision>() as u32,
             (&raw const (*client).decision).cast(),
         );
+        (*event).end_number = number;
         (*event).end_ns = now;
         (*event).status = (*upstream).status;
         (*event).bytes = (*upstream).bytes;
