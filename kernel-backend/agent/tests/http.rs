@@ -26,9 +26,11 @@ async fn kept_alive_requests_take_turns_and_reuse_connections() {
             && line["generation"] == 1)
     );
     let taken = |path: &str| log.iter().filter(|line| line["path_taken"] == path).count();
-    // The first request to each endpoint makes the connection that the kernel splices into.
-    let proxied = if kernel::takes_part() { 2 } else { 20 };
-    assert_eq!((taken("proxy"), taken("splice")), (proxied, 20 - proxied));
+    // The first request to each endpoint makes the connection that the kernel splices into; more
+    // are proxied where the next comes before that is in the kernel's hands.
+    assert_eq!(taken("proxy") + taken("splice"), 20);
+    assert!(taken("proxy") >= 2);
+    assert!(kernel::takes_part() || taken("splice") == 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -196,10 +198,10 @@ async fn headers_keep_case_order_and_repeats_and_hop_by_hop_ones_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn local_replies_are_envoys() {
-    let closed = {
-        let backend = Backend::echo("gone").await;
-        backend.address
-    };
+    // Bound, so that nobody else gets the port, and not listening.
+    let silent = tokio::net::TcpSocket::new_v4().expect("a socket");
+    silent.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let closed = silent.local_addr().expect("an address");
     let routes = json!([
         {"match": {"path": "/redirect"}, "redirect": {"host_redirect": "other.example", "response_code": "FOUND"}},
         {"match": {"path": "/direct"}, "direct_response": {"status": 418, "body": {"inline_string": "teapot"}}},

@@ -102,6 +102,11 @@ impl Client {
         }
     }
 
+    /// Whether its next request goes to the agent.
+    pub fn is_the_agents(&self) -> bool {
+        self.record().get(offset_of!(Shape, mode)) != mode::SPLICE
+    }
+
     /// Whether the application has closed its socket.
     pub fn is_closed(&self) -> bool {
         self.record().get(offset_of!(Shape, closed)) != 0

@@ -110,9 +110,14 @@ impl Splice {
     }
 
     /// How many records are in use, by what they are of.
-    pub fn fill(&self) -> [(&'static str, u64); 3] {
+    pub fn fill(&self) -> [(&'static str, u64); 4] {
+        let clients = lock(&self.clients);
+        let agents = clients.values().filter(|client| client.is_the_agents());
+        let agents = agents.count() as u64;
+        let clients = clients.len() as u64;
         [
-            ("clients", lock(&self.clients).len() as u64),
+            ("clients", clients),
+            ("clients_with_agent", agents),
             ("upstreams", self.slots.used()),
             ("idle_upstreams", self.kept().len() as u64),
         ]
