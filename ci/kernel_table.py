@@ -2,8 +2,8 @@
 
 Usage: kernel_table.py FOLDER MOST_INSTRUCTIONS NAME...
 
-NAME.report holds a line of JSON by twinmesh-verifier, then the report of `twinmesh conform --json`,
-then the string "end"; NAME.log is the guest's console.
+NAME.report holds lines of JSON by twinmesh-verifier (one a program, one a path of the datapath), then
+the report of `twinmesh conform --json`, then the string "end"; NAME.log is the guest's console.
 """
 
 import json
@@ -28,13 +28,22 @@ def values(text):
     return found
 
 
-def problems(verifier, report, most):
+PATHS = {"load", "attach", "redirect", "splice", "connect_time"}
+
+
+def problems(programs, paths, report, most):
     """Why a kernel's verdict is not good, in words; empty where it is."""
-    instructions = verifier["verified_instructions"]
-    if instructions is None:
-        yield "the kernel does not say how many instructions it verified"
-    elif instructions > most:
-        yield f"{instructions:,} verified instructions are more than {most:,}"
+    for program in programs:
+        instructions = program["verified_instructions"]
+        if instructions is None:
+            yield f"the kernel does not say how many instructions of {program['program']} it verified"
+        elif instructions > most:
+            yield f"{program['program']}: {instructions:,} verified instructions are more than {most:,}"
+    for path in paths:
+        if not path["works"]:
+            yield f"the path {path['path']} carries no traffic: {path['what']}"
+    for missing in sorted(PATHS - {path["path"] for path in paths}):
+        yield f"the path {missing} was not tried"
     for engine in report["engines_not_run"]:
         yield f"the engine {engine['engine']} did not run: {engine['reason']}"
     for error in report["errors"]:
@@ -53,30 +62,36 @@ def read(folder, name, most):
     """A kernel's row and its problems."""
     path = folder / f"{name}.report"
     found = values(path.read_text(errors="replace")) if path.exists() else []
-    if len(found) != 3 or found[2] != "end":
+    reports = [value for value in found if isinstance(value, dict) and "results" in value]
+    programs = [value for value in found if isinstance(value, dict) and "program" in value]
+    if not found or found[-1] != "end" or len(reports) != 1 or not programs:
         log = folder / f"{name}.log"
         console = log.read_text(errors="replace").splitlines() if log.exists() else []
         last = "\n    ".join(line for line in console[-30:] if line.strip())
-        return [name, "–", "–", "–", "–", "–", "–"], [f"no verdict; the console's last lines:\n    {last}"]
-    verifier, report, _ = found
+        return [name] + ["–"] * 7, [f"no verdict; the console's last lines:\n    {last}"]
+    report = reports[0]
+    paths = [value for value in found if isinstance(value, dict) and "path" in value]
     rows = [result for result in report["results"] if result["engine"] == "kernel"]
     total = {key: sum(result[key] for result in rows) for key in ("requests", "agreements", "unsupported")}
+    counts = {program["program"]: program["verified_instructions"] or 0 for program in programs}
+    largest = max((name for name in counts if name != "decide"), key=counts.get, default="–")
     cells = [
-        verifier["kernel"],
-        f"`{verifier['program']}`",
-        f"{verifier['verified_instructions'] or 0:,}",
+        programs[0]["kernel"],
+        f"{counts.get('decide', 0):,}",
+        f"{counts.get(largest, 0):,} (`{largest}`)",
+        " ".join(path["path"] for path in paths if path["works"]) or "–",
         str(len(rows)),
         f"{total['requests']:,}",
         f"{total['agreements']:,}",
         f"{total['unsupported']:,}",
     ]
-    return cells, list(problems(verifier, report, most))
+    return cells, list(problems(programs, paths, report, most))
 
 
 def main():
     folder, most = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-    print("| kernel | program | verified instructions | cases | requests | agreements | unsupported |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    print("| kernel | `decide` | largest of the datapath | paths that carry | cases | requests | agreements | unsupported |")
+    print("|---|---:|---:|---|---:|---:|---:|---:|")
     failed = []
     for name in sys.argv[3:]:
         cells, why = read(folder, name, most)

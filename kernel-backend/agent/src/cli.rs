@@ -55,6 +55,11 @@ struct RunArguments {
     /// One JSON line a request to this file, or to standard output (`-`).
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
+    /// Record traffic (without bodies; authorization and cookies hashed), random numbers and
+    /// decisions into this folder, as a case for `twinmesh conform`; until the policy changes.
+    /// Written when the agent ends. Every endpoint is then chosen by request.
+    #[arg(long, value_name = "FOLDER")]
+    record: Option<PathBuf>,
     /// The admin endpoints' address; it has to be a loopback one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15000")]
     admin: SocketAddr,
@@ -145,6 +150,7 @@ fn start(arguments: RunArguments) -> Result<(), Ended> {
     let options = Options {
         policy,
         access_log: arguments.access_log,
+        record: arguments.record,
         admin: Some(arguments.admin),
         drain: Duration::from_secs(arguments.drain_seconds),
         levels: Some(levels),

@@ -15,4 +15,5 @@ pub mod metrics;
 pub mod plan;
 pub mod policy;
 pub mod proxy;
+pub mod record;
 pub mod run;

@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::policy::ads::AdsOptions;
 use crate::policy::{PolicySource, ads, file};
 use crate::proxy::{Bound, Proxy, Resolve};
+use crate::record::Recorder;
 
 /// How long the last access log lines may take.
 const LAST_LINES: Duration = Duration::from_secs(5);
@@ -41,6 +42,8 @@ pub struct Options {
     pub policy: PolicyOptions,
     /// Where access log lines go.
     pub access_log: Option<PathBuf>,
+    /// Where traffic and decisions are recorded.
+    pub record: Option<PathBuf>,
     /// The admin endpoints' address.
     pub admin: Option<SocketAddr>,
     /// How long requests have to end when the agent does.
@@ -98,7 +101,7 @@ impl Agent {
         access_log: AccessLog,
         resolve: Option<Box<Resolve>>,
     ) -> Result<Self, PublishError> {
-        Self::with_kernel(source, metrics, access_log, resolve, None).await
+        Self::with_kernel(source, metrics, access_log, resolve, None, None).await
     }
 
     /// The same; where there are programs, they take part from the first policy on.
@@ -111,12 +114,19 @@ impl Agent {
         access_log: AccessLog,
         resolve: Option<Box<Resolve>>,
         loaded: Option<Loaded>,
+        recorder: Option<Recorder>,
     ) -> Result<Self, PublishError> {
         let splice = loaded.as_ref().map(|loaded| Arc::clone(&loaded.splice));
         let live = match &splice {
             Some(splice) => Live::new(Box::new(KernelMemory::new(Arc::clone(splice)))),
             None => Live::default(),
         };
+        if let Some(recorder) = recorder {
+            live.record(recorder);
+        }
+        if let Some(splice) = &splice {
+            splice.follow(live.clone());
+        }
         let proxy = Proxy::with_resolve(
             live.clone(),
             Arc::clone(&metrics),
@@ -249,8 +259,16 @@ pub async fn until_signal(options: Options) -> Result<(), Error> {
         ),
         None => None,
     };
+    let recorder =
+        match &options.record {
+            Some(folder) => Some(Recorder::start(folder).map_err(|error| {
+                Error::Failed(format!("--record {}: {error}", folder.display()))
+            })?),
+            None => None,
+        };
     let loaded = options.kernel.load().map_err(Error::Failed)?;
-    let agent = Agent::with_kernel(source, metrics, access_log.clone(), None, loaded).await?;
+    let agent =
+        Agent::with_kernel(source, metrics, access_log.clone(), None, loaded, recorder).await?;
     if let Some(listener) = listener {
         let router = admin::router(&agent, options.levels.clone(), ads);
         tokio::spawn(async move {
@@ -264,7 +282,21 @@ pub async fn until_signal(options: Options) -> Result<(), Error> {
         _ = interrupt.recv() => "SIGINT",
     };
     tracing::info!("{name}: draining, for at most {:?}", options.drain);
+    let live = agent.live.clone();
+    let splice = agent
+        .datapath
+        .as_ref()
+        .map(|running| Arc::clone(&running.splice));
     let whole = agent.stop(options.drain).await;
+    // An error would be a panic in there.
+    let _ = tokio::task::spawn_blocking(move || {
+        let maps = splice.as_ref().map(|splice| splice.datapath.maps());
+        let missing = maps.map_or(0, |maps| maps.uncertain() + maps.lost());
+        if let Some(recorder) = live.recorder() {
+            recorder.finish(missing);
+        }
+    })
+    .await;
     tracing::info!(whole, "drained");
     let written = tokio::task::spawn_blocking(move || access_log.flush(LAST_LINES)).await;
     if !written.unwrap_or(false) {

@@ -9,8 +9,8 @@ use aya::maps::{HashMap, MapData, RingBuf, SkStorage};
 
 use super::offsets::Offsets;
 use super::shape::{
-    Accepted, Address, Client, Config, Count, CountKey, Endpoint, Pool, Socket, Upstream, handed,
-    kind, state,
+    Accepted, Address, Client, Config, Count, CountKey, Endpoint, Order, Pool, Socket, Upstream,
+    handed, kind, state,
 };
 use super::{Sizes, region};
 use crate::region::Region;
@@ -40,6 +40,7 @@ pub struct Maps {
     endpoint: Region,
     handed: Region,
     lost: Region,
+    order: Region,
     accepted: std::sync::Mutex<HashMap<MapData, Address, Accepted>>,
     expected: std::sync::Mutex<HashMap<MapData, Address, u64>>,
     sockets: std::sync::Mutex<SkStorage<MapData, Socket>>,
@@ -74,6 +75,7 @@ impl Maps {
             endpoint: of("ENDPOINT", sizes.endpoints, size_of::<Endpoint>())?,
             handed: region(ebpf, "HANDED", handed::COUNT as usize * 8)?,
             lost: region(ebpf, "LOST", 8)?,
+            order: region(ebpf, "ORDER", size_of::<Order>())?,
             accepted: hash(ebpf, "ACCEPTED")?.into(),
             expected: hash(ebpf, "EXPECTED")?.into(),
             sockets: SkStorage::try_from(take(ebpf, "SOCKETS")?)
@@ -289,6 +291,17 @@ impl Maps {
             *to = from.load(Ordering::Relaxed);
         }
         counts
+    }
+
+    /// The order that is kept while traffic is recorded: its lock, and the next number.
+    pub fn order(&self) -> [&AtomicU64; 2] {
+        let at = |field: usize| word(&self.order, field);
+        [at(offset_of!(Order, lock)), at(offset_of!(Order, next))]
+    }
+
+    /// Ends of requests whose place in the order is not certain.
+    pub fn uncertain(&self) -> u64 {
+        word(&self.order, offset_of!(Order, uncertain)).load(Ordering::Relaxed)
     }
 
     /// Events that found no room.

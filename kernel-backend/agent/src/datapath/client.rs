@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::offset_of;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
-use twinmesh_kernel_backend::datapath::shape::{Client as Shape, Decision, mode};
+use twinmesh_engine::Request;
+use twinmesh_kernel_backend::datapath::shape::{Client as Shape, Decision, KEPT_HEAD_BYTES, mode};
 use twinmesh_kernel_backend::datapath::{Datapath, maps::Record};
 
+use super::events;
 use super::framing::Requests;
 use super::stream::SharedStream;
 
@@ -26,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(1);
 pub struct Client {
     /// The agent's end.
     pub stream: SharedStream,
+    /// Its own address, and what it asked for.
+    pub ends: (SocketAddr, SocketAddr),
     /// Index of its record.
     pub index: u64,
     /// Which use of the record.
@@ -50,9 +55,16 @@ struct Followed {
 
 impl Client {
     /// A connection that was accepted, and its record.
-    pub fn new(datapath: Arc<Datapath>, stream: SharedStream, index: u64, uses: u64) -> Arc<Self> {
+    pub fn new(
+        datapath: Arc<Datapath>,
+        stream: SharedStream,
+        ends: (SocketAddr, SocketAddr),
+        index: u64,
+        uses: u64,
+    ) -> Arc<Self> {
         Arc::new(Self {
             stream,
+            ends,
             index,
             uses,
             gone: CancellationToken::new(),
@@ -172,11 +184,14 @@ impl Client {
             return None;
         }
         handed.store(count.wrapping_add(1), Ordering::SeqCst);
-        Some(self.decision())
+        let share = self.take_share();
+        Some(Decision {
+            active: share,
+            ..self.decision()
+        })
     }
 
-    /// The decision of the request under way. Its share in the endpoint's active requests goes to
-    /// the caller.
+    /// The decision of the request under way.
     pub fn decision(&self) -> Decision {
         let record = self.record();
         let at = offset_of!(Shape, decision);
@@ -190,23 +205,26 @@ impl Client {
             generation: get(offset_of!(Decision, generation)),
             random: get(offset_of!(Decision, random)),
             time_ns: get(offset_of!(Decision, time_ns)),
-            active: record
-                .word(at + offset_of!(Decision, active))
-                .swap(0, Ordering::SeqCst),
+            active: get(offset_of!(Decision, active)),
             left,
         }
     }
 
-    /// Gives back what the request under way counts.
-    pub fn release(&self) {
+    /// Takes the share in an endpoint's active requests that the request under way has; 0 where it
+    /// has none any more.
+    pub fn take_share(&self) -> u64 {
         let word = offset_of!(Shape, decision) + offset_of!(Decision, active);
-        let active = self.record().word(word).swap(0, Ordering::SeqCst);
-        super::release(&self.datapath, active);
+        self.record().word(word).swap(0, Ordering::SeqCst)
     }
 
-    /// Gives back a share in an endpoint's active count that a decision had.
-    pub fn give_back_share(&self, active: u64) {
-        super::release(&self.datapath, active);
+    /// The request under way, from the bytes of its head that are kept.
+    pub fn request(&self, random: u64) -> Request {
+        let record = self.record();
+        let length = record
+            .get(offset_of!(Shape, head_length))
+            .min(KEPT_HEAD_BYTES);
+        let head = record.bytes(offset_of!(Shape, head), length as usize);
+        events::request_of(&head, self.ends.0, self.ends.1, random)
     }
 
     /// The spliced request is over, as far as the client is concerned.

@@ -1,6 +1,7 @@
 //! Spliced responses that have ended, one by one: read from the kernel's ring by a thread of its
 //! own, and handed to the access log.
 
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +58,14 @@ fn run(mut ring: RingBuf<MapData>, live: &Live, log: &AccessLog, stop: &AtomicBo
         let last = stop.load(Ordering::SeqCst);
         while let Some(item) = ring.next() {
             if let Some(event) = event(&item) {
+                let decision = &event.decision;
+                live.spliced(
+                    &request(&event),
+                    decision.number,
+                    decision.generation,
+                    &decision.left,
+                    event.end_number,
+                );
                 log.write(Box::new(record(&event, live, boot)));
             }
         }
@@ -106,9 +115,24 @@ fn boot_time() -> Duration {
 pub fn request(event: &Event) -> Request {
     let length = event.head_length.min(KEPT_HEAD_BYTES) as usize;
     let head = event.head.get(..length).unwrap_or_default();
+    let (source, destination) = (event.source, event.destination);
+    request_of(
+        head,
+        socket_address(source),
+        socket_address(destination),
+        event.decision.random,
+    )
+}
+
+/// The request that a head is of; of one that is cut off, what came before.
+pub fn request_of(
+    head: &[u8],
+    source: SocketAddr,
+    destination: SocketAddr,
+    random: u64,
+) -> Request {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
-    // A head that is cut off gives what came before.
     let _ = parsed.parse(head);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut authority = None;
@@ -131,14 +155,14 @@ pub fn request(event: &Event) -> Request {
         authority,
         path: parsed.path.unwrap_or_default().to_owned(),
         headers: list,
-        source: Some(socket_address(event.source)),
-        destination: Some(socket_address(event.destination)),
+        source: Some(source),
+        destination: Some(destination),
         listener: None,
         route_config: None,
         sni: None,
         alpn: None,
         tls: None,
-        random: Some(event.decision.random),
+        random: Some(random),
         time_us: None,
         duration_us: 0,
         connection: None,

@@ -67,8 +67,14 @@ fn serve(splice: &Arc<Splice>, proxy: &Proxy, live: &Live, stream: TcpStream, pe
         });
         return;
     };
-    let client = splice.accept(stream, u64::from(index), accepted.uses);
+    let client = splice.accept(
+        stream,
+        (info.source, info.destination),
+        u64::from(index),
+        accepted.uses,
+    );
     let hooks = Arc::new(Spliced {
+        splice: Arc::clone(splice),
         client: Arc::clone(&client),
         live: live.clone(),
     });
@@ -162,6 +168,7 @@ pub fn follow(splice: &Splice, live: &Live) {
 
 /// The kernel's say in the requests of a connection.
 struct Spliced {
+    splice: Arc<Splice>,
     client: Arc<Client>,
     live: Live,
 }
@@ -174,9 +181,11 @@ impl Hooks for Spliced {
             decision.generation,
             &decision.left,
             decision.random,
+            decision.number,
         );
         if decided.is_none() {
-            self.client.give_back_share(decision.active);
+            self.splice.release(decision.active);
+            self.live.uncertain();
         }
         decided
     }

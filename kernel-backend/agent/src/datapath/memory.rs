@@ -10,6 +10,7 @@ use twinmesh_kernel_backend::datapath::shape::Endpoint;
 
 use super::Splice;
 use crate::live::state::{Memory, Sets, in_process};
+use crate::record::Order;
 
 /// The kernel's maps as [`Memory`].
 pub struct KernelMemory {
@@ -61,6 +62,11 @@ impl KernelMemory {
 impl Memory for KernelMemory {
     fn active(&self) -> &[AtomicU64] {
         self.splice.datapath.maps().active()
+    }
+
+    fn order(&self) -> Order<'_> {
+        let [lock, next] = self.splice.datapath.maps().order();
+        Order { lock, next }
     }
 
     fn prepare(&self, compiled: &Compiled, generation: u64) -> Result<(), String> {

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::mem::offset_of;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use twinmesh_kernel_backend::datapath::Datapath;
@@ -26,6 +26,7 @@ use client::Client;
 use slots::{Slot, Slots};
 use stream::SharedStream;
 
+use crate::live::Live;
 use crate::proxy::Resolve;
 
 /// How long the agent waits for a connection to an endpoint that had one a moment before.
@@ -52,6 +53,7 @@ pub struct Splice {
     /// Records of clients that have left, which a program may still look at.
     leaving: Mutex<Vec<u64>>,
     kept: Mutex<HashMap<u64, upstream::Kept>>,
+    live: OnceLock<Live>,
     endpoints: Mutex<HashMap<u64, SocketAddr>>,
     tally: Mutex<tally::Tally>,
     served: Mutex<listen::AllServed>,
@@ -60,15 +62,6 @@ pub struct Splice {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Takes one off the active requests of an endpoint: `active` is its number plus one.
-fn release(datapath: &Datapath, active: u64) {
-    if let Some(number) = active.checked_sub(1)
-        && let Some(word) = datapath.maps().active().get(number as usize)
-    {
-        word.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 impl Splice {
@@ -82,6 +75,7 @@ impl Splice {
             clients: Mutex::default(),
             leaving: Mutex::default(),
             kept: Mutex::default(),
+            live: OnceLock::new(),
             endpoints: Mutex::default(),
             tally: Mutex::default(),
             served: Mutex::default(),
@@ -133,8 +127,14 @@ impl Splice {
     }
 
     /// A connection was accepted that the kernel tracks.
-    pub fn accept(&self, stream: SharedStream, index: u64, uses: u64) -> Arc<Client> {
-        let client = Client::new(Arc::clone(&self.datapath), stream, index, uses);
+    pub fn accept(
+        &self,
+        stream: SharedStream,
+        ends: (SocketAddr, SocketAddr),
+        index: u64,
+        uses: u64,
+    ) -> Arc<Client> {
+        let client = Client::new(Arc::clone(&self.datapath), stream, ends, index, uses);
         lock(&self.clients).insert(index, Arc::clone(&client));
         client
     }
@@ -161,7 +161,7 @@ impl Splice {
             // Nobody waits for what it would answer.
             kept.stream.shutdown(std::net::Shutdown::Both);
         }
-        client.release();
+        self.finished(client);
         lock(&self.leaving).push(client.index);
     }
 
@@ -176,7 +176,13 @@ impl Splice {
             let word = offset_of!(Shape, decision) + offset_of!(Decision, active);
             let record = self.datapath.maps().client(index);
             let active = record.word(word).swap(0, Ordering::SeqCst);
-            release(&self.datapath, active);
+            if active != 0
+                && let Some(live) = self.live.get()
+            {
+                // It was decided while the connection ended; nobody knows the request any more.
+                live.uncertain();
+            }
+            self.release(active);
             self.datapath.maps().free_client(index);
         }
         self.slots.sweep();
@@ -194,9 +200,40 @@ impl Splice {
         upstream::keep(Arc::clone(self), stream, slot);
     }
 
-    /// A relayed response has ended.
-    fn finished(&self, client: &Client, _slot: &Slot) {
-        client.release();
+    /// Follows what is recorded from now on.
+    pub fn follow(&self, live: Live) {
+        let _ = self.live.set(live);
+    }
+
+    /// Gives back what a request counts that the kernel decided: `active` is the endpoint's number
+    /// plus one.
+    pub fn release(&self, active: u64) -> u64 {
+        match (active.checked_sub(1), self.live.get()) {
+            (Some(number), Some(live)) => live.end(number),
+            _ => 0,
+        }
+    }
+
+    /// The request of a client that the kernel decided has ended here, in whatever way.
+    fn finished(&self, client: &Client) {
+        let active = client.take_share();
+        if active == 0 {
+            return;
+        }
+        let end = self.release(active);
+        if let Some(live) = self.live.get()
+            && live.recorder().is_some()
+        {
+            let decision = client.decision();
+            let request = client.request(decision.random);
+            live.spliced(
+                &request,
+                decision.number,
+                decision.generation,
+                &decision.left,
+                end,
+            );
+        }
     }
 
     fn count_relay(&self) {

@@ -153,7 +153,11 @@ impl Loaded {
             ..Config::default()
         };
         let mut events = None;
-        if access_log.is_open()
+        if live.recorder().is_some() {
+            config.flags |= flag::ORDER;
+            config.flags &= !flag::CONNECT_TIME;
+        }
+        if (access_log.is_open() || live.recorder().is_some())
             && let Some(ring) = self.datapath.maps().take_events()
         {
             let reader = events::read(ring, live.clone(), access_log.clone());

@@ -153,7 +153,7 @@ async fn relay(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot, first: 
     match pumped {
         Pumped::Whole { closes } => {
             let unsent = client.record().get(offset_of!(ClientShape, body)) != 0;
-            splice.finished(&client, slot);
+            splice.finished(&client);
             if closes || unsent {
                 client.stream.shutdown(Shutdown::Write);
                 return false;
@@ -163,13 +163,13 @@ async fn relay(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot, first: 
             true
         }
         Pumped::UntilClose => {
-            splice.finished(&client, slot);
+            splice.finished(&client);
             client.land();
             client.stream.shutdown(Shutdown::Write);
             false
         }
         Pumped::Broken => {
-            client.release();
+            splice.finished(&client);
             client.land();
             client.abort();
             false
@@ -237,12 +237,12 @@ async fn ended(splice: &Arc<Splice>, slot: &Slot) {
     }
     let record = slot.record();
     if client.is_closed() {
-        client.release();
+        splice.finished(&client);
         client.land();
         return;
     }
     if record.get(offset_of!(Upstream, bytes)) != 0 {
-        client.release();
+        splice.finished(&client);
         client.land();
         client.abort();
         return;
@@ -258,7 +258,7 @@ async fn ended(splice: &Arc<Splice>, slot: &Slot) {
             return;
         }
     }
-    client.release();
+    splice.finished(&client);
     let reply = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\ncontent-type: text/plain\r\n\
          connection: close\r\n\r\n{ENDED}",
@@ -307,19 +307,19 @@ async fn again(
     .await
     {
         Pumped::Whole { closes } => {
-            client.release();
+            splice.finished(client);
             client.land();
             if closes {
                 client.stream.shutdown(Shutdown::Write);
             }
         }
         Pumped::UntilClose => {
-            client.release();
+            splice.finished(client);
             client.land();
             client.stream.shutdown(Shutdown::Write);
         }
         Pumped::Broken => {
-            client.release();
+            splice.finished(client);
             client.land();
             client.abort();
         }

@@ -6,7 +6,7 @@ mod explain;
 mod held;
 pub mod state;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
@@ -17,6 +17,7 @@ use twinmesh_model::layout::work;
 use twinmesh_xds::Snapshot;
 
 use crate::plan::Plan;
+use crate::record::{Note, Recorder};
 use state::{Memory, ProcessMemory, Sets, Words};
 
 pub use held::Hold;
@@ -90,6 +91,7 @@ struct Inner {
     /// balancer does is lost between the two.
     gate: RwLock<()>,
     queue: Mutex<()>,
+    recorder: OnceLock<Recorder>,
     publishing: Mutex<Publishing>,
     memory: Box<dyn Memory>,
 }
@@ -132,9 +134,27 @@ impl Live {
                 before: ArcSwapOption::empty(),
                 gate: RwLock::new(()),
                 queue: Mutex::new(()),
+                recorder: OnceLock::new(),
                 publishing: Mutex::new(publishing),
                 memory,
             }),
+        }
+    }
+
+    /// Records what is decided from now on; once, and before the first policy.
+    pub fn record(&self, recorder: Recorder) {
+        // A second one would have nothing to record.
+        let _ = self.inner.recorder.set(recorder);
+    }
+
+    /// The recorder, where there is one.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.inner.recorder.get()
+    }
+
+    fn note(&self, note: Note) {
+        if let Some(recorder) = self.recorder() {
+            recorder.note(note);
         }
     }
 
@@ -192,6 +212,7 @@ impl Live {
             since: SystemTime::now(),
             sets,
         });
+        self.note(Note::Policy(Arc::clone(policy.snapshot())));
         self.inner.before.store(before);
         self.inner.current.store(Some(Arc::clone(&policy)));
         drop(gate);
@@ -207,7 +228,9 @@ impl Live {
     /// No policy is loaded, or the request does not fit it (it names a listener that is not there
     /// once for all).
     pub fn decide(&self, request: &Request, random: u64) -> Result<Decided, EngineError> {
-        self.run(request, random, |machine| twinmesh_model::decide(machine))
+        self.run(request, random, true, |machine| {
+            twinmesh_model::decide(machine)
+        })
     }
 
     /// Decides listener and filter chain of a connection only: no balancer moves. The outcome is
@@ -217,7 +240,7 @@ impl Live {
     /// As [`Self::decide`].
     pub fn decide_connection(&self, request: &Request) -> Result<Decided, EngineError> {
         let mut found = false;
-        let mut decided = self.run(request, 0, |machine| {
+        let mut decided = self.run(request, 0, false, |machine| {
             use twinmesh_model::Machine as _;
             for index in 0..work::LEFT {
                 machine.set_word(work::OUTCOME + index, 0);
@@ -235,6 +258,7 @@ impl Live {
         &self,
         request: &Request,
         random: u64,
+        recorded: bool,
         model: impl FnOnce(&mut area::Decision<'_>),
     ) -> Result<Decided, EngineError> {
         let gate = self.gate();
@@ -244,24 +268,84 @@ impl Live {
                 message: "no policy is loaded".to_owned(),
             });
         };
+        let recorded = recorded && self.recorder().is_some();
         let left = area::with(|area| {
             let sequence = area.next_sequence();
             policy.compiled.prepare(request, random, sequence, area)?;
-            model(&mut area::Decision {
-                area,
-                policy: &policy.compiled.policy,
-                state: self.words(&policy),
-                queue: &self.inner.queue,
-            });
-            Ok::<_, EngineError>(area.left())
+            let decide = || {
+                model(&mut area::Decision {
+                    area,
+                    policy: &policy.compiled.policy,
+                    state: self.words(&policy),
+                    queue: &self.inner.queue,
+                });
+            };
+            let place = if recorded {
+                Some(self.inner.memory.order().alone(decide).1)
+            } else {
+                decide();
+                None
+            };
+            Ok::<_, EngineError>((area.left(), place))
         });
-        let left = left.map_err(|error| EngineError {
+        let (left, place) = left.map_err(|error| EngineError {
             engine: "agent",
             ..error
         })?;
         drop(gate);
-        let hold = self.hold(&left);
-        Ok(decided(policy, request, &left, random, hold))
+        let hold = self.hold(&left, place);
+        let decided = decided(policy, request, &left, random, hold);
+        if let Some(place) = place {
+            self.decided(place, request, &decided);
+        }
+        Ok(decided)
+    }
+
+    fn decided(&self, number: u64, request: &Request, decided: &Decided) {
+        if self.recorder().is_none() {
+            return;
+        }
+        let mut request = Box::new(request.clone());
+        request.random = Some(decided.random);
+        self.note(Note::Decided {
+            number,
+            request,
+            decision: Box::new(decided.answer.decision.clone()),
+            holds: decided.answer.held.is_some(),
+        });
+    }
+
+    /// Notes what the kernel decided and has ended, for the recorder. `end`: its number, if it is
+    /// certain.
+    pub fn spliced(&self, request: &Request, number: u64, generation: u64, left: &Left, end: u64) {
+        if self.recorder().is_none() {
+            return;
+        }
+        if let Some(policy) = self.by_generation(generation) {
+            let random = request.random.unwrap_or_default();
+            let decided = decided(policy, request, left, random, None);
+            self.decided(number, request, &decided);
+            self.note(Note::Ended { number, end });
+        }
+    }
+
+    /// Something changed what balancers know, and its place in the order is not certain.
+    pub fn uncertain(&self) {
+        self.note(Note::Uncertain);
+    }
+
+    /// Takes one off an endpoint's active requests, by its number; the end's number, where the order
+    /// is kept.
+    pub fn end(&self, endpoint: u64) -> u64 {
+        let Some(word) = self.inner.memory.active().get(endpoint as usize) else {
+            return 0;
+        };
+        let give_back = || word.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        if self.recorder().is_none() {
+            give_back();
+            return 0;
+        }
+        self.inner.memory.order().alone(give_back).1
     }
 
     /// What the kernel decided for a request: `left` is what the model left there, and the
@@ -273,10 +357,16 @@ impl Live {
         generation: u64,
         left: &Left,
         random: u64,
+        number: u64,
     ) -> Option<Decided> {
         let policy = self.by_generation(generation)?;
-        let hold = self.hold(left);
-        Some(decided(policy, request, left, random, hold))
+        let place = self.recorder().is_some().then_some(number);
+        let hold = self.hold(left, place);
+        let decided = decided(policy, request, left, random, hold);
+        if let Some(place) = place {
+            self.decided(place, request, &decided);
+        }
+        Some(decided)
     }
 
     /// The policy of a generation, if it decides or did so until just now.
@@ -295,11 +385,12 @@ impl Live {
         }
     }
 
-    fn hold(&self, left: &Left) -> Option<Hold> {
+    fn hold(&self, left: &Left, place: Option<u64>) -> Option<Hold> {
         let number = left.get((work::ENDPOINT - work::OUTCOME) as usize)?;
         Some(Hold {
             live: self.clone(),
             number: number.checked_sub(1)?,
+            place,
         })
     }
 

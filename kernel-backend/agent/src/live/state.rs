@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use twinmesh_compile::Compiled;
 
+use crate::record::Order;
+
 /// The state of one policy, by the numbers that its tables have.
 #[derive(Debug, Clone, Copy)]
 pub struct Words<'a> {
@@ -62,6 +64,9 @@ pub trait Memory: Send + Sync {
     /// Active requests by endpoint number: as many as there can be numbers.
     fn active(&self) -> &[AtomicU64];
 
+    /// The order that is kept while traffic is recorded.
+    fn order(&self) -> Order<'_>;
+
     /// A policy is about to be published. Called while others still decide by the one before.
     ///
     /// # Errors
@@ -90,12 +95,14 @@ const ENDPOINTS: usize = 1 << 18;
 #[derive(Debug, Clone)]
 pub struct ProcessMemory {
     active: Arc<[AtomicU64]>,
+    order: Arc<[AtomicU64; 2]>,
 }
 
 impl Default for ProcessMemory {
     fn default() -> Self {
         Self {
             active: (0..ENDPOINTS).map(|_| AtomicU64::new(0)).collect(),
+            order: Arc::default(),
         }
     }
 }
@@ -103,6 +110,11 @@ impl Default for ProcessMemory {
 impl Memory for ProcessMemory {
     fn active(&self) -> &[AtomicU64] {
         &self.active
+    }
+
+    fn order(&self) -> Order<'_> {
+        let [lock, next] = &*self.order;
+        Order { lock, next }
     }
 
     fn place(

@@ -170,7 +170,7 @@ pub async fn start_with(snapshot: Arc<Snapshot>, resolve: Option<Box<Resolve>>) 
         };
         let loaded = kernel::load(resolve.as_ref().map(again));
         let resolve = resolve.as_ref().map(again);
-        Agent::with_kernel(source, metrics, access_log, resolve, loaded).await
+        Agent::with_kernel(source, metrics, access_log, resolve, loaded, None).await
     } else {
         Agent::start(source, metrics, access_log, resolve).await
     };

@@ -238,8 +238,9 @@ unsafe fn decide(message: *mut sk_msg_md, client: *mut Client, area: *mut Work, 
             return hand_for(handed::HEAD);
         }
         if let Some(order) = config().and_then(order::kept) {
-            // Nothing that is not wholly recorded may be decided here.
-            if length > KEPT_HEAD_BYTES || !order::enter(order) {
+            // Nothing that is not wholly recorded may be decided here: not what has a head that is
+            // longer than is kept, nor what would find no room in the ring when it ends.
+            if length > KEPT_HEAD_BYTES || order::is_behind() || !order::enter(order) {
                 return hand_for(handed::BUSY);
             }
             // In memory: as a variable the verifier would look at the decision for each value.

@@ -1,11 +1,15 @@
 //! While traffic is recorded, decisions and the ends of requests get numbers in the order in which
 //! they change what balancers know; so that a replay finds the same.
 
+use aya_ebpf::helpers::generated::bpf_ringbuf_query;
+
 use crate::atomic::fetch_add;
 use crate::datapath_shape::{Config, Order, flag};
 use crate::free_list::compare_exchange;
-use crate::maps::ORDER;
+use crate::maps::{EVENTS, ORDER};
 
+/// Bytes of events that may be unread: the rest of the ring is for requests under way.
+const MOST_UNREAD: u64 = 4 << 20;
 /// Times that the lock is tried.
 const TRIES: u64 = 256;
 
@@ -16,6 +20,14 @@ pub fn kept(config: &Config) -> Option<*mut Order> {
         return None;
     }
     ORDER.get_ptr_mut(0)
+}
+
+/// Whether the agent is behind with reading events: then requests are its own to decide.
+#[inline(always)]
+pub fn is_behind() -> bool {
+    // SAFETY: the map's address stands for the map; 0 asks for the bytes that are not read.
+    let unread = unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), 0) };
+    unread > MOST_UNREAD
 }
 
 /// Takes the lock; whether that was possible.
