@@ -237,6 +237,11 @@ fn question(load: &Load, random: &mut Random, pipelined: bool, last: bool) -> Qu
     if last && draw(load, random, Feature::UntilClose, 10) {
         question.until_close = true;
         question.chunked = false;
+        if question.bytes > 1 && !question.is_bodyless() && draw(load, random, Feature::Die, 300) {
+            // Only a reset tells such a body's end from its breaking off.
+            question.die = Some(random.below(question.bytes));
+            question.reset = true;
+        }
     } else if last
         && draw(load, random, Feature::Die, 10)
         && question.bytes > 1

@@ -184,7 +184,13 @@ impl Responses {
                 break;
             }
             if self.more(reading).await? == 0 {
-                if body.may_end() && (offset == expected || exchange.question.die.is_some()) {
+                if body.may_end() && exchange.question.die.is_some() {
+                    let detail = format!(
+                        "reset after some bytes, and ended like a whole body after {offset} of {expected}"
+                    );
+                    return Err(Fault::new(Kind::Whole, detail));
+                }
+                if body.may_end() && offset == expected {
                     break;
                 }
                 let detail = format!("after {offset} of {expected} bytes");
