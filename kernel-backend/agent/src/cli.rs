@@ -8,8 +8,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::datapath::start::{KernelMode, KernelOptions};
+use serde_json::json;
 use twinmesh_kernel_backend::Capacity;
-use twinmesh_kernel_backend::datapath::Sizes;
+use twinmesh_kernel_backend::datapath::probe::{Probed, probe};
+use twinmesh_kernel_backend::datapath::{Sizes, cgroup};
 
 use crate::logging::{self, LogFormat};
 use crate::policy::ads::AdsOptions;
@@ -32,7 +34,17 @@ pub struct Cli {
 enum Command {
     /// Takes policy and serves the snapshot's listeners until SIGTERM or SIGINT.
     #[command(after_help = EXIT_CODES)]
-    Run(RunArguments),
+    Run(Box<RunArguments>),
+    /// Says what this machine's kernel can do for the agent: sends known bytes through each path,
+    /// between sockets of this process. Exit code 0 where all carry traffic, 1 where some do not.
+    Check(CheckArguments),
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    /// One JSON line a path.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -107,7 +119,8 @@ enum Ended {
 /// Runs the command.
 pub fn main(cli: Cli) -> ExitCode {
     let ended = match cli.command {
-        Command::Run(arguments) => start(arguments),
+        Command::Run(arguments) => start(*arguments),
+        Command::Check(arguments) => return check(&arguments),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,6 +133,35 @@ pub fn main(cli: Cli) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what each path came to.
+fn check(arguments: &CheckArguments) -> ExitCode {
+    let probed = match (cgroup::own(), cgroup::root()) {
+        (Ok(own), Ok(root)) => probe(&own, &root),
+        (Err(why), _) | (_, Err(why)) => vec![Probed {
+            path: "attach",
+            outcome: Err(why),
+        }],
+    };
+    let mut all = true;
+    for Probed { path, outcome } in &probed {
+        let (works, what) = match outcome {
+            Ok(seen) => (true, seen),
+            Err(why) => (false, why),
+        };
+        all &= works;
+        if arguments.json {
+            println!("{}", json!({"path": path, "works": works, "what": what}));
+        } else {
+            let verdict = if works { "works" } else { "does not work" };
+            println!("{path:12}  {verdict:13}  {what}");
+        }
+    }
+    if !all && !arguments.json {
+        println!("what does not work in the kernel goes through the proxy");
+    }
+    ExitCode::from(u8::from(!all))
 }
 
 fn start(arguments: RunArguments) -> Result<(), Ended> {

@@ -352,7 +352,10 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.client.stream.shutdown(std::net::Shutdown::Write);
+        // One that was aborted ends in a reset, not as if all were said.
+        if !self.client.ended.load(Ordering::SeqCst) {
+            self.client.stream.shutdown(std::net::Shutdown::Write);
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aya::maps::{MapData, RingBuf};
@@ -23,7 +23,24 @@ const HEADERS: usize = 256;
 /// The thread that reads events; dropped, it ends once it has read what is there.
 pub struct Reader {
     stop: Arc<AtomicBool>,
+    rounds: Arc<AtomicU64>,
     thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Reader {
+    /// Waits until the events that there are now have been read.
+    pub fn catch_up(&self) {
+        // The round under way may have begun before the last of them came.
+        let enough = self.rounds.load(Ordering::SeqCst) + 2;
+        while self.rounds.load(Ordering::SeqCst) < enough
+            && self
+                .thread
+                .as_ref()
+                .is_some_and(|thread| !thread.is_finished())
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 impl Drop for Reader {
@@ -43,16 +60,25 @@ impl Drop for Reader {
 pub fn read(ring: RingBuf<MapData>, live: Live, log: AccessLog) -> std::io::Result<Reader> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
+    let rounds = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&rounds);
     let thread = std::thread::Builder::new()
         .name("events".to_owned())
-        .spawn(move || run(ring, &live, &log, &stopped))?;
+        .spawn(move || run(ring, &live, &log, &stopped, &counted))?;
     Ok(Reader {
         stop,
+        rounds,
         thread: Some(thread),
     })
 }
 
-fn run(mut ring: RingBuf<MapData>, live: &Live, log: &AccessLog, stop: &AtomicBool) {
+fn run(
+    mut ring: RingBuf<MapData>,
+    live: &Live,
+    log: &AccessLog,
+    stop: &AtomicBool,
+    rounds: &AtomicU64,
+) {
     let boot = boot_time();
     loop {
         let last = stop.load(Ordering::SeqCst);
@@ -69,6 +95,7 @@ fn run(mut ring: RingBuf<MapData>, live: &Live, log: &AccessLog, stop: &AtomicBo
                 log.write(Box::new(record(&event, live, boot)));
             }
         }
+        rounds.fetch_add(1, Ordering::SeqCst);
         if last {
             return;
         }

@@ -223,6 +223,13 @@ impl Loaded {
 }
 
 impl Running {
+    /// Waits until the events that there are have been read.
+    pub fn read_events(&self) {
+        if let Some(events) = &self.events {
+            events.catch_up();
+        }
+    }
+
     /// Takes no more connections. Those that there are go on, through the agent.
     pub fn stop(self) {
         self.splice.datapath.maps().set_config(&Config::default());

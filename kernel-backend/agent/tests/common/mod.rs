@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use twinmesh_agent::access_log::AccessLog;
 use twinmesh_agent::metrics::Metrics;
 use twinmesh_agent::proxy::Resolve;
+use twinmesh_agent::record::Recorder;
 use twinmesh_agent::run::Agent;
 use twinmesh_xds::{ReadOptions, Snapshot};
 use wire::Wire;
@@ -152,6 +153,30 @@ pub async fn start(bootstrap: &Value) -> Running {
 }
 
 pub async fn start_with(snapshot: Arc<Snapshot>, resolve: Option<Box<Resolve>>) -> Running {
+    start_agent(snapshot, resolve, None).await
+}
+
+/// An agent that records from its first request on.
+pub async fn start_recorded(snapshot: Arc<Snapshot>, recorder: Recorder) -> Running {
+    start_agent(snapshot, None, Some(recorder)).await
+}
+
+/// Ends the kernel's part, so that all of its events have been read, and the recording.
+pub fn finish_recording(running: &Running) {
+    // As the agent's own end does.
+    let missing = running.agent.datapath.as_ref().map_or(0, |datapath| {
+        datapath.read_events();
+        datapath.splice.datapath.maps().lost()
+    });
+    let recorder = running.agent.live.recorder().expect("it records");
+    recorder.finish(missing);
+}
+
+async fn start_agent(
+    snapshot: Arc<Snapshot>,
+    resolve: Option<Box<Resolve>>,
+    recorder: Option<Recorder>,
+) -> Running {
     // The log of a failed test tells why.
     let _ = tracing_subscriber::fmt()
         .with_test_writer()
@@ -170,9 +195,9 @@ pub async fn start_with(snapshot: Arc<Snapshot>, resolve: Option<Box<Resolve>>) 
         };
         let loaded = kernel::load(resolve.as_ref().map(again));
         let resolve = resolve.as_ref().map(again);
-        Agent::with_kernel(source, metrics, access_log, resolve, loaded, None).await
+        Agent::with_kernel(source, metrics, access_log, resolve, loaded, recorder).await
     } else {
-        Agent::start(source, metrics, access_log, resolve).await
+        Agent::with_kernel(source, metrics, access_log, resolve, None, recorder).await
     };
     let agent = agent.expect("the policy fits");
     Running {

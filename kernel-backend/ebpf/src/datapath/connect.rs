@@ -227,10 +227,7 @@ fn target(area: *mut Work, destination: &Address, config: &Config) -> Target {
     match ENDPOINT.get_ptr(number as u32) {
         // SAFETY: the look-up gave an address inside the map.
         Some(endpoint) if unsafe { (*endpoint).family } != 0 => {
-            let word = |index: u64| shell.word(index);
-            // SAFETY: the field lies inside the map value.
-            let generation = unsafe { (&raw const (*area).generation).read() };
-            count::add(count::key(generation, word, 0), 0, 0);
+            count::g_count_connection(area);
             Target::Endpoint(unsafe { (*endpoint).address }, number)
         }
         _ => {

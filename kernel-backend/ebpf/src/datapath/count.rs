@@ -1,10 +1,13 @@
 //! Requests are counted where they end, by what was decided, and how long they took.
 
+use twinmesh_model::Machine;
 use twinmesh_model::layout::work;
 
 use crate::atomic::fetch_add;
 use crate::datapath_shape::{Count, CountKey, FIRST_RANGE, RANGES};
 use crate::maps::{COUNTS, NOTHING};
+use crate::memory::Shell;
+use crate::shape::Work;
 
 /// `BPF_NOEXIST`.
 const NEW: u64 = 1;
@@ -23,6 +26,24 @@ pub fn key(generation: u64, word: impl Fn(u64) -> u64, status: u64) -> CountKey 
         endpoint: word(work::ENDPOINT) as u32,
         status: status as u32,
     }
+}
+
+/// Counts a connection whose endpoint was chosen by what stands in a work area. A function of its
+/// own, for its stack: connect(2)'s programs have none to spare.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn g_count_connection(area: *mut Work) -> u64 {
+    if area.is_null() {
+        return 0;
+    }
+    let shell = Shell {
+        work: area,
+        policy: core::ptr::null(),
+    };
+    // SAFETY: the field lies inside the map value.
+    let generation = unsafe { (&raw const (*area).generation).read() };
+    add(key(generation, |index| shell.word(index), 0), 0, 0);
+    1
 }
 
 /// Counts one.
