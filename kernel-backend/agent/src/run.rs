@@ -125,7 +125,7 @@ impl Agent {
             live.record(recorder);
         }
         if let Some(splice) = &splice {
-            splice.follow(live.clone());
+            splice.follow(live.clone(), Arc::clone(&metrics), access_log.clone());
         }
         let proxy = Proxy::with_resolve(
             live.clone(),

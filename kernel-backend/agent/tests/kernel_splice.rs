@@ -312,6 +312,7 @@ async fn a_proxied_request_goes_back_to_the_kernel_after_it() {
             200
         );
         assert_eq!(client.get("/gone", "x").await.head.status(), 410);
+        settled(&running).await;
         client
             .send(b"POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
             .await;

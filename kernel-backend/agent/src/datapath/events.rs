@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aya::maps::{MapData, RingBuf};
 use twinmesh_engine::Request;
 use twinmesh_kernel_backend::datapath::maps::socket_address;
-use twinmesh_kernel_backend::datapath::shape::{Event, KEPT_HEAD_BYTES};
+use twinmesh_kernel_backend::datapath::shape::{Decision, Event, KEPT_HEAD_BYTES};
 
 use crate::access_log::{AccessLog, PathTaken, Record};
 use crate::live::Live;
@@ -197,21 +197,36 @@ pub fn request_of(
 }
 
 fn record(event: &Event, live: &Live, boot: Duration) -> Record {
-    let request = request(event);
     let decision = &event.decision;
+    let mut record = named(&request(event), decision, live);
     let time = boot + Duration::from_nanos(decision.time_ns);
+    record.time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    record.duration = Duration::from_nanos(event.end_ns.saturating_sub(decision.time_ns));
+    record.status = u16::try_from(event.status)
+        .ok()
+        .filter(|&status| status != 0);
+    record.response_bytes = event.bytes;
+    record
+}
+
+/// The record of a request that the kernel decided and that ends now.
+pub fn record_of(request: &Request, decision: &Decision, live: &Live) -> Record {
+    let mut record = named(request, decision, live);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let time = boot_time() + Duration::from_nanos(decision.time_ns);
+    record.time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    record.duration = now.unwrap_or_default().saturating_sub(time);
+    record
+}
+
+/// A record with the request's and the decision's names.
+fn named(request: &Request, decision: &Decision, live: &Live) -> Record {
     let mut record = Record {
-        time_us: u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
-        duration: Duration::from_nanos(event.end_ns.saturating_sub(decision.time_ns)),
         source: request.source,
         destination: request.destination,
         method: Some(request.method.clone()),
         path: Some(request.path.clone()),
         authority: request.authority.clone(),
-        status: u16::try_from(event.status)
-            .ok()
-            .filter(|&status| status != 0),
-        response_bytes: event.bytes,
         complete: true,
         path_taken: PathTaken::Splice,
         random: decision.random,
@@ -219,7 +234,7 @@ fn record(event: &Event, live: &Live, boot: Duration) -> Record {
         ..Record::default()
     };
     if let Some(policy) = live.by_generation(decision.generation) {
-        let answer = policy.compiled.answer(&request, &decision.left, None);
+        let answer = policy.compiled.answer(request, &decision.left, None);
         record.named(&answer.decision);
     } else {
         record.reason = Some("the policy that decided is no longer here".to_owned());

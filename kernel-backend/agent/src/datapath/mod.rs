@@ -26,7 +26,9 @@ use client::Client;
 use slots::{Slot, Slots};
 use stream::SharedStream;
 
+use crate::access_log::AccessLog;
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::proxy::Resolve;
 
 /// How long the agent waits for a connection to an endpoint that had one a moment before.
@@ -54,6 +56,7 @@ pub struct Splice {
     leaving: Mutex<Vec<u64>>,
     kept: Mutex<HashMap<u64, upstream::Kept>>,
     live: OnceLock<Live>,
+    observers: OnceLock<(Arc<Metrics>, AccessLog)>,
     endpoints: Mutex<HashMap<u64, SocketAddr>>,
     tally: Mutex<tally::Tally>,
     served: Mutex<listen::AllServed>,
@@ -76,6 +79,7 @@ impl Splice {
             leaving: Mutex::default(),
             kept: Mutex::default(),
             live: OnceLock::new(),
+            observers: OnceLock::new(),
             endpoints: Mutex::default(),
             tally: Mutex::default(),
             served: Mutex::default(),
@@ -161,7 +165,7 @@ impl Splice {
             // Nobody waits for what it would answer.
             kept.stream.shutdown(std::net::Shutdown::Both);
         }
-        self.finished(client);
+        self.finished(client, None);
         lock(&self.leaving).push(client.index);
     }
 
@@ -200,9 +204,10 @@ impl Splice {
         upstream::keep(Arc::clone(self), stream, slot);
     }
 
-    /// Follows what is recorded from now on.
-    pub fn follow(&self, live: Live) {
+    /// Decisions are those of `live` from now on, and what ends here is told to the others.
+    pub fn follow(&self, live: Live, metrics: Arc<Metrics>, log: AccessLog) {
         let _ = self.live.set(live);
+        let _ = self.observers.set((metrics, log));
     }
 
     /// Gives back what a request counts that the kernel decided: `active` is the endpoint's number
@@ -214,25 +219,35 @@ impl Splice {
         }
     }
 
-    /// The request of a client that the kernel decided has ended here, in whatever way.
-    fn finished(&self, client: &Client) {
+    /// The request of a client that the kernel decided has ended here: with this status, or, where
+    /// there is none, without a whole response.
+    fn finished(&self, client: &Client, status: Option<u16>) {
         let active = client.take_share();
         if active == 0 {
             return;
         }
         let end = self.release(active);
-        if let Some(live) = self.live.get()
-            && live.recorder().is_some()
-        {
-            let decision = client.decision();
-            let request = client.request(decision.random);
-            live.spliced(
-                &request,
-                decision.number,
-                decision.generation,
-                &decision.left,
-                end,
-            );
+        let Some(live) = self.live.get() else {
+            return;
+        };
+        let decision = client.decision();
+        let request = client.request(decision.random);
+        live.spliced(
+            &request,
+            decision.number,
+            decision.generation,
+            &decision.left,
+            end,
+        );
+        if let Some((metrics, log)) = self.observers.get() {
+            let mut record = events::record_of(&request, &decision, live);
+            record.status = status;
+            if status.is_none() {
+                record.complete = false;
+                record.reason = Some("it ended without a whole response".to_owned());
+            }
+            metrics.observe(&record);
+            log.write(Box::new(record));
         }
     }
 

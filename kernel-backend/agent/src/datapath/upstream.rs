@@ -144,16 +144,17 @@ async fn relay(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot, first: 
     };
     let head_request = record.get(offset_of!(Upstream, head_request)) != 0;
     let response = Response::new(start, head_request);
+    let known = u16::try_from(record.get(offset_of!(Upstream, status))).unwrap_or(0);
     client.drained().await;
     let pumped = tokio::select! {
-        pumped = pump(stream, &client, response, first) => pumped,
+        pumped = pump(stream, &client, response, known, first) => pumped,
         // Nobody waits for the rest.
         () = client.gone.cancelled() => Pumped::Broken,
     };
     match pumped {
-        Pumped::Whole { closes } => {
+        Pumped::Whole { closes, status } => {
             let unsent = client.record().get(offset_of!(ClientShape, body)) != 0;
-            splice.finished(&client);
+            splice.finished(&client, Some(status));
             if closes || unsent {
                 client.stream.shutdown(Shutdown::Write);
                 return false;
@@ -162,14 +163,14 @@ async fn relay(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot, first: 
             client.land();
             true
         }
-        Pumped::UntilClose => {
-            splice.finished(&client);
+        Pumped::UntilClose { status } => {
+            splice.finished(&client, Some(status));
             client.land();
             client.stream.shutdown(Shutdown::Write);
             false
         }
         Pumped::Broken => {
-            splice.finished(&client);
+            splice.finished(&client, None);
             client.land();
             client.abort();
             false
@@ -180,18 +181,20 @@ async fn relay(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot, first: 
 /// How a relay ended.
 enum Pumped {
     /// With the whole response, and nothing after it unless it closes.
-    Whole { closes: bool },
+    Whole { closes: bool, status: u16 },
     /// With the connection, which is how the response says that it ends.
-    UntilClose,
+    UntilClose { status: u16 },
     /// In the middle.
     Broken,
 }
 
-/// Copies a response from a connection to a client.
+/// Copies a response from a connection to a client. `known` is the status where the head was seen
+/// elsewhere.
 async fn pump(
     stream: &SharedStream,
     client: &Client,
     mut response: Response,
+    known: u16,
     first: Vec<u8>,
 ) -> Pumped {
     let mut bytes = first;
@@ -208,11 +211,16 @@ async fn pump(
         if response.is_done() {
             return Pumped::Whole {
                 closes: response.closes || more,
+                status: response.status.unwrap_or(known),
             };
         }
         bytes.resize(BUFFER, 0);
         match stream.read(&mut bytes).await {
-            Ok(0) if response.ends_with_connection() => return Pumped::UntilClose,
+            Ok(0) if response.ends_with_connection() => {
+                return Pumped::UntilClose {
+                    status: response.status.unwrap_or(known),
+                };
+            }
             Ok(0) | Err(_) => return Pumped::Broken,
             Ok(count) => bytes.truncate(count),
         }
@@ -237,12 +245,12 @@ async fn ended(splice: &Arc<Splice>, slot: &Slot) {
     }
     let record = slot.record();
     if client.is_closed() {
-        splice.finished(&client);
+        splice.finished(&client, None);
         client.land();
         return;
     }
     if record.get(offset_of!(Upstream, bytes)) != 0 {
-        splice.finished(&client);
+        splice.finished(&client, None);
         client.land();
         client.abort();
         return;
@@ -254,11 +262,19 @@ async fn ended(splice: &Arc<Splice>, slot: &Slot) {
         let head = kept.bytes(offset_of!(ClientShape, head), length);
         let head_request = record.get(offset_of!(Upstream, head_request)) != 0;
         splice.count_replay();
-        if again(splice, &client, &head, head_request).await {
+        let answered = tokio::select! {
+            answered = again(splice, &client, &head, head_request) => answered,
+            () = client.gone.cancelled() => {
+                splice.finished(&client, None);
+                client.land();
+                return;
+            }
+        };
+        if answered {
             return;
         }
     }
-    splice.finished(&client);
+    splice.finished(&client, Some(503));
     let reply = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\ncontent-type: text/plain\r\n\
          connection: close\r\n\r\n{ENDED}",
@@ -298,28 +314,23 @@ async fn again(
         Ok(0) | Err(_) => return false,
         Ok(count) => first.truncate(count),
     }
-    match pump(
-        &stream,
-        client,
-        Response::new(Start::Head, head_request),
-        first,
-    )
-    .await
-    {
-        Pumped::Whole { closes } => {
-            splice.finished(client);
+    client.drained().await;
+    let response = Response::new(Start::Head, head_request);
+    match pump(&stream, client, response, 0, first).await {
+        Pumped::Whole { closes, status } => {
+            splice.finished(client, Some(status));
             client.land();
             if closes {
                 client.stream.shutdown(Shutdown::Write);
             }
         }
-        Pumped::UntilClose => {
-            splice.finished(client);
+        Pumped::UntilClose { status } => {
+            splice.finished(client, Some(status));
             client.land();
             client.stream.shutdown(Shutdown::Write);
         }
         Pumped::Broken => {
-            splice.finished(client);
+            splice.finished(client, None);
             client.land();
             client.abort();
         }

@@ -172,8 +172,24 @@ pub fn finish_recording(running: &Running) {
     recorder.finish(missing);
 }
 
+/// An agent whose policy comes from elsewhere.
+pub async fn start_from(source: watch::Receiver<Option<Arc<Snapshot>>>) -> Running {
+    let (policies, _) = watch::channel(None);
+    start_source(policies, source, None, None).await
+}
+
 async fn start_agent(
     snapshot: Arc<Snapshot>,
+    resolve: Option<Box<Resolve>>,
+    recorder: Option<Recorder>,
+) -> Running {
+    let (policies, source) = watch::channel(Some(snapshot));
+    start_source(policies, source, resolve, recorder).await
+}
+
+async fn start_source(
+    policies: watch::Sender<Option<Arc<Snapshot>>>,
+    source: watch::Receiver<Option<Arc<Snapshot>>>,
     resolve: Option<Box<Resolve>>,
     recorder: Option<Recorder>,
 ) -> Running {
@@ -184,7 +200,6 @@ async fn start_agent(
         .try_init();
     let log = Buffer::default();
     let access_log = AccessLog::to(Box::new(log.clone())).expect("a thread");
-    let (policies, source) = watch::channel(Some(snapshot));
     let metrics = Arc::new(Metrics::new());
     let agent = if kernel::takes_part() {
         // The policy's endpoints are resolved in both places alike.
