@@ -66,9 +66,11 @@ install_missing() {
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" >&2
 }
 
+# Builds the agent and the load generator, and further packages: `build [-p PACKAGE]…`. All in one
+# call, as cargo builds dependencies anew for other sets of packages.
 build() {
     agent=${TWINMESH_AGENT:-} load=${TWINMESH_LOAD:-}
-    local packages=()
+    local packages=("$@")
     [[ -n $agent ]] || packages+=(-p twinmesh-agent)
     [[ -n $load ]] || packages+=(-p twinmesh-load)
     if ((${#packages[@]})); then
