@@ -267,8 +267,7 @@ fn what_is_no_chunked_coding_is_said_to_be_none() {
         "1\r\na\n",
     ] {
         let mut state = chunk::START;
-        let mut bytes = text.bytes();
-        while let Some(byte) = bytes.next() {
+        for byte in text.bytes() {
             if chunk::data(state) != 0 {
                 state = chunk::skip(state, 1);
             } else {
