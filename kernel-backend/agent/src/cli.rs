@@ -165,6 +165,7 @@ fn check(arguments: &CheckArguments) -> ExitCode {
 }
 
 fn start(arguments: RunArguments) -> Result<(), Ended> {
+    let without_source = arguments.snapshot.is_none() && arguments.bootstrap.is_none();
     let policy = match arguments.snapshot {
         Some(path) => PolicyOptions::File(path),
         None => PolicyOptions::Ads(AdsOptions {
@@ -214,6 +215,9 @@ fn start(arguments: RunArguments) -> Result<(), Ended> {
         .block_on(run::until_signal(options))
         .map_err(|error| match error {
             run::Error::Snapshot(error) => Ended::Call(error.to_string()),
+            run::Error::Bootstrap(error) if without_source => {
+                Ended::Call(format!("{error}; or give --snapshot FILE"))
+            }
             run::Error::Bootstrap(error) => Ended::Call(error.to_string()),
             run::Error::Policy(error) => Ended::Call(error.to_string()),
             run::Error::Failed(message) => Ended::Failed(message),

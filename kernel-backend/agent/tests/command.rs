@@ -327,7 +327,7 @@ async fn wrong_calls_are_told_what_is_wrong() {
             "nowhere.json: cannot be read",
         ),
         (&["run", "--snapshot", "bad.json"], 2, "bad.json:1:"),
-        (&["run", "--bootstrap", "b.json"], 2, "not in this build"),
+        (&["run", "--bootstrap", "b.json"], 2, "b.json"),
         (
             &["run", "--snapshot", "good.json", "--admin", "0.0.0.0:1"],
             2,
