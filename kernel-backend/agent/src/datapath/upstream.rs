@@ -31,8 +31,12 @@ pub fn keep(splice: Arc<Splice>, stream: SharedStream, slot: Slot) {
         stream: stream.clone(),
         taker,
     };
-    splice.kept().insert(slot.index, kept);
-    slot.put_idle();
+    {
+        // Whoever sees it kept may count on the kernel's having it.
+        let mut all = splice.kept();
+        all.insert(slot.index, kept);
+        slot.put_idle();
+    }
     tokio::spawn(async move {
         tokio::select! {
             () = watch(&splice, &stream, &slot) => {}
