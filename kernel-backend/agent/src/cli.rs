@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::datapath::start::{KernelMode, KernelOptions};
+use crate::keep::{self, KeepOptions, holder};
 use serde_json::json;
 use twinmesh_kernel_backend::Capacity;
 use twinmesh_kernel_backend::datapath::probe::{Probed, probe};
@@ -18,7 +19,8 @@ use crate::policy::ads::AdsOptions;
 use crate::run::{self, Options, PolicyOptions};
 
 const EXIT_CODES: &str = "Exit codes:
-  0  ended by SIGTERM or SIGINT, all connections drained or cut off at the deadline
+  0  ended by SIGTERM, SIGINT or SIGUSR1, all connections drained, handed over or cut off at
+     the deadline
   1  it could not go on: a socket, a thread, the access log
   2  the call or the first snapshot is wrong; the message says where and what was expected";
 
@@ -38,6 +40,32 @@ enum Command {
     /// Says what this machine's kernel can do for the agent: sends known bytes through each path,
     /// between sockets of this process. Exit code 0 where all carry traffic, 1 where some do not.
     Check(CheckArguments),
+    /// Removes what an agent that was killed left: programs, maps, and the sockets that its holder
+    /// keeps. Connections that the kernel carries end.
+    Detach(KeepArguments),
+    /// Holds the sockets of an agent that runs with --keep. It starts one by itself where none is
+    /// there; a service manager starts it here, so that it outlives the agent.
+    Hold(HoldArguments),
+}
+
+#[derive(Debug, Args)]
+struct KeepArguments {
+    /// The agent's --keep-folder.
+    #[arg(long, value_name = "FOLDER", default_value = keep::FOLDER)]
+    keep_folder: PathBuf,
+    /// The agent's --pins.
+    #[arg(long, value_name = "FOLDER", default_value = keep::PINS)]
+    pins: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct HoldArguments {
+    /// Where the agent finds it: `holder.sock` in the agent's --keep-folder.
+    #[arg(long, value_name = "PATH", default_value = "/run/twinmesh/holder.sock")]
+    socket: PathBuf,
+    /// End when the agent ends for good.
+    #[arg(long, hide = true)]
+    with_agent: bool,
 }
 
 #[derive(Debug, Args)]
@@ -100,6 +128,12 @@ struct RunArguments {
     /// chooses the endpoint of such connections when they are made, and they go straight there.
     #[arg(long)]
     balance_requests: bool,
+    /// Keep what the kernel carries when this process ends otherwise than by SIGTERM: the next agent
+    /// with --keep goes on with it. SIGUSR1 hands over in good order.
+    #[arg(long)]
+    keep: bool,
+    #[command(flatten)]
+    kept: KeepArguments,
     /// Log levels: error, warn, info, debug, trace, or `target=level,…`.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -121,6 +155,10 @@ pub fn main(cli: Cli) -> ExitCode {
     let ended = match cli.command {
         Command::Run(arguments) => start(*arguments),
         Command::Check(arguments) => return check(&arguments),
+        Command::Detach(arguments) => detach(arguments),
+        Command::Hold(arguments) => {
+            holder::run(&arguments.socket, arguments.with_agent).map_err(Ended::Failed)
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -164,6 +202,30 @@ fn check(arguments: &CheckArguments) -> ExitCode {
     ExitCode::from(u8::from(!all))
 }
 
+/// Removes what was left, and says what.
+fn detach(arguments: KeepArguments) -> Result<(), Ended> {
+    let removed = keep::detach::detach(&arguments.options()).map_err(Ended::Failed)?;
+    if removed == keep::detach::Removed::default() {
+        println!("nothing was left");
+    }
+    for folder in &removed.pins {
+        println!("removed {}", folder.display());
+    }
+    if removed.holder {
+        println!("ended the holder, and the connections that it held");
+    }
+    Ok(())
+}
+
+impl KeepArguments {
+    fn options(self) -> KeepOptions {
+        KeepOptions {
+            folder: self.keep_folder,
+            pins: self.pins,
+        }
+    }
+}
+
 fn start(arguments: RunArguments) -> Result<(), Ended> {
     let without_source = arguments.snapshot.is_none() && arguments.bootstrap.is_none();
     let policy = match arguments.snapshot {
@@ -202,6 +264,8 @@ fn start(arguments: RunArguments) -> Result<(), Ended> {
             cgroup: arguments.cgroup,
             redirect: arguments.redirect,
             connect_time: !arguments.balance_requests,
+            keep: arguments.keep,
+            kept: arguments.kept.options(),
             sizes: Sizes {
                 policy: Capacity {
                     policy_bytes: (arguments.kernel_policy << 20).next_power_of_two(),

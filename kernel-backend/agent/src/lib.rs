@@ -9,6 +9,7 @@ pub mod access_log;
 pub mod admin;
 pub mod cli;
 pub mod datapath;
+pub mod keep;
 pub mod live;
 pub mod logging;
 pub mod metrics;

@@ -12,7 +12,6 @@ use twinmesh_xds::{ReadError, Snapshot};
 
 use crate::access_log::AccessLog;
 use crate::admin;
-use crate::datapath::memory::KernelMemory;
 use crate::datapath::start::{KernelOptions, Loaded, Running};
 use crate::datapath::{Splice, listen};
 use crate::live::{Live, PublishError};
@@ -113,12 +112,12 @@ impl Agent {
         metrics: Arc<Metrics>,
         access_log: AccessLog,
         resolve: Option<Box<Resolve>>,
-        loaded: Option<Loaded>,
+        mut loaded: Option<Loaded>,
         recorder: Option<Recorder>,
     ) -> Result<Self, PublishError> {
         let splice = loaded.as_ref().map(|loaded| Arc::clone(&loaded.splice));
-        let live = match &splice {
-            Some(splice) => Live::new(Box::new(KernelMemory::new(Arc::clone(splice)))),
+        let live = match &mut loaded {
+            Some(loaded) => loaded.live().map_err(PublishError::Memory)?,
             None => Live::default(),
         };
         if let Some(recorder) = recorder {
@@ -180,10 +179,35 @@ impl Agent {
         if let Some(following) = self.following.take() {
             following.abort();
         }
-        if let Some(datapath) = self.datapath.take() {
-            datapath.stop();
+        let Some(datapath) = self.datapath.take() else {
+            return self.proxy.drain(deadline).await;
+        };
+        let splice = Arc::clone(&datapath.splice);
+        datapath.stop();
+        let whole = self.proxy.drain_with(deadline, &splice.tasks).await;
+        if let Some(keep) = splice.keep.clone() {
+            let removed = tokio::task::spawn_blocking(move || keep.remove()).await;
+            if let Ok(Err(why)) = removed {
+                tracing::error!("{why}; `twinmesh-agent detach` removes what is left");
+            }
         }
-        self.proxy.drain(deadline).await
+        whole
+    }
+
+    /// Ends, and leaves what the kernel carries to the next agent. What only this process carries has
+    /// `deadline` to end, and so have requests under way. Whether all did.
+    pub async fn hand_over(mut self, deadline: Duration) -> bool {
+        if let Some(following) = self.following.take() {
+            following.abort();
+        }
+        let handing = async {
+            match self.datapath.take() {
+                Some(datapath) => datapath.hand_over(deadline).await,
+                None => true,
+            }
+        };
+        let (handed, drained) = tokio::join!(handing, self.proxy.drain(deadline));
+        handed && drained
     }
 }
 
@@ -233,7 +257,7 @@ async fn publish(
     Ok(())
 }
 
-/// Runs until SIGTERM or SIGINT, then drains.
+/// Runs until SIGTERM or SIGINT, then drains; or until SIGUSR1, then leaves all to the next agent.
 ///
 /// # Errors
 /// Why it does not start, or could not go on.
@@ -242,6 +266,8 @@ pub async fn until_signal(options: Options) -> Result<(), Error> {
     let mut terminate =
         signal(SignalKind::terminate()).map_err(|error| failed("SIGTERM", error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed("SIGINT", error))?;
+    let mut hand_over =
+        signal(SignalKind::user_defined1()).map_err(|error| failed("SIGUSR1", error))?;
     let metrics = Arc::new(Metrics::new());
     let (source, ads) = match &options.policy {
         PolicyOptions::File(path) => (file::watch(path, Arc::clone(&metrics))?, None),
@@ -277,17 +303,41 @@ pub async fn until_signal(options: Options) -> Result<(), Error> {
             }
         });
     }
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let keeps = agent
+        .datapath
+        .as_ref()
+        .is_some_and(|running| running.splice.keep.is_some());
+    let (name, hands_over) = loop {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = hand_over.recv() => "SIGUSR1",
+        };
+        let hands_over = name == "SIGUSR1";
+        if hands_over && !keeps {
+            tracing::error!(
+                "SIGUSR1: nothing can be handed over without --keep; the agent goes on"
+            );
+            continue;
+        }
+        break (name, hands_over);
     };
-    tracing::info!("{name}: draining, for at most {:?}", options.drain);
+    let what = if hands_over {
+        "handing over"
+    } else {
+        "draining"
+    };
+    tracing::info!("{name}: {what}, for at most {:?}", options.drain);
     let live = agent.live.clone();
     let splice = agent
         .datapath
         .as_ref()
         .map(|running| Arc::clone(&running.splice));
-    let whole = agent.stop(options.drain).await;
+    let whole = if hands_over {
+        agent.hand_over(options.drain).await
+    } else {
+        agent.stop(options.drain).await
+    };
     // An error would be a panic in there.
     let _ = tokio::task::spawn_blocking(move || {
         let maps = splice.as_ref().map(|splice| splice.datapath.maps());
@@ -297,7 +347,11 @@ pub async fn until_signal(options: Options) -> Result<(), Error> {
         }
     })
     .await;
-    tracing::info!(whole, "drained");
+    tracing::info!(
+        whole,
+        "{}",
+        if hands_over { "handed over" } else { "drained" }
+    );
     let written = tokio::task::spawn_blocking(move || access_log.flush(LAST_LINES)).await;
     if !written.unwrap_or(false) {
         return Err(Error::Failed(

@@ -1,32 +1,63 @@
 //! Attaching and detaching.
 
-use std::any::Any;
 use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use aya::maps::{Map, SockHash};
-use aya::programs::{CgroupAttachMode, Program, ProgramError};
+use aya::programs::{Program, ProgramError};
 
-use super::{Datapath, PROGRAMS};
+use super::pins::Pins;
+use super::{Datapath, PROGRAMS, links};
 use crate::Unavailable;
 use crate::machine::causes;
 
-/// The programs' links to a cgroup; dropped, they are detached from it. Sockets that are tracked
-/// stay so.
+/// The programs' links to a cgroup. Dropped, the programs are detached from it, but where the links
+/// are pinned; sockets that are tracked stay so.
+#[derive(Debug)]
 pub struct Attached {
-    _links: Vec<Link>,
+    links: Vec<OwnedFd>,
+    pins: Option<Pins>,
 }
 
-/// A link of any program type; all are detached when they are dropped.
-type Link = Box<dyn Any + Send + Sync>;
+impl Attached {
+    /// Detaches the programs, pinned or not.
+    ///
+    /// # Errors
+    /// A pin cannot be removed.
+    pub fn detach(self) -> io::Result<()> {
+        drop(self.links);
+        match &self.pins {
+            Some(pins) => pins.remove_links(),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a program is attached: `bpf_attach_type`. `None`: not to a cgroup.
+fn attach_type(program: &str) -> Option<u32> {
+    Some(match program {
+        "connect4" => 10,
+        "connect6" => 11,
+        STAGES => 3,
+        "getsockopt" => 21,
+        "getpeername4" => 29,
+        "getpeername6" => 30,
+        "sock_release" => 34,
+        _ => return None,
+    })
+}
 
 impl Datapath {
     /// Attaches the programs to a cgroup (v2): connections of the processes in it are taken. What
     /// tracks the agent's connections to endpoints is attached to `endpoints`, as an accepted
-    /// socket belongs to the cgroup that its listening socket was made in.
+    /// socket belongs to the cgroup that its listening socket was made in. Links that are pinned
+    /// already get these programs.
     ///
     /// # Errors
-    /// A folder is no cgroup, or the kernel refuses; then nothing stays attached.
+    /// A folder is no cgroup, or the kernel refuses; then nothing that was attached here stays so.
     pub fn attach(&self, cgroup: &Path, endpoints: &Path) -> Result<Attached, Unavailable> {
         let (clients, all) = (open(cgroup)?, open(endpoints)?);
         let mut ebpf = self.ebpf();
@@ -35,11 +66,12 @@ impl Datapath {
             ("UPSTREAMS", "upstream_message"),
         ] {
             attach_to_sockets(&mut ebpf, map, program)
-                .map_err(|failed| refused(program, map, &failed))?;
+                .map_err(|failed| refused(program, map, &causes(&failed)))?;
         }
-        let mut links = Vec::new();
+        let mut attached = Vec::new();
+        let mut made = Vec::new();
         for name in PROGRAMS {
-            let Some(program) = ebpf.program_mut(name) else {
+            let (Some(program), Some(attach_type)) = (ebpf.program(name), attach_type(name)) else {
                 continue;
             };
             let (path, folder) = if name == STAGES {
@@ -47,12 +79,58 @@ impl Datapath {
             } else {
                 (cgroup, &clients)
             };
-            let link = attach_to_cgroup(program, folder)
-                .map_err(|failed| refused(name, &path.display().to_string(), &failed))?;
-            links.extend(link);
+            let pin = self.pins.as_ref().map(|pins| pins.link(name));
+            let linked = program
+                .fd()
+                .map_err(|failed| causes(&failed))
+                .and_then(|program| {
+                    link(program.as_fd(), folder, attach_type, pin.as_deref())
+                        .map_err(|error| error.to_string())
+                });
+            match linked {
+                Ok((link, is_new)) => {
+                    attached.push(link);
+                    made.extend(pin.filter(|_| is_new));
+                }
+                Err(why) => {
+                    for pin in made {
+                        // Whatever stays there is named by what lists the pins.
+                        let _ = std::fs::remove_file(pin);
+                    }
+                    return Err(refused(name, &path.display().to_string(), &why));
+                }
+            }
         }
-        Ok(Attached { _links: links })
+        Ok(Attached {
+            links: attached,
+            pins: self.pins.clone(),
+        })
     }
+}
+
+/// A link of this program to a cgroup, pinned where that is asked for; whether it is a new one.
+fn link(
+    program: std::os::fd::BorrowedFd<'_>,
+    cgroup: &File,
+    attach_type: u32,
+    pin: Option<&Path>,
+) -> io::Result<(OwnedFd, bool)> {
+    let Some(pin) = pin else {
+        return Ok((links::create(program, cgroup.as_fd(), attach_type)?, true));
+    };
+    match links::open(pin) {
+        Ok(link) if links::cgroup(link.as_fd())? == cgroup.metadata()?.ino() => {
+            links::update(link.as_fd(), program)?;
+            return Ok((link, false));
+        }
+        // To another cgroup.
+        Ok(_) => std::fs::remove_file(pin)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let link = links::create(program, cgroup.as_fd(), attach_type)?;
+    links::pin(link.as_fd(), pin)?;
+    Ok((link, true))
 }
 
 /// The program that sees connections established, at both ends.
@@ -82,29 +160,6 @@ fn attach_to_sockets(ebpf: &mut aya::Ebpf, map: &str, program: &str) -> Result<(
     }
 }
 
-/// Attaches a program that belongs to a cgroup; the others have no link.
-fn attach_to_cgroup(program: &mut Program, folder: &File) -> Result<Option<Link>, ProgramError> {
-    // A link is one of many by itself, and takes no flag that says so.
-    let mode = CgroupAttachMode::Single;
-    macro_rules! link {
-        ($program:expr) => {{
-            let id = $program.attach(folder, mode)?;
-            let link: Link = Box::new($program.take_link(id)?);
-            Ok(Some(link))
-        }};
-    }
-    match program {
-        Program::CgroupSockAddr(program) => link!(program),
-        Program::CgroupSock(program) => link!(program),
-        Program::CgroupSockopt(program) => link!(program),
-        Program::SockOps(program) => link!(program),
-        _ => Ok(None),
-    }
-}
-
-fn refused(program: &str, to: &str, failed: &ProgramError) -> Unavailable {
-    Unavailable(format!(
-        "cannot attach `{program}` to {to}: {}",
-        causes(failed)
-    ))
+fn refused(program: &str, to: &str, why: &str) -> Unavailable {
+    Unavailable(format!("cannot attach `{program}` to {to}: {why}"))
 }

@@ -1,5 +1,7 @@
 //! What the programs and the agent both read and write.
 
+mod adopt;
+
 use std::mem::{offset_of, size_of};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,7 +64,7 @@ impl Maps {
         let policy = SLOTS * sizes.policy.policy_bytes;
         let state = u64::from(sizes.endpoints) + SLOTS * sizes.policy.state_words;
         let of = |name: &str, count: u32, size: usize| region(ebpf, name, count as usize * size);
-        let maps = Self {
+        Ok(Self {
             sizes,
             policy: region(ebpf, "POLICY", policy as usize)?,
             state: region(ebpf, "STATE", state as usize * 8)?,
@@ -87,9 +89,7 @@ impl Maps {
                     .map_err(|failed| format!("map `EVENTS`: {failed}"))?,
             )
             .into(),
-        };
-        maps.start();
-        Ok(maps)
+        })
     }
 }
 
@@ -148,7 +148,7 @@ pub fn socket_address(of: Address) -> std::net::SocketAddr {
 
 impl Maps {
     /// Writes what the programs find at first: free records, and where state lies.
-    fn start(&self) {
+    pub(super) fn start(&self) {
         let control = |field: usize| word(&self.control, field);
         control(offset_of!(Control, state_words))
             .store(self.sizes.policy.state_words, Ordering::SeqCst);

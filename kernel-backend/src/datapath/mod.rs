@@ -2,8 +2,10 @@
 
 pub mod attach;
 pub mod cgroup;
+mod links;
 pub mod maps;
 mod offsets;
+pub mod pins;
 pub mod probe;
 #[path = "../../ebpf/src/datapath/shape.rs"]
 pub mod shape;
@@ -22,6 +24,7 @@ use crate::{Object, Unavailable, Verified, elf};
 
 pub use attach::Attached;
 pub use maps::Maps;
+pub use pins::Pins;
 
 /// How much the maps hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +67,31 @@ const PROGRAMS: [&str; 10] = [
     DRAINED,
 ];
 
+/// The maps, by name.
+const MAPS: [&str; 21] = [
+    "WORK",
+    "POLICY",
+    "STATE",
+    "CONTROL",
+    "CONFIG",
+    "SOCKETS",
+    "CLIENTS",
+    "UPSTREAMS",
+    "CLIENT",
+    "FREE",
+    "UPSTREAM",
+    "POOL",
+    "ENDPOINT",
+    "ACCEPTED",
+    "EXPECTED",
+    "HANDED",
+    "COUNTS",
+    "NOTHING",
+    "ORDER",
+    "EVENTS",
+    "LOST",
+];
+
 /// The program that says whether a client has read what was redirected to it.
 const DRAINED: &str = "drained";
 
@@ -72,6 +100,7 @@ const DRAINED: &str = "drained";
 pub struct Datapath {
     ebpf: Mutex<Ebpf>,
     maps: Maps,
+    pins: Option<Pins>,
 }
 
 impl Datapath {
@@ -80,13 +109,51 @@ impl Datapath {
     /// # Errors
     /// Why it cannot be loaded here, and what to do.
     pub fn load(sizes: Sizes) -> Result<Self, Unavailable> {
+        Self::load_with(sizes, None, false)
+    }
+
+    /// The same with pinned maps, those that are there or, unless they are to be adopted, new ones
+    /// in their place.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; new pins are then removed.
+    pub fn load_pinned(sizes: Sizes, pins: &Pins, adopts: bool) -> Result<Self, Unavailable> {
+        let failed = |error: std::io::Error| Unavailable(format!("pinning the datapath: {error}"));
+        if !adopts {
+            pins.remove().map_err(failed)?;
+            pins.make_folder().map_err(failed)?;
+        }
+        let loaded = Self::load_with(sizes, Some(pins), adopts).and_then(|datapath| {
+            let ebpf = datapath.ebpf();
+            for name in PROGRAMS {
+                if let Some(Ok(program)) = ebpf.program(name).map(Program::fd) {
+                    pins.pin_program(name, program.as_fd()).map_err(failed)?;
+                }
+            }
+            drop(ebpf);
+            Ok(datapath)
+        });
+        if loaded.is_err() && !adopts {
+            // The error that is told is the first one.
+            let _ = pins.remove();
+        }
+        loaded
+    }
+
+    fn load_with(sizes: Sizes, pins: Option<&Pins>, adopts: bool) -> Result<Self, Unavailable> {
         check_machine()?;
         let object = Object::datapath()?;
         let refused = |why: String| Unavailable(format!("cannot load {}: {why}", object.origin));
         let bytes = elf::with_policy_bytes(object.bytes(), sizes.policy.policy_bytes)
             .map_err(|why| Unavailable(format!("{} {why}", object.origin)))?;
         let state = u64::from(sizes.endpoints) + crate::shape::SLOTS * sizes.policy.state_words;
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        for name in MAPS {
+            if let Some(pins) = pins {
+                loader.map_pin_path(name, pins.map(name));
+            }
+        }
+        let mut ebpf = loader
             .btf(None)
             .verifier_log_level(VerifierLogLevel::STATS)
             .map_max_entries("STATE", state as u32)
@@ -108,10 +175,14 @@ impl Datapath {
             load_program(program).map_err(|failed| refused(load_error(name, &failed)))?;
         }
         let maps = Maps::new(&mut ebpf, sizes).map_err(refused)?;
+        if !adopts {
+            maps.start();
+        }
         maps.set_offsets(offsets::read());
         Ok(Self {
             ebpf: ebpf.into(),
             maps,
+            pins: pins.cloned(),
         })
     }
 

@@ -37,7 +37,7 @@ pub use answer::Left;
 pub use capacity::CapacityError;
 pub use input::Input;
 pub use kept::Kept;
-pub use numbers::Numbers;
+pub use numbers::{Numbered, Numbers};
 pub use undecided::{Part, Undecided};
 
 use compiler::Compiler;

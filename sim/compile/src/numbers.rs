@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use envoy_types::pb::envoy::config::core::v3::Locality;
 use twinmesh_engine::update::{Identity, keeps_state};
 use twinmesh_xds::Cluster;
 
@@ -12,6 +13,20 @@ const REST: u64 = 3;
 /// An endpoint: its cluster and which life of that, what it is known by, and how many alike come
 /// before it.
 type Key = (String, u64, Option<Identity>, u32);
+
+/// An endpoint with its number, as whoever takes over from another process needs it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Numbered {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// What the endpoint is known by: its address, and its locality's region, zone and sub-zone.
+    /// `None` where its address is of a kind that has no text.
+    pub identity: Option<[String; 4]>,
+    /// How many alike come before it.
+    pub alike: u32,
+    /// Its number.
+    pub number: u64,
+}
 
 /// The numbers that are given out.
 #[derive(Debug, Clone)]
@@ -39,6 +54,58 @@ impl Numbers {
             lives: HashMap::new(),
             resting: VecDeque::new(),
         }
+    }
+
+    /// Goes on from the numbers that another process gave out: the endpoints keep theirs, and those
+    /// that none of them has rest first. Clusters are taken to be the ones that they were. `given`:
+    /// as [`Self::given`].
+    pub fn resume(capacity: u64, given: u64, endpoints: &[Numbered]) -> Self {
+        let mut numbers = Self::new(capacity);
+        numbers.next = given.min(capacity);
+        for endpoint in endpoints {
+            if endpoint.number >= numbers.next {
+                continue;
+            }
+            let identity = endpoint
+                .identity
+                .clone()
+                .map(|[address, region, zone, sub_zone]| {
+                    let locality = Locality {
+                        region,
+                        zone,
+                        sub_zone,
+                    };
+                    (address, locality)
+                });
+            let key = (endpoint.cluster.clone(), 0, identity, endpoint.alike);
+            numbers.known.insert(key, endpoint.number);
+            numbers.used.insert(endpoint.number);
+        }
+        let rest = (0..numbers.next).filter(|number| !numbers.used.contains(number));
+        numbers.resting = rest.map(|number| (number, 0)).collect();
+        numbers
+    }
+
+    /// The endpoints that have numbers, in order.
+    pub fn endpoints(&self) -> Vec<Numbered> {
+        let all = self.known.iter();
+        let mut list: Vec<Numbered> = all
+            .map(|((cluster, _, identity, alike), &number)| Numbered {
+                cluster: cluster.clone(),
+                identity: identity.clone().map(|(address, locality)| {
+                    [address, locality.region, locality.zone, locality.sub_zone]
+                }),
+                alike: *alike,
+                number,
+            })
+            .collect();
+        list.sort();
+        list
+    }
+
+    /// How many numbers have been given out: those below.
+    pub fn given(&self) -> u64 {
+        self.next
     }
 
     /// How many there are.

@@ -20,6 +20,7 @@ use twinmesh_kernel_backend::datapath::{Datapath, maps::Record};
 use super::events;
 use super::framing::Requests;
 use super::stream::SharedStream;
+use crate::keep::ledger::Ledger;
 
 /// How often the end of a spliced response is looked for while something waits for it.
 const LOOK: Duration = Duration::from_millis(1);
@@ -40,6 +41,7 @@ pub struct Client {
     /// Who has it writes to the client in the endpoint's place, or ends the use of the record.
     pub turn: tokio::sync::Mutex<()>,
     datapath: Arc<Datapath>,
+    ledger: Arc<Ledger>,
     followed: Mutex<Followed>,
     left: std::sync::atomic::AtomicBool,
     ended: std::sync::atomic::AtomicBool,
@@ -51,17 +53,21 @@ struct Followed {
     answered: u64,
     /// The agent is about to end: nothing is given back to the kernel.
     keeps: bool,
+    /// The agent is about to be followed by another: nothing more is read.
+    hands_over: bool,
 }
 
 impl Client {
     /// A connection that was accepted, and its record.
     pub fn new(
         datapath: Arc<Datapath>,
+        ledger: Arc<Ledger>,
         stream: SharedStream,
         ends: (SocketAddr, SocketAddr),
         index: u64,
         uses: u64,
     ) -> Arc<Self> {
+        ledger.set_busy(index, false);
         Arc::new(Self {
             stream,
             ends,
@@ -70,6 +76,7 @@ impl Client {
             gone: CancellationToken::new(),
             turn: tokio::sync::Mutex::default(),
             datapath,
+            ledger,
             followed: Mutex::default(),
             left: false.into(),
             ended: false.into(),
@@ -140,18 +147,42 @@ impl Client {
         self.record().set(offset_of!(Shape, mode), mode::AGENT);
     }
 
-    /// Gives the connection back to the kernel, if the agent is between two requests of it.
+    /// Where the agent is between two requests of the connection, another agent could go on with
+    /// it, and the kernel has it again.
     fn give_back(&self) {
         let followed = self.followed();
+        let between =
+            followed.requests.heads == followed.answered && followed.requests.at_boundary();
+        if !between {
+            return;
+        }
+        self.ledger.set_busy(self.index, false);
         let record = self.record();
         if !followed.keeps
             && record.get(offset_of!(Shape, pipelines)) == 0
-            && followed.requests.heads == followed.answered
-            && followed.requests.at_boundary()
             && record.get(offset_of!(Shape, mode)) == mode::AGENT
         {
             record.set(offset_of!(Shape, mode), mode::SPLICE);
         }
+    }
+
+    /// Lets nothing more begin on the connection: what the client sends from now on is for the next
+    /// agent.
+    pub fn hand_over(&self) {
+        self.followed().hands_over = true;
+    }
+
+    /// Whether the next bytes are this agent's. They are noted before they are read: killed in
+    /// between, it leaves a connection that nobody can go on with.
+    fn may_read(&self) -> bool {
+        let followed = self.followed();
+        let between =
+            followed.requests.heads == followed.answered && followed.requests.at_boundary();
+        if followed.hands_over && between {
+            return false;
+        }
+        self.ledger.set_busy(self.index, true);
+        true
     }
 
     /// Bytes that the agent has written to the client.
@@ -286,6 +317,9 @@ impl AsyncRead for ClientStream {
                 return Poll::Ready(Ok(()));
             }
             let before = buffer.filled().len();
+            if !self.client.may_read() {
+                return Poll::Pending;
+            }
             match self.client.stream.poll_some(cx, buffer) {
                 Poll::Pending => {
                     self.client.give_back();

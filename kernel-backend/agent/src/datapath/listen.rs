@@ -56,10 +56,10 @@ fn serve(splice: &Arc<Splice>, proxy: &Proxy, live: &Live, stream: TcpStream, pe
         listener: None,
     };
     let stream = SharedStream(Arc::new(stream));
-    let proxying = proxy.clone();
-    let drain = proxy.draining().child_token();
-    let connection = Connection::new(splice, live, &info, drain.clone());
     let Some(index) = accepted.client.checked_sub(1) else {
+        let proxying = proxy.clone();
+        let drain = proxy.draining().child_token();
+        let connection = Connection::new(splice, live, &info, drain.clone());
         proxy.track(async move {
             let serving = proxying.serve_until(stream, Bytes::new(), info, None, drain);
             serving.await;
@@ -73,13 +73,27 @@ fn serve(splice: &Arc<Splice>, proxy: &Proxy, live: &Live, stream: TcpStream, pe
         u64::from(index),
         accepted.uses,
     );
+    go_on(splice, proxy, live, client);
+}
+
+/// Serves a connection that the kernel tracks.
+pub fn go_on(splice: &Arc<Splice>, proxy: &Proxy, live: &Live, client: Arc<Client>) {
+    let info = ConnectionInfo {
+        source: client.ends.0,
+        destination: client.ends.1,
+        listener: None,
+    };
+    let proxying = proxy.clone();
+    let drain = splice.drain.child_token();
+    let connection = Connection::new(splice, live, &info, drain.clone());
     let hooks = Arc::new(Spliced {
         splice: Arc::clone(splice),
         client: Arc::clone(&client),
         live: live.clone(),
     });
+    let tasks = splice.tasks.clone();
     let splice = Arc::clone(splice);
-    proxy.track(async move {
+    tasks.spawn(async move {
         let (io, closed) = ClientStream::new(Arc::clone(&client));
         let serving = proxying.serve_until(io, Bytes::new(), info, Some(hooks), drain.clone());
         tokio::pin!(serving);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use twinmesh_compile::Compiled;
+use twinmesh_compile::{Compiled, Numbers};
 use twinmesh_kernel_backend::datapath::maps::address;
 use twinmesh_kernel_backend::datapath::shape::Endpoint;
 
@@ -69,7 +69,21 @@ impl Memory for KernelMemory {
         Order { lock, next }
     }
 
-    fn prepare(&self, compiled: &Compiled, generation: u64) -> Result<(), String> {
+    fn held(&self) -> &[AtomicU64] {
+        self.splice.ledger.held()
+    }
+
+    fn prepare(
+        &self,
+        compiled: &Compiled,
+        numbers: &Numbers,
+        generation: u64,
+    ) -> Result<(), String> {
+        if let Some(keep) = &self.splice.keep
+            && let Err(why) = keep.save(numbers)
+        {
+            tracing::error!("a later agent will adopt nothing: {why}");
+        }
         let maps = self.splice.datapath.maps();
         let sets = compiled
             .state

@@ -1,6 +1,7 @@
 //! The datapath in operation: the kernel splices requests into endpoints on this node; here is what
 //! it needs beside it.
 
+pub mod adopt;
 pub mod client;
 pub mod events;
 pub mod framing;
@@ -19,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use twinmesh_kernel_backend::datapath::Datapath;
 use twinmesh_kernel_backend::datapath::shape::{Client as Shape, Decision, Upstream};
 
@@ -27,6 +30,8 @@ use slots::{Slot, Slots};
 use stream::SharedStream;
 
 use crate::access_log::AccessLog;
+use crate::keep::ledger::Ledger;
+use crate::keep::{Keep, Name};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::proxy::Resolve;
@@ -41,6 +46,10 @@ pub struct Counts {
     pub relayed: AtomicU64,
     /// Requests that were sent again, as their connection had died.
     pub replayed: AtomicU64,
+    /// Connections of an earlier agent that go on.
+    pub adopted: AtomicU64,
+    /// Connections of an earlier agent that could not.
+    pub cut_off: AtomicU64,
 }
 
 /// The agent's side of the datapath.
@@ -61,6 +70,16 @@ pub struct Splice {
     tally: Mutex<tally::Tally>,
     served: Mutex<listen::AllServed>,
     resolve: Option<Box<Resolve>>,
+    /// What the next agent needs to know.
+    pub ledger: Arc<Ledger>,
+    /// What is kept for it; `None`: connections end with this agent.
+    pub keep: Option<Arc<Keep>>,
+    /// The connections that the kernel tracks, as they are served.
+    pub tasks: TaskTracker,
+    /// Cancelled when they are to end.
+    pub drain: CancellationToken,
+    /// Records that an earlier agent used for connections of which nothing is left.
+    unclaimed: Mutex<Vec<(u64, u64)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -69,10 +88,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Splice {
     /// Over programs that are loaded. `resolve` puts other addresses in the place of endpoints'
-    /// own: for tests.
-    pub fn new(datapath: Arc<Datapath>, resolve: Option<Box<Resolve>>) -> Arc<Self> {
+    /// own: for tests. `keep`: connections are to outlive this agent.
+    pub fn new(
+        datapath: Arc<Datapath>,
+        resolve: Option<Box<Resolve>>,
+        keep: Option<Arc<Keep>>,
+    ) -> Arc<Self> {
+        let ledger = match &keep {
+            Some(keep) => Arc::clone(&keep.ledger),
+            None => Arc::new(Ledger::owned(datapath.maps().sizes)),
+        };
         Arc::new(Self {
-            slots: Slots::new(Arc::clone(&datapath)),
+            slots: Slots::new(Arc::clone(&datapath), keep.clone()),
             datapath,
             counts: Counts::default(),
             clients: Mutex::default(),
@@ -84,7 +111,30 @@ impl Splice {
             tally: Mutex::default(),
             served: Mutex::default(),
             resolve,
+            ledger,
+            keep,
+            tasks: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            unclaimed: Mutex::default(),
         })
+    }
+
+    /// Leaves all connections to the next agent, once this one is in the middle of nothing; at the
+    /// deadline the others end with it. Whether there were none.
+    pub async fn hand_over(&self, deadline: Duration) -> bool {
+        for client in lock(&self.clients).values() {
+            client.hand_over();
+        }
+        let indices = || -> Vec<u64> { lock(&self.clients).keys().copied().collect() };
+        let is_free = || !indices().iter().any(|&index| self.ledger.is_busy(index));
+        let free = tokio::time::timeout(deadline, async {
+            while !is_free() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let is_free = free.await.is_ok();
+        self.slots.hand_over();
+        is_free
     }
 
     fn resolve(&self, endpoint: SocketAddr) -> SocketAddr {
@@ -138,7 +188,12 @@ impl Splice {
         index: u64,
         uses: u64,
     ) -> Arc<Client> {
-        let client = Client::new(Arc::clone(&self.datapath), stream, ends, index, uses);
+        if let Some(keep) = &self.keep {
+            let socket = Arc::clone(&stream.0);
+            keep.keeper.put(Name::Client(index, uses), socket);
+        }
+        let (datapath, ledger) = (Arc::clone(&self.datapath), Arc::clone(&self.ledger));
+        let client = Client::new(datapath, ledger, stream, ends, index, uses);
         lock(&self.clients).insert(index, Arc::clone(&client));
         client
     }
@@ -167,6 +222,9 @@ impl Splice {
         }
         self.finished(client, None);
         lock(&self.leaving).push(client.index);
+        if let Some(keep) = &self.keep {
+            keep.keeper.release(Name::Client(client.index, client.uses));
+        }
     }
 
     /// Takes back the records of connections that have ended, once no program looks at them. Blocks.
@@ -190,6 +248,7 @@ impl Splice {
             self.datapath.maps().free_client(index);
         }
         self.slots.sweep();
+        self.claim();
     }
 
     /// Whether an upstream connection has a client's request.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use twinmesh_kernel_backend::datapath::shape::{Upstream, state};
 use twinmesh_kernel_backend::datapath::{Datapath, maps::Record};
 
 use super::stream::SharedStream;
+use crate::keep::{Keep, Name};
 
 /// How long an endpoint that was not on this node is not looked for there again.
 const ELSEWHERE: Duration = Duration::from_secs(60);
@@ -21,16 +22,26 @@ const ELSEWHERE: Duration = Duration::from_secs(60);
 /// The records of upstream connections.
 #[derive(Debug)]
 pub struct Slots {
-    datapath: Arc<Datapath>,
-    free: Mutex<Vec<u64>>,
+    pub(super) datapath: Arc<Datapath>,
+    keep: Option<Arc<Keep>>,
+    pub(super) free: Mutex<Vec<u64>>,
     /// Dead, but still in their pools' lists.
     listed: Mutex<Vec<u64>>,
-    pools: Mutex<HashMap<SocketAddr, u64>>,
+    pools: Mutex<Pools>,
     elsewhere: Mutex<HashMap<SocketAddr, Instant>>,
+    /// The records are the next agent's.
+    handed_over: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The pools that there are.
+#[derive(Debug, Default)]
+struct Pools {
+    by_address: HashMap<SocketAddr, u64>,
+    next: u64,
 }
 
 /// A record that is in use. Dropped, it can be used again.
@@ -45,6 +56,11 @@ impl Slot {
     /// The record.
     pub fn record(&self) -> Record<'_> {
         self.slots.datapath.maps().upstream(self.index)
+    }
+
+    /// What its connection is called by the holder.
+    fn name(&self) -> Name {
+        Name::Upstream(self.index, self.record().get(offset_of!(Upstream, uses)))
     }
 
     /// One of [`state`].
@@ -70,42 +86,81 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let record = self.record();
-        if self.change(state::IDLE, state::DEAD) {
-            // Whoever takes it from its pool's list says that it did.
-            lock(&self.slots.listed).push(self.index);
+        if self.slots.handed_over.load(Ordering::SeqCst) {
             return;
         }
-        record.set(offset_of!(Upstream, state), state::GONE);
-        lock(&self.slots.free).push(self.index);
+        if let Some(keep) = &self.slots.keep {
+            keep.keeper.release(self.name());
+        }
+        self.slots.retire(self.index);
     }
 }
 
 impl Slots {
-    /// All records are free.
-    pub fn new(datapath: Arc<Datapath>) -> Arc<Self> {
+    /// All records are free. `keep`: connections are to outlive this process.
+    pub fn new(datapath: Arc<Datapath>, keep: Option<Arc<Keep>>) -> Arc<Self> {
         let count = u64::from(datapath.maps().sizes.upstreams);
         Arc::new(Self {
             datapath,
+            keep,
             free: Mutex::new((0..count).rev().collect()),
             listed: Mutex::default(),
             pools: Mutex::default(),
             elsewhere: Mutex::default(),
+            handed_over: AtomicBool::new(false),
         })
     }
 
     /// The pool of an address; `None` where there are as many as the map holds.
     pub fn pool(&self, address: SocketAddr) -> Option<u64> {
         let mut pools = lock(&self.pools);
-        let next = pools.len() as u64;
-        if let Some(&pool) = pools.get(&address) {
+        if let Some(&pool) = pools.by_address.get(&address) {
             return Some(pool);
         }
+        let next = pools.next;
         if next >= u64::from(self.datapath.maps().sizes.pools) {
             return None;
         }
-        pools.insert(address, next);
+        pools.by_address.insert(address, next);
+        pools.next += 1;
         Some(next)
+    }
+
+    /// The pools that the maps know already.
+    pub(super) fn adopt_pools(&self, known: &[(SocketAddr, u64)]) {
+        let mut pools = lock(&self.pools);
+        for &(address, pool) in known {
+            pools.by_address.insert(address, pool);
+            pools.next = pools.next.max(pool + 1);
+        }
+    }
+
+    /// A record, as one in use.
+    pub(super) fn slot(self: &Arc<Self>, index: u64) -> Slot {
+        Slot {
+            index,
+            slots: Arc::clone(self),
+        }
+    }
+
+    /// A record's connection has ended.
+    pub(super) fn retire(&self, index: u64) {
+        let record = self.datapath.maps().upstream(index);
+        let state = record.word(offset_of!(Upstream, state));
+        let dies =
+            state.compare_exchange(state::IDLE, state::DEAD, Ordering::SeqCst, Ordering::SeqCst);
+        if matches!(dies, Ok(_) | Err(state::DEAD)) {
+            // Whoever takes it from its pool's list says that it did.
+            lock(&self.listed).push(index);
+            return;
+        }
+        state.store(state::GONE, Ordering::SeqCst);
+        lock(&self.free).push(index);
+    }
+
+    /// From now on the records stay as they are.
+    pub(super) fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::SeqCst);
     }
 
     /// How many records are in use.
@@ -175,7 +230,12 @@ impl Slots {
         }
         let stream = connecting?;
         let slot = match expected {
-            Some((slot, _)) if slot.record().get(offset_of!(Upstream, cookie)) != 0 => Some(slot),
+            Some((slot, _)) if slot.record().get(offset_of!(Upstream, cookie)) != 0 => {
+                if let Some(keep) = &self.keep {
+                    keep.keeper.put(slot.name(), Arc::clone(&stream.0) as _);
+                }
+                Some(slot)
+            }
             Some(_) => {
                 lock(&self.elsewhere).insert(address, Instant::now());
                 None
@@ -197,10 +257,7 @@ impl Slots {
         socket.bind(&SocketAddr::new(ip, 0).into()).ok()?;
         let local = socket.local_addr().ok()?.as_socket()?;
         let index = lock(&self.free).pop()?;
-        let slot = Slot {
-            index,
-            slots: Arc::clone(self),
-        };
+        let slot = self.slot(index);
         let record = slot.record();
         record
             .word(offset_of!(Upstream, uses))

@@ -1,6 +1,7 @@
 //! From options to programs that run: loaded first, attached when the first policy is in force.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use twinmesh_kernel_backend::datapath::maps::address;
 use twinmesh_kernel_backend::datapath::shape::{Address, Config, flag};
-use twinmesh_kernel_backend::datapath::{Attached, Datapath, Sizes, cgroup};
+use twinmesh_kernel_backend::datapath::{Attached, Datapath, Sizes, cgroup, pins};
 
+use super::adopt::{self, Adopted};
+use super::memory::KernelMemory;
 use super::{Splice, events, listen};
 use crate::access_log::AccessLog;
+use crate::keep::{Found, Keep, KeepOptions, Name};
 use crate::live::Live;
 use crate::proxy::{Proxy, Resolve};
 
@@ -23,6 +27,10 @@ const QUEUE_LIMIT: u64 = 256 * 1024;
 const ALL: u64 = 1 << 32;
 /// How often records of dead connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often a policy is looked for.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long the connections of another version's datapath may go on.
+const OTHERS: Duration = Duration::from_secs(30);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 
@@ -50,6 +58,10 @@ pub struct KernelOptions {
     pub connect_time: bool,
     /// How much the maps hold.
     pub sizes: Sizes,
+    /// Whether what the kernel carries outlives the agent.
+    pub keep: bool,
+    /// Where it is kept, or may have been.
+    pub kept: KeepOptions,
 }
 
 /// Programs that are loaded.
@@ -61,6 +73,8 @@ pub struct Loaded {
     root: PathBuf,
     redirect: Vec<SocketAddr>,
     connect_time: bool,
+    found: Found,
+    adopted: Adopted,
 }
 
 /// Programs that are attached, and what runs beside them.
@@ -80,6 +94,14 @@ impl KernelOptions {
     /// # Errors
     /// They are required, and this machine cannot.
     pub fn load(&self) -> Result<Option<Loaded>, String> {
+        let pins = &self.kept.pins;
+        if (!self.keep || self.mode == KernelMode::Off) && pins::has_links(pins) {
+            return Err(format!(
+                "the programs of an earlier agent are attached ({}), and take connections that nobody carries: \
+                 `twinmesh-agent detach` removes them, `run --keep` goes on with them",
+                pins.display()
+            ));
+        }
         if self.mode == KernelMode::Off {
             return Ok(None);
         }
@@ -102,16 +124,32 @@ impl KernelOptions {
     pub fn try_load(&self, resolve: Option<Box<Resolve>>) -> Result<Loaded, String> {
         let root = cgroup::root()?;
         let of_clients = self.cgroup.clone().unwrap_or_else(|| root.clone());
-        let datapath = Datapath::load(self.sizes).map_err(|why| why.to_string())?;
-        let datapath = Arc::new(datapath);
+        let (datapath, keep, found) = if self.keep {
+            let (keep, found) = Keep::open(&self.kept, self.sizes)?;
+            let adopts = found.numbers.is_some();
+            let loaded = Datapath::load_pinned(self.sizes, &keep.pins, adopts);
+            (loaded, Some(Arc::new(keep)), found)
+        } else {
+            (Datapath::load(self.sizes), None, Found::default())
+        };
+        let datapath = Arc::new(datapath.map_err(|why| why.to_string())?);
         Ok(Loaded {
-            splice: Splice::new(Arc::clone(&datapath), resolve),
+            splice: Splice::new(Arc::clone(&datapath), resolve, keep),
             datapath,
             cgroup: of_clients,
             root,
             redirect: self.redirect.clone(),
             connect_time: self.connect_time,
+            found,
+            adopted: Adopted::default(),
         })
+    }
+}
+
+/// Until a policy is in force.
+async fn policy(live: &Live) {
+    while live.current().is_none() {
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -132,12 +170,90 @@ fn bind(at: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 impl Loaded {
+    /// What decides, over the maps' memory; what an earlier agent left there is adopted. Called
+    /// within a tokio runtime, and before any policy is published.
+    ///
+    /// # Errors
+    /// A socket that was held cannot be used.
+    pub fn live(&mut self) -> Result<Live, String> {
+        let memory = Box::new(KernelMemory::new(Arc::clone(&self.splice)));
+        let Some(numbers) = self.found.numbers.take() else {
+            return Ok(Live::new(memory));
+        };
+        let generation = self.datapath.maps().generation();
+        let live = Live::resume(memory, numbers, generation);
+        let others = std::mem::take(&mut self.found.others);
+        let found = std::mem::take(&mut self.found);
+        self.found.others = others;
+        let adopted = self.splice.adopt(found);
+        self.adopted = adopted.map_err(|error| format!("adopting a socket: {error}"))?;
+        let Adopted {
+            listeners,
+            clients,
+            upstreams,
+            cut_off,
+        } = &self.adopted;
+        tracing::info!(
+            listeners = listeners.len(),
+            clients = clients.len(),
+            upstreams = upstreams.len(),
+            cut_off = cut_off.len(),
+            "an earlier agent's connections are adopted; those that it was in the middle of are cut off"
+        );
+        Ok(live)
+    }
+
+    /// A listener that was adopted, or a new one.
+    fn listener(&mut self, at: SocketAddr) -> std::io::Result<(SocketAddr, TcpListener)> {
+        let adopted = &mut self.adopted.listeners;
+        let found = adopted.iter().position(|listener| {
+            let local = listener.local_addr();
+            local.is_ok_and(|local| {
+                local.ip() == at.ip() && (at.port() == 0 || at.port() == local.port())
+            })
+        });
+        let listener = match found {
+            Some(found) => {
+                let listener = adopted.swap_remove(found);
+                listener.set_nonblocking(true)?;
+                TcpListener::from_std(listener)?
+            }
+            None => bind(at)?,
+        };
+        let local = listener.local_addr()?;
+        if let Some(keep) = &self.splice.keep {
+            let socket = Arc::new(listener.as_fd().try_clone_to_owned()?);
+            keep.keeper.put(Name::Listener(local.is_ipv6()), socket);
+        }
+        Ok((local, listener))
+    }
+
+    /// Goes on with what was adopted, once there is a policy.
+    fn go_on(&mut self, proxy: &Proxy, live: &Live, drain: Duration) -> JoinHandle<()> {
+        let adopted = std::mem::take(&mut self.adopted);
+        let others = std::mem::take(&mut self.found.others);
+        let (splice, proxy, live) = (Arc::clone(&self.splice), proxy.clone(), live.clone());
+        tokio::spawn(async move {
+            for client in &adopted.cut_off {
+                splice.cut_off(client).await;
+            }
+            policy(&live).await;
+            splice.go_on(adopted.upstreams);
+            for client in adopted.clients {
+                listen::go_on(&splice, &proxy, &live, client);
+            }
+            if let Some(keep) = splice.keep.clone() {
+                adopt::end_others(others, keep, drain).await;
+            }
+        })
+    }
+
     /// Attaches the programs and takes connections from now on.
     ///
     /// # Errors
     /// An address cannot be bound, or the programs cannot be attached.
     pub fn start(
-        self,
+        mut self,
         proxy: &Proxy,
         live: &Live,
         access_log: &AccessLog,
@@ -167,9 +283,9 @@ impl Loaded {
         }
         let mut tasks = Vec::new();
         let mut redirect = Vec::new();
-        for at in &self.redirect {
-            let bound = bind(*at).and_then(|listener| Ok((listener.local_addr()?, listener)));
-            let (local, listener) = match bound {
+        let addresses = self.redirect.clone();
+        for at in &addresses {
+            let (local, listener) = match self.listener(*at) {
                 Ok(bound) => bound,
                 // A machine without IPv6 has no connections over it either.
                 Err(error) if at.is_ipv6() && self.redirect.len() > 1 => {
@@ -185,12 +301,11 @@ impl Loaded {
             };
             *family = address(local);
             redirect.push(local);
-            tasks.push(tokio::spawn(listen::accept(
-                Arc::clone(&self.splice),
-                proxy.clone(),
-                live.clone(),
-                listener,
-            )));
+            let (splice, proxy, live) = (Arc::clone(&self.splice), proxy.clone(), live.clone());
+            tasks.push(tokio::spawn(async move {
+                policy(&live).await;
+                listen::accept(splice, proxy, live, listener).await;
+            }));
         }
         let splice = Arc::clone(&self.splice);
         tasks.push(tokio::spawn(async move {
@@ -206,6 +321,7 @@ impl Loaded {
             .attach(&self.cgroup, &self.root)
             .map_err(|why| why.to_string())?;
         self.datapath.maps().set_config(&config);
+        tasks.push(self.go_on(proxy, live, OTHERS));
         let at: Vec<String> = redirect.iter().map(ToString::to_string).collect();
         tracing::info!(
             "the kernel takes the connections of {}; the agent is at {}",
@@ -230,10 +346,22 @@ impl Running {
         }
     }
 
+    /// Leaves everything to the next agent: programs stay attached, and connections that come wait
+    /// for it. Whether this agent was in the middle of nothing at the deadline.
+    pub async fn hand_over(self, deadline: Duration) -> bool {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.splice.hand_over(deadline).await
+    }
+
     /// Takes no more connections. Those that there are go on, through the agent.
     pub fn stop(self) {
         self.splice.datapath.maps().set_config(&Config::default());
-        drop(self.attached);
+        self.splice.drain.cancel();
+        if let Err(error) = self.attached.detach() {
+            tracing::error!("a pinned link stays: {error}; `twinmesh-agent detach` removes it");
+        }
         drop(self.events);
         for task in self.tasks {
             task.abort();

@@ -71,7 +71,7 @@ impl Total {
 #[derive(Debug, Default)]
 pub struct Tally {
     totals: HashMap<Names, Total>,
-    seen: HashMap<CountKey, Count>,
+    pub(super) seen: HashMap<CountKey, Count>,
 }
 
 impl Splice {

@@ -26,6 +26,11 @@ const ENDED: &str = "upstream connect error or disconnect/reset before headers. 
 
 /// Gives a connection that is idle to the kernel, and stays with it until it ends.
 pub fn keep(splice: Arc<Splice>, stream: SharedStream, slot: Slot) {
+    follow(splice, stream, slot, Slot::put_idle);
+}
+
+/// Stays with a connection that the kernel has, which `give` gives to it, until it ends.
+pub fn follow(splice: Arc<Splice>, stream: SharedStream, slot: Slot, give: impl FnOnce(&Slot)) {
     let (taker, taken) = oneshot::channel();
     let kept = Kept {
         stream: stream.clone(),
@@ -35,7 +40,7 @@ pub fn keep(splice: Arc<Splice>, stream: SharedStream, slot: Slot) {
         // Whoever sees it kept may count on the kernel's having it.
         let mut all = splice.kept();
         all.insert(slot.index, kept);
-        slot.put_idle();
+        give(&slot);
     }
     tokio::spawn(async move {
         tokio::select! {

@@ -9,14 +9,31 @@ use crate::record::Note;
 /// decides by then.
 #[derive(Debug)]
 pub struct Hold {
-    pub(super) live: Live,
-    pub(super) number: u64,
+    live: Live,
+    number: u64,
     /// The decision's place in the order, where that is kept.
-    pub(super) place: Option<u64>,
+    place: Option<u64>,
+}
+
+impl Hold {
+    /// A share that was counted already.
+    pub(super) fn new(live: &Live, number: u64, place: Option<u64>) -> Self {
+        if let Some(held) = live.inner.memory.held().get(number as usize) {
+            held.fetch_add(1, Relaxed);
+        }
+        Self {
+            live: live.clone(),
+            number,
+            place,
+        }
+    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        if let Some(held) = self.live.inner.memory.held().get(self.number as usize) {
+            held.fetch_sub(1, Relaxed);
+        }
         let active = self.live.inner.memory.active();
         let Some(word) = active.get(self.number as usize) else {
             return;

@@ -123,10 +123,17 @@ impl Default for Live {
 impl Live {
     /// No policy yet. `memory` holds the balancers' state.
     pub fn new(memory: Box<dyn Memory>) -> Self {
+        let numbers = Numbers::new(memory.active().len() as u64);
+        Self::resume(memory, numbers, 0)
+    }
+
+    /// The same, after another process: the endpoints keep the numbers that they had there, and
+    /// generations go on after its last.
+    pub fn resume(memory: Box<dyn Memory>, numbers: Numbers, generation: u64) -> Self {
         let publishing = Publishing {
             kept: Kept::default(),
-            numbers: Numbers::new(memory.active().len() as u64),
-            generation: 0,
+            numbers,
+            generation,
         };
         Self {
             inner: Arc::new(Inner {
@@ -186,7 +193,7 @@ impl Live {
         let generation = publishing.generation + 1;
         let memory = &self.inner.memory;
         memory
-            .prepare(&compiled, generation)
+            .prepare(&compiled, &publishing.numbers, generation)
             .map_err(PublishError::Memory)?;
         let mut kept = publishing.kept.clone();
 
@@ -387,11 +394,7 @@ impl Live {
 
     fn hold(&self, left: &Left, place: Option<u64>) -> Option<Hold> {
         let number = left.get((work::ENDPOINT - work::OUTCOME) as usize)?;
-        Some(Hold {
-            live: self.clone(),
-            number: number.checked_sub(1)?,
-            place,
-        })
+        Some(Hold::new(self, number.checked_sub(1)?, place))
     }
 
     /// Active requests by endpoint: cluster, endpoint, count; of the policy that decides now.

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use twinmesh_compile::Compiled;
+use twinmesh_compile::{Compiled, Numbers};
 
 use crate::record::Order;
 
@@ -64,14 +64,26 @@ pub trait Memory: Send + Sync {
     /// Active requests by endpoint number: as many as there can be numbers.
     fn active(&self) -> &[AtomicU64];
 
+    /// By endpoint number: how many of the active requests are the proxy's own. Counted for whoever
+    /// comes after this process; empty where nobody does.
+    fn held(&self) -> &[AtomicU64] {
+        &[]
+    }
+
     /// The order that is kept while traffic is recorded.
     fn order(&self) -> Order<'_>;
 
-    /// A policy is about to be published. Called while others still decide by the one before.
+    /// A policy is about to be published, whose endpoints have these numbers. Called while others
+    /// still decide by the one before.
     ///
     /// # Errors
     /// Why it does not fit; the policy before stays.
-    fn prepare(&self, _compiled: &Compiled, _generation: u64) -> Result<(), String> {
+    fn prepare(
+        &self,
+        _compiled: &Compiled,
+        _numbers: &Numbers,
+        _generation: u64,
+    ) -> Result<(), String> {
         Ok(())
     }
 

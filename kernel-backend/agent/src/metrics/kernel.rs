@@ -125,6 +125,33 @@ pub fn register(registry: &mut Registry, splice: &Splice, live: &Live) {
         counter(counts.replayed.load(Relaxed)),
     );
     registry.register(
+        "kernel_adopted",
+        "Connections of an earlier agent that this one goes on with",
+        counter(counts.adopted.load(Relaxed)),
+    );
+    registry.register(
+        "kernel_cut_off",
+        "Connections of an earlier agent that ended with it, as it was in the middle of a request",
+        counter(counts.cut_off.load(Relaxed)),
+    );
+    if let Some(keep) = &splice.keep {
+        let gauge = |value: u64| {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge
+        };
+        registry.register(
+            "kernel_holder",
+            "Whether a holder keeps sockets over the agent's end",
+            gauge(keep.keeper.is_there().into()),
+        );
+        registry.register(
+            "kernel_held_sockets",
+            "Sockets that the holder keeps",
+            gauge(keep.keeper.count()),
+        );
+    }
+    registry.register(
         "kernel_events_lost",
         "Events and counts that found no room",
         counter(splice.datapath.maps().lost()),

@@ -179,14 +179,25 @@ impl Proxy {
     /// Ends: idle connections are closed, busy ones get `Connection: close` with their response.
     /// What is still there after `deadline` is cut off. Whether all ended by themselves.
     pub async fn drain(&self, deadline: Duration) -> bool {
+        self.drain_with(deadline, &TaskTracker::new()).await
+    }
+
+    /// The same, with tasks beside its own that serve connections.
+    pub async fn drain_with(&self, deadline: Duration, others: &TaskTracker) -> bool {
         self.shared.drain.cancel();
         self.shared.tasks.close();
-        let ended = tokio::time::timeout(deadline, self.shared.tasks.wait()).await;
+        others.close();
+        let all = async {
+            self.shared.tasks.wait().await;
+            others.wait().await;
+        };
+        let ended = tokio::time::timeout(deadline, all).await;
         if ended.is_err() {
-            let left = self.shared.tasks.len();
+            let left = self.shared.tasks.len() + others.len();
             tracing::warn!("{left} connections are cut off: the deadline is over");
             self.shared.kill.cancel();
             self.shared.tasks.wait().await;
+            others.wait().await;
         }
         ended.is_ok()
     }

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
 
 use twinmesh_agent::datapath::start::{KernelMode, KernelOptions, Loaded};
+use twinmesh_agent::keep::KeepOptions;
 use twinmesh_agent::proxy::Resolve;
 use twinmesh_kernel_backend::datapath::{Sizes, cgroup};
 
@@ -52,6 +53,8 @@ pub fn options() -> KernelOptions {
             pools: 256,
             ..Sizes::default()
         },
+        keep: false,
+        kept: KeepOptions::default(),
     }
 }
 
