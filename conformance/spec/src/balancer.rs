@@ -7,7 +7,7 @@ use twinmesh_engine::update::{identity, keeps_state, places};
 use twinmesh_xds::{Cluster, Snapshot};
 
 use crate::cluster::{self, Host, Policy};
-use crate::least_request::LeastRequest;
+use crate::least_request::{self, LeastRequest};
 use crate::priority::Source;
 use crate::round_robin::RoundRobin;
 
@@ -21,6 +21,58 @@ pub(crate) struct Balancers {
     least_request: BTreeMap<Key, LeastRequest>,
     /// Forwarded requests that have not ended, by cluster, locality and endpoint.
     active: BTreeMap<(usize, usize, usize), u64>,
+}
+
+/// Who chooses among the endpoints that may be used.
+#[derive(Debug)]
+pub(crate) enum Chooser<'a> {
+    /// The balancers, which remember it.
+    Balancers(&'a mut Balancers),
+    /// Somebody else has chosen already: that stands where a balancer could choose it, whatever it
+    /// remembers.
+    Elsewhere(Option<Held>),
+}
+
+impl Chooser<'_> {
+    /// Index into `hosts` of the endpoint that takes the request.
+    pub(crate) fn pick(
+        &mut self,
+        key: Key,
+        hosts: &[Host],
+        policy: Policy,
+        random: u64,
+    ) -> Option<usize> {
+        let chosen = match self {
+            Self::Balancers(balancers) => return balancers.pick(key, hosts, policy, random),
+            Self::Elsewhere(chosen) => *chosen,
+        };
+        let choices = choices(hosts, policy, random);
+        let stands = choices.iter().copied().find(|&index| {
+            hosts.get(index).is_some_and(|host| {
+                chosen.is_some_and(|held| endpoint(held) == (key.0, host.locality, host.endpoint))
+            })
+        });
+        stands.or_else(|| choices.first().copied())
+    }
+
+    /// A request was forwarded to the endpoint.
+    pub(crate) fn hold(&mut self, held: Held) {
+        if let Self::Balancers(balancers) = self {
+            balancers.hold(held);
+        }
+    }
+}
+
+/// Those of `hosts` that a balancer could choose, whatever it remembers.
+fn choices(hosts: &[Host], policy: Policy, random: u64) -> Vec<usize> {
+    match policy {
+        Policy::RoundRobin => (0..hosts.len()).collect(),
+        Policy::LeastRequest(options) => {
+            let weights: Vec<u32> = hosts.iter().map(|host| host.weight).collect();
+            least_request::choices(&weights, options, random)
+        }
+        Policy::OriginalDestination | Policy::Undecided => Vec::new(),
+    }
 }
 
 impl Balancers {

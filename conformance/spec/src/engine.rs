@@ -5,7 +5,7 @@ use std::sync::Arc;
 use twinmesh_engine::{Answer, Engine, EngineError, Held, Request, Strictness};
 use twinmesh_xds::Snapshot;
 
-use crate::balancer::Balancers;
+use crate::balancer::{Balancers, Chooser};
 use crate::listener;
 use crate::regex::Regexes;
 use crate::run::Run;
@@ -31,6 +31,59 @@ impl Spec {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Decides a request of which somebody else chose the endpoint: where a balancer could choose
+    /// `chosen`, whatever it remembers, that is the endpoint, else the first that it could. Nothing
+    /// is remembered.
+    ///
+    /// # Errors
+    /// As [`Engine::decide`].
+    pub fn decide_chosen(
+        &self,
+        request: &Request,
+        random: u64,
+        chosen: Option<Held>,
+    ) -> Result<Answer, EngineError> {
+        let loaded = self.loaded.as_ref().ok_or_else(nothing_loaded)?;
+        let chooser = Chooser::Elsewhere(chosen);
+        let (snapshot, regexes) = (&loaded.snapshot, &loaded.regexes);
+        run(
+            snapshot,
+            regexes,
+            chooser,
+            request,
+            random,
+            self.generation,
+            true,
+        )
+    }
+}
+
+/// One decision.
+fn run<'a>(
+    snapshot: &'a Snapshot,
+    regexes: &'a Regexes,
+    chooser: Chooser<'a>,
+    request: &'a Request,
+    random: u64,
+    generation: u64,
+    traces: bool,
+) -> Result<Answer, EngineError> {
+    let entry = listener::select(snapshot, request).map_err(|e| error(e.to_string()))?;
+    let mut run = Run {
+        snapshot,
+        regexes,
+        chooser,
+        request,
+        random,
+        generation,
+        traces,
+        answer: Answer::default(),
+    };
+    run.answer.decision.id.clone_from(&request.id);
+    run.answer.decision.engine = Some(NAME.to_owned());
+    run.enter(entry);
+    Ok(run.answer)
 }
 
 impl Engine for Spec {
@@ -71,25 +124,18 @@ impl Engine for Spec {
         _now_us: u64,
         trace: bool,
     ) -> Result<Answer, EngineError> {
-        let Some(loaded) = &mut self.loaded else {
-            return Err(error("no snapshot is loaded".to_owned()));
-        };
-        let snapshot = Arc::clone(&loaded.snapshot);
-        let entry = listener::select(&snapshot, request).map_err(|e| error(e.to_string()))?;
-        let mut run = Run {
-            snapshot: &snapshot,
-            regexes: &loaded.regexes,
-            balancers: &mut loaded.balancers,
+        let loaded = self.loaded.as_mut().ok_or_else(nothing_loaded)?;
+        let (snapshot, regexes) = (&loaded.snapshot, &loaded.regexes);
+        let chooser = Chooser::Balancers(&mut loaded.balancers);
+        run(
+            snapshot,
+            regexes,
+            chooser,
             request,
             random,
-            generation: self.generation,
-            traces: trace,
-            answer: Answer::default(),
-        };
-        run.answer.decision.id.clone_from(&request.id);
-        run.answer.decision.engine = Some(NAME.to_owned());
-        run.enter(entry);
-        Ok(run.answer)
+            self.generation,
+            trace,
+        )
     }
 
     fn release(&mut self, held: Held) -> Result<(), EngineError> {
@@ -100,6 +146,10 @@ impl Engine for Spec {
         }
         Ok(())
     }
+}
+
+fn nothing_loaded() -> EngineError {
+    error("no snapshot is loaded".to_owned())
 }
 
 fn error(message: String) -> EngineError {

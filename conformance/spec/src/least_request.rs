@@ -76,12 +76,28 @@ impl LeastRequest {
     }
 }
 
-/// Of `choice_count` endpoints drawn with replacement, the first with the fewest active requests.
+/// Those of endpoints of these weights that could be picked, whatever is active: by weights all of
+/// them, else those that are drawn.
+pub(crate) fn choices(weights: &[u32], options: Options, random: u64) -> Vec<usize> {
+    if all_equal(weights) {
+        drawn(weights.len(), options.choice_count, random).collect()
+    } else {
+        (0..weights.len()).collect()
+    }
+}
+
+/// `choice_count` of so many endpoints, drawn with replacement.
+fn drawn(count: usize, choice_count: u32, random: u64) -> impl Iterator<Item = usize> {
+    (0..u64::from(choice_count)).filter_map(move |choice| {
+        let drawn = draw(random, draw::ENDPOINT + choice).checked_rem(count as u64)?;
+        usize::try_from(drawn).ok()
+    })
+}
+
+/// Of the endpoints that are drawn, the first with the fewest active requests.
 fn fewest_of_choices(active: &[u64], choice_count: u32, random: u64) -> Option<usize> {
     let mut best: Option<(usize, u64)> = None;
-    for choice in 0..u64::from(choice_count) {
-        let drawn = draw(random, draw::ENDPOINT + choice).checked_rem(active.len() as u64)?;
-        let index = usize::try_from(drawn).ok()?;
+    for index in drawn(active.len(), choice_count, random) {
         let requests = *active.get(index)?;
         if best.is_none_or(|(_, fewest)| requests < fewest) {
             best = Some((index, requests));

@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_engine::{Answer, Chain, Decision, Outcome, Request, Step};
 use twinmesh_xds::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost};
 
-use crate::balancer::Balancers;
+use crate::balancer::Chooser;
 use crate::connection::Connection;
 use crate::filter_chain;
 use crate::head::{self, Refused};
@@ -30,7 +30,7 @@ use crate::weighted_cluster::{self, Choice};
 pub(crate) struct Run<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) regexes: &'a Regexes,
-    pub(crate) balancers: &'a mut Balancers,
+    pub(crate) chooser: Chooser<'a>,
     pub(crate) request: &'a Request,
     pub(crate) random: u64,
     pub(crate) generation: u64,

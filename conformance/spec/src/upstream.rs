@@ -107,7 +107,7 @@ impl<'a> Run<'a> {
         };
         let hosts = priority::usable(hosts, source);
         let key = (index, choice.priority, source);
-        let picked = self.balancers.pick(key, &hosts, policy, self.random);
+        let picked = self.chooser.pick(key, &hosts, policy, self.random);
         let Some(host) = picked.and_then(|picked| hosts.get(picked)) else {
             return Picked::Nothing;
         };
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
             endpoint: host.endpoint,
             generation: self.generation,
         };
-        self.balancers.hold(held);
+        self.chooser.hold(held);
         self.answer.held = Some(held);
         let decision = self.decision();
         decision.endpoint = cluster::address(endpoint);

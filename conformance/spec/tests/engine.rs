@@ -335,3 +335,54 @@ fn without_a_snapshot_there_is_an_error() {
         .expect_err("nothing is loaded");
     assert_eq!(error.to_string(), "engine spec: no snapshot is loaded");
 }
+
+#[test]
+fn what_somebody_else_chose_stands_where_a_balancer_could_choose_it() {
+    let snapshot = Arc::new(snapshot());
+    let mut spec = Spec::new();
+    spec.load(&snapshot).expect("it loads");
+    let index = |name: &str| {
+        let mut clusters = snapshot.clusters.iter();
+        clusters
+            .position(|cluster| cluster.name == name)
+            .expect("it is there")
+    };
+    let held = |name: &str, endpoint| twinmesh_engine::Held {
+        cluster: index(name),
+        locality: 0,
+        endpoint,
+        generation: 0,
+    };
+    let chosen = |path: &str, random, held| {
+        let answer = spec.decide_chosen(&request(path), random, held);
+        answer
+            .expect("it decides")
+            .decision
+            .endpoint
+            .expect("one is chosen")
+    };
+    // Round robin could choose each; not one of another cluster, nor one that is not there.
+    for endpoint in [0, 1, 1] {
+        let expected = format!("10.0.0.1:{}", endpoint + 1);
+        assert_eq!(chosen("/split", 5, Some(held("rr", endpoint))), expected);
+    }
+    for other in [None, Some(held("lr", 1)), Some(held("rr", 2))] {
+        assert_eq!(chosen("/split", 5, other), "10.0.0.1:1");
+    }
+    // Least request chooses between two draws, which may be one.
+    let mut refused = 0;
+    for random in 0..64 {
+        let stands = [0, 1].map(|endpoint| {
+            let expected = format!("10.0.0.1:{}", endpoint + 3);
+            chosen("/q?a", random, Some(held("lr", endpoint))) == expected
+        });
+        assert!(stands.contains(&true), "{random}");
+        refused += stands.iter().filter(|stands| !**stands).count();
+    }
+    assert!((16..48).contains(&refused), "{refused}");
+    // Nothing of it is remembered.
+    let answer = spec
+        .decide(&request("/split"), 5, 0, false)
+        .expect("it decides");
+    assert_eq!(answer.decision.endpoint.as_deref(), Some("10.0.0.1:1"));
+}
