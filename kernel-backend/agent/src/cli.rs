@@ -17,6 +17,7 @@ use twinmesh_kernel_backend::datapath::{Sizes, cgroup};
 use crate::logging::{self, LogFormat};
 use crate::policy::ads::AdsOptions;
 use crate::run::{self, Options, PolicyOptions};
+use crate::shadow;
 
 const EXIT_CODES: &str = "Exit codes:
   0  ended by SIGTERM, SIGINT or SIGUSR1, all connections drained, handed over or cut off at
@@ -100,6 +101,14 @@ struct RunArguments {
     /// Written when the agent ends. Every endpoint is then chosen by request.
     #[arg(long, value_name = "FOLDER")]
     record: Option<PathBuf>,
+    /// Make this share of the live decisions again, by the independent engine `spec`, and count and
+    /// log what differs. Traffic never waits for it: what it has no time for is skipped and counted.
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = percent)]
+    shadow: f64,
+    /// Save differences that --shadow finds into this folder, each cause once, at most 100, as cases
+    /// for `twinmesh conform`.
+    #[arg(long, value_name = "FOLDER")]
+    shadow_cases: Option<PathBuf>,
     /// The admin endpoints' address; it has to be a loopback one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15000")]
     admin: SocketAddr,
@@ -140,6 +149,13 @@ struct RunArguments {
     /// The form of log lines on standard error.
     #[arg(long, value_name = "FORM", default_value = "text")]
     log_format: LogFormat,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|number| (0.0..=100.0).contains(number))
+        .ok_or_else(|| format!("expected a number from 0 to 100, found `{text}`"))
 }
 
 /// Why the command ends.
@@ -242,6 +258,12 @@ fn start(arguments: RunArguments) -> Result<(), Ended> {
             arguments.admin
         )));
     }
+    if arguments.shadow_cases.is_some() && arguments.shadow == 0.0 {
+        return Err(Ended::Call(
+            "--shadow-cases: expected --shadow above 0 beside it, found 0: there would be no differences to save"
+                .to_owned(),
+        ));
+    }
     let levels = logging::start(&arguments.log, arguments.log_format)
         .map_err(|error| Ended::Call(format!("--log: {error}")))?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -256,6 +278,10 @@ fn start(arguments: RunArguments) -> Result<(), Ended> {
         policy,
         access_log: arguments.access_log,
         record: arguments.record,
+        shadow: shadow::Options {
+            share: shadow::share_of(arguments.shadow),
+            cases: arguments.shadow_cases,
+        },
         admin: Some(arguments.admin),
         drain: Duration::from_secs(arguments.drain_seconds),
         levels: Some(levels),

@@ -2,8 +2,8 @@
 //!
 //! A [`policy`] source gives snapshots; [`live`] compiles each and decides by the newest; the
 //! [`proxy`] carries connections and requests to the endpoints that were chosen, and the
-//! [`datapath`] lets the kernel do so where it can. [`admin`], [`metrics`] and the [`access_log`]
-//! tell what goes on; [`run`] ties it together.
+//! [`datapath`] lets the kernel do so where it can. [`admin`], [`metrics`], the [`access_log`]
+//! and the [`shadow`] tell what goes on; [`run`] ties it together.
 
 pub mod access_log;
 pub mod admin;
@@ -18,3 +18,4 @@ pub mod policy;
 pub mod proxy;
 pub mod record;
 pub mod run;
+pub mod shadow;

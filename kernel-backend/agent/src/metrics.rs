@@ -18,6 +18,7 @@ use crate::live::Live;
 
 mod ads;
 mod kernel;
+mod shadow;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DecisionLabels {
@@ -173,6 +174,9 @@ impl Metrics {
         let mut registry = Registry::with_prefix("twinmesh");
         if let Some(splice) = splice {
             kernel::register(&mut registry, splice, live);
+        }
+        if let Some(shadow) = live.shadow() {
+            shadow::register(&mut registry, shadow.counts());
         }
         if let Some(ads) = ads {
             ads::register(&mut registry, ads);

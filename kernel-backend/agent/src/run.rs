@@ -21,8 +21,9 @@ use crate::policy::ads::AdsOptions;
 use crate::policy::{PolicySource, ads, file};
 use crate::proxy::{Bound, Proxy, Resolve};
 use crate::record::Recorder;
+use crate::shadow::{self, Shadow};
 
-/// How long the last access log lines may take.
+/// How long the last access log lines, and the shadow's last comparisons, may take.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// Where policy comes from.
@@ -43,6 +44,8 @@ pub struct Options {
     pub access_log: Option<PathBuf>,
     /// Where traffic and decisions are recorded.
     pub record: Option<PathBuf>,
+    /// What is decided again, by the shadow; nothing where the share is 0.
+    pub shadow: shadow::Options,
     /// The admin endpoints' address.
     pub admin: Option<SocketAddr>,
     /// How long requests have to end when the agent does.
@@ -68,6 +71,15 @@ pub enum Error {
     /// Something else failed.
     #[error("{0}")]
     Failed(String),
+}
+
+/// What observes decisions.
+#[derive(Debug, Default)]
+pub struct Observers {
+    /// Records them.
+    pub recorder: Option<Recorder>,
+    /// Makes a share of them again.
+    pub shadow: Option<Shadow>,
 }
 
 /// An agent that runs.
@@ -108,20 +120,42 @@ impl Agent {
     /// # Errors
     /// The first policy does not fit, or the programs cannot be attached.
     pub async fn with_kernel(
-        mut source: PolicySource,
+        source: PolicySource,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
         resolve: Option<Box<Resolve>>,
         mut loaded: Option<Loaded>,
         recorder: Option<Recorder>,
     ) -> Result<Self, PublishError> {
+        let observers = Observers {
+            recorder,
+            shadow: None,
+        };
+        Self::observed(source, metrics, access_log, resolve, loaded, observers).await
+    }
+
+    /// The same, with all that may observe its decisions.
+    ///
+    /// # Errors
+    /// As [`Self::with_kernel`].
+    pub async fn observed(
+        mut source: PolicySource,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+        resolve: Option<Box<Resolve>>,
+        loaded: Option<Loaded>,
+        observers: Observers,
+    ) -> Result<Self, PublishError> {
         let splice = loaded.as_ref().map(|loaded| Arc::clone(&loaded.splice));
         let live = match &mut loaded {
             Some(loaded) => loaded.live().map_err(PublishError::Memory)?,
             None => Live::default(),
         };
-        if let Some(recorder) = recorder {
+        if let Some(recorder) = observers.recorder {
             live.record(recorder);
+        }
+        if let Some(shadow) = observers.shadow {
+            live.set_shadow(shadow);
         }
         if let Some(splice) = &splice {
             splice.follow(live.clone(), Arc::clone(&metrics), access_log.clone());
@@ -292,9 +326,14 @@ pub async fn until_signal(options: Options) -> Result<(), Error> {
             })?),
             None => None,
         };
+    let shadow = (options.shadow.share != 0)
+        .then(|| Shadow::start(options.shadow))
+        .transpose()
+        .map_err(|error| failed("--shadow, --shadow-cases", error))?;
     let loaded = options.kernel.load().map_err(Error::Failed)?;
+    let observers = Observers { recorder, shadow };
     let agent =
-        Agent::with_kernel(source, metrics, access_log.clone(), None, loaded, recorder).await?;
+        Agent::observed(source, metrics, access_log.clone(), None, loaded, observers).await?;
     if let Some(listener) = listener {
         let router = admin::router(&agent, options.levels.clone(), ads);
         tokio::spawn(async move {
@@ -344,6 +383,11 @@ pub async fn until_signal(options: Options) -> Result<(), Error> {
         let missing = maps.map_or(0, |maps| maps.uncertain() + maps.lost());
         if let Some(recorder) = live.recorder() {
             recorder.finish(missing);
+        }
+        if let Some(shadow) = live.shadow()
+            && !shadow.flush(LAST_LINES)
+        {
+            tracing::warn!("the last decisions are not compared: the shadow takes too long");
         }
     })
     .await;

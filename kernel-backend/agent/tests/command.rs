@@ -293,6 +293,37 @@ async fn admin_tells_what_is_in_force_and_changes_nothing() {
     assert!(metrics.ends_with("# EOF\n"), "{metrics}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_of_all_decisions_is_made_again() {
+    let backend = Backend::echo("one").await;
+    let more = ["--shadow", "100", "--shadow-cases", "cases"];
+    let process = Process::start(&simple(&[backend.address]), &more).await;
+    let mut client = process.connect().await;
+    for number in 0..20 {
+        let reply = client.get("/", &number.to_string()).await;
+        assert_eq!(reply.head.status(), 200);
+    }
+    let compared = async {
+        loop {
+            let metrics = process.admin("GET", "/metrics", "").await.text();
+            if metrics.contains("twinmesh_shadow_compared_total 20\n") {
+                return metrics;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let metrics = soon("all are compared", compared).await;
+    for line in [
+        "twinmesh_shadow_differing_total 0\n",
+        "twinmesh_shadow_skipped_total{reason=\"queue_full\"} 0\n",
+        "twinmesh_shadow_skipped_total{reason=\"head_cut\"} 0\n",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    let mut cases = std::fs::read_dir(process.path("cases")).expect("it is made");
+    assert!(cases.next().is_none(), "nothing differs");
+}
+
 async fn fails(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let run = Command::new(AGENT)
         .current_dir(directory)
@@ -337,6 +368,16 @@ async fn wrong_calls_are_told_what_is_wrong() {
             &["run", "--snapshot", "good.json", "--log", "a=b=c"],
             2,
             "--log",
+        ),
+        (
+            &["run", "--snapshot", "good.json", "--shadow", "101"],
+            2,
+            "expected a number from 0 to 100, found `101`",
+        ),
+        (
+            &["run", "--snapshot", "good.json", "--shadow-cases", "cases"],
+            2,
+            "expected --shadow above 0",
         ),
         (
             &[

@@ -33,7 +33,8 @@ pub(super) async fn explain(State(admin): State<Admin>, body: String) -> Respons
     }
 }
 
-fn step(step: &Step) -> Value {
+/// A step as JSON.
+pub(crate) fn step(step: &Step) -> Value {
     match step {
         Step::Listener(index) => json!({ "step": "listener", "index": index }),
         Step::FilterChain(Chain::Index(index)) => {

@@ -20,6 +20,8 @@ use crate::metrics::Metrics;
 use crate::proxy::Bound;
 use crate::run::Agent;
 
+pub(crate) use explain::step;
+
 #[derive(Clone)]
 struct Admin {
     live: Live,

@@ -21,6 +21,7 @@ use super::events;
 use super::framing::Requests;
 use super::stream::SharedStream;
 use crate::keep::ledger::Ledger;
+use crate::live::Live;
 
 /// How often the end of a spliced response is looked for while something waits for it.
 const LOOK: Duration = Duration::from_millis(1);
@@ -256,6 +257,18 @@ impl Client {
             .min(KEPT_HEAD_BYTES);
         let head = record.bytes(offset_of!(Shape, head), length as usize);
         events::request_of(&head, self.ends.0, self.ends.1, random)
+    }
+
+    /// Has the shadow make the decision again of the request under way.
+    pub fn shadowed(&self, live: &Live, decision: &Decision) {
+        let record = self.record();
+        let length = record.get(offset_of!(Shape, head_length));
+        let kept = length.min(KEPT_HEAD_BYTES) as usize;
+        let head = record.bytes(offset_of!(Shape, head), kept);
+        let (source, destination) = self.ends;
+        let random = decision.random;
+        let request = events::whole_request(&head, length, source, destination, random);
+        live.shadowed_in_kernel(request, decision.generation, &decision.left, random);
     }
 
     /// The spliced request is over, as far as the client is concerned.

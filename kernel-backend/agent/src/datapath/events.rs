@@ -14,6 +14,7 @@ use twinmesh_kernel_backend::datapath::shape::{Decision, Event, KEPT_HEAD_BYTES}
 
 use crate::access_log::{AccessLog, PathTaken, Record};
 use crate::live::Live;
+use crate::shadow::{Shadow, Skipped};
 
 /// How long the thread sleeps at most before it looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(200);
@@ -53,18 +54,23 @@ impl Drop for Reader {
     }
 }
 
-/// Reads events until it is dropped.
+/// Reads events until it is dropped. `sampled`: there are events of the shadow's share only.
 ///
 /// # Errors
 /// There is no thread.
-pub fn read(ring: RingBuf<MapData>, live: Live, log: AccessLog) -> std::io::Result<Reader> {
+pub fn read(
+    ring: RingBuf<MapData>,
+    live: Live,
+    log: AccessLog,
+    sampled: bool,
+) -> std::io::Result<Reader> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let rounds = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&rounds);
     let thread = std::thread::Builder::new()
         .name("events".to_owned())
-        .spawn(move || run(ring, &live, &log, &stopped, &counted))?;
+        .spawn(move || run(ring, &live, &log, sampled, &stopped, &counted))?;
     Ok(Reader {
         stop,
         rounds,
@@ -76,6 +82,7 @@ fn run(
     mut ring: RingBuf<MapData>,
     live: &Live,
     log: &AccessLog,
+    sampled: bool,
     stop: &AtomicBool,
     rounds: &AtomicU64,
 ) {
@@ -92,7 +99,12 @@ fn run(
                     &decision.left,
                     event.end_number,
                 );
-                log.write(Box::new(record(&event, live, boot)));
+                if log.is_open() {
+                    log.write(Box::new(record(&event, live, boot)));
+                }
+                if sampled || live.shadow().is_some_and(Shadow::takes) {
+                    shadowed(&event, live);
+                }
             }
         }
         rounds.fetch_add(1, Ordering::SeqCst);
@@ -149,6 +161,49 @@ pub fn request(event: &Event) -> Request {
         socket_address(destination),
         event.decision.random,
     )
+}
+
+/// Has the shadow make the event's decision again.
+fn shadowed(event: &Event, live: &Live) {
+    let decision = &event.decision;
+    let length = event.head_length.min(KEPT_HEAD_BYTES) as usize;
+    let request = whole_request(
+        event.head.get(..length).unwrap_or_default(),
+        event.head_length,
+        socket_address(event.source),
+        socket_address(event.destination),
+        decision.random,
+    );
+    live.shadowed_in_kernel(
+        request,
+        decision.generation,
+        &decision.left,
+        decision.random,
+    );
+}
+
+/// The request of a head of so many bytes.
+///
+/// # Errors
+/// It is not all there, or a request does not say all that it says.
+pub fn whole_request(
+    head: &[u8],
+    length: u64,
+    source: SocketAddr,
+    destination: SocketAddr,
+    random: u64,
+) -> Result<Request, Skipped> {
+    if length > head.len() as u64 {
+        return Err(Skipped::HeadCut);
+    }
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let whole = httparse::Request::new(&mut headers)
+        .parse(head)
+        .is_ok_and(|parsed| parsed.is_complete());
+    if !whole || std::str::from_utf8(head).is_err() {
+        return Err(Skipped::HeadUnreadable);
+    }
+    Ok(request_of(head, source, destination, random))
 }
 
 /// The request that a head is of; of one that is cut off, what came before.

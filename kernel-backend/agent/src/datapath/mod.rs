@@ -35,6 +35,7 @@ use crate::keep::{Keep, Name};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::proxy::Resolve;
+use crate::shadow::Shadow;
 
 /// How long the agent waits for a connection to an endpoint that had one a moment before.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -291,6 +292,9 @@ impl Splice {
         };
         let decision = client.decision();
         let request = client.request(decision.random);
+        if live.shadow().is_some_and(Shadow::takes) {
+            client.shadowed(live, &decision);
+        }
         live.spliced(
             &request,
             decision.number,

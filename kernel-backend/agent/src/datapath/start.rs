@@ -20,11 +20,10 @@ use crate::access_log::AccessLog;
 use crate::keep::{Found, Keep, KeepOptions, Name};
 use crate::live::Live;
 use crate::proxy::{Proxy, Resolve};
+use crate::shadow::{ALL, Shadow};
 
 /// Bytes that may lie unread in a client's queue of redirected data.
 const QUEUE_LIMIT: u64 = 256 * 1024;
-/// Every response leaves an event.
-const ALL: u64 = 1 << 32;
 /// How often records of dead connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a policy is looked for.
@@ -273,13 +272,15 @@ impl Loaded {
             config.flags |= flag::ORDER;
             config.flags &= !flag::CONNECT_TIME;
         }
-        if (access_log.is_open() || live.recorder().is_some())
+        let all = access_log.is_open() || live.recorder().is_some();
+        let share = live.shadow().map(Shadow::share);
+        if (all || share.is_some())
             && let Some(ring) = self.datapath.maps().take_events()
         {
-            let reader = events::read(ring, live.clone(), access_log.clone());
+            let reader = events::read(ring, live.clone(), access_log.clone(), !all);
             events = Some(reader.map_err(|error| format!("the events' thread: {error}"))?);
             config.flags |= flag::EVENTS;
-            config.event_share = ALL;
+            config.event_share = share.filter(|_| !all).unwrap_or(ALL);
         }
         let mut tasks = Vec::new();
         let mut redirect = Vec::new();

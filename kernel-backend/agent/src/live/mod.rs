@@ -4,6 +4,7 @@
 mod area;
 mod explain;
 mod held;
+mod shadowed;
 pub mod state;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
@@ -18,6 +19,7 @@ use twinmesh_xds::Snapshot;
 
 use crate::plan::Plan;
 use crate::record::{Note, Recorder};
+use crate::shadow::Shadow;
 use state::{Memory, ProcessMemory, Sets, Words};
 
 pub use held::Hold;
@@ -92,6 +94,7 @@ struct Inner {
     gate: RwLock<()>,
     queue: Mutex<()>,
     recorder: OnceLock<Recorder>,
+    shadow: OnceLock<Shadow>,
     publishing: Mutex<Publishing>,
     memory: Box<dyn Memory>,
 }
@@ -142,6 +145,7 @@ impl Live {
                 gate: RwLock::new(()),
                 queue: Mutex::new(()),
                 recorder: OnceLock::new(),
+                shadow: OnceLock::new(),
                 publishing: Mutex::new(publishing),
                 memory,
             }),
@@ -235,9 +239,11 @@ impl Live {
     /// No policy is loaded, or the request does not fit it (it names a listener that is not there
     /// once for all).
     pub fn decide(&self, request: &Request, random: u64) -> Result<Decided, EngineError> {
-        self.run(request, random, true, |machine| {
+        let decided = self.run(request, random, true, |machine| {
             twinmesh_model::decide(machine)
-        })
+        })?;
+        self.shadowed(request, &decided);
+        Ok(decided)
     }
 
     /// Decides listener and filter chain of a connection only: no balancer moves. The outcome is
@@ -373,6 +379,7 @@ impl Live {
         if let Some(place) = place {
             self.decided(place, request, &decided);
         }
+        self.shadowed(request, &decided);
         Some(decided)
     }
 

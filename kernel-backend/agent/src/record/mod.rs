@@ -5,7 +5,7 @@
 //! they change what balancers know, under one lock that the kernel's programs take too. The numbers
 //! are the case's times: a replay changes the balancers in the same order, and finds the same.
 
-mod case;
+pub(crate) mod case;
 
 use std::collections::BTreeMap;
 use std::io;

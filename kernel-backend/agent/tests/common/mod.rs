@@ -22,7 +22,8 @@ use twinmesh_agent::access_log::AccessLog;
 use twinmesh_agent::metrics::Metrics;
 use twinmesh_agent::proxy::Resolve;
 use twinmesh_agent::record::Recorder;
-use twinmesh_agent::run::Agent;
+use twinmesh_agent::run::{Agent, Observers};
+use twinmesh_agent::shadow::Shadow;
 use twinmesh_xds::{ReadOptions, Snapshot};
 use wire::Wire;
 
@@ -153,12 +154,28 @@ pub async fn start(bootstrap: &Value) -> Running {
 }
 
 pub async fn start_with(snapshot: Arc<Snapshot>, resolve: Option<Box<Resolve>>) -> Running {
-    start_agent(snapshot, resolve, None).await
+    let (policies, source) = watch::channel(Some(snapshot));
+    start_source(policies, source, resolve, Observers::default(), true).await
 }
 
 /// An agent that records from its first request on.
 pub async fn start_recorded(snapshot: Arc<Snapshot>, recorder: Recorder) -> Running {
-    start_agent(snapshot, None, Some(recorder)).await
+    let observers = Observers {
+        recorder: Some(recorder),
+        shadow: None,
+    };
+    let (policies, source) = watch::channel(Some(snapshot));
+    start_source(policies, source, None, observers, true).await
+}
+
+/// An agent whose decisions are made again; `logged`: it has an access log.
+pub async fn start_shadowed(snapshot: Arc<Snapshot>, shadow: Shadow, logged: bool) -> Running {
+    let observers = Observers {
+        recorder: None,
+        shadow: Some(shadow),
+    };
+    let (policies, source) = watch::channel(Some(snapshot));
+    start_source(policies, source, None, observers, logged).await
 }
 
 /// Ends the kernel's part, so that all of its events have been read, and the recording.
@@ -175,23 +192,15 @@ pub fn finish_recording(running: &Running) {
 /// An agent whose policy comes from elsewhere.
 pub async fn start_from(source: watch::Receiver<Option<Arc<Snapshot>>>) -> Running {
     let (policies, _) = watch::channel(None);
-    start_source(policies, source, None, None).await
-}
-
-async fn start_agent(
-    snapshot: Arc<Snapshot>,
-    resolve: Option<Box<Resolve>>,
-    recorder: Option<Recorder>,
-) -> Running {
-    let (policies, source) = watch::channel(Some(snapshot));
-    start_source(policies, source, resolve, recorder).await
+    start_source(policies, source, None, Observers::default(), true).await
 }
 
 async fn start_source(
     policies: watch::Sender<Option<Arc<Snapshot>>>,
     source: watch::Receiver<Option<Arc<Snapshot>>>,
     resolve: Option<Box<Resolve>>,
-    recorder: Option<Recorder>,
+    observers: Observers,
+    logged: bool,
 ) -> Running {
     // The log of a failed test tells why.
     let _ = tracing_subscriber::fmt()
@@ -199,7 +208,11 @@ async fn start_source(
         .with_max_level(tracing::Level::WARN)
         .try_init();
     let log = Buffer::default();
-    let access_log = AccessLog::to(Box::new(log.clone())).expect("a thread");
+    let access_log = if logged {
+        AccessLog::to(Box::new(log.clone())).expect("a thread")
+    } else {
+        AccessLog::default()
+    };
     let metrics = Arc::new(Metrics::new());
     let agent = if kernel::takes_part() {
         // The policy's endpoints are resolved in both places alike.
@@ -210,9 +223,9 @@ async fn start_source(
         };
         let loaded = kernel::load(resolve.as_ref().map(again));
         let resolve = resolve.as_ref().map(again);
-        Agent::with_kernel(source, metrics, access_log, resolve, loaded, recorder).await
+        Agent::observed(source, metrics, access_log, resolve, loaded, observers).await
     } else {
-        Agent::with_kernel(source, metrics, access_log, resolve, None, recorder).await
+        Agent::observed(source, metrics, access_log, resolve, None, observers).await
     };
     let agent = agent.expect("the policy fits");
     Running {
