@@ -294,6 +294,17 @@ async fn admin_tells_what_is_in_force_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_kernel_there_are_no_maps() {
+    let backend = Backend::echo("one").await;
+    let process = Process::start(&simple(&[backend.address]), &["--kernel", "off"]).await;
+    let reply = process.admin("GET", "/maps", "").await;
+    assert_eq!(reply.head.status(), 404);
+    let body: Value = serde_json::from_slice(&reply.body).expect("JSON");
+    let why = body["error"].as_str().expect("a message");
+    assert!(why.contains("nothing is routed in the kernel"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_share_of_all_decisions_is_made_again() {
     let backend = Backend::echo("one").await;
     let more = ["--shadow", "100", "--shadow-cases", "cases"];

@@ -1,6 +1,7 @@
 //! What the programs and the agent both read and write.
 
 mod adopt;
+mod look;
 
 use std::mem::{offset_of, size_of};
 use std::os::fd::AsRawFd;
@@ -48,6 +49,7 @@ pub struct Maps {
     sockets: std::sync::Mutex<SkStorage<MapData, Socket>>,
     counts: std::sync::Mutex<HashMap<MapData, CountKey, Count>>,
     events: std::sync::Mutex<Option<RingBuf<MapData>>>,
+    told: std::sync::Mutex<Config>,
 }
 
 impl std::fmt::Debug for Maps {
@@ -89,6 +91,7 @@ impl Maps {
                     .map_err(|failed| format!("map `EVENTS`: {failed}"))?,
             )
             .into(),
+            told: std::sync::Mutex::default(),
         })
     }
 }
@@ -169,6 +172,7 @@ impl Maps {
 
     /// Tells the programs what to do. The offsets stay.
     pub fn set_config(&self, config: &Config) {
+        *lock(&self.told) = *config;
         let flags = word(&self.config, offset_of!(Config, flags));
         flags.store(0, Ordering::SeqCst);
         let words = self.config.words();

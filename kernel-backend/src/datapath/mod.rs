@@ -1,6 +1,7 @@
 //! The datapath's programs in the kernel: loaded, attached, and what they share with the agent.
 
 pub mod attach;
+mod attached;
 pub mod cgroup;
 mod links;
 pub mod maps;
@@ -23,6 +24,7 @@ use crate::region::Region;
 use crate::{Object, Unavailable, Verified, elf};
 
 pub use attach::Attached;
+pub use attached::InKernel;
 pub use maps::Maps;
 pub use pins::Pins;
 

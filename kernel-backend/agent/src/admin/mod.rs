@@ -1,6 +1,7 @@
 //! The admin endpoints, over loopback HTTP.
 
 mod explain;
+mod maps;
 
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ pub fn router(agent: &Agent, levels: Option<Levels>, ads: Option<Arc<Status>>) -
         .route("/config_dump", get(config_dump))
         .route("/explain", post(explain::explain))
         .route("/logging", get(levels_now).post(change_levels))
+        .route("/maps", get(maps::maps))
         .route("/metrics", get(metrics))
         .with_state(admin)
 }

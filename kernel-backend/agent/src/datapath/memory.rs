@@ -31,18 +31,9 @@ impl KernelMemory {
     /// Says where the policy's endpoints are. Their numbers mean the same in the policy before.
     fn set_endpoints(&self, compiled: &Compiled) {
         let maps = self.splice.datapath.maps();
-        for (number, (cluster, locality, position)) in compiled.places() {
-            let endpoint = compiled
-                .snapshot
-                .clusters
-                .get(cluster)
-                .and_then(|cluster| cluster.load_assignment.as_ref())
-                .and_then(|assignment| assignment.endpoints.get(locality))
-                .and_then(|group| group.lb_endpoints.get(position))
-                .and_then(twinmesh_engine::endpoint::address)
-                .and_then(|text| text.parse::<SocketAddr>().ok());
+        for (number, place) in compiled.places() {
             let number = number as u64;
-            let Some(at) = endpoint.map(|endpoint| self.splice.resolve(endpoint)) else {
+            let Some(at) = self.splice.address_of(compiled, place) else {
                 maps.set_endpoint(number, Endpoint::default());
                 continue;
             };
@@ -56,6 +47,20 @@ impl KernelMemory {
                 },
             );
         }
+    }
+}
+
+impl Splice {
+    /// Where an endpoint of a policy is, by its place; `None` where that is no IP address and port.
+    pub(super) fn address_of(
+        &self,
+        compiled: &Compiled,
+        (cluster, locality, position): (usize, usize, usize),
+    ) -> Option<SocketAddr> {
+        let cluster = compiled.snapshot.clusters.get(cluster)?;
+        let group = cluster.load_assignment.as_ref()?.endpoints.get(locality)?;
+        let text = twinmesh_engine::endpoint::address(group.lb_endpoints.get(position)?)?;
+        Some(self.resolve(text.parse().ok()?))
     }
 }
 

@@ -6,6 +6,7 @@ pub mod client;
 pub mod events;
 pub mod framing;
 pub mod listen;
+pub mod look;
 pub mod memory;
 pub mod slots;
 pub mod start;

@@ -163,6 +163,16 @@ impl Slots {
         self.handed_over.store(true, Ordering::SeqCst);
     }
 
+    /// The pools that there are, by address.
+    pub fn pools(&self) -> HashMap<SocketAddr, u64> {
+        lock(&self.pools).by_address.clone()
+    }
+
+    /// The records that are not in use.
+    pub fn free(&self) -> Vec<u64> {
+        lock(&self.free).clone()
+    }
+
     /// How many records are in use.
     pub fn used(&self) -> u64 {
         let all = u64::from(self.datapath.maps().sizes.upstreams);

@@ -29,6 +29,15 @@ impl Hold {
     }
 }
 
+impl Live {
+    /// How many requests hold an endpoint, by its number, where that is counted beside its active
+    /// ones.
+    pub fn held(&self, number: u64) -> u64 {
+        let held = self.inner.memory.held().get(number as usize);
+        held.map_or(0, |held| held.load(Relaxed))
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         if let Some(held) = self.live.inner.memory.held().get(self.number as usize) {
