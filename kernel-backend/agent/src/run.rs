@@ -124,7 +124,7 @@ impl Agent {
         metrics: Arc<Metrics>,
         access_log: AccessLog,
         resolve: Option<Box<Resolve>>,
-        mut loaded: Option<Loaded>,
+        loaded: Option<Loaded>,
         recorder: Option<Recorder>,
     ) -> Result<Self, PublishError> {
         let observers = Observers {
@@ -143,7 +143,7 @@ impl Agent {
         metrics: Arc<Metrics>,
         access_log: AccessLog,
         resolve: Option<Box<Resolve>>,
-        loaded: Option<Loaded>,
+        mut loaded: Option<Loaded>,
         observers: Observers,
     ) -> Result<Self, PublishError> {
         let splice = loaded.as_ref().map(|loaded| Arc::clone(&loaded.splice));

@@ -296,11 +296,13 @@ async fn what_the_killed_agent_was_in_the_middle_of_ends_in_an_error() {
     let place = Place::new(simple(&[backend.address]));
     let agent = place.start(&[]).await;
     let mut clients = warm(&place, &agent, 2).await;
+    let held = agent.metric("kernel_held_sockets").await;
     let mut half = place.connect().await;
     half.send(b"POST /half HTTP/1.1\r\nHost: web\r\nContent-Length: 1000000\r\n\r\n")
         .await;
     half.send(&[b'x'; 5000]).await;
     agent.until("active_requests", |count| count == 1).await;
+    agent.until("kernel_held_sockets", |now| now > held).await;
     agent.kill().await;
 
     let agent = place.start(&[]).await;
