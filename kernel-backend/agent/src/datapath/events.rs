@@ -134,18 +134,23 @@ fn event(bytes: &[u8]) -> Option<Event> {
     Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
 }
 
-/// When the clock of the kernel's events was at 0, as far from 1970.
-fn boot_time() -> Duration {
+/// The clock of the kernel's events.
+pub fn now() -> Duration {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: the call fills one structure.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let since_boot = Duration::new(
+    Duration::new(
         u64::try_from(now.tv_sec).unwrap_or(0),
         u32::try_from(now.tv_nsec).unwrap_or(0),
-    );
+    )
+}
+
+/// When that clock was at 0, as far from 1970.
+fn boot_time() -> Duration {
+    let since_boot = now();
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     since_1970.unwrap_or_default().saturating_sub(since_boot)
 }

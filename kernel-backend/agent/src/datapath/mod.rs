@@ -12,6 +12,7 @@ pub mod slots;
 pub mod start;
 pub mod stream;
 pub mod tally;
+pub mod timeouts;
 pub mod upstream;
 
 use std::collections::HashMap;
@@ -283,6 +284,11 @@ impl Splice {
     /// The request of a client that the kernel decided has ended here: with this status, or, where
     /// there is none, without a whole response.
     fn finished(&self, client: &Client, status: Option<u16>) {
+        self.finished_as(client, status, None);
+    }
+
+    /// As [`Self::finished`]; `reason`: why it went otherwise than decided.
+    fn finished_as(&self, client: &Client, status: Option<u16>, reason: Option<&str>) {
         let active = client.take_share();
         if active == 0 {
             return;
@@ -306,9 +312,10 @@ impl Splice {
         if let Some((metrics, log)) = self.observers.get() {
             let mut record = events::record_of(&request, &decision, live);
             record.status = status;
-            if status.is_none() {
-                record.complete = false;
-                record.reason = Some("it ended without a whole response".to_owned());
+            record.complete = status.is_some();
+            let broken = (!record.complete).then_some("it ended without a whole response");
+            if let Some(reason) = reason.or(broken) {
+                record.reason = Some(reason.to_owned());
             }
             metrics.observe(&record);
             log.write(Box::new(record));

@@ -15,7 +15,7 @@ use twinmesh_kernel_backend::datapath::{Attached, Datapath, Sizes, cgroup, pins}
 
 use super::adopt::{self, Adopted};
 use super::memory::KernelMemory;
-use super::{Splice, events, listen};
+use super::{Splice, events, listen, timeouts};
 use crate::access_log::AccessLog;
 use crate::keep::{Found, Keep, KeepOptions, Name};
 use crate::live::Live;
@@ -317,6 +317,7 @@ impl Loaded {
                 let _ = tokio::task::spawn_blocking(move || splice.sweep()).await;
             }
         }));
+        tasks.push(tokio::spawn(timeouts::look(Arc::clone(&self.splice))));
         let attached = self
             .datapath
             .attach(&self.cgroup, &self.root)

@@ -118,7 +118,7 @@ fn names(policy: &Current, key: &CountKey) -> Names {
 }
 
 /// A request that says nothing: names do not depend on it.
-fn nameless() -> Request {
+pub(super) fn nameless() -> Request {
     Request {
         id: String::new(),
         method: "GET".to_owned(),

@@ -6,23 +6,22 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use twinmesh_kernel_backend::datapath::shape::{Client as ClientShape, Upstream, phase, state};
 
-use super::Splice;
 use super::client::Client;
 use super::framing::{Response, Start};
 use super::slots::Slot;
 use super::stream::SharedStream;
+use super::timeouts::Overdue;
+use super::{Splice, timeouts};
+use crate::proxy::{Expired, Reply, reset};
 
 /// Bytes that are read at a time.
 const BUFFER: usize = 64 * 1024;
 /// How long a connection may wait to be accepted, and how often that is looked at.
 const ACCEPTED: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(1);
-/// What a client is told whose request's connection ended before a response; Envoy's words.
-const ENDED: &str = "upstream connect error or disconnect/reset before headers. \
-                     reset reason: connection termination";
 
 /// Gives a connection that is idle to the kernel, and stays with it until it ends.
 pub fn keep(splice: Arc<Splice>, stream: SharedStream, slot: Slot) {
@@ -32,8 +31,10 @@ pub fn keep(splice: Arc<Splice>, stream: SharedStream, slot: Slot) {
 /// Stays with a connection that the kernel has, which `give` gives to it, until it ends.
 pub fn follow(splice: Arc<Splice>, stream: SharedStream, slot: Slot, give: impl FnOnce(&Slot)) {
     let (taker, taken) = oneshot::channel();
+    let (overdue, mut late) = mpsc::channel(1);
     let kept = Kept {
         stream: stream.clone(),
+        overdue,
         taker,
     };
     {
@@ -44,7 +45,7 @@ pub fn follow(splice: Arc<Splice>, stream: SharedStream, slot: Slot, give: impl 
     }
     tokio::spawn(async move {
         tokio::select! {
-            () = watch(&splice, &stream, &slot) => {}
+            () = watch(&splice, &stream, &slot, &mut late) => {}
             taker = taken => if let Ok(taker) = taker {
                 let taker: oneshot::Sender<(SharedStream, Slot)> = taker;
                 // Where nobody waits for it any more, it is closed.
@@ -62,6 +63,8 @@ pub fn follow(splice: Arc<Splice>, stream: SharedStream, slot: Slot, give: impl 
 pub struct Kept {
     /// The agent's end.
     pub stream: SharedStream,
+    /// Who is to be told that a timer of its request has run out.
+    pub overdue: mpsc::Sender<Overdue>,
     taker: oneshot::Sender<oneshot::Sender<(SharedStream, Slot)>>,
 }
 
@@ -84,11 +87,24 @@ pub async fn take(splice: &Splice, address: SocketAddr) -> Option<(SharedStream,
 }
 
 /// Until the connection ends, or is of no use any more.
-async fn watch(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot) {
+async fn watch(
+    splice: &Arc<Splice>,
+    stream: &SharedStream,
+    slot: &Slot,
+    late: &mut mpsc::Receiver<Overdue>,
+) {
     let mut buffer = Vec::new();
     loop {
-        if stream.0.readable().await.is_err() {
-            return;
+        tokio::select! {
+            readable = stream.0.readable() => if readable.is_err() {
+                return;
+            },
+            Some(late) = late.recv() => {
+                if timeouts::end(splice, slot, late).await {
+                    return;
+                }
+                continue;
+            }
         }
         // An idle connection needs no buffer.
         buffer.resize(BUFFER, 0);
@@ -100,7 +116,7 @@ async fn watch(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot) {
                 if slot.state() != state::RELAY {
                     return;
                 }
-                if !relay(splice, stream, slot, first).await {
+                if !relay(splice, stream, slot, first, late).await {
                     // The client has been told.
                     slot.change(state::RELAY, state::AGENT);
                     return;
@@ -113,7 +129,7 @@ async fn watch(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot) {
 
 /// The client whose request a connection has, if it is still there. It may have sent that before
 /// the agent has accepted its connection.
-async fn client_of(splice: &Splice, slot: &Slot) -> Option<Arc<Client>> {
+pub(super) async fn client_of(splice: &Splice, slot: &Slot) -> Option<Arc<Client>> {
     let record = slot.record();
     let index = record.get(offset_of!(Upstream, client)).checked_sub(1)?;
     let uses = record.get(offset_of!(Upstream, client_uses));
@@ -134,7 +150,13 @@ async fn client_of(splice: &Splice, slot: &Slot) -> Option<Arc<Client>> {
 
 /// Relays the rest of a response, which begins with these bytes. Whether the connection is idle and
 /// in its pool again.
-async fn relay(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot, first: Vec<u8>) -> bool {
+async fn relay(
+    splice: &Arc<Splice>,
+    stream: &SharedStream,
+    slot: &Slot,
+    first: Vec<u8>,
+    late: &mut mpsc::Receiver<Overdue>,
+) -> bool {
     let Some(client) = client_of(splice, slot).await else {
         return false;
     };
@@ -151,14 +173,34 @@ async fn relay(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot, first: 
         phase::CHUNKED => Start::Chunked(left),
         _ => Start::UntilClose,
     };
-    let head_request = record.get(offset_of!(Upstream, head_request)) != 0;
+    let head_request = timeouts::is_head(record);
     let response = Response::new(start, head_request);
     let known = u16::try_from(record.get(offset_of!(Upstream, status))).unwrap_or(0);
-    client.drained().await;
-    let pumped = tokio::select! {
-        pumped = pump(stream, &client, response, known, first) => pumped,
-        // Nobody waits for the rest.
-        () = client.gone.cancelled() => Pumped::Broken,
+    let unbegun = Unbegun::new(&client, record.get(offset_of!(Upstream, bytes)));
+    let pumped = {
+        let pumping = async {
+            client.drained().await;
+            pump(stream, &client, response, known, first).await
+        };
+        tokio::pin!(pumping);
+        loop {
+            tokio::select! {
+                pumped = &mut pumping => break Ok(pumped),
+                // Nobody waits for the rest.
+                () = client.gone.cancelled() => break Ok(Pumped::Broken),
+                Some(late) = late.recv() => if late.is_still(splice, slot.index) {
+                    break Err(late.why);
+                },
+            }
+        }
+    };
+    let pumped = match pumped {
+        Ok(pumped) => pumped,
+        Err(why) => {
+            let begun = !unbegun.is_so(&client);
+            timeouts::tell(splice, &client, head_request, begun, why).await;
+            return false;
+        }
     };
     match pumped {
         Pumped::Whole { closes, status } => {
@@ -184,6 +226,27 @@ async fn relay(splice: &Arc<Splice>, stream: &SharedStream, slot: &Slot, first: 
             client.abort();
             false
         }
+    }
+}
+
+/// What tells whether a client has got nothing of a response.
+struct Unbegun {
+    redirected: u64,
+    written: u64,
+}
+
+impl Unbegun {
+    fn new(client: &Client, redirected: u64) -> Self {
+        let written = client.record().get(offset_of!(ClientShape, agent_written));
+        Self {
+            redirected,
+            written,
+        }
+    }
+
+    fn is_so(&self, client: &Client) -> bool {
+        let written = client.record().get(offset_of!(ClientShape, agent_written));
+        self.redirected == 0 && self.written == written
     }
 }
 
@@ -265,14 +328,20 @@ async fn ended(splice: &Arc<Splice>, slot: &Slot) {
         return;
     }
     // Not a byte of a response has come: the request may never have been read.
+    let head_request = timeouts::is_head(record);
     let kept = client.record();
     if kept.get(offset_of!(ClientShape, replayable)) != 0 {
         let length = kept.get(offset_of!(ClientShape, head_length)) as usize;
         let head = kept.bytes(offset_of!(ClientShape, head), length);
-        let head_request = record.get(offset_of!(Upstream, head_request)) != 0;
         splice.count_replay();
+        let unbegun = Unbegun::new(&client, 0);
         let answered = tokio::select! {
             answered = again(splice, &client, &head, head_request) => answered,
+            () = timeouts::run_out(splice, &client) => {
+                let (begun, why) = (!unbegun.is_so(&client), Expired::Timeout);
+                timeouts::tell(splice, &client, head_request, begun, why).await;
+                return;
+            }
             () = client.gone.cancelled() => {
                 splice.finished(&client, None);
                 client.land();
@@ -283,18 +352,8 @@ async fn ended(splice: &Arc<Splice>, slot: &Slot) {
             return;
         }
     }
-    splice.finished(&client, Some(503));
-    let reply = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: {}\r\ncontent-type: text/plain\r\n\
-         connection: close\r\n\r\n{ENDED}",
-        ENDED.len()
-    );
-    let written = client.write_all(reply.as_bytes()).await;
-    client.land();
-    match written {
-        Ok(()) => client.stream.shutdown(Shutdown::Write),
-        Err(_) => client.abort(),
-    }
+    let reply = Reply::text(503, reset("connection termination")).and_close();
+    timeouts::send(splice, &client, reply, head_request, None).await;
 }
 
 /// Sends a request once more, to the same endpoint, on a connection of its own. Whether the client

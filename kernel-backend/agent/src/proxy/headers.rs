@@ -25,9 +25,8 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 
 /// Whether a request is gRPC's, as Envoy sees it.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+    let kind = headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| super::is_grpc(kind.as_bytes()))
 }
 
 /// The upgrade that a request asks for, in lower case, as Envoy sees it: `Connection` names it,

@@ -35,6 +35,8 @@ pub use headers::connection as connection_request;
 pub use hooks::{Hooks, OriginalDestination};
 pub use io::Stream;
 pub use listen::{Bound, BoundListener};
+pub(crate) use reply::{Reply, is_grpc, reset};
+pub use watch::Expired;
 
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);

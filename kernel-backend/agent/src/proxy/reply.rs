@@ -1,5 +1,7 @@
 //! Envoy's local replies.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
@@ -89,12 +91,10 @@ impl Reply {
         }
     }
 
-    /// The response. What HTTP does not allow in a header is left out.
-    pub fn into_response(self, mut finish: Finish) -> Response<ResponseBody> {
-        let grpc = finish.is_grpc();
+    /// Status, headers and body. What HTTP does not allow in a header is left out.
+    fn into_parts(self, grpc: bool) -> (StatusCode, HeaderMap, Bytes) {
         let status = if grpc { 200 } else { self.status };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        finish.status(status.as_u16());
         let mut headers = HeaderMap::new();
         let body = if grpc {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -118,11 +118,44 @@ impl Reply {
         if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        (status, headers, body)
+    }
+
+    /// The response.
+    pub fn into_response(self, mut finish: Finish) -> Response<ResponseBody> {
+        let (status, headers, body) = self.into_parts(finish.is_grpc());
+        finish.status(status.as_u16());
         let mut response = Response::new(ResponseBody::own(body, finish));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
     }
+
+    /// The status that the client sees, and the bytes of the response, as the proxy's connection
+    /// would write them; without the body where the request is a HEAD.
+    pub fn into_bytes(self, grpc: bool, head_request: bool) -> (u16, Vec<u8>) {
+        let (status, headers, body) = self.into_parts(grpc);
+        let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
+        for (name, value) in &headers {
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        let rest = format!("content-length: {}\r\ndate: {date}\r\n\r\n", body.len());
+        bytes.extend_from_slice(rest.as_bytes());
+        if !head_request {
+            bytes.extend_from_slice(&body);
+        }
+        (status.as_u16(), bytes)
+    }
+}
+
+/// Whether a `Content-Type` says that a request is gRPC's, as Envoy sees it.
+pub fn is_grpc(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
 }
 
 /// gRPC's status for an HTTP status, as gRPC's own table has it.

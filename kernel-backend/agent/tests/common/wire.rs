@@ -121,6 +121,13 @@ impl Wire {
         self.ahead.drain(..length).collect()
     }
 
+    /// So many bytes, or those before the end.
+    pub async fn at_most(&mut self, length: usize) -> Vec<u8> {
+        while self.ahead.len() < length && self.more().await {}
+        let there = length.min(self.ahead.len());
+        self.ahead.drain(..there).collect()
+    }
+
     async fn line(&mut self) -> String {
         loop {
             if let Some(end) = self.ahead.windows(2).position(|two| two == b"\r\n") {
