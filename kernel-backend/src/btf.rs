@@ -5,6 +5,7 @@ pub const KIND_ARRAY: u32 = 3;
 /// Kind of a type: struct.
 pub const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
 
 /// Reads a little-endian word.
 pub fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
@@ -99,6 +100,18 @@ impl<'a> Btf<'a> {
         None
     }
 
+    /// The value of a name in an enum.
+    pub fn enumerator(&self, of: &str, name: &str) -> Option<u32> {
+        let at =
+            self.types.iter().skip(1).copied().find(|&at| {
+                self.kind(at) == Some(KIND_ENUM) && self.has_name(at, of) == Some(true)
+            })?;
+        let members = u32_at(self.bytes, at + 4)? & 0xffff;
+        let mut members = (0..members as usize).map(|index| at + 12 + index * 8);
+        let member = members.find(|&member| self.has_name(member, name) == Some(true))?;
+        u32_at(self.bytes, member + 4)
+    }
+
     /// Bytes from the start of a struct to the member at the end of a path.
     pub fn offset(&self, structure: &str, path: &[&str]) -> Option<u32> {
         let mut at = self.structure(structure, None)?;
@@ -125,6 +138,9 @@ mod tests {
         assert_eq!(btf.offset("sock", &["__sk_common", "skc_daddr"]), Some(0));
         assert_eq!(btf.offset("sock", &["no_such_member"]), None);
         assert_eq!(btf.offset("no_such_struct", &["prev"]), None);
+        // In no kernel's interface, but these two have never moved.
+        assert_eq!(btf.enumerator("sock_flags", "SOCK_DONE"), Some(1));
+        assert_eq!(btf.enumerator("sock_flags", "NO_SUCH_FLAG"), None);
     }
 
     #[test]

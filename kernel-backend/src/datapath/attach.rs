@@ -41,8 +41,9 @@ fn attach_type(program: &str) -> Option<u32> {
     Some(match program {
         "connect4" => 10,
         "connect6" => 11,
-        STAGES => 3,
+        "stage" => 3,
         "getsockopt" => 21,
+        "setsockopt" => 22,
         "getpeername4" => 29,
         "getpeername6" => 30,
         "sock_release" => 34,
@@ -74,7 +75,7 @@ impl Datapath {
             let (Some(program), Some(attach_type)) = (ebpf.program(name), attach_type(name)) else {
                 continue;
             };
-            let (path, folder) = if name == STAGES {
+            let (path, folder) = if OF_BOTH_ENDS.contains(&name) {
                 (endpoints, &all)
             } else {
                 (cgroup, &clients)
@@ -133,8 +134,9 @@ fn link(
     Ok((link, true))
 }
 
-/// The program that sees connections established, at both ends.
-const STAGES: &str = "stage";
+/// The programs that concern both ends: what sees connections established, and what refuses zero
+/// copy.
+const OF_BOTH_ENDS: [&str; 2] = ["stage", "setsockopt"];
 
 fn open(cgroup: &Path) -> Result<File, Unavailable> {
     File::open(cgroup).map_err(|failed| {

@@ -201,6 +201,8 @@ impl Maps {
         set(offset_of!(Config, sk_cookie), offsets.sk_cookie);
         set(offset_of!(Config, copied_seq), offsets.copied_seq);
         set(offset_of!(Config, write_seq), offsets.write_seq);
+        set(offset_of!(Config, sk_flags), offsets.sk_flags);
+        set(offset_of!(Config, zero_copy), offsets.zero_copy);
     }
 
     /// Active requests by endpoint number, the same for all generations.

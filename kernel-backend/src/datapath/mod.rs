@@ -56,12 +56,13 @@ impl Default for Sizes {
 }
 
 /// The programs, by name.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     "connect4",
     "connect6",
     "getpeername4",
     "getpeername6",
     "getsockopt",
+    "setsockopt",
     "sock_release",
     "stage",
     "client_message",

@@ -20,6 +20,10 @@ pub struct Offsets {
     pub write_seq: u64,
     /// `tcp_sock.copied_seq`.
     pub copied_seq: u64,
+    /// `sock.__sk_common.skc_flags`.
+    pub sk_flags: u64,
+    /// The bit `SOCK_ZEROCOPY` of it.
+    pub zero_copy: u64,
 }
 
 /// Reads the kernel's types.
@@ -38,6 +42,11 @@ pub fn read() -> Offsets {
         sk_cookie: offset("sock", &["__sk_common", "skc_cookie"]),
         write_seq: offset("tcp_sock", &["write_seq"]),
         copied_seq: offset("tcp_sock", &["copied_seq"]),
+        sk_flags: offset("sock", &["__sk_common", "skc_flags"]),
+        zero_copy: btf
+            .enumerator("sock_flags", "SOCK_ZEROCOPY")
+            .and_then(|bit| 1_u64.checked_shl(bit))
+            .unwrap_or(0),
     };
     // Those that are used together are known together or not at all.
     if offsets.sk_user_data == 0 || offsets.sk_cookie == 0 {
@@ -46,6 +55,9 @@ pub fn read() -> Offsets {
     }
     if offsets.copied_seq == 0 {
         offsets.write_seq = 0;
+    }
+    if offsets.sk_flags == 0 {
+        offsets.zero_copy = 0;
     }
     offsets
 }

@@ -9,6 +9,7 @@ use crate::datapath_shape::{Accepted, Address, flag, kind, mode};
 use crate::free_list;
 use crate::maps::{ACCEPTED, CLIENT, CLIENTS, EXPECTED, FREE, UPSTREAM, UPSTREAMS};
 use crate::socket::{config, known, known_from_now, v4};
+use crate::zero_copy;
 
 /// `BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB`.
 const CONNECTED: u32 = 4;
@@ -104,7 +105,10 @@ fn client(ops: *mut bpf_sock_ops) {
             let uses = (*client).uses.wrapping_add(1);
             (*client).uses = uses;
             (*client).cookie = cookie;
-            (&raw mut (*client).socket).write(socket(ops) as u64);
+            // The verifier lets nobody count with a socket's address but out of a map.
+            let address = &raw mut (*client).socket;
+            address.write_volatile(socket(ops) as u64);
+            let untracked = zero_copy::is_set(address.read_volatile());
             (*client).source = source;
             (*client).destination = (*known).destination;
             (*client).mode = mode::SPLICE;
@@ -122,7 +126,7 @@ fn client(ops: *mut bpf_sock_ops) {
             (*client).head_length = 0;
             (*client).replayable = 0;
             (*client).decision.active = 0;
-            if CLIENTS.update(cookie, &mut *ops, 0).is_ok() {
+            if !untracked && CLIENTS.update(cookie, &mut *ops, 0).is_ok() {
                 (*known).kind = kind::CLIENT;
                 (*known).index = index as u32;
                 (*known).word = uses;
@@ -131,6 +135,10 @@ fn client(ops: *mut bpf_sock_ops) {
             } else {
                 give_back(index);
             }
+        }
+        if accepted.client == 0 {
+            // It may have zero copy from here on.
+            (*known).index = 0;
         }
         let _ = ACCEPTED.insert(source, accepted, 0);
     }
@@ -170,6 +178,11 @@ fn upstream(ops: *mut bpf_sock_ops) {
         let Some(upstream) = UPSTREAM.get_ptr_mut(index as u32) else {
             return;
         };
+        let address = &raw mut (*upstream).bytes_at;
+        address.write_volatile(socket(ops) as u64);
+        if zero_copy::is_set(address.read_volatile()) {
+            return;
+        }
         let Some(known) = known_from_now(socket(ops)) else {
             return;
         };

@@ -40,6 +40,7 @@ mod shape;
 mod socket;
 mod upstream;
 mod work_area;
+mod zero_copy;
 
 use aya_ebpf::{
     macros::{cgroup_sock, cgroup_sock_addr, cgroup_sockopt, classifier, sk_msg, sock_ops},
@@ -80,6 +81,13 @@ pub fn getpeername6(context: SockAddrContext) -> i32 {
 #[cgroup_sockopt(getsockopt)]
 pub fn getsockopt(context: SockoptContext) -> i32 {
     connect::original_destination(&context);
+    1
+}
+
+/// setsockopt(2).
+#[cgroup_sockopt(setsockopt)]
+pub fn setsockopt(context: SockoptContext) -> i32 {
+    zero_copy::set_option(&context);
     1
 }
 

@@ -71,6 +71,10 @@ pub struct Config {
     pub write_seq: u64,
     /// Offset of `copied_seq` in `struct tcp_sock`.
     pub copied_seq: u64,
+    /// Offset of `skc_flags` in `struct sock`.
+    pub sk_flags: u64,
+    /// The bit of SO_ZEROCOPY in it; 0 where this kernel does not say.
+    pub zero_copy: u64,
 }
 
 /// Kinds of [`Socket::kind`].
