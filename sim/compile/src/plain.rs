@@ -13,8 +13,9 @@ use envoy_types::pb::envoy::config::route::v3::{
     route::Action, route_action::ClusterSpecifier, route_match::PathSpecifier,
     weighted_cluster::ClusterWeight,
 };
-use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
-    TcpProxy, tcp_proxy::ClusterSpecifier as TcpSpecifier,
+use envoy_types::pb::envoy::extensions::filters::network::{
+    http_connection_manager::v3::HttpConnectionManager,
+    tcp_proxy::v3::{TcpProxy, tcp_proxy::ClusterSpecifier as TcpSpecifier},
 };
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::{
     HttpProtocolOptions,
@@ -153,7 +154,18 @@ fn protocol_options(name: &str, options: &Any) -> bool {
 
 /// A filter chain, beside the routes that it leads to.
 pub fn filter_chain(chain: &FilterChain) -> bool {
-    is_raw(chain.config.transport_socket.as_ref()) && chain.unsupported.is_none()
+    let terminal = match &chain.terminal {
+        Terminal::Http { manager, .. } => keeps_host(manager),
+        _ => true,
+    };
+    is_raw(chain.config.transport_socket.as_ref()) && chain.unsupported.is_none() && terminal
+}
+
+/// A connection manager that strips the host passes on what is left of it.
+fn keeps_host(manager: &HttpConnectionManager) -> bool {
+    manager.strip_port_mode.is_none()
+        && !manager.strip_matching_host_port
+        && !manager.strip_trailing_host_dot
 }
 
 /// Whether each request on a listener's connections is decided by itself: all its chains are HTTP,
