@@ -1,14 +1,16 @@
-//! Every recorded case as live traffic: what arrives where is what the simulator decides for the
-//! random numbers that the access log gives.
+//! Every recorded case as live traffic, through the proxy and, as `kernel_fixtures`, through the
+//! kernel: what arrives where is what the simulator decides for the random numbers that the access
+//! log gives.
 
 mod common;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use common::taken::Taken;
 use common::wire::{Head, Wire};
 use common::{Backend, Buffer, LIMIT};
 use rstest::rstest;
@@ -46,9 +48,14 @@ fn endpoints(snapshot: &Snapshot, requests: &[Request]) -> Vec<SocketAddr> {
     all
 }
 
-/// Says who it is, and what it was asked.
+/// Says who it is, and what it was asked; with the kernel it is where the policy says.
 async fn named(address: SocketAddr) -> Backend {
-    Backend::new(move |stream, _| async move {
+    let at = if common::kernel::takes_part() {
+        address
+    } else {
+        (Ipv4Addr::LOCALHOST, 0).into()
+    };
+    Backend::at(at, move |stream, _| async move {
         let mut wire = Wire::new(stream);
         while let Some(head) = wire.head().await {
             wire.body(&head).await;
@@ -65,23 +72,58 @@ async fn named(address: SocketAddr) -> Backend {
     .await
 }
 
+/// How requests come to the agent.
+enum Way {
+    /// Straight to the proxy, with the addresses said beside.
+    Proxy(Box<Replay>),
+    /// The kernel takes their connections.
+    Kernel(Box<Taken>),
+}
+
+impl Way {
+    async fn new(snapshot: &Arc<Snapshot>, requests: &[Request]) -> Self {
+        let mut backends = Vec::new();
+        for address in endpoints(snapshot, requests) {
+            backends.push((address, named(address).await));
+        }
+        if common::kernel::takes_part() {
+            let backends = backends.into_iter().map(|(_, backend)| backend);
+            Self::Kernel(Box::new(Taken::new(snapshot, backends.collect()).await))
+        } else {
+            Self::Proxy(Box::new(Replay::new(snapshot, backends)))
+        }
+    }
+
+    async fn send(&mut self, request: &Request, bytes: &[u8]) -> (Option<Head>, Option<Value>) {
+        match self {
+            Self::Proxy(replay) => replay.send(request, bytes).await,
+            Self::Kernel(taken) => taken.send(request, bytes).await,
+        }
+    }
+
+    fn active(&self) -> u64 {
+        match self {
+            Self::Proxy(replay) => replay.live.active().iter().map(|(.., count)| count).sum(),
+            Self::Kernel(taken) => taken.active(),
+        }
+    }
+}
+
 struct Replay {
+    live: Live,
     proxy: Proxy,
     access_log: AccessLog,
     log: Buffer,
     seen: usize,
-    _backends: Vec<Backend>,
+    _backends: Vec<(SocketAddr, Backend)>,
 }
 
 impl Replay {
-    async fn new(snapshot: &Arc<Snapshot>, requests: &[Request]) -> (Self, Live) {
-        let mut backends = Vec::new();
-        let mut places = HashMap::new();
-        for address in endpoints(snapshot, requests) {
-            let backend = named(address).await;
-            places.insert(address, backend.address);
-            backends.push(backend);
-        }
+    fn new(snapshot: &Arc<Snapshot>, backends: Vec<(SocketAddr, Backend)>) -> Self {
+        let places = backends.iter();
+        let places: HashMap<SocketAddr, SocketAddr> = places
+            .map(|(address, backend)| (*address, backend.address))
+            .collect();
         let live = Live::default();
         live.publish(Arc::clone(snapshot)).expect("it fits");
         let log = Buffer::default();
@@ -94,14 +136,14 @@ impl Replay {
             Some(Box::new(resolve)),
             None,
         );
-        let replay = Self {
+        Self {
+            live,
             proxy,
             access_log,
             log,
             seen: 0,
             _backends: backends,
-        };
-        (replay, live)
+        }
     }
 
     /// Sends bytes on a connection of their own; the response's head, where there is one, and the
@@ -233,13 +275,16 @@ fn compare(request: &Request, decision: &Decision, head: Option<&Head>) -> Resul
 #[case::query_parameters("query-parameters")]
 #[case::redirects("redirect-direct-response")]
 #[case::weighted_round_robin("weighted-round-robin")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn live_traffic_goes_where_the_simulator_says(#[case] name: &str) {
+fn live_traffic_goes_where_the_simulator_says(#[case] name: &'static str) {
+    common::place::run(move || replayed(name));
+}
+
+async fn replayed(name: &str) {
     let directory = case(name);
     let read = twinmesh_xds::read(&directory.join("config_dump.json"), &ReadOptions::default());
     let snapshot = Arc::new(read.expect("the case's snapshot"));
     let requests = traffic::read(&directory.join("requests.traffic.jsonl")).expect("its traffic");
-    let (mut replay, live) = Replay::new(&snapshot, &requests).await;
+    let mut way = Way::new(&snapshot, &requests).await;
     let mut sim = Sim::default();
     sim.load(&snapshot).expect("it loads");
     let recorded = recorded(&directory);
@@ -248,7 +293,7 @@ async fn live_traffic_goes_where_the_simulator_says(#[case] name: &str) {
     for request in &requests {
         if request.is_tls() {
             // A ClientHello: no byte of it may reach an endpoint.
-            let (head, line) = replay
+            let (head, line) = way
                 .send(request, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
                 .await;
             assert!(
@@ -260,7 +305,7 @@ async fn live_traffic_goes_where_the_simulator_says(#[case] name: &str) {
         }
         let mut bytes = request.head();
         bytes.extend(body(request));
-        let (head, line) = replay.send(request, &bytes).await;
+        let (head, line) = way.send(request, &bytes).await;
         let Some(line) = line else {
             // Refused before there was a request: by the parser, or for want of a filter chain.
             let answer = sim.decide(request, 0, 0, false).expect("it decides");
@@ -288,6 +333,9 @@ async fn live_traffic_goes_where_the_simulator_says(#[case] name: &str) {
             sim.release(held).expect("it releases");
         }
         compared += 1;
+        if let Way::Kernel(taken) = &mut way {
+            differences.extend(taken.count(request, &answer.decision, &line));
+        }
         let undecided = answer.decision.outcome == Outcome::Unsupported;
         if undecided && line["outcome"] == "forward" {
             // The agent acts on Connection before it decides: as Envoy was recorded to.
@@ -311,8 +359,7 @@ async fn live_traffic_goes_where_the_simulator_says(#[case] name: &str) {
             ));
         }
     }
-    let active: u64 = live.active().iter().map(|(.., count)| count).sum();
-    assert_eq!(active, 0);
+    assert_eq!(way.active(), 0);
     assert!(
         differences.is_empty(),
         "{} of {compared}:\n{}",
@@ -320,4 +367,10 @@ async fn live_traffic_goes_where_the_simulator_says(#[case] name: &str) {
         differences.join("\n")
     );
     assert!(compared > 0, "nothing was compared");
+    if let Way::Kernel(taken) = way {
+        println!("{} of {compared} were spliced", taken.spliced);
+        assert_eq!(taken.spliced, taken.due);
+        // Of that one all are TLS, which goes to nobody.
+        assert_eq!(taken.due > 0, name != "filter-chains-tls");
+    }
 }

@@ -4,12 +4,14 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod kernel;
+pub mod place;
+pub mod taken;
 pub mod wire;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -333,7 +335,16 @@ impl Backend {
         F: Fn(TcpStream, u64) -> T + Send + Sync + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::at((Ipv4Addr::LOCALHOST, 0).into(), serve).await
+    }
+
+    /// At an address of the test's choice.
+    pub async fn at<F, T>(address: SocketAddr, serve: F) -> Self
+    where
+        F: Fn(TcpStream, u64) -> T + Send + Sync + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.expect("it is free");
         let address = listener.local_addr().expect("an address");
         let connections = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&connections);
