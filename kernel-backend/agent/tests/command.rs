@@ -2,119 +2,16 @@
 
 mod common;
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Output, Stdio};
 use std::sync::Arc;
 
-use common::wire::{Reply, Wire};
+use common::process::{AGENT, Process};
+use common::wire::Wire;
 use common::{Backend, LIMIT, simple, soon};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::Notify;
-
-const AGENT: &str = env!("CARGO_BIN_EXE_twinmesh-agent");
-
-struct Process {
-    child: Child,
-    admin: SocketAddr,
-    directory: tempfile::TempDir,
-}
-
-/// A port that was free a moment ago.
-async fn free() -> SocketAddr {
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
-    socket.local_addr().expect("an address")
-}
-
-impl Process {
-    async fn start(config: &Value, more: &[&str]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        std::fs::write(directory.path().join("snapshot.json"), config.to_string())
-            .expect("written");
-        let admin = free().await;
-        let child = Command::new(AGENT)
-            .current_dir(directory.path())
-            .args([
-                "run",
-                "--snapshot",
-                "snapshot.json",
-                "--access-log",
-                "access.jsonl",
-            ])
-            .args(["--admin", &admin.to_string(), "--workers", "2"])
-            .args(more)
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("it starts");
-        let process = Self {
-            child,
-            admin,
-            directory,
-        };
-        soon("the agent is ready", async {
-            loop {
-                if TcpStream::connect(admin).await.is_ok()
-                    && process.admin("GET", "/ready", "").await.head.status() == 200
-                {
-                    return;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-        })
-        .await;
-        process
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.directory.path().join(name)
-    }
-
-    async fn admin(&self, method: &str, path: &str, body: &str) -> Reply {
-        let stream = TcpStream::connect(self.admin).await.expect("it listens");
-        let mut wire = Wire::new(stream);
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: admin\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        wire.send(request.as_bytes()).await;
-        wire.reply().await
-    }
-
-    async fn json(&self, path: &str) -> Value {
-        serde_json::from_slice(&self.admin("GET", path, "").await.body).expect("JSON")
-    }
-
-    async fn connect(&self) -> Wire {
-        let ready = self.json("/ready").await;
-        let address = ready["listening"][0]["address"]
-            .as_str()
-            .expect("an address");
-        Wire::new(TcpStream::connect(address).await.expect("it listens"))
-    }
-
-    /// Replaces the snapshot file at once.
-    fn write(&self, text: &str) {
-        let new = self.path("new");
-        std::fs::write(&new, text).expect("written");
-        std::fs::rename(new, self.path("snapshot.json")).expect("renamed");
-    }
-
-    fn terminate(&self) {
-        let pid = i32::try_from(self.child.id().expect("it runs")).expect("a pid");
-        // SAFETY: the process is a child of ours that has not been waited for.
-        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
-    }
-
-    async fn end(self) -> (Output, tempfile::TempDir) {
-        let ended = soon("the agent ends", self.child.wait_with_output()).await;
-        (ended.expect("it ends"), self.directory)
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_lets_requests_end_and_closes_what_is_idle() {

@@ -141,7 +141,8 @@ async fn nothing_differs_under_and_after_traffic() {
     until("the records are given back", || {
         let splice = splice(&running).expect("it is there");
         splice.sweep();
-        splice.datapath.maps().count_free_clients() == u64::from(splice.datapath.maps().sizes.clients)
+        splice.datapath.maps().count_free_clients()
+            == u64::from(splice.datapath.maps().sizes.clients)
     })
     .await;
     let seen = maps(admin).await;

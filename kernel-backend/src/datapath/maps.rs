@@ -191,6 +191,12 @@ impl Maps {
         flags.store(config.flags, Ordering::SeqCst);
     }
 
+    /// Whether the programs splice requests.
+    pub fn splices(&self) -> bool {
+        let flags = word(&self.config, offset_of!(Config, flags));
+        flags.load(Ordering::SeqCst) & super::shape::flag::SPLICE != 0
+    }
+
     pub(super) fn set_offsets(&self, offsets: Offsets) {
         let set = |field: usize, value: u64| {
             word(&self.config, field).store(value, Ordering::SeqCst);

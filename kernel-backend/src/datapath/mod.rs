@@ -112,21 +112,26 @@ impl Datapath {
     /// # Errors
     /// Why it cannot be loaded here, and what to do.
     pub fn load(sizes: Sizes) -> Result<Self, Unavailable> {
-        Self::load_with(sizes, None, false)
+        Self::load_noting(sizes, || ())
     }
 
-    /// The same with pinned maps, those that are there or, unless they are to be adopted, new ones
-    /// in their place.
+    /// As [`Self::load_noting`], with pinned maps: those that are there or, unless they are to be
+    /// adopted, new ones in their place.
     ///
     /// # Errors
     /// As [`Self::load`]; new pins are then removed.
-    pub fn load_pinned(sizes: Sizes, pins: &Pins, adopts: bool) -> Result<Self, Unavailable> {
+    pub fn load_pinned(
+        sizes: Sizes,
+        pins: &Pins,
+        adopts: bool,
+        made: impl FnOnce(),
+    ) -> Result<Self, Unavailable> {
         let failed = |error: std::io::Error| Unavailable(format!("pinning the datapath: {error}"));
         if !adopts {
             pins.remove().map_err(failed)?;
             pins.make_folder().map_err(failed)?;
         }
-        let loaded = Self::load_with(sizes, Some(pins), adopts).and_then(|datapath| {
+        let loaded = Self::load_with(sizes, Some(pins), adopts, made).and_then(|datapath| {
             let ebpf = datapath.ebpf();
             for name in PROGRAMS {
                 if let Some(Ok(program)) = ebpf.program(name).map(Program::fd) {
@@ -143,7 +148,21 @@ impl Datapath {
         loaded
     }
 
-    fn load_with(sizes: Sizes, pins: Option<&Pins>, adopts: bool) -> Result<Self, Unavailable> {
+    /// As [`Self::load`]; says when the maps are made, which take most of the memory, and before the
+    /// programs are verified, which takes most of the time.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_noting(sizes: Sizes, made: impl FnOnce()) -> Result<Self, Unavailable> {
+        Self::load_with(sizes, None, false, made)
+    }
+
+    fn load_with(
+        sizes: Sizes,
+        pins: Option<&Pins>,
+        adopts: bool,
+        made: impl FnOnce(),
+    ) -> Result<Self, Unavailable> {
         check_machine()?;
         let object = Object::datapath()?;
         let refused = |why: String| Unavailable(format!("cannot load {}: {why}", object.origin));
@@ -171,6 +190,7 @@ impl Datapath {
             .map_max_entries("ENDPOINT", sizes.endpoints)
             .load(&bytes)
             .map_err(|failed| refused(causes(&failed)))?;
+        made();
         for name in PROGRAMS {
             let program = ebpf
                 .program_mut(name)

@@ -19,14 +19,17 @@ use crate::Capacity;
 
 /// How long a byte may take that should come at once.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Where nobody listens: the listeners of the probe.
-const BY_REQUEST: SocketAddr = at([127, 77, 77, 76], 7777);
-const AT_CONNECT: SocketAddr = at([127, 77, 77, 77], 7777);
+/// Ports of the probe's listeners: of the one by request, and the one at connect(2).
+const PORTS: [u16; 2] = [7777, 7778];
 const REQUEST: &[u8] = b"GET /probe HTTP/1.1\r\nhost: probe\r\nx-probe: yes\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nprobe";
 
-const fn at([a, b, c, d]: [u8; 4], port: u16) -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(a, b, c, d)), port)
+/// The probe's listeners, where nobody listens. The address is this process's own, as the programs
+/// of others that probe at the same time see these connections too.
+fn listeners() -> [SocketAddr; 2] {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let ip = Ipv4Addr::new(127, 64 | high & 63, middle, low);
+    PORTS.map(|port| (ip, port).into())
 }
 
 /// What came of a path.
@@ -86,6 +89,8 @@ pub fn probe(cgroup: &Path, root: &Path) -> Vec<Probed> {
 
 struct Probe<'a> {
     datapath: &'a Datapath,
+    by_request: SocketAddr,
+    at_connect: SocketAddr,
     agent: TcpListener,
     endpoint: TcpListener,
     client: Option<(TcpStream, TcpStream)>,
@@ -101,7 +106,9 @@ impl<'a> Probe<'a> {
         let (agent, endpoint) = (listen()?, listen()?);
         let local = |listener: &TcpListener| listener.local_addr().map_err(failed("a socket"));
         let at = local(&endpoint)?;
-        let snapshot = read_bytes("probe", snapshot(at).as_bytes(), &ReadOptions::default())
+        let [by_request, at_connect] = listeners();
+        let snapshot = snapshot(by_request, at_connect, at);
+        let snapshot = read_bytes("probe", snapshot.as_bytes(), &ReadOptions::default())
             .map_err(|error| error.to_string())?;
         let maps = datapath.maps();
         let mut numbers = Numbers::new(u64::from(maps.sizes.endpoints));
@@ -126,6 +133,8 @@ impl<'a> Probe<'a> {
         });
         Ok(Self {
             datapath,
+            by_request,
+            at_connect,
             agent,
             endpoint,
             client: None,
@@ -135,18 +144,19 @@ impl<'a> Probe<'a> {
     /// A connection to a listener comes to the agent, which learns where it was going; the client
     /// is told that it is there.
     fn redirect(&mut self) -> Result<String, String> {
-        let client = connect(BY_REQUEST)?;
+        let by_request = self.by_request;
+        let client = connect(by_request)?;
         let (agent, peer) = accept(&self.agent, "the agent")?;
         let peer_of = client.peer_addr().map_err(failed("getpeername"))?;
-        if peer_of != BY_REQUEST {
-            return Err(format!("getpeername says {peer_of}, expected {BY_REQUEST}"));
+        if peer_of != by_request {
+            return Err(format!("getpeername says {peer_of}, expected {by_request}"));
         }
         let accepted = self.datapath.maps().accepted(peer);
         let accepted = accepted.ok_or("the kernel does not say where the connection was going")?;
         let destination = socket_address(accepted.destination);
-        if destination != BY_REQUEST {
+        if destination != by_request {
             return Err(format!(
-                "it was going to {destination}, expected {BY_REQUEST}"
+                "it was going to {destination}, expected {by_request}"
             ));
         }
         self.client = Some((client, agent));
@@ -206,11 +216,12 @@ impl<'a> Probe<'a> {
 
     /// A connection whose route needs nothing of a request goes straight to the endpoint.
     fn connect_time(&mut self) -> Result<String, String> {
-        let mut client = connect(AT_CONNECT)?;
+        let at_connect = self.at_connect;
+        let mut client = connect(at_connect)?;
         let (mut endpoint, _) = accept(&self.endpoint, "the endpoint")?;
         let peer_of = client.peer_addr().map_err(failed("getpeername"))?;
-        if peer_of != AT_CONNECT {
-            return Err(format!("getpeername says {peer_of}, expected {AT_CONNECT}"));
+        if peer_of != at_connect {
+            return Err(format!("getpeername says {peer_of}, expected {at_connect}"));
         }
         client.write_all(REQUEST).map_err(failed("sending"))?;
         expect(&mut endpoint, REQUEST, "the endpoint")?;
@@ -230,7 +241,7 @@ fn own_socket(datapath: &Datapath) -> Result<Own, String> {
     // SAFETY: the descriptor is new, and nobody else's.
     let own = Own(unsafe { OwnedFd::from_raw_fd(fd) });
     datapath.maps().mark_own(&own.0)?;
-    let any = sockaddr(at([127, 0, 0, 1], 0));
+    let any = sockaddr((Ipv4Addr::LOCALHOST, 0).into());
     // SAFETY: the structure is as long as is said.
     if unsafe { libc::bind(own.0.as_raw_fd(), (&raw const any).cast(), ADDRESS_BYTES) } != 0 {
         return Err(failed("bind")(std::io::Error::last_os_error()));
@@ -319,7 +330,7 @@ fn expect(stream: &mut TcpStream, bytes: &[u8], who: &str) -> Result<(), String>
 }
 
 /// One listener by request, and one whose endpoint can be chosen at connect(2).
-fn snapshot(endpoint: SocketAddr) -> String {
+fn snapshot(by_request: SocketAddr, at_connect: SocketAddr, endpoint: SocketAddr) -> String {
     let types = "type.googleapis.com/envoy.extensions.filters";
     let listener = |name: &str, at: SocketAddr, matched: &str| {
         format!(
@@ -338,8 +349,8 @@ fn snapshot(endpoint: SocketAddr) -> String {
         r#"{{"static_resources": {{"listeners": [{}, {}], "clusters": [{{"name": "probe", "type": "STATIC",
         "connect_timeout": "1s", "load_assignment": {{"cluster_name": "probe", "endpoints": [{{"lb_endpoints": [
         {{"endpoint": {{"address": {{"socket_address": {{"address": "{}", "port_value": {}}}}}}}}}]}}]}}}}]}}}}"#,
-        listener("by_request", BY_REQUEST, header),
-        listener("at_connect", AT_CONNECT, ""),
+        listener("by_request", by_request, header),
+        listener("at_connect", at_connect, ""),
         endpoint.ip(),
         endpoint.port()
     )

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 use twinmesh_ads::Status;
+use twinmesh_kernel_backend::datapath::shape::flag;
 
 use crate::access_log::AccessLog;
 use crate::datapath::Splice;
@@ -31,6 +32,8 @@ struct Admin {
     access_log: AccessLog,
     levels: Option<Levels>,
     splice: Option<Arc<Splice>>,
+    /// What the kernel does: bits of [`flag`].
+    kernel: u64,
     ads: Option<Arc<Status>>,
 }
 
@@ -43,6 +46,7 @@ pub fn router(agent: &Agent, levels: Option<Levels>, ads: Option<Arc<Status>>) -
         access_log: agent.access_log.clone(),
         levels,
         ads,
+        kernel: agent.datapath.as_ref().map_or(0, |running| running.flags),
         splice: agent
             .datapath
             .as_ref()
@@ -108,7 +112,11 @@ async fn ready(State(admin): State<Admin>) -> Response {
             "ready": reasons.is_empty(),
             "reasons": reasons,
             "generation": policy.map(|policy| policy.generation),
-            "kernel": admin.splice.is_some(),
+            "kernel": {
+                "redirect": admin.kernel & flag::REDIRECT != 0,
+                "splice": admin.kernel & flag::SPLICE != 0,
+                "connect_time": admin.kernel & flag::CONNECT_TIME != 0,
+            },
             "management_server": admin.ads.as_deref().map(management_server),
             "not_bound": not_bound,
             "listening": listening.collect::<Vec<_>>(),

@@ -8,6 +8,7 @@ pub mod framing;
 pub mod listen;
 pub mod look;
 pub mod memory;
+pub mod paths;
 pub mod slots;
 pub mod start;
 pub mod stream;

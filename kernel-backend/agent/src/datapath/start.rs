@@ -10,14 +10,16 @@ use clap::ValueEnum;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use twinmesh_kernel_backend::datapath::maps::address;
+use twinmesh_kernel_backend::datapath::probe::probe;
 use twinmesh_kernel_backend::datapath::shape::{Address, Config, flag};
 use twinmesh_kernel_backend::datapath::{Attached, Datapath, Sizes, cgroup, pins};
 
 use super::adopt::{self, Adopted};
 use super::memory::KernelMemory;
+use super::paths::Paths;
 use super::{Splice, events, listen, timeouts};
 use crate::access_log::AccessLog;
-use crate::keep::{Found, Keep, KeepOptions, Name};
+use crate::keep::{self, Found, Keep, KeepOptions, Name};
 use crate::live::Live;
 use crate::proxy::{Proxy, Resolve};
 use crate::shadow::{ALL, Shadow};
@@ -74,6 +76,7 @@ pub struct Loaded {
     connect_time: bool,
     found: Found,
     adopted: Adopted,
+    paths: Paths,
 }
 
 /// Programs that are attached, and what runs beside them.
@@ -82,13 +85,16 @@ pub struct Running {
     pub splice: Arc<Splice>,
     /// Where the agent takes connections.
     pub redirect: Vec<SocketAddr>,
+    /// What the programs do: bits of [`flag`].
+    pub flags: u64,
     attached: Attached,
     events: Option<events::Reader>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl KernelOptions {
-    /// Loads the programs, where they are wanted and this machine can run them.
+    /// Loads the programs, where they are wanted and this machine can run them; known bytes are
+    /// sent through each path first, and only those are used through which they come.
     ///
     /// # Errors
     /// They are required, and this machine cannot.
@@ -104,7 +110,14 @@ impl KernelOptions {
         if self.mode == KernelMode::Off {
             return Ok(None);
         }
-        match self.try_load(None) {
+        let probed = self.probed();
+        if self.keep
+            && probed.is_err()
+            && let Err(why) = keep::detach::detach(&self.kept)
+        {
+            tracing::error!("what an earlier agent left stays: {why}");
+        }
+        match probed {
             Ok(loaded) => Ok(Some(loaded)),
             Err(why) if self.mode == KernelMode::Auto => {
                 tracing::warn!(
@@ -116,20 +129,47 @@ impl KernelOptions {
         }
     }
 
-    /// Loads the programs.
+    fn probed(&self) -> Result<Loaded, String> {
+        let (own, root) = (cgroup::own()?, cgroup::root()?);
+        // The programs are loaded twice, so that nothing of what is tried is left in those that stay;
+        // at one time, as that takes long, but not while large maps may take the memory of all.
+        let (probed, loaded) = std::thread::scope(|scope| {
+            let mut probing = None;
+            let loaded = self.load_noting(None, || {
+                probing = Some(scope.spawn(|| probe(&own, &root)));
+            });
+            (probing.map(|probing| probing.join()), loaded)
+        });
+        let loaded = loaded?;
+        let probed = probed.and_then(Result::ok).ok_or("the probe panicked")?;
+        let paths = Paths::of(&probed)?;
+        paths.tell();
+        Ok(Loaded { paths, ..loaded })
+    }
+
+    /// Loads the programs, and tries nothing.
     ///
     /// # Errors
     /// Why this machine cannot run them.
     pub fn try_load(&self, resolve: Option<Box<Resolve>>) -> Result<Loaded, String> {
+        self.load_noting(resolve, || ())
+    }
+
+    fn load_noting(
+        &self,
+        resolve: Option<Box<Resolve>>,
+        made: impl FnOnce(),
+    ) -> Result<Loaded, String> {
         let root = cgroup::root()?;
         let of_clients = self.cgroup.clone().unwrap_or_else(|| root.clone());
         let (datapath, keep, found) = if self.keep {
             let (keep, found) = Keep::open(&self.kept, self.sizes)?;
             let adopts = found.numbers.is_some();
-            let loaded = Datapath::load_pinned(self.sizes, &keep.pins, adopts);
+            let loaded = Datapath::load_pinned(self.sizes, &keep.pins, adopts, made);
             (loaded, Some(Arc::new(keep)), found)
         } else {
-            (Datapath::load(self.sizes), None, Found::default())
+            let loaded = Datapath::load_noting(self.sizes, made);
+            (loaded, None, Found::default())
         };
         let datapath = Arc::new(datapath.map_err(|why| why.to_string())?);
         Ok(Loaded {
@@ -141,6 +181,7 @@ impl KernelOptions {
             connect_time: self.connect_time,
             found,
             adopted: Adopted::default(),
+            paths: Paths::ALL,
         })
     }
 }
@@ -257,16 +298,14 @@ impl Loaded {
         live: &Live,
         access_log: &AccessLog,
     ) -> Result<Running, String> {
-        let connect_time = if self.connect_time {
-            flag::CONNECT_TIME
-        } else {
-            0
-        };
         let mut config = Config {
-            flags: flag::REDIRECT | flag::SPLICE | connect_time,
+            flags: self.paths.flags(),
             queue_limit: QUEUE_LIMIT,
             ..Config::default()
         };
+        if !self.connect_time {
+            config.flags &= !flag::CONNECT_TIME;
+        }
         let mut events = None;
         if live.recorder().is_some() {
             config.flags |= flag::ORDER;
@@ -333,6 +372,7 @@ impl Loaded {
         Ok(Running {
             splice: self.splice,
             redirect,
+            flags: config.flags,
             attached,
             events,
             tasks,

@@ -62,7 +62,12 @@ pub fn options() -> KernelOptions {
 /// 6.1 and cgroup2), the test says so and goes on without; with `TWINMESH_REQUIRE_KERNEL` set, as
 /// in CI, that is a failure.
 pub fn load(resolve: Option<Box<Resolve>>) -> Option<Loaded> {
-    match options().try_load(resolve) {
+    load_with(options(), resolve)
+}
+
+/// The same, with other options.
+pub fn load_with(options: KernelOptions, resolve: Option<Box<Resolve>>) -> Option<Loaded> {
+    match options.try_load(resolve) {
         Ok(loaded) => Some(loaded),
         Err(why) if is_required() => panic!("the kernel cannot take part: {why}"),
         Err(why) => {
@@ -75,4 +80,9 @@ pub fn load(resolve: Option<Box<Resolve>>) -> Option<Loaded> {
 /// Whether a machine that cannot run the programs fails tests.
 pub fn is_required() -> bool {
     std::env::var_os("TWINMESH_REQUIRE_KERNEL").is_some_and(|value| value != "0")
+}
+
+/// Whether the kernel can take part, which is asked as in [`load`].
+pub fn is_here() -> bool {
+    load(None).is_some()
 }

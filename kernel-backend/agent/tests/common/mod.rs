@@ -3,8 +3,10 @@
 
 #![allow(dead_code, missing_docs)]
 
+pub mod cgroup;
 pub mod kernel;
 pub mod place;
+pub mod process;
 pub mod taken;
 pub mod wire;
 
@@ -21,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use twinmesh_agent::access_log::AccessLog;
+use twinmesh_agent::datapath::start::Loaded;
 use twinmesh_agent::metrics::Metrics;
 use twinmesh_agent::proxy::Resolve;
 use twinmesh_agent::record::Recorder;
@@ -204,6 +207,29 @@ async fn start_source(
     observers: Observers,
     logged: bool,
 ) -> Running {
+    let (loaded, resolve) = if kernel::takes_part() {
+        // The policy's endpoints are resolved in both places alike.
+        let resolve: Option<Arc<Resolve>> = resolve.map(Arc::from);
+        let again = |resolve: &Arc<Resolve>| -> Box<Resolve> {
+            let resolve = Arc::clone(resolve);
+            Box::new(move |address| resolve(address))
+        };
+        let loaded = kernel::load(resolve.as_ref().map(again));
+        (loaded, resolve.as_ref().map(again))
+    } else {
+        (None, resolve)
+    };
+    start_loaded(policies, source, resolve, loaded, observers, logged).await
+}
+
+async fn start_loaded(
+    policies: watch::Sender<Option<Arc<Snapshot>>>,
+    source: watch::Receiver<Option<Arc<Snapshot>>>,
+    resolve: Option<Box<Resolve>>,
+    loaded: Option<Loaded>,
+    observers: Observers,
+    logged: bool,
+) -> Running {
     // The log of a failed test tells why.
     let _ = tracing_subscriber::fmt()
         .with_test_writer()
@@ -216,19 +242,7 @@ async fn start_source(
         AccessLog::default()
     };
     let metrics = Arc::new(Metrics::new());
-    let agent = if kernel::takes_part() {
-        // The policy's endpoints are resolved in both places alike.
-        let resolve: Option<Arc<Resolve>> = resolve.map(Arc::from);
-        let again = |resolve: &Arc<Resolve>| -> Box<Resolve> {
-            let resolve = Arc::clone(resolve);
-            Box::new(move |address| resolve(address))
-        };
-        let loaded = kernel::load(resolve.as_ref().map(again));
-        let resolve = resolve.as_ref().map(again);
-        Agent::observed(source, metrics, access_log, resolve, loaded, observers).await
-    } else {
-        Agent::observed(source, metrics, access_log, resolve, None, observers).await
-    };
+    let agent = Agent::observed(source, metrics, access_log, resolve, loaded, observers).await;
     let agent = agent.expect("the policy fits");
     Running {
         agent,

@@ -49,6 +49,8 @@ impl Maps {
             sk_cookie: get(offset_of!(Config, sk_cookie)),
             write_seq: get(offset_of!(Config, write_seq)),
             copied_seq: get(offset_of!(Config, copied_seq)),
+            sk_flags: get(offset_of!(Config, sk_flags)),
+            zero_copy: get(offset_of!(Config, zero_copy)),
         }
     }
 
