@@ -24,12 +24,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use twinmesh_agent::access_log::AccessLog;
-use twinmesh_agent::datapath::start::Loaded;
+use twinmesh_agent::datapath::start::{KernelOptions, Loaded};
 use twinmesh_agent::metrics::Metrics;
 use twinmesh_agent::proxy::Resolve;
 use twinmesh_agent::record::Recorder;
 use twinmesh_agent::run::{Agent, Observers};
 use twinmesh_agent::shadow::Shadow;
+use twinmesh_kernel_backend::datapath::Sizes;
 use twinmesh_xds::{ReadOptions, Snapshot};
 use wire::Wire;
 
@@ -221,6 +222,17 @@ async fn start_source(
         (None, resolve)
     };
     start_loaded(policies, source, resolve, loaded, observers, logged).await
+}
+
+/// An agent whose kernel has room for so much.
+pub async fn start_sized(bootstrap: &Value, sizes: Sizes) -> Running {
+    let options = KernelOptions {
+        sizes,
+        ..kernel::options()
+    };
+    let (policies, source) = watch::channel(Some(snapshot(bootstrap)));
+    let loaded = kernel::load_with(options, None);
+    start_loaded(policies, source, None, loaded, Observers::default(), true).await
 }
 
 async fn start_loaded(
