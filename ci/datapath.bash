@@ -10,6 +10,7 @@ children=()
 cgroups=()
 namespaces=()
 mounted=
+bpf=
 
 say() { printf '%s: %s\n' "$name" "$*" >&2; }
 fail() { say "$2"; exit "$1"; }
@@ -30,6 +31,11 @@ clean_up() {
         say "process $pid does not end by SIGTERM within five seconds; killing it"
         kill -KILL "$pid" 2> /dev/null || true
     done
+    if [[ -n $bpf ]]; then
+        # What an agent that was killed has left.
+        "$agent" detach --keep-folder "$work/kept" --pins "$bpf/twinmesh" > /dev/null 2>&1 || true
+        umount "$bpf"
+    fi
     for space in "${namespaces[@]}"; do ip netns delete "$space" 2> /dev/null || true; done
     for group in "${cgroups[@]}"; do
         for i in {1..20}; do rmdir "$group" 2> /dev/null && break; sleep 0.1; done
@@ -87,6 +93,14 @@ make_cgroup() {
     cgroup=$cgroup_root/$run_id-$1
     mkdir "$cgroup"
     cgroups+=("$cgroup")
+}
+
+# A BPF file system of this run; its path in $bpf. An agent of this run that uses it keeps the rest in
+# $work/kept.
+mount_bpf() {
+    mkdir "$work/bpf"
+    mount -t bpf bpf "$work/bpf" || fail 2 "a BPF file system cannot be mounted on this machine"
+    bpf=$work/bpf
 }
 
 # Runs a command in a cgroup: `in_cgroup PATH COMMAND…`.

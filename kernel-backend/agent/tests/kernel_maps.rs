@@ -121,7 +121,7 @@ async fn nothing_differs_under_and_after_traffic() {
     assert_eq!(seen["lost_events"], 0);
     let programs = seen["programs"].as_array().expect("a list");
     let attached = programs.iter().filter(|program| program["links"] == 1);
-    assert_eq!(attached.count(), 7, "{programs:?}");
+    assert_eq!(attached.count(), 8, "{programs:?}");
     assert_eq!(seen["endpoints"]["active"], json!([]));
     let listed = seen["endpoints"]["listed"].as_array().expect("a list");
     let addresses = |cluster: &str| -> Vec<&str> {

@@ -171,15 +171,17 @@ async fn serve_http(session: Arc<Session>, io: impl Stream, drain: CancellationT
             }
         };
         tokio::select! {
+            // In this order, so that a response that is written from now on says that it is the last.
+            biased;
+            () = drain.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(source = %session.info.source, "the connection ended: {error}");
                 }
                 return;
-            }
-            () = drain.cancelled(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
             }
             () = look, if !draining => {
                 let now = session.requests.load(Relaxed);
