@@ -14,7 +14,7 @@ use common::{Backend, Running, bootstrap, cluster, http_listener, manager, simpl
 use serde_json::json;
 use tokio::net::TcpStream;
 use twinmesh_agent::datapath::Splice;
-use twinmesh_kernel_backend::datapath::shape::{Client, handed};
+use twinmesh_kernel_backend::datapath::shape::{Client, handed, mode};
 
 /// The kernel's part; `None` where this machine has none and need not.
 fn splice(running: &Running) -> Option<Arc<Splice>> {
@@ -73,6 +73,39 @@ async fn a_head_may_come_in_any_two_pieces() {
     }
     assert_eq!(backend.connections(), 1);
     running.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_on_its_way_to_the_agent_stays_whole_when_the_connection_is_given_back() {
+    let backend = Backend::echo("one").await;
+    let (running, mut client) = warm(&backend).await;
+    let Some(splice) = splice(&running) else {
+        return;
+    };
+    let maps = splice.datapath.maps();
+    let found = (0..u64::from(maps.sizes.clients))
+        .find_map(|index| splice.client(index, maps.client(index).get(offset_of!(Client, uses))));
+    let found = found.expect("the client is tracked");
+    // The agent still has the connection when a request begins,
+    let turn = found.record().word(offset_of!(Client, mode));
+    turn.store(mode::AGENT, SeqCst);
+    client
+        .send(b"POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 12\r\n\r\nONE")
+        .await;
+    common::until("the agent has the head", || running.active() == 1).await;
+    // and has given it back before it saw that.
+    turn.store(mode::SPLICE, SeqCst);
+    client.send(b" AND TWO.").await;
+    assert_eq!(client.reply().await.text(), "ONE AND TWO.");
+    settled(&running).await;
+    let before = spliced(&running);
+    assert_eq!(client.get("/after", "1").await.head.status(), 200);
+    assert_eq!(client.get("/after", "2").await.head.status(), 200);
+    running.idle().await;
+    assert!(
+        spliced(&running) > before,
+        "the kernel has the connection again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

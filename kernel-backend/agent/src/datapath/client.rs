@@ -44,6 +44,7 @@ pub struct Client {
     datapath: Arc<Datapath>,
     ledger: Arc<Ledger>,
     followed: Mutex<Followed>,
+    settled: std::sync::atomic::AtomicBool,
     left: std::sync::atomic::AtomicBool,
     ended: std::sync::atomic::AtomicBool,
 }
@@ -52,6 +53,8 @@ pub struct Client {
 struct Followed {
     requests: Requests,
     answered: u64,
+    /// Bytes that have been read.
+    read: u64,
     /// The agent is about to end: nothing is given back to the kernel.
     keeps: bool,
     /// The agent is about to be followed by another: nothing more is read.
@@ -69,6 +72,11 @@ impl Client {
         uses: u64,
     ) -> Arc<Self> {
         ledger.set_busy(index, false);
+        let record = datapath.maps().client(index);
+        let followed = Followed {
+            read: record.get(offset_of!(Shape, agent_read)),
+            ..Followed::default()
+        };
         Arc::new(Self {
             stream,
             ends,
@@ -78,7 +86,8 @@ impl Client {
             turn: tokio::sync::Mutex::default(),
             datapath,
             ledger,
-            followed: Mutex::default(),
+            followed: Mutex::new(followed),
+            settled: false.into(),
             left: false.into(),
             ended: false.into(),
         })
@@ -102,6 +111,13 @@ impl Client {
     /// Whether a spliced request waits for its response.
     pub fn in_flight(&self) -> bool {
         self.record().get(offset_of!(Shape, upstream)) != 0
+    }
+
+    /// Whether this is the first response to a client that has sent a request before the response
+    /// before had ended: all that come are the agent's from then on.
+    pub fn settles(&self) -> bool {
+        self.record().get(offset_of!(Shape, pipelines)) != 0
+            && !self.settled.swap(true, Ordering::SeqCst)
     }
 
     /// Waits until the client has read what was redirected to it. Bytes that the agent writes before
@@ -157,8 +173,11 @@ impl Client {
         if !between {
             return;
         }
-        self.ledger.set_busy(self.index, false);
         let record = self.record();
+        // Only now: a request of which some is on its way here while the connection is given back is
+        // seen by what it has more than this.
+        record.set(offset_of!(Shape, agent_read), followed.read);
+        self.ledger.set_busy(self.index, false);
         if !followed.keeps
             && record.get(offset_of!(Shape, pipelines)) == 0
             && record.get(offset_of!(Shape, mode)) == mode::AGENT
@@ -201,6 +220,22 @@ impl Client {
         while !bytes.is_empty() {
             let count = self.stream.write(bytes).await?;
             self.wrote(count);
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Writes it all, with which the spliced request is over, in [`Client::turn`]: a client that sends
+    /// its next request upon the last byte must not look as if it pipelined. The bytes are counted
+    /// before, so that the kernel splices nothing until the client has read them.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn write_last(&self, mut bytes: &[u8]) -> io::Result<()> {
+        self.wrote(bytes.len());
+        self.land();
+        while !bytes.is_empty() {
+            let count = self.stream.write(bytes).await?;
             bytes = bytes.get(count..).unwrap_or_default();
         }
         Ok(())
@@ -350,11 +385,9 @@ impl AsyncRead for ClientStream {
                 }
                 Poll::Ready(Ok(count)) => {
                     let read = buffer.filled().get(before..).unwrap_or_default();
-                    self.client.followed().requests.follow(read);
-                    self.client
-                        .record()
-                        .word(offset_of!(Shape, agent_read))
-                        .fetch_add(count as u64, Ordering::SeqCst);
+                    let mut followed = self.client.followed();
+                    followed.requests.follow(read);
+                    followed.read += count as u64;
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

@@ -11,6 +11,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use twinmesh_engine::Request;
+use twinmesh_kernel_backend::datapath::Datapath;
 use twinmesh_kernel_backend::datapath::maps::socket_address;
 
 use super::Splice;
@@ -210,6 +211,15 @@ impl Hooks for Spliced {
             while self.client.in_flight() && !self.client.is_closed() {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LOOK.1);
+            }
+            if self.client.settles() {
+                // The response before has ended for the programs; its last bytes may just be on
+                // their way into the client's queue. What the wait says does not matter.
+                let _ = tokio::task::spawn_blocking(Datapath::wait).await;
+            }
+            // Whoever has answered the request before may still write.
+            if !self.client.is_closed() {
+                drop(self.client.turn.lock().await);
             }
             self.client.drained().await;
         }

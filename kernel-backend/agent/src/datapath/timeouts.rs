@@ -283,17 +283,14 @@ pub(super) async fn send(
         client.keep();
     }
     splice.finished_as(client, Some(status), reason);
+    client.drained().await;
     let written = tokio::select! {
-        written = async {
-            client.drained().await;
-            client.write_all(&bytes).await
-        } => written.is_ok(),
+        written = client.write_last(&bytes) => written.is_ok(),
         () = client.gone.cancelled() => false,
     };
     if written && closes {
         client.stream.shutdown(Shutdown::Write);
     }
-    client.land();
     if !written {
         client.abort();
     }

@@ -180,7 +180,7 @@ async fn relay(
     let pumped = {
         let pumping = async {
             client.drained().await;
-            pump(stream, &client, response, known, first).await
+            pump(splice, stream, &client, response, known, first).await
         };
         tokio::pin!(pumping);
         loop {
@@ -203,15 +203,12 @@ async fn relay(
         }
     };
     match pumped {
-        Pumped::Whole { closes, status } => {
-            let unsent = client.record().get(offset_of!(ClientShape, body)) != 0;
-            splice.finished(&client, Some(status));
-            if closes || unsent {
-                client.stream.shutdown(Shutdown::Write);
-                return false;
-            }
+        Pumped::Whole { closes: true } => {
+            client.stream.shutdown(Shutdown::Write);
+            false
+        }
+        Pumped::Whole { closes: false } => {
             slot.put_idle();
-            client.land();
             true
         }
         Pumped::UntilClose { status } => {
@@ -253,7 +250,7 @@ impl Unbegun {
 /// How a relay ended.
 enum Pumped {
     /// With the whole response, and nothing after it unless it closes.
-    Whole { closes: bool, status: u16 },
+    Whole { closes: bool },
     /// With the connection, which is how the response says that it ends.
     UntilClose { status: u16 },
     /// In the middle.
@@ -261,8 +258,10 @@ enum Pumped {
 }
 
 /// Copies a response from a connection to a client. `known` is the status where the head was seen
-/// elsewhere.
+/// elsewhere. With the last byte of a whole response the client's request is over, unless the
+/// connection closes.
 async fn pump(
+    splice: &Splice,
     stream: &SharedStream,
     client: &Client,
     mut response: Response,
@@ -273,18 +272,23 @@ async fn pump(
     loop {
         let taken = response.follow(&bytes);
         let more = taken < bytes.len();
-        if client
-            .write_all(bytes.get(..taken).unwrap_or_default())
-            .await
-            .is_err()
-        {
-            return Pumped::Broken;
-        }
+        let rest = bytes.get(..taken).unwrap_or_default();
         if response.is_done() {
-            return Pumped::Whole {
-                closes: response.closes || more,
-                status: response.status.unwrap_or(known),
+            let unsent = client.record().get(offset_of!(ClientShape, body)) != 0;
+            let closes = response.closes || more || unsent;
+            splice.finished(client, Some(response.status.unwrap_or(known)));
+            let written = if closes {
+                client.write_all(rest).await
+            } else {
+                client.write_last(rest).await
             };
+            return match written {
+                Ok(()) => Pumped::Whole { closes },
+                Err(_) => Pumped::Broken,
+            };
+        }
+        if client.write_all(rest).await.is_err() {
+            return Pumped::Broken;
         }
         bytes.resize(BUFFER, 0);
         match stream.read(&mut bytes).await {
@@ -384,11 +388,10 @@ async fn again(
     }
     client.drained().await;
     let response = Response::new(Start::Head, head_request);
-    match pump(&stream, client, response, 0, first).await {
-        Pumped::Whole { closes, status } => {
-            splice.finished(client, Some(status));
-            client.land();
+    match pump(splice, &stream, client, response, 0, first).await {
+        Pumped::Whole { closes } => {
             if closes {
+                client.land();
                 client.stream.shutdown(Shutdown::Write);
             }
         }

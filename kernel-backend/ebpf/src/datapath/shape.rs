@@ -181,7 +181,7 @@ pub struct Client {
     pub first_write: u32,
     /// See above.
     pub first_read: u32,
-    /// Bytes of this connection that the agent has read.
+    /// Bytes of this connection that the agent has read, of requests that it has answered.
     pub agent_read: u64,
     /// Bytes of this connection that the agent has written.
     pub agent_written: u64,
