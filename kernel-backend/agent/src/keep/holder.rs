@@ -16,6 +16,8 @@ use super::wire;
 
 /// The socket's name in the folder.
 pub const SOCKET: &str = "holder.sock";
+/// How often the socket is looked for.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long accepting rests after an error that lies with the process.
 const REST: Duration = Duration::from_millis(50);
 
@@ -53,8 +55,14 @@ pub fn run(path: &Path, with_agent: bool) -> Result<(), String> {
             }
         }
     });
-    // The other end is there for good.
-    let _ = quits.recv();
+    while quits.recv_timeout(LOOK).is_err() {
+        if !path.exists() {
+            return Err(format!(
+                "{}: the socket is gone, and nobody could ever ask for what is held",
+                path.display()
+            ));
+        }
+    }
     std::fs::remove_file(path).map_err(failed)
 }
 
