@@ -4,6 +4,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use common::wire::Wire;
 use common::{Backend, kernel, simple, soon};
+use futures_util::future::FutureExt as _;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -328,6 +330,9 @@ async fn what_the_killed_agent_was_in_the_middle_of_ends_in_an_error() {
     agent.until("active_requests", |count| count == 0).await;
 }
 
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Clients that ask all the time, of which every third request goes through the proxy.
 struct Load {
     stop: Arc<AtomicBool>,
@@ -363,19 +368,24 @@ impl Load {
                     } else {
                         format!("GET /{id} HTTP/1.1\r\nHost: web\r\nX-Id: {id}\r\n\r\n")
                     };
-                    let head = if connection.try_send(text.as_bytes()).await {
-                        connection.head().await
-                    } else {
-                        None
+                    let answer = async {
+                        if !connection.try_send(text.as_bytes()).await {
+                            return None;
+                        }
+                        let head = connection.head().await?;
+                        let body = connection.body(&head).await;
+                        Some((head, body))
                     };
-                    // An end before the answer is an error; another's answer would be a disaster.
-                    let Some(head) = head else {
+                    // What breaks off panics in there.
+                    let answer = AssertUnwindSafe(answer).catch_unwind();
+                    let answer = tokio::time::timeout(PATIENCE, answer).await;
+                    // No whole answer is an error; another's answer would be a disaster.
+                    let Ok(Ok(Some((head, body)))) = answer else {
                         errors += 1;
                         continue;
                     };
                     assert_eq!(head.status(), 200, "{}", head.text);
                     assert_eq!(head.header("x-id"), Some(id.as_str()));
-                    let body = connection.body(&head).await;
                     let body = String::from_utf8_lossy(&body);
                     assert!(body.contains(&id), "{id}: {body}");
                     answered.fetch_add(1, SeqCst);
