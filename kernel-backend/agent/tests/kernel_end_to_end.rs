@@ -337,9 +337,22 @@ fn real_clients_and_servers_see_a_network_that_routes() {
     until("active counts at 0", || {
         metric(&node, "twinmesh_active_requests", "") == 0
     });
+    // A line each; where the log's reader was behind, it was counted.
+    let logged = |node: &Node| {
+        let log = std::fs::read_to_string(node.path("access.jsonl")).expect("a log");
+        log.lines().count() as u64
+    };
+    let lost = |node: &Node| {
+        metric(node, "twinmesh_access_log_lost_total", "")
+            + metric(node, "twinmesh_kernel_events_lost_total", "")
+    };
+    until("every request is logged or counted as lost", || {
+        logged(&node) + lost(&node) >= spliced(&node) + proxied(&node)
+    });
+    let (all, lost) = (spliced(&node) + proxied(&node), lost(&node));
+    assert!(all >= sent + answered);
     node.end();
-    let log = std::fs::read_to_string(node.path("access.jsonl")).expect("a log");
-    assert!(log.lines().count() as u64 >= sent + answered);
+    assert_eq!(logged(&node), all - lost, "{lost} lost");
 }
 
 #[test]
