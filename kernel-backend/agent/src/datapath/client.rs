@@ -20,7 +20,7 @@ use twinmesh_kernel_backend::datapath::{Datapath, maps::Record};
 use super::events;
 use super::framing::Requests;
 use super::stream::SharedStream;
-use crate::keep::ledger::Ledger;
+use crate::keep::ledger::{Busy, Ledger};
 use crate::live::Live;
 
 /// How often the end of a spliced response is looked for while something waits for it.
@@ -71,7 +71,7 @@ impl Client {
         index: u64,
         uses: u64,
     ) -> Arc<Self> {
-        ledger.set_busy(index, false);
+        ledger.forget(index);
         let record = datapath.maps().client(index);
         let followed = Followed {
             read: record.get(offset_of!(Shape, agent_read)),
@@ -177,7 +177,7 @@ impl Client {
         // Only now: a request of which some is on its way here while the connection is given back is
         // seen by what it has more than this.
         record.set(offset_of!(Shape, agent_read), followed.read);
-        self.ledger.set_busy(self.index, false);
+        self.ledger.end(self.index, Busy::Proxying);
         if !followed.keeps
             && record.get(offset_of!(Shape, pipelines)) == 0
             && record.get(offset_of!(Shape, mode)) == mode::AGENT
@@ -201,7 +201,7 @@ impl Client {
         if followed.hands_over && between {
             return false;
         }
-        self.ledger.set_busy(self.index, true);
+        self.ledger.begin(self.index, Busy::Proxying);
         true
     }
 
@@ -238,7 +238,15 @@ impl Client {
             let count = self.stream.write(bytes).await?;
             bytes = bytes.get(count..).unwrap_or_default();
         }
+        self.ledger.end(self.index, Busy::Ending);
         Ok(())
+    }
+
+    /// Ends the agent's side after a response that says by this where it ends, or that has to be
+    /// the last.
+    pub fn finish(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write);
+        self.ledger.end(self.index, Busy::Ending);
     }
 
     /// The decision that the kernel made for the request that it handed over, if it made one, with
@@ -306,8 +314,11 @@ impl Client {
         live.shadowed_in_kernel(request, decision.generation, &decision.left, random);
     }
 
-    /// The spliced request is over, as far as the client is concerned.
+    /// The spliced request is over, as far as the client is concerned. What still has to follow is
+    /// one of [`Client::write_last`], [`Client::finish`] and [`Client::abort`]: an agent that is
+    /// killed in between leaves a client that waits for it, and that is cut off.
     pub fn land(&self) {
+        self.ledger.begin(self.index, Busy::Ending);
         let record = self.record();
         record.set(offset_of!(Shape, body), 0);
         record.set(offset_of!(Shape, upstream), 0);

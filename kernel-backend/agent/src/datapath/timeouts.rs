@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::mem::offset_of;
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -289,7 +288,7 @@ pub(super) async fn send(
         () = client.gone.cancelled() => false,
     };
     if written && closes {
-        client.stream.shutdown(Shutdown::Write);
+        client.finish();
     }
     if !written {
         client.abort();

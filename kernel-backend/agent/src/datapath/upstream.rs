@@ -2,7 +2,7 @@
 //! the endpoint ends one, or a response has to be relayed.
 
 use std::mem::offset_of;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,7 +204,7 @@ async fn relay(
     };
     match pumped {
         Pumped::Whole { closes: true } => {
-            client.stream.shutdown(Shutdown::Write);
+            client.finish();
             false
         }
         Pumped::Whole { closes: false } => {
@@ -214,7 +214,7 @@ async fn relay(
         Pumped::UntilClose { status } => {
             splice.finished(&client, Some(status));
             client.land();
-            client.stream.shutdown(Shutdown::Write);
+            client.finish();
             false
         }
         Pumped::Broken => {
@@ -392,13 +392,13 @@ async fn again(
         Pumped::Whole { closes } => {
             if closes {
                 client.land();
-                client.stream.shutdown(Shutdown::Write);
+                client.finish();
             }
         }
         Pumped::UntilClose { status } => {
             splice.finished(client, Some(status));
             client.land();
-            client.stream.shutdown(Shutdown::Write);
+            client.finish();
         }
         Pumped::Broken => {
             splice.finished(client, None);

@@ -13,6 +13,16 @@ use twinmesh_kernel_backend::datapath::Sizes;
 
 const FILE: &str = "ledger";
 
+/// What an agent can be in the middle of on a client's connection. Both may go on at once: a client
+/// that pipelines sends its next request while the response before is relayed.
+#[derive(Debug, Clone, Copy)]
+pub enum Busy {
+    /// It reads a request, or answers it by the proxy.
+    Proxying = 1,
+    /// It ends a spliced request in the endpoint's place, which the kernel takes for ended.
+    Ending = 2,
+}
+
 /// The ledger.
 #[derive(Debug)]
 pub struct Ledger {
@@ -69,14 +79,28 @@ impl Ledger {
         words.get(..self.endpoints).unwrap_or_default()
     }
 
-    /// The agent is, or is not, in the middle of a request of a client, by the index of its record.
-    pub fn set_busy(&self, client: u64, busy: bool) {
+    /// The agent is in the middle of something on a client's connection, by the index of its record.
+    pub fn begin(&self, client: u64, what: Busy) {
         if let Some(word) = self.word(client) {
-            word.store(u64::from(busy), Ordering::SeqCst);
+            word.fetch_or(what as u64, Ordering::SeqCst);
         }
     }
 
-    /// Whether an agent is, or was when it ended, in the middle of a request.
+    /// It is no longer.
+    pub fn end(&self, client: u64, what: Busy) {
+        if let Some(word) = self.word(client) {
+            word.fetch_and(!(what as u64), Ordering::SeqCst);
+        }
+    }
+
+    /// The record is another connection's, of which nothing has been done.
+    pub fn forget(&self, client: u64) {
+        if let Some(word) = self.word(client) {
+            word.store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether an agent is, or was when it ended, in the middle of anything.
     pub fn is_busy(&self, client: u64) -> bool {
         self.word(client)
             .is_some_and(|word| word.load(Ordering::SeqCst) != 0)

@@ -55,28 +55,33 @@ impl Place {
         std::fs::create_dir_all(&place.cgroup)
             .and_then(|()| move_to(&place.cgroup))
             .map_err(|error| format!("the cgroup {}: {error}", place.cgroup.display()))?;
-        // SAFETY: the call takes no pointer.
-        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            let error = std::io::Error::last_os_error();
-            return Err(format!("a network namespace: {error}"));
-        }
-        for arguments in [
-            "link set lo up",
-            "route add local 0.0.0.0/0 dev lo",
-            "-6 route add local ::/0 dev lo",
-        ] {
-            let run = Command::new("ip").args(arguments.split(' ')).output();
-            let run = run.map_err(|error| format!("ip (Debian's iproute2): {error}"))?;
-            if !run.status.success() {
-                let said = String::from_utf8_lossy(&run.stderr);
-                return Err(format!("ip {arguments}: {said}"));
-            }
-        }
-        // Routes that make addresses local are enough for IPv4.
-        std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")
-            .map_err(|error| format!("net.ipv6.ip_nonlocal_bind: {error}"))?;
+        own_network()?;
         Ok(place)
     }
+}
+
+/// Puts this thread into a network namespace in which every address is this machine's.
+pub fn own_network() -> Result<(), String> {
+    // SAFETY: the call takes no pointer.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(format!("a network namespace: {error}"));
+    }
+    for arguments in [
+        "link set lo up",
+        "route add local 0.0.0.0/0 dev lo",
+        "-6 route add local ::/0 dev lo",
+    ] {
+        let run = Command::new("ip").args(arguments.split(' ')).output();
+        let run = run.map_err(|error| format!("ip (Debian's iproute2): {error}"))?;
+        if !run.status.success() {
+            let said = String::from_utf8_lossy(&run.stderr);
+            return Err(format!("ip {arguments}: {said}"));
+        }
+    }
+    // Routes that make addresses local are enough for IPv4.
+    std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")
+        .map_err(|error| format!("net.ipv6.ip_nonlocal_bind: {error}"))
 }
 
 impl Drop for Place {
