@@ -255,6 +255,125 @@ async fn a_request_survives_an_upstream_connection_that_dies() {
     running.idle().await;
 }
 
+/// A body that would be a request.
+const DISGUISED: &[u8] = b"GET /disguised HTTP/1.1\r\nHost: web\r\n\r\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rest_of_a_body_whose_endpoint_has_gone_is_no_request() {
+    let disguised = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&disguised);
+    // Uploads end each connection before their bodies have come.
+    let backend = Backend::new(move |stream, _| {
+        let disguised = Arc::clone(&counted);
+        async move {
+            let mut wire = Wire::new(stream);
+            while let Some(head) = wire.head().await {
+                if head.start.starts_with("POST") {
+                    return;
+                }
+                let is_disguised = head.start.contains("/disguised");
+                disguised.fetch_add(u64::from(is_disguised), SeqCst);
+                wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    .await;
+            }
+        }
+    })
+    .await;
+    let (running, _first) = warm(&backend).await;
+    for _ in 0..20 {
+        let mut client = running.connect("web").await;
+        while client.get("/", "warm").await.head.status() != 200 {}
+        settled(&running).await;
+        let length = 300 * DISGUISED.len();
+        let head =
+            format!("POST /upload HTTP/1.1\r\nHost: web\r\nContent-Length: {length}\r\n\r\n");
+        client.send(head.as_bytes()).await;
+        for _ in 0..300 {
+            if !client.try_send(DISGUISED).await {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        // Where all of it is taken, the answer comes; else the connection ends.
+        if let Some(head) = soon("an answer", client.head()).await {
+            assert_eq!(head.status(), 503, "{}", head.start);
+        }
+    }
+    assert_eq!(disguised.load(SeqCst), 0);
+    running.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_goes_on_where_it_began_while_the_agent_drains() {
+    let backend = Backend::echo("one").await;
+    let (running, mut client) = warm(&backend).await;
+    let length = 2 * DISGUISED.len();
+    let head = format!("POST / HTTP/1.1\r\nHost: web\r\nContent-Length: {length}\r\n\r\n");
+    client.send(&[head.as_bytes(), DISGUISED].concat()).await;
+    soon("the request is under way", async {
+        while running.active() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Its listener goes, and with it the connection, once this request is through.
+    running.update(&bootstrap(&[], &[])).await;
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    client.send(DISGUISED).await;
+    let reply = client.reply().await;
+    assert_eq!(reply.head.status(), 200);
+    assert_eq!(reply.body, DISGUISED.repeat(2));
+    running.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_requests_are_spliced_is_not_idle() {
+    let backend = Backend::echo("one").await;
+    let mut config = simple(&[backend.address]);
+    let manager = &mut config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+    manager["typed_config"]["common_http_protocol_options"] = json!({"idle_timeout": "0.5s"});
+    let running = start(&config).await;
+    let mut client = running.connect("web").await;
+    for number in 0..20 {
+        let reply = client.get("/", &number.to_string()).await;
+        assert_eq!(reply.head.status(), 200, "request {number}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(client.ended().await, "it ends once it is idle");
+    running.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_follows_a_response_that_broke_off() {
+    let backend = Backend::new(|stream, _| async move {
+        let mut wire = Wire::new(stream);
+        while let Some(head) = wire.head().await {
+            let body = wire.body(&head).await;
+            if head.start.contains("/half") {
+                wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf \r\n")
+                    .await;
+                // The request behind it has its response ready by then.
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                return;
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            wire.send(&[head.as_bytes(), &body].concat()).await;
+        }
+    })
+    .await;
+    let (running, mut client) = warm(&backend).await;
+    client
+        .send(
+            b"GET /half HTTP/1.1\r\nHost: web\r\n\r\n\
+              POST /behind HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        )
+        .await;
+    let got = String::from_utf8(client.rest().await).expect("text");
+    assert_eq!(got.matches("HTTP/1.1").count(), 1, "{got}");
+    assert!(got.ends_with("half \r\n"), "{got}");
+    running.idle().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_half_closes_gets_its_whole_response() {
     let backend = Backend::new(|stream, _| async move {

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
@@ -25,6 +26,8 @@ use crate::live::Live;
 
 /// How often the end of a spliced response is looked for while something waits for it.
 const LOOK: Duration = Duration::from_millis(1);
+/// The same while a response waits for it: at first, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
 
 /// A client's connection.
 #[derive(Debug)]
@@ -46,7 +49,12 @@ pub struct Client {
     followed: Mutex<Followed>,
     settled: std::sync::atomic::AtomicBool,
     left: std::sync::atomic::AtomicBool,
+    /// What is written now follows whole responses.
+    prepared: std::sync::atomic::AtomicBool,
+    /// Nothing more is read or written.
     ended: std::sync::atomic::AtomicBool,
+    /// The last response has been written.
+    finished: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +97,9 @@ impl Client {
             followed: Mutex::new(followed),
             settled: false.into(),
             left: false.into(),
+            prepared: false.into(),
             ended: false.into(),
+            finished: false.into(),
         })
     }
 
@@ -113,11 +123,58 @@ impl Client {
         self.record().get(offset_of!(Shape, upstream)) != 0
     }
 
+    /// Whether bytes that have just been read are none of a request's: the rest of a spliced request's
+    /// body whose endpoint has gone, or what follows the last response. Taken for a request they could
+    /// be one that nobody has sent.
+    fn are_of_no_request(&self) -> bool {
+        self.finished.load(Ordering::SeqCst)
+            || (self.in_flight() && self.record().get(offset_of!(Shape, body)) != 0)
+    }
+
     /// Whether this is the first response to a client that has sent a request before the response
     /// before had ended: all that come are the agent's from then on.
-    pub fn settles(&self) -> bool {
+    fn settles(&self) -> bool {
         self.record().get(offset_of!(Shape, pipelines)) != 0
             && !self.settled.swap(true, Ordering::SeqCst)
+    }
+
+    /// Requests that the kernel has spliced.
+    pub fn begun(&self) -> u64 {
+        self.record().get(offset_of!(Shape, spliced))
+    }
+
+    /// Has the kernel splice no more requests, and waits until the one under way has ended.
+    pub async fn settle(&self) {
+        self.keep();
+        // A program that still saw the mode before may just begin.
+        let _ = tokio::task::spawn_blocking(Datapath::wait).await;
+        self.landed().await;
+    }
+
+    /// Waits until no spliced request is under way.
+    async fn landed(&self) {
+        let mut pause = PAUSE.0;
+        while self.in_flight() && !self.is_closed() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// Waits until the agent may write: the response before, which came from elsewhere, has ended, and
+    /// the client has read it.
+    pub async fn prepare(&self) {
+        self.landed().await;
+        if self.settles() {
+            // The response before has ended for the programs; its last bytes may just be on
+            // their way into the client's queue. What the wait says does not matter.
+            let _ = tokio::task::spawn_blocking(Datapath::wait).await;
+        }
+        // Whoever has answered the request before may still write.
+        if !self.is_closed() {
+            drop(self.turn.lock().await);
+        }
+        self.drained().await;
+        self.prepared.store(true, Ordering::SeqCst);
     }
 
     /// Waits until the client has read what was redirected to it. Bytes that the agent writes before
@@ -155,6 +212,7 @@ impl Client {
     /// A response that the proxy made has been written.
     pub fn answered(&self) {
         self.followed().answered += 1;
+        self.prepared.store(false, Ordering::SeqCst);
         self.give_back();
     }
 
@@ -242,9 +300,16 @@ impl Client {
         Ok(())
     }
 
+    /// The response that is about to be written is the last: nothing that the client still sends is a
+    /// request.
+    pub fn is_last(&self) {
+        self.finished.store(true, Ordering::SeqCst);
+    }
+
     /// Ends the agent's side after a response that says by this where it ends, or that has to be
     /// the last.
     pub fn finish(&self) {
+        self.is_last();
         self.stream.shutdown(std::net::Shutdown::Write);
         self.ledger.end(self.index, Busy::Ending);
     }
@@ -335,13 +400,14 @@ impl Client {
 }
 
 /// What the proxy reads and writes.
-#[derive(Debug)]
 pub struct ClientStream {
     client: Arc<Client>,
     /// Dropped with the stream, wherever that has gone: an upgrade takes it along.
     _closed: oneshot::Sender<()>,
     /// The client has ended its side, and a spliced response is on its way.
     look: Option<Pin<Box<Sleep>>>,
+    /// Something is to be written that was not prepared as a response is: hyper's own words.
+    preparing: Option<BoxFuture<'static, ()>>,
 }
 
 impl ClientStream {
@@ -352,8 +418,27 @@ impl ClientStream {
             client,
             _closed: closed,
             look: None,
+            preparing: None,
         };
         (stream, is_closed)
+    }
+
+    /// Until something may be written.
+    fn poll_prepared(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let client = &self.client;
+        if !client.ended.load(Ordering::SeqCst) && !client.prepared.load(Ordering::SeqCst) {
+            let preparing = self.preparing.get_or_insert_with(|| {
+                let client = Arc::clone(client);
+                async move { client.prepare().await }.boxed()
+            });
+            ready!(preparing.poll_unpin(cx));
+            self.preparing = None;
+        }
+        // In the middle of a response that broke off, another's would look like more of it.
+        if self.client.ended.load(Ordering::SeqCst) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -375,6 +460,9 @@ impl AsyncRead for ClientStream {
                 }
                 return Poll::Ready(Ok(()));
             }
+            if self.client.ended.load(Ordering::SeqCst) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
             let before = buffer.filled().len();
             if !self.client.may_read() {
                 return Poll::Pending;
@@ -395,6 +483,11 @@ impl AsyncRead for ClientStream {
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Ok(count)) => {
+                    if self.client.are_of_no_request() {
+                        self.client.followed().read += count as u64;
+                        buffer.set_filled(before);
+                        continue;
+                    }
                     let read = buffer.filled().get(before..).unwrap_or_default();
                     let mut followed = self.client.followed();
                     followed.requests.follow(read);
@@ -409,10 +502,11 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_prepared(cx))?;
         let mut stream = self.client.stream.clone();
         let written = Pin::new(&mut stream).poll_write(cx, bytes);
         if let Poll::Ready(Ok(count)) = &written {
@@ -422,10 +516,11 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_prepared(cx))?;
         let mut stream = self.client.stream.clone();
         let written = Pin::new(&mut stream).poll_write_vectored(cx, slices);
         if let Poll::Ready(Ok(count)) = &written {

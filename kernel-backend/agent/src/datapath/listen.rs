@@ -11,7 +11,6 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use twinmesh_engine::Request;
-use twinmesh_kernel_backend::datapath::Datapath;
 use twinmesh_kernel_backend::datapath::maps::socket_address;
 
 use super::Splice;
@@ -22,8 +21,6 @@ use crate::proxy::{ConnectionInfo, Hooks, Proxy};
 
 /// How long accepting rests after an error that lies with the process (too many open files).
 const REST: Duration = Duration::from_millis(50);
-/// How often the end of a spliced response is looked for, at first and at most.
-const LOOK: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(5));
 
 /// Accepts until the proxy drains.
 pub async fn accept(splice: Arc<Splice>, proxy: Proxy, live: Live, listener: TcpListener) {
@@ -96,18 +93,9 @@ pub fn go_on(splice: &Arc<Splice>, proxy: &Proxy, live: &Live, client: Arc<Clien
     let splice = Arc::clone(splice);
     tasks.spawn(async move {
         let (io, closed) = ClientStream::new(Arc::clone(&client));
-        let serving = proxying.serve_until(io, Bytes::new(), info, Some(hooks), drain.clone());
-        tokio::pin!(serving);
-        let mut draining = false;
-        loop {
-            tokio::select! {
-                () = &mut serving => break,
-                () = drain.cancelled(), if !draining => {
-                    draining = true;
-                    client.keep();
-                }
-            }
-        }
+        proxying
+            .serve_until(io, Bytes::new(), info, Some(hooks), drain)
+            .await;
         // An error is what says that it has gone.
         let _ = closed.await;
         splice.leave(&client).await;
@@ -206,27 +194,19 @@ impl Hooks for Spliced {
     }
 
     fn ready_to_respond(&self) -> BoxFuture<'_, ()> {
-        async {
-            let mut pause = LOOK.0;
-            while self.client.in_flight() && !self.client.is_closed() {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LOOK.1);
-            }
-            if self.client.settles() {
-                // The response before has ended for the programs; its last bytes may just be on
-                // their way into the client's queue. What the wait says does not matter.
-                let _ = tokio::task::spawn_blocking(Datapath::wait).await;
-            }
-            // Whoever has answered the request before may still write.
-            if !self.client.is_closed() {
-                drop(self.client.turn.lock().await);
-            }
-            self.client.drained().await;
-        }
-        .boxed()
+        self.client.prepare().boxed()
     }
 
     fn response_written(&self) {
         self.client.answered();
+    }
+
+    fn begun_elsewhere(&self) -> u64 {
+        self.client.begun()
+    }
+
+    fn ready_to_end(&self) -> BoxFuture<'static, ()> {
+        let client = Arc::clone(&self.client);
+        async move { client.settle().await }.boxed()
     }
 }

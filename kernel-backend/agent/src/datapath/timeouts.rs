@@ -250,8 +250,8 @@ pub async fn tell(splice: &Splice, client: &Client, head_request: bool, begun: b
     if begun || client.is_closed() {
         let reason = format!("the response broke off: {reason}");
         splice.finished_as(client, None, Some(&reason));
-        client.land();
         client.abort();
+        client.land();
         return;
     }
     let unsent = client.record().get(offset_of!(ClientShape, body)) != 0;
@@ -280,6 +280,7 @@ pub(super) async fn send(
     if closes {
         // What still comes of the request is none of its own.
         client.keep();
+        client.is_last();
     }
     splice.finished_as(client, Some(status), reason);
     client.drained().await;

@@ -213,14 +213,15 @@ async fn relay(
         }
         Pumped::UntilClose { status } => {
             splice.finished(&client, Some(status));
+            client.is_last();
             client.land();
             client.finish();
             false
         }
         Pumped::Broken => {
             splice.finished(&client, None);
-            client.land();
             client.abort();
+            client.land();
             false
         }
     }
@@ -327,8 +328,8 @@ async fn ended(splice: &Arc<Splice>, slot: &Slot) {
     }
     if record.get(offset_of!(Upstream, bytes)) != 0 {
         splice.finished(&client, None);
-        client.land();
         client.abort();
+        client.land();
         return;
     }
     // Not a byte of a response has come: the request may never have been read.
@@ -391,19 +392,21 @@ async fn again(
     match pump(splice, &stream, client, response, 0, first).await {
         Pumped::Whole { closes } => {
             if closes {
+                client.is_last();
                 client.land();
                 client.finish();
             }
         }
         Pumped::UntilClose { status } => {
             splice.finished(client, Some(status));
+            client.is_last();
             client.land();
             client.finish();
         }
         Pumped::Broken => {
             splice.finished(client, None);
-            client.land();
             client.abort();
+            client.land();
         }
     }
     true

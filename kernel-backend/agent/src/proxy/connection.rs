@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -159,7 +160,17 @@ async fn serve_http(session: Arc<Session>, io: impl Stream, drain: CancellationT
         .with_upgrades();
     let mut connection = pin!(connection);
     let idle = session.manager.idle_timeout;
+    let hooks = session.hooks.clone();
+    let begun = || {
+        let elsewhere = hooks.as_ref().map_or(0, |hooks| hooks.begun_elsewhere());
+        session.requests.load(Relaxed).wrapping_add(elsewhere)
+    };
+    let ready_to_end = || match &hooks {
+        Some(hooks) => hooks.ready_to_end(),
+        None => std::future::ready(()).boxed(),
+    };
     let mut draining = false;
+    let mut ending: Option<BoxFuture<'static, ()>> = None;
     let mut requests = 0;
     // Looked at now and then only: a timer a request costs more than it is worth.
     let mut idle_since = Instant::now();
@@ -175,6 +186,10 @@ async fn serve_http(session: Arc<Session>, io: impl Stream, drain: CancellationT
             biased;
             () = drain.cancelled(), if !draining => {
                 draining = true;
+                ending = Some(ready_to_end());
+            }
+            () = async { if let Some(ending) = &mut ending { ending.await } }, if ending.is_some() => {
+                ending = None;
                 connection.as_mut().graceful_shutdown();
             }
             ended = connection.as_mut() => {
@@ -184,14 +199,14 @@ async fn serve_http(session: Arc<Session>, io: impl Stream, drain: CancellationT
                 return;
             }
             () = look, if !draining => {
-                let now = session.requests.load(Relaxed);
+                let now = begun();
                 if now != requests {
                     requests = now;
                     idle_since = Instant::now();
                 } else if idle.is_some_and(|idle| idle_since.elapsed() >= idle) {
                     // One that is under way is finished first.
                     draining = true;
-                    connection.as_mut().graceful_shutdown();
+                    ending = Some(ready_to_end());
                 }
             }
         }

@@ -23,6 +23,17 @@ pub trait Hooks: Send + Sync + 'static {
 
     /// The last byte of a response has been written to the connection.
     fn response_written(&self) {}
+
+    /// How many requests of the connection have begun elsewhere.
+    fn begun_elsewhere(&self) -> u64 {
+        0
+    }
+
+    /// Awaited before the connection is ended between two requests: from then on nothing more begins
+    /// elsewhere, and what has begun has ended.
+    fn ready_to_end(&self) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
 }
 
 /// Where a connection was going before it was sent to the agent.

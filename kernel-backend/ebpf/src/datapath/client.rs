@@ -55,11 +55,12 @@ pub fn message(context: &SkMsgContext) -> u32 {
         let size = u64::from((*message).size);
         let is_rest = (*client).rest != 0;
         (*client).rest = 0;
-        if (&raw const (*client).mode).read_volatile() != mode::SPLICE {
-            return to_agent(message, client, size);
-        }
+        // Whose the next request will be does not matter to one that is on its way.
         if (*client).body != 0 {
             return body(message, client, size);
+        }
+        if (&raw const (*client).mode).read_volatile() != mode::SPLICE {
+            return to_agent(message, client, size);
         }
         head(message, client, size, is_rest)
     }
@@ -145,8 +146,8 @@ unsafe fn body(message: *mut sk_msg_md, client: *mut Client, size: u64) -> u32 {
             (*client).rest = size - bytes;
             return PASS;
         }
-        // The upstream connection has died; the agent sees it die too, and ends this one.
-        (*client).body = 0;
+        // The upstream connection has died; the agent sees it die too, and ends this one. What is left
+        // of the body stays: by that the agent knows that these bytes are no request.
         hand(message, client, size, handed::POOL)
     }
 }
