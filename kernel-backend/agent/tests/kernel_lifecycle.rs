@@ -415,8 +415,8 @@ async fn killed_before_the_last_bytes() {
     agent.until("active_requests", |count| count == 0).await;
 }
 
-/// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client waits for an answer: longer than an agent takes to start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(50);
 
 /// Clients that ask all the time, of which every third request goes through the proxy.
 struct Load {
