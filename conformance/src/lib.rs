@@ -1,4 +1,4 @@
-//! The offline command `twinmesh`: check, replay, explain and conform.
+//! The offline command `twinmesh`: check, replay, explain, conform and fuzz.
 
 pub mod case;
 pub mod check;
@@ -8,6 +8,7 @@ pub mod conform;
 pub mod engines;
 pub mod explain;
 pub mod failure;
+pub mod fuzz;
 pub mod input;
 pub mod interrupt;
 pub mod judge;

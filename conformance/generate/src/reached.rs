@@ -71,7 +71,14 @@ impl Reached {
         self.counts.get(rule).copied().unwrap_or(0)
     }
 
-    fn add(&mut self, rule: &'static str, is_reached: bool) {
+    /// Adds what others went through.
+    pub fn add(&mut self, other: &Self) {
+        for (rule, count) in &other.counts {
+            *self.counts.entry(rule).or_default() += count;
+        }
+    }
+
+    fn count_one(&mut self, rule: &'static str, is_reached: bool) {
         if is_reached {
             *self.counts.entry(rule).or_default() += 1;
         }
@@ -88,16 +95,16 @@ impl Reached {
         let steps = &trace.steps;
         let has = |what: fn(&Step) -> bool| steps.iter().any(what);
         let chose = has(|step| matches!(step, Step::Cluster(_)));
-        self.add(
+        self.count_one(
             "cluster choice",
             chose || decision.outcome == Outcome::NoCluster,
         );
-        self.add(
+        self.count_one(
             "weighted clusters",
             has(|step| matches!(step, Step::WeightedCluster { .. })),
         );
-        self.add("redirect", decision.outcome == Outcome::Redirect);
-        self.add(
+        self.count_one("redirect", decision.outcome == Outcome::Redirect);
+        self.count_one(
             "direct response",
             decision.outcome == Outcome::DirectResponse,
         );
@@ -108,12 +115,12 @@ impl Reached {
             .and_then(|name| named(clusters, name));
         if let (Some(cluster), Some(priority)) = (cluster, decision.priority) {
             self.endpoint(cluster, priority);
-            self.add("spill-over", priority > 0);
-            self.add(
+            self.count_one("spill-over", priority > 0);
+            self.count_one(
                 "panic",
                 has(|step| matches!(step, Step::Priority { panic: true, .. })),
             );
-            self.add(
+            self.count_one(
                 "degraded endpoints",
                 has(|step| matches!(step, Step::Priority { degraded: true, .. })),
             );
@@ -141,15 +148,15 @@ impl Reached {
         let biased = given("active_request_bias/default_value")
             .and_then(Value::as_f64)
             .is_some_and(|bias| bias != 1.0);
-        self.add("round robin", several && !least && !is_weighted);
-        self.add("weighted round robin", !least && is_weighted);
-        self.add("least request", several && least && !is_weighted);
-        self.add(
+        self.count_one("round robin", several && !least && !is_weighted);
+        self.count_one("weighted round robin", !least && is_weighted);
+        self.count_one("least request", several && least && !is_weighted);
+        self.count_one(
             "least request, choice_count",
             several && least && !is_weighted && given("choice_count").is_some(),
         );
-        self.add("weighted least request", least && is_weighted);
-        self.add(
+        self.count_one("weighted least request", least && is_weighted);
+        self.count_one(
             "weighted least request, active_request_bias",
             least && is_weighted && biased,
         );
@@ -157,13 +164,13 @@ impl Reached {
 
     /// What the matching route asked for.
     fn route(&mut self, matched: &Value, request: &Request) {
-        self.add("path regex", matched.get("safe_regex").is_some());
-        self.add(
+        self.count_one("path regex", matched.get("safe_regex").is_some());
+        self.count_one(
             "path_separated_prefix",
             matched.get("path_separated_prefix").is_some(),
         );
         let no = Value::Bool(false);
-        self.add(
+        self.count_one(
             "path without case",
             matched.get("case_sensitive") == Some(&no),
         );
@@ -183,17 +190,17 @@ impl Reached {
             let yes = yes.clone();
             move |matcher: &Value| matcher.get(name) == Some(&yes)
         };
-        self.add("header regex", any(&regex));
-        self.add("header range", any(&|it| it.get("range_match").is_some()));
-        self.add("inverted header", any(&is("invert_match")));
-        self.add(
+        self.count_one("header regex", any(&regex));
+        self.count_one("header range", any(&|it| it.get("range_match").is_some()));
+        self.count_one("inverted header", any(&is("invert_match")));
+        self.count_one(
             "missing header as empty",
             any(&is("treat_missing_header_as_empty")),
         );
-        self.add("repeated header", any(&is_repeated));
+        self.count_one("repeated header", any(&is_repeated));
         let parameters: Vec<&Value> = list(matched, "/query_parameters").collect();
-        self.add("query parameter", !parameters.is_empty());
-        self.add(
+        self.count_one("query parameter", !parameters.is_empty());
+        self.count_one(
             "query parameter regex",
             parameters.iter().any(|matcher| regex(matcher)),
         );

@@ -1,0 +1,303 @@
+//! The engines side by side: what each makes of one generated snapshot and its traffic, compared
+//! with what the first makes of it.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use serde_json::Value;
+use twinmesh_engine::{Engine, Outcome, Request};
+use twinmesh_generate::reached::Reached;
+use twinmesh_generate::{read, traffic};
+use twinmesh_xds::Snapshot;
+
+use super::divergence::Divergence;
+use crate::case::Comparison;
+use crate::comparison::Verdict;
+use crate::engines::{self, WhyNot};
+use crate::judge::{Question, Run};
+
+/// A static bootstrap in JSON, and the choices behind each of its requests
+/// ([`traffic::requests`]).
+pub type Input = (Value, Vec<Vec<u16>>);
+
+/// What was compared of one engine.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    /// Requests.
+    pub requests: usize,
+    /// Of them, undecided by the engine and decided by the reference.
+    pub limits: usize,
+    /// Of them, undecided by both.
+    pub undecided: usize,
+    /// What the reference decided, where both did.
+    pub outcomes: BTreeMap<Outcome, usize>,
+    /// What the decisions went through, where traces were compared.
+    pub reached: Reached,
+    /// Why requests were undecided: of the engine, and with `reference: ` before it, of that.
+    pub reasons: BTreeMap<String, usize>,
+}
+
+impl Counts {
+    /// Adds what another bench counted for the same engine.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.limits += other.limits;
+        self.undecided += other.undecided;
+        self.reached.add(&other.reached);
+        for (outcome, times) in &other.outcomes {
+            *self.outcomes.entry(*outcome).or_default() += times;
+        }
+        for (reason, times) in &other.reasons {
+            *self.reasons.entry(reason.clone()).or_default() += times;
+        }
+    }
+}
+
+/// The engines: the reference, and those that are compared with it.
+pub type Engines = (Box<dyn Engine>, Vec<Box<dyn Engine>>);
+
+/// Makes the engines, anew after one of them has panicked.
+type Make = Box<dyn Fn() -> Result<Engines, WhyNot>>;
+
+/// The engines side by side.
+pub struct Bench {
+    make: Make,
+    reference: Box<dyn Engine>,
+    others: Vec<Box<dyn Engine>>,
+}
+
+impl Bench {
+    /// Makes the engines; the first is the one that the others are compared with.
+    ///
+    /// # Errors
+    /// The first engine that does not run here, and why, or that there are not two.
+    pub fn new(names: &[String]) -> Result<Self, WhyNot> {
+        let names = names.to_vec();
+        Self::with(Box::new(move || {
+            let make =
+                |name: &String| engines::make(name).map_err(|why| format!("engine {name}: {why}"));
+            let [reference, others @ ..] = names.as_slice() else {
+                return Err("no engine is named".to_owned());
+            };
+            if others.is_empty() {
+                return Err(format!(
+                    "only engine {reference} is named: there is none to compare it with"
+                ));
+            }
+            let others = others.iter().map(make).collect::<Result<_, _>>()?;
+            Ok((make(reference)?, others))
+        }))
+    }
+
+    /// Engines of the caller's own.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn with(make: Make) -> Result<Self, WhyNot> {
+        let (reference, others) = make()?;
+        Ok(Self {
+            make,
+            reference,
+            others,
+        })
+    }
+
+    /// What an engine holds after a panic is anybody's guess.
+    fn renew(&mut self) -> Result<(), WhyNot> {
+        (self.reference, self.others) = (self.make)()?;
+        Ok(())
+    }
+
+    /// The engines that are compared with the reference.
+    pub fn others(&self) -> impl Iterator<Item = &'static str> {
+        self.others.iter().map(|engine| engine.name())
+    }
+
+    /// The divergences of one input, one an engine at most; `None` where the reader refuses it.
+    /// `traced`: steps are compared too, and what was gone through is counted. `counts` holds one
+    /// for each of the other engines.
+    ///
+    /// # Errors
+    /// An engine panicked, and cannot be made anew.
+    pub fn look(
+        &mut self,
+        input: &Input,
+        traced: bool,
+        counts: &mut Vec<Counts>,
+    ) -> Result<Option<Vec<Divergence>>, WhyNot> {
+        let Ok(snapshot) = read(&input.0) else {
+            return Ok(None);
+        };
+        let looked = Looked {
+            bootstrap: &input.0,
+            snapshot: Arc::new(snapshot),
+            requests: traffic::requests(&input.0, &input.1),
+            traced,
+        };
+        counts.resize_with(self.others.len(), Counts::default);
+        let mut divergences = Vec::new();
+        let mut panicked = false;
+        let reference = self.reference.as_mut();
+        let expected = guarded(|| looked.run(&looked.requests, reference).map_err(Box::new));
+        let expected = match expected {
+            Ok(Ok(expected)) => expected,
+            Ok(Err(failed)) => return Ok(Some(vec![*failed])),
+            Err(message) => {
+                let name = self.reference.name();
+                self.renew()?;
+                return Ok(Some(vec![Divergence::panicked(name, message)]));
+            }
+        };
+        for (engine, counts) in self.others.iter_mut().zip(counts) {
+            let reference = self.reference.as_mut();
+            let compared =
+                guarded(|| looked.compare(reference, engine.as_mut(), &expected, counts));
+            divergences.extend(compared.unwrap_or_else(|message| {
+                panicked = true;
+                Some(Divergence::panicked(engine.name(), message))
+            }));
+        }
+        if panicked {
+            self.renew()?;
+        }
+        Ok(Some(divergences))
+    }
+
+    /// Whether an input still shows a divergence, traces compared.
+    pub fn shows(&mut self, input: &Input, like: &Divergence) -> Option<Divergence> {
+        let found = self.look(input, true, &mut Vec::new()).ok()??;
+        found.into_iter().find(|other| other.is_like(like))
+    }
+}
+
+/// What comes of a call, or what it panicked with.
+fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()));
+        text.unwrap_or_default()
+    })
+}
+
+/// One input, as it is put to the engines.
+struct Looked<'a> {
+    bootstrap: &'a Value,
+    snapshot: Arc<Snapshot>,
+    requests: Vec<Request>,
+    traced: bool,
+}
+
+impl Looked<'_> {
+    fn question<'q>(&self, requests: &'q [Request], comparison: &'q Comparison) -> Question<'q> {
+        Question {
+            snapshot: Arc::clone(&self.snapshot),
+            requests,
+            recorded: None,
+            comparison,
+            schedule: None,
+            seed: 1,
+        }
+    }
+
+    fn run(&self, requests: &[Request], engine: &mut dyn Engine) -> Result<Run, Divergence> {
+        let comparison = Comparison::default();
+        let put = self
+            .question(requests, &comparison)
+            .put(engine, self.traced);
+        put.map_err(|failure| Divergence::failed(engine.name(), failure.to_string()))
+    }
+
+    /// Compares one engine with the reference, which made `whole` of all requests.
+    fn compare(
+        &self,
+        reference: &mut dyn Engine,
+        engine: &mut dyn Engine,
+        whole: &Run,
+        counts: &mut Counts,
+    ) -> Option<Divergence> {
+        let found = match self.run(&self.requests, engine) {
+            Ok(found) => found,
+            Err(failed) => return Some(failed),
+        };
+        if !over_limits(whole, &found).any(|over| over) {
+            return self.judge(engine, &self.requests, whole, &found, counts);
+        }
+        // Where only the reference decides, only its balancers go on: what follows is compared
+        // without that request.
+        let mut requests = self.requests.clone();
+        let mut both = (whole.clone(), found);
+        loop {
+            let over: Vec<bool> = over_limits(&both.0, &both.1).collect();
+            if !over.contains(&true) {
+                return self.judge(engine, &requests, &both.0, &both.1, counts);
+            }
+            for (decision, _) in both
+                .1
+                .decisions
+                .iter()
+                .zip(&over)
+                .filter(|(_, over)| **over)
+            {
+                counts.requests += 1;
+                counts.limits += 1;
+                let reason = decision.reason.clone().unwrap_or_default();
+                *counts.reasons.entry(reason).or_default() += 1;
+            }
+            let mut over = over.into_iter();
+            requests.retain(|_| !over.next().unwrap_or(false));
+            let again = self
+                .run(&requests, reference)
+                .and_then(|one| Ok((one, self.run(&requests, engine)?)));
+            both = match again {
+                Ok(both) => both,
+                Err(failed) => return Some(failed),
+            };
+        }
+    }
+
+    fn judge(
+        &self,
+        engine: &dyn Engine,
+        requests: &[Request],
+        expected: &Run,
+        found: &Run,
+        counts: &mut Counts,
+    ) -> Option<Divergence> {
+        let comparison = Comparison::default();
+        let question = self.question(requests, &comparison);
+        for (index, (request, decision)) in requests.iter().zip(&expected.decisions).enumerate() {
+            counts.requests += 1;
+            if decision.outcome == Outcome::Unsupported {
+                counts.undecided += 1;
+                // Without the place in the snapshot.
+                let reason = decision.reason.as_deref().unwrap_or_default();
+                let reason = reason.rsplit(": ").next().unwrap_or_default();
+                let reason = format!("reference: {reason}");
+                *counts.reasons.entry(reason).or_default() += 1;
+            }
+            if let Some(trace) = expected.traces.get(index) {
+                counts
+                    .reached
+                    .note(self.bootstrap, request, decision, trace);
+            }
+            *counts.outcomes.entry(decision.outcome).or_default() += 1;
+        }
+        let verdicts = match question.judge(found, engine.strictness(), Some(expected)) {
+            Ok(verdicts) => verdicts,
+            Err(error) => return Some(Divergence::failed(engine.name(), error.to_string())),
+        };
+        let index = verdicts
+            .iter()
+            .position(|verdict| matches!(verdict, Verdict::Diverges(_)))?;
+        Divergence::of(engine.name(), requests.get(index)?, index, expected, found)
+    }
+}
+
+/// For each request, whether only the reference decides it.
+fn over_limits<'a>(expected: &'a Run, found: &'a Run) -> impl Iterator<Item = bool> + 'a {
+    let both = expected.decisions.iter().zip(&found.decisions);
+    both.map(|(expected, found)| {
+        found.outcome == Outcome::Unsupported && expected.outcome != Outcome::Unsupported
+    })
+}

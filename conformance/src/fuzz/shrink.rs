@@ -1,0 +1,69 @@
+//! Making the input of a divergence smaller, and keeping it as a case.
+
+use std::path::{Path, PathBuf};
+
+use proptest::strategy::ValueTree;
+use twinmesh_generate::{read, traffic};
+
+use super::bench::{Bench, Input};
+use super::divergence::Divergence;
+use crate::case::{self, Settings};
+use crate::failure::Failure;
+
+/// Candidates that are looked at.
+const LOOKS: usize = 400;
+
+/// The smallest input found that shows the divergence, and the divergence as it shows it.
+pub fn shrink(
+    bench: &mut Bench,
+    tree: &mut impl ValueTree<Value = Input>,
+    first: &Divergence,
+) -> (Input, Divergence) {
+    // With its traces: by them it is told from others.
+    let traced = bench.shows(&tree.current(), first);
+    let mut best = (tree.current(), traced.unwrap_or_else(|| first.clone()));
+    let mut on = tree.simplify();
+    for _ in 0..LOOKS {
+        if !on {
+            break;
+        }
+        let input = tree.current();
+        on = match bench.shows(&input, &best.1) {
+            Some(divergence) => {
+                best = (input, divergence);
+                tree.simplify()
+            }
+            None => tree.complicate(),
+        };
+    }
+    best
+}
+
+/// Writes a case folder that `twinmesh conform --trace` replays; where.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write(
+    parent: &Path,
+    input: &Input,
+    divergence: &Divergence,
+    origin: &str,
+) -> Result<PathBuf, Failure> {
+    let snapshot = read(&input.0)
+        .map_err(|error| Failure(format!("a generated snapshot is not read again: {error}")))?;
+    let folder = case::free_folder(parent, divergence.engine)?;
+    let requests = traffic::requests(&input.0, &input.1);
+    let content = case::Content {
+        snapshot: &snapshot,
+        requests: &requests,
+        recorded: None,
+        schedule: None,
+    };
+    let settings = Settings {
+        requests: Some(requests.len()),
+        notes: vec![divergence.kind.clone(), origin.to_owned()],
+        ..Settings::default()
+    };
+    case::write(&folder, &content, &settings)?;
+    Ok(folder)
+}

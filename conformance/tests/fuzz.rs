@@ -1,0 +1,168 @@
+//! `twinmesh fuzz`: what it says where all agree, and what it makes of an engine that does not.
+
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::Value;
+use twinmesh::case::Case;
+use twinmesh::fuzz::{Bench, Engines, shrink, write};
+use twinmesh_engine::{Answer, Engine, EngineError, Held, Request, Strictness};
+use twinmesh_generate::{bootstrap, tapes, traffic};
+use twinmesh_sim::Sim;
+use twinmesh_xds::Snapshot;
+
+fn fuzz(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinmesh"));
+    let output = command.arg("fuzz").args(arguments).output();
+    output.expect("it starts")
+}
+
+fn report(arguments: &[&str]) -> Value {
+    let output = fuzz(arguments);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let mut report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    report["seconds"].take();
+    report
+}
+
+const CALL: [&str; 7] = [
+    "--engines",
+    "spec,sim",
+    "--requests",
+    "40",
+    "--json",
+    "--seed",
+    "7",
+];
+
+#[test]
+fn a_run_is_the_same_for_the_same_numbers() {
+    let whole = report(&[&CALL[..], &["--snapshots", "6", "--jobs", "1"]].concat());
+    assert_eq!(whole["snapshots"], 6);
+    assert_eq!(whole["reference"], "spec");
+    let decisions = |report: &Value| report["engines"][0]["decisions"].as_u64().expect("a count");
+    assert!(decisions(&whole) >= 6 * 20 / 2, "{whole}");
+    let again = report(&[&CALL[..], &["--snapshots", "6", "--jobs", "2"]].concat());
+    assert_eq!(whole, again);
+    // A part of it, by its numbers.
+    let part = |first: &str, snapshots: &str| {
+        let range = ["--first", first, "--snapshots", snapshots];
+        decisions(&report(&[&CALL[..], &range].concat()))
+    };
+    assert_eq!(part("0", "4") + part("4", "2"), decisions(&whole));
+}
+
+#[test]
+fn a_call_that_compares_nothing_is_refused() {
+    for (arguments, said) in [
+        (
+            &["--snapshots", "1", "--engines", "spec"][..],
+            "none to compare it with",
+        ),
+        (
+            &["--snapshots", "1", "--engines", "spec,simm"],
+            "no engine is called `simm`",
+        ),
+        (&["--engines", "spec,sim"], "--time"),
+        (&["--time", "soon"], "soon"),
+    ] {
+        let output = fuzz(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+        assert!(errors.contains(said), "{arguments:?}: {errors}");
+    }
+}
+
+/// Decides as `sim` does, but for POST requests that are forwarded.
+struct Liar(Sim, fn(&mut Answer));
+
+impl Engine for Liar {
+    fn name(&self) -> &'static str {
+        "liar"
+    }
+
+    fn strictness(&self) -> Strictness {
+        Strictness::Exact
+    }
+
+    fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        self.0.load(snapshot)
+    }
+
+    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        self.0.update(snapshot)
+    }
+
+    fn decide(
+        &mut self,
+        request: &Request,
+        random: u64,
+        now_us: u64,
+        trace: bool,
+    ) -> Result<Answer, EngineError> {
+        let mut answer = self.0.decide(request, random, now_us, trace)?;
+        if request.method == "POST" && answer.decision.cluster.is_some() {
+            (self.1)(&mut answer);
+        }
+        Ok(answer)
+    }
+
+    fn release(&mut self, held: Held) -> Result<(), EngineError> {
+        self.0.release(held)
+    }
+}
+
+fn bench(lie: fn(&mut Answer)) -> Bench {
+    let make = move || -> Result<Engines, String> {
+        let liar: Box<dyn Engine> = Box::new(Liar(Sim::default(), lie));
+        Ok((Box::new(Sim::default()), vec![liar]))
+    };
+    Bench::with(Box::new(make)).expect("they are made")
+}
+
+fn tree(number: u8) -> impl ValueTree<Value = (Value, Vec<Vec<u16>>)> {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[number; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let tree = (bootstrap(), tapes(40)).new_tree(&mut runner);
+    tree.expect("nothing is rejected")
+}
+
+#[test]
+fn a_divergence_is_shrunk_and_kept_as_a_case() {
+    let mut bench = bench(|answer| answer.decision.cluster = Some("elsewhere".to_owned()));
+    let mut found = (0..20).filter_map(|number| {
+        let tree = tree(number);
+        let looked = bench.look(&tree.current(), false, &mut Vec::new());
+        let first = looked.expect("nothing panics")?.into_iter().next()?;
+        Some((tree, first))
+    });
+    let (mut tree, first) = found.next().expect("some POST is forwarded");
+    drop(found);
+    assert_eq!(first.engine, "liar");
+    assert!(first.kind.contains("in cluster"), "{}", first.kind);
+    let (input, divergence) = shrink(&mut bench, &mut tree, &first);
+    assert!(divergence.is_like(&first), "{divergence:?}");
+    let requests = traffic::requests(&input.0, &input.1);
+    assert!(requests.len() < 20, "{} requests are left", requests.len());
+    let parent = tempfile::tempdir().expect("a folder");
+    let folder = write(parent.path(), &input, &divergence, "here").expect("written");
+    let case = Case::read(&folder, "case", true).expect("a whole case");
+    assert_eq!(case.requests, requests);
+}
+
+#[test]
+fn an_engine_that_panics_is_a_divergence_and_made_anew() {
+    let mut bench = bench(|_| panic!("as engines must not"));
+    let mut panics = 0;
+    for number in 0..20 {
+        let looked = bench.look(&tree(number).current(), false, &mut Vec::new());
+        let found = looked.expect("it goes on").unwrap_or_default();
+        panics += found
+            .iter()
+            .filter(|found| found.kind == "panics" && found.found == "as engines must not")
+            .count();
+    }
+    assert!(panics > 1, "each one is told");
+}
