@@ -31,6 +31,49 @@ fn error(message: impl ToString) -> EngineError {
     }
 }
 
+impl Sim {
+    /// Decides one request and traces it, but for the routes that did not match: telling those
+    /// costs time in their number.
+    ///
+    /// # Errors
+    /// As [`Engine::decide`].
+    pub fn decide_briefly(
+        &mut self,
+        request: &Request,
+        random: u64,
+    ) -> Result<Answer, EngineError> {
+        self.run(request, random, Some(&mut |_, _| Vec::new()))
+    }
+
+    /// `refusals` tells, where there is a trace, the routes before the one given.
+    fn run(
+        &mut self,
+        request: &Request,
+        random: u64,
+        refusals: Option<&mut dyn FnMut(&mut Memory, u64) -> Vec<Step>>,
+    ) -> Result<Answer, EngineError> {
+        let Some((compiled, memory)) = &mut self.loaded else {
+            return Err(error("no snapshot is loaded"));
+        };
+        self.sequence += 1;
+        compiled.prepare(request, random, self.sequence, memory)?;
+        twinmesh_model::decide(memory);
+        let left = memory.left();
+        let mut answer = match refusals {
+            Some(refusals) => {
+                let mut not_matched = |end: u64| refusals(memory, end);
+                compiled.answer(request, &left, Some(&mut not_matched))
+            }
+            None => compiled.answer(request, &left, None),
+        };
+        answer.decision.engine = Some(NAME.to_owned());
+        if let Some(held) = &mut answer.held {
+            held.generation = self.generation;
+        }
+        Ok(answer)
+    }
+}
+
 impl Engine for Sim {
     fn name(&self) -> &'static str {
         NAME
@@ -68,22 +111,11 @@ impl Engine for Sim {
         _now_us: u64,
         trace: bool,
     ) -> Result<Answer, EngineError> {
-        let Some((compiled, memory)) = &mut self.loaded else {
-            return Err(error("no snapshot is loaded"));
-        };
-        self.sequence += 1;
-        compiled.prepare(request, random, self.sequence, memory)?;
-        twinmesh_model::decide(memory);
-        let left = memory.left();
-        let mut not_matched = |end: u64| not_matched(memory, end);
-        let not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>> =
-            if trace { Some(&mut not_matched) } else { None };
-        let mut answer = compiled.answer(request, &left, not_matched);
-        answer.decision.engine = Some(NAME.to_owned());
-        if let Some(held) = &mut answer.held {
-            held.generation = self.generation;
+        if trace {
+            self.run(request, random, Some(&mut not_matched))
+        } else {
+            self.run(request, random, None)
         }
-        Ok(answer)
     }
 
     fn release(&mut self, held: Held) -> Result<(), EngineError> {

@@ -25,6 +25,7 @@ mod path;
 mod path_normalization;
 mod priority;
 mod query_parameter;
+pub mod reading;
 mod redirect;
 mod referer;
 mod regex;

@@ -92,6 +92,11 @@ fn runtime_fraction(route_match: &RouteMatch) -> Fraction {
     }
 }
 
+/// Whether `RouteMatch.runtime_fraction` lets no request through.
+pub(crate) fn is_never_taken(route_match: &RouteMatch) -> bool {
+    runtime_fraction(route_match) == Fraction::Never
+}
+
 /// What of a route this engine does not decide; requests that reach it are undecided.
 pub(crate) fn undecided(route: &Route) -> Option<&'static str> {
     let of_match = route.r#match.as_ref().and_then(undecided_match);
@@ -102,7 +107,7 @@ pub(crate) fn undecided(route: &Route) -> Option<&'static str> {
     })
 }
 
-fn undecided_match(route_match: &RouteMatch) -> Option<&'static str> {
+pub(crate) fn undecided_match(route_match: &RouteMatch) -> Option<&'static str> {
     if route_match.headers.iter().any(|m| !header::is_decided(m)) {
         return Some("it matches a header that the connection manager rewrites");
     }

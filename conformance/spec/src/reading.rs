@@ -1,0 +1,180 @@
+//! What a route's matchers say of a request one by one, for whoever asks beyond the first that
+//! refuses.
+
+use envoy_types::pb::envoy::config::route::v3::{
+    HeaderMatcher, QueryParameterMatcher, Route, RouteMatch,
+};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use twinmesh_engine::{Chain, Failed, Request};
+use twinmesh_xds::{Snapshot, Terminal};
+
+use crate::connection::Connection;
+use crate::head;
+use crate::header;
+use crate::message::Message;
+use crate::path;
+use crate::query_parameter;
+use crate::regex::Regexes;
+use crate::route;
+
+/// A request as the routes see it.
+#[derive(Debug, Clone)]
+pub struct Seen(Message);
+
+impl Seen {
+    /// The request behind a listener's filter chain, or, without one, at a route configuration.
+    /// `None`: its head is refused, or the snapshot has no connection manager there.
+    pub fn new(snapshot: &Snapshot, request: &Request, at: Option<(usize, Chain)>) -> Option<Self> {
+        let Some((listener, chain)) = at else {
+            let manager = HttpConnectionManager::default();
+            return head::read(request, &manager, None).ok().map(Self);
+        };
+        let listener = snapshot.listeners.get(listener)?;
+        let chain = match chain {
+            Chain::Index(index) => listener.filter_chains.get(index)?,
+            Chain::Default => listener.default_filter_chain.as_ref()?,
+        };
+        let Terminal::Http { manager, .. } = &chain.terminal else {
+            return None;
+        };
+        let port = Connection::new(request, listener).destination.port();
+        head::read(request, manager, Some(port)).ok().map(Self)
+    }
+
+    /// All values of a header or pseudo header, in wire order.
+    pub fn values(&self, name: &str) -> Vec<String> {
+        self.0.values(name)
+    }
+
+    /// The path without its query.
+    pub fn path(&self) -> &str {
+        self.0.path_without_query()
+    }
+
+    /// The path with its query.
+    pub fn target(&self) -> &str {
+        &self.0.path
+    }
+}
+
+/// The matchers of a snapshot's routes.
+#[derive(Debug)]
+pub struct Matchers {
+    regexes: Regexes,
+}
+
+impl Matchers {
+    /// Those of the snapshot.
+    ///
+    /// # Errors
+    /// One of its patterns cannot be compiled; the text names it.
+    pub fn of(snapshot: &Snapshot) -> Result<Self, String> {
+        Ok(Self {
+            regexes: Regexes::of(snapshot)?,
+        })
+    }
+
+    /// The matchers of a route that refuse the request, in Envoy's order, at most `most` of them.
+    /// A matcher that is not decided counts as accepting.
+    pub fn refusing(&self, route_match: &RouteMatch, seen: &Seen, most: usize) -> Vec<Failed> {
+        let Seen(message) = seen;
+        let headers = route_match.headers.iter().enumerate();
+        let headers = headers
+            .filter(|(_, matcher)| !header::matches(matcher, message, &self.regexes))
+            .map(|(index, _)| Failed::Header(index));
+        let parameters = route_match.query_parameters.iter().enumerate();
+        let parameters = parameters
+            .filter(|(_, matcher)| !query_parameter::matches(matcher, &message.path, &self.regexes))
+            .map(|(index, _)| Failed::QueryParameter(index));
+        let path = std::iter::once(Failed::Path)
+            .filter(|_| !path::matches(route_match, message.path_without_query(), &self.regexes));
+        headers.chain(parameters).chain(path).take(most).collect()
+    }
+
+    /// Whether the matcher accepts a header with these values, one on each line; none: it is
+    /// missing. Of a pseudo header the first value counts.
+    pub fn header(&self, matcher: &HeaderMatcher, values: &[String]) -> bool {
+        let mut message = Message::default();
+        let first = values.first().cloned().unwrap_or_default();
+        match matcher.name.to_ascii_lowercase().as_str() {
+            ":method" => message.method = first,
+            ":scheme" => message.scheme = first,
+            ":authority" | "host" => message.authority = first,
+            ":path" => message.path = first,
+            name => {
+                let lines = values.iter().map(|value| (name.to_owned(), value.clone()));
+                message.headers = lines.collect();
+            }
+        }
+        header::matches(matcher, &message, &self.regexes)
+    }
+
+    /// Whether the matcher accepts a target, which is given with its query.
+    pub fn query_parameter(&self, matcher: &QueryParameterMatcher, target: &str) -> bool {
+        query_parameter::matches(matcher, target, &self.regexes)
+    }
+
+    /// Whether the route's path matcher accepts the path, which is given without its query.
+    pub fn path(&self, route_match: &RouteMatch, path: &str) -> bool {
+        path::matches(route_match, path, &self.regexes)
+    }
+}
+
+/// Whether `runtime_fraction` lets no request through.
+pub fn is_never_taken(route_match: &RouteMatch) -> bool {
+    route::is_never_taken(route_match)
+}
+
+/// What of the route's `match` is not decided: whether it takes a request is not known, then.
+pub fn undecided_match(route: &Route) -> Option<&'static str> {
+    route.r#match.as_ref().and_then(route::undecided_match)
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
+
+    use super::*;
+    use crate::message::tests::message;
+
+    fn header(name: &str) -> HeaderMatcher {
+        HeaderMatcher {
+            name: name.to_owned(),
+            ..HeaderMatcher::default()
+        }
+    }
+
+    #[test]
+    fn all_that_refuse_are_named_in_order() {
+        let route_match = RouteMatch {
+            path_specifier: Some(PathSpecifier::Prefix("/other".to_owned())),
+            headers: vec![header("x"), header("y"), header("z")],
+            query_parameters: vec![QueryParameterMatcher {
+                name: "none".to_owned(),
+                ..QueryParameterMatcher::default()
+            }],
+            ..RouteMatch::default()
+        };
+        let matchers = Matchers {
+            regexes: Regexes::default(),
+        };
+        let seen = Seen(message(&[("y", "1")]));
+        let all = [
+            Failed::Header(0),
+            Failed::Header(2),
+            Failed::QueryParameter(0),
+            Failed::Path,
+        ];
+        assert_eq!(matchers.refusing(&route_match, &seen, 9), all);
+        assert_eq!(matchers.refusing(&route_match, &seen, 2), all[..2]);
+    }
+
+    #[test]
+    fn values_of_one_header() {
+        let matchers = Matchers {
+            regexes: Regexes::default(),
+        };
+        assert!(matchers.header(&header("X"), &["1".to_owned()]));
+        assert!(!matchers.header(&header("X"), &[]));
+    }
+}
