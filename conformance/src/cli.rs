@@ -6,7 +6,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Status};
 use crate::output::Style;
-use crate::{check, conform, explain, fuzz, interrupt, output, replay};
+use crate::{check, conform, explain, fuzz, generate, interrupt, output, replay};
 
 /// Decides HTTP requests as an Envoy with a given configuration does, offline.
 ///
@@ -33,6 +33,7 @@ enum Command {
     Conform(conform::Arguments),
     Check(check::Arguments),
     Fuzz(fuzz::Arguments),
+    Generate(generate::Arguments),
 }
 
 /// Runs the command that the process's arguments name.
@@ -69,6 +70,7 @@ fn execute(cli: Cli) -> Result<Status, Failure> {
         Command::Conform(arguments) => conform::run(&arguments, style),
         Command::Check(arguments) => check::run(&arguments, style),
         Command::Fuzz(arguments) => fuzz::run(&arguments, style),
+        Command::Generate(arguments) => generate::run(&arguments, style),
     }
 }
 

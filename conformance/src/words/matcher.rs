@@ -21,6 +21,27 @@ pub fn route_match(route_match: &RouteMatch) -> String {
     parts.join(", ")
 }
 
+/// A matcher: the field of `RouteMatch` that holds it, and what it expects.
+pub fn named(route_match: &RouteMatch, matcher: Failed) -> (String, String) {
+    match matcher {
+        Failed::Header(index) => (
+            format!("headers[{index}]"),
+            route_match
+                .headers
+                .get(index)
+                .map_or_else(String::new, header),
+        ),
+        Failed::QueryParameter(index) => {
+            let matcher = route_match.query_parameters.get(index);
+            (
+                format!("query_parameters[{index}]"),
+                matcher.map_or_else(String::new, query_parameter),
+            )
+        }
+        Failed::Path => (path_field(route_match).to_owned(), path(route_match)),
+    }
+}
+
 /// The matcher that failed: the field that holds it, what it expects, and what was found.
 pub fn failed(route_match: &RouteMatch, failed: Failed, request: &Request) -> String {
     match failed {

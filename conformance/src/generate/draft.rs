@@ -1,0 +1,109 @@
+//! A request in the making: every part that a matcher asks about can be set by itself.
+
+use std::collections::BTreeMap;
+
+use twinmesh_engine::Request;
+
+/// A part of a request that matchers ask about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Dimension {
+    /// The path without its query.
+    Path,
+    /// The method.
+    Method,
+    /// The host.
+    Authority,
+    /// A header, by its name in lower case.
+    Header(String),
+    /// A query parameter, by its name.
+    QueryParameter(String),
+}
+
+impl Dimension {
+    /// The part that a header matcher of this name asks about; `None`: none that can be set.
+    pub(crate) fn of_header(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            ":method" => Some(Self::Method),
+            ":authority" | "host" => Some(Self::Authority),
+            ":path" => Some(Self::Path),
+            name if name.starts_with(':') => None,
+            name => Some(Self::Header(name.to_owned())),
+        }
+    }
+}
+
+/// A request in the making.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Draft {
+    connection: Request,
+    path: String,
+    headers: BTreeMap<String, Vec<String>>,
+    parameters: BTreeMap<String, String>,
+}
+
+impl Draft {
+    /// Starts with a connection, and the host and path that stand in its request.
+    pub(crate) fn new(connection: Request) -> Self {
+        Self {
+            path: connection.path.clone(),
+            headers: BTreeMap::new(),
+            parameters: BTreeMap::new(),
+            connection,
+        }
+    }
+
+    /// Sets a part; no value takes a header or a query parameter away.
+    pub(crate) fn set(&mut self, dimension: &Dimension, values: &[String]) {
+        let first = values.first();
+        match dimension {
+            Dimension::Path => {
+                if let Some(path) = first {
+                    self.path.clone_from(path);
+                }
+            }
+            Dimension::Method => {
+                if let Some(method) = first {
+                    self.connection.method.clone_from(method);
+                }
+            }
+            Dimension::Authority => {
+                if let Some(authority) = first {
+                    self.connection.authority = Some(authority.clone());
+                }
+            }
+            Dimension::Header(name) => {
+                self.headers.insert(name.clone(), values.to_vec());
+            }
+            Dimension::QueryParameter(name) => match first {
+                Some(value) => {
+                    self.parameters.insert(name.clone(), value.clone());
+                }
+                None => {
+                    self.parameters.remove(name);
+                }
+            },
+        }
+    }
+
+    /// Sets the request's random number.
+    pub(crate) fn random(&mut self, random: u64) {
+        self.connection.random = Some(random);
+    }
+
+    /// The request, without an id.
+    pub(crate) fn request(&self) -> Request {
+        let mut request = self.connection.clone();
+        request.path.clone_from(&self.path);
+        for (index, (name, value)) in self.parameters.iter().enumerate() {
+            request.path.push(if index == 0 { '?' } else { '&' });
+            request.path.push_str(name);
+            request.path.push('=');
+            request.path.push_str(value);
+        }
+        for (name, values) in &self.headers {
+            let lines = values.iter().map(|value| (name.clone(), value.clone()));
+            request.headers.extend(lines);
+        }
+        request
+    }
+}

@@ -1,0 +1,216 @@
+//! `twinmesh generate`: the traffic that reaches everything in a snapshot.
+
+mod candidates;
+mod connections;
+mod cover;
+mod draft;
+mod hosts;
+mod probes;
+mod report;
+mod sample;
+mod shadow;
+mod solve;
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::Write as _;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use twinmesh_engine::format::traffic;
+use twinmesh_engine::{Engine as _, Replay, Request};
+use twinmesh_spec::reading::Matchers;
+use twinmesh_xds::Snapshot;
+
+use crate::failure::{Failure, Status};
+use crate::input;
+use crate::output::{self, Output, Style};
+use crate::reach::{Brief, Catalogue, Goal, Observer};
+
+use candidates::{Candidates, Item, Maker};
+pub use report::{Unreached, Why};
+use solve::Solver;
+
+/// Writes the traffic that reaches everything in a snapshot that can be reached.
+///
+/// There are requests for every filter chain, domain and route, for both sides of every matcher and
+/// right beside its boundaries, and for the first and last number of every weighted cluster. Each is
+/// decided before it is written: what its id says it reaches, it reaches. Those that reach the most
+/// go first.
+///
+/// What nothing reaches is told, with the routes that take its requests: as proved, where a route
+/// before takes everything that it would take, and else as not reached.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The snapshot, in any of the forms.
+    #[arg(long, value_name = "FILE")]
+    snapshot: PathBuf,
+    /// Where the traffic goes; without it, to standard output, and what is told to standard error.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Leave out requests that only stand on a boundary, and keep one for each side of a matcher.
+    #[arg(long)]
+    no_boundaries: bool,
+    /// Refuse a snapshot in which anything is not known or not decided.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Traffic for a snapshot, and what it reaches.
+#[derive(Debug, Clone, Default)]
+pub struct Generated {
+    /// The requests, those that reach the most first.
+    pub requests: Vec<Request>,
+    /// What each of them was made for and reaches, endpoints aside.
+    pub goals: Vec<Vec<Goal>>,
+    /// What all of them reach, played in order.
+    pub reached: BTreeSet<Goal>,
+    /// All there is to reach.
+    pub catalogue: Catalogue,
+    /// Routes that none of them reaches.
+    pub unreached: Vec<Unreached>,
+    /// Boundaries that requests stand on.
+    pub boundaries: usize,
+    /// Boundaries that no request can stand on, as other rules are in the way.
+    pub missed: usize,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The snapshot is wrong, or the traffic cannot be written.
+pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
+    let snapshot = Arc::new(input::snapshot(&arguments.snapshot, arguments.strict)?);
+    let generated = generate(&snapshot, !arguments.no_boundaries)?;
+    let mut bytes = Vec::new();
+    traffic::write(&generated.requests, &mut bytes)
+        .map_err(|error| Failure(format!("the traffic cannot be written: {error}")))?;
+    let lines = report::lines(&snapshot, &generated, style);
+    match &arguments.output {
+        Some(file) => {
+            output::file(file, &bytes)?;
+            let mut output = Output::stdout();
+            for line in lines {
+                output.line(line)?;
+            }
+            output.finish()?;
+        }
+        None => {
+            let mut output = Output::stdout();
+            output.write_all(&bytes).map_err(output::not_taken)?;
+            output.finish()?;
+            lines.iter().for_each(output::note);
+        }
+    }
+    Ok(Status::Agreement)
+}
+
+/// Makes the traffic.
+///
+/// # Errors
+/// The engine does not take the snapshot.
+pub fn generate(snapshot: &Arc<Snapshot>, boundaries: bool) -> Result<Generated, Failure> {
+    let matchers = Observer::matchers(snapshot)?;
+    let mut engine = Brief::default();
+    engine.load(snapshot)?;
+    let mut solver = Solver::new(snapshot, &matchers, engine);
+    let made = Maker::new(&mut solver).make()?;
+    let (requests, goals) = pick(&made, boundaries);
+    let reached = reached(snapshot, &matchers, &requests)?;
+    let catalogue = Catalogue::of(snapshot);
+    let unreached = report::unreached(snapshot, &matchers, &catalogue, &reached, &made.blocked);
+    Ok(Generated {
+        requests,
+        goals,
+        reached,
+        catalogue,
+        unreached,
+        boundaries: if boundaries { made.boundaries } else { 0 },
+        missed: made.missed,
+    })
+}
+
+/// The candidates that are needed, with ids that are unique.
+fn pick(made: &Candidates, boundaries: bool) -> (Vec<Request>, Vec<Vec<Goal>>) {
+    let is_wanted = |item: &&Item| boundaries || matches!(item, Item::Goal(_));
+    // Requests that are equal but for their ids are one, which reaches what each of them does.
+    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut distinct: Vec<(&Request, Vec<Item>)> = Vec::new();
+    for candidate in &made.all {
+        let items = candidate.items.iter().filter(is_wanted).copied();
+        let place = *places.entry(key(&candidate.request)).or_insert_with(|| {
+            distinct.push((&candidate.request, Vec::new()));
+            distinct.len() - 1
+        });
+        if let Some((_, all)) = distinct.get_mut(place) {
+            all.extend(items);
+        }
+    }
+    let items: Vec<Vec<Item>> = distinct.iter().map(|(_, items)| items.clone()).collect();
+    let mut ids: HashMap<&str, usize> = HashMap::new();
+    let mut requests = Vec::new();
+    let mut goals = Vec::new();
+    for index in cover::greedy(&items) {
+        let Some((request, items)) = distinct.get(index) else {
+            continue;
+        };
+        let times = ids.entry(request.id.as_str()).or_default();
+        *times += 1;
+        let mut numbered = (*request).clone();
+        if *times > 1 {
+            numbered.id = format!("{} ({times})", request.id);
+        }
+        let own = items.iter().filter_map(|item| match item {
+            Item::Goal(goal) => Some(*goal),
+            Item::Boundary(_) => None,
+        });
+        let own: Vec<Goal> = own.collect();
+        let any = |fits: fn(&Goal) -> bool| own.iter().any(fits);
+        if any(|goal| matches!(goal, Goal::Route(_)))
+            && !any(|goal| matches!(goal, Goal::Weight(..)))
+        {
+            // It chooses endpoints only: drawn for each request, it reaches more of them.
+            numbered.random = None;
+        }
+        requests.push(numbered);
+        goals.push(own);
+    }
+    (requests, goals)
+}
+
+/// All of a request but its id.
+pub(crate) fn key(request: &Request) -> Vec<u8> {
+    let connection = (
+        &request.listener,
+        &request.route_config,
+        request.destination,
+        request.source,
+        &request.sni,
+        &request.alpn,
+        request.tls,
+        &request.scheme,
+        request.random,
+    );
+    let mut key = request.head();
+    key.extend(format!("{connection:?}").into_bytes());
+    key
+}
+
+fn reached(
+    snapshot: &Arc<Snapshot>,
+    matchers: &Matchers,
+    requests: &[Request],
+) -> Result<BTreeSet<Goal>, Failure> {
+    let mut observer = Observer::new(snapshot, matchers);
+    let replay = Replay {
+        trace: true,
+        ..Replay::default()
+    };
+    let mut engine = Brief::default();
+    replay.run(&mut engine, snapshot, requests, &mut |decided| {
+        observer.observe(decided.request, &decided.answer);
+        ControlFlow::Continue(())
+    })?;
+    Ok(observer.reached().clone())
+}

@@ -1,0 +1,211 @@
+//! All goals of a snapshot.
+
+use std::collections::BTreeMap;
+
+use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteMatch, route::Action, route_action::ClusterSpecifier,
+};
+use twinmesh_spec::reading::{is_never_taken, undecided_match};
+use twinmesh_xds::{Snapshot, Unsupported};
+
+use super::{Goal, Part, RouteAt};
+
+/// Why nobody can say here whether a goal is reached.
+pub type Undecided = String;
+
+/// All goals of a snapshot, and of which of them nothing can be said here.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    /// In the order of the snapshot.
+    pub goals: Vec<Goal>,
+    /// Those that this build does not decide, each with the reason.
+    pub undecided: BTreeMap<Goal, Undecided>,
+}
+
+impl Catalogue {
+    /// That of the snapshot.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        let mut catalogue = Self::default();
+        catalogue.listeners(snapshot);
+        for configuration in 0..snapshot.route_configurations.len() {
+            catalogue.route_configuration(snapshot, configuration);
+        }
+        for (index, cluster) in snapshot.clusters.iter().enumerate() {
+            catalogue.add(Goal::Cluster(index), None);
+            let assignment = cluster.load_assignment.iter();
+            let localities = assignment.flat_map(|assignment| &assignment.endpoints);
+            for (locality, endpoints) in localities.enumerate() {
+                for endpoint in 0..endpoints.lb_endpoints.len() {
+                    let goal = Goal::Endpoint {
+                        cluster: index,
+                        locality,
+                        endpoint,
+                    };
+                    catalogue.add(goal, reason(cluster.unsupported.as_ref()));
+                }
+            }
+        }
+        catalogue
+    }
+
+    fn add(&mut self, goal: Goal, undecided: Option<Undecided>) {
+        self.goals.push(goal);
+        if let Some(reason) = undecided {
+            self.undecided.insert(goal, reason);
+        }
+    }
+
+    fn listeners(&mut self, snapshot: &Snapshot) {
+        for (listener, resource) in snapshot.listeners.iter().enumerate() {
+            let undecided = reason(resource.unsupported.as_ref());
+            self.add(Goal::Listener(listener), None);
+            for (chain, resource) in resource.filter_chains.iter().enumerate() {
+                let goal = Goal::FilterChain {
+                    listener,
+                    chain: Some(chain),
+                };
+                self.add(goal, undecided.clone());
+                let asked = resource.config.filter_chain_match.as_ref();
+                for criterion in asked.map(criteria).unwrap_or_default() {
+                    let goal = Goal::Criterion {
+                        listener,
+                        chain,
+                        criterion,
+                    };
+                    self.add(goal, undecided.clone());
+                }
+            }
+            if resource.default_filter_chain.is_some() {
+                let goal = Goal::FilterChain {
+                    listener,
+                    chain: None,
+                };
+                self.add(goal, undecided);
+            }
+        }
+    }
+
+    fn route_configuration(&mut self, snapshot: &Snapshot, configuration: usize) {
+        let Some(resource) = snapshot.route_configurations.get(configuration) else {
+            return;
+        };
+        let all = reason(resource.unsupported.as_ref());
+        for (virtual_host, host) in resource.config.virtual_hosts.iter().enumerate() {
+            for domain in 0..host.domains.len() {
+                let goal = Goal::Domain {
+                    configuration,
+                    virtual_host,
+                    domain,
+                };
+                self.add(goal, all.clone());
+            }
+            let marks = resource.virtual_hosts.get(virtual_host);
+            let of_host = marks.and_then(|marks| reason(marks.unsupported.as_ref()));
+            let of_host = all.clone().or(of_host);
+            for (route, config) in host.routes.iter().enumerate() {
+                let mark = marks.and_then(|marks| marks.routes.get(route)?.as_ref());
+                let at = RouteAt {
+                    configuration,
+                    virtual_host,
+                    route,
+                };
+                self.route(at, config, mark, of_host.as_ref());
+            }
+        }
+    }
+
+    fn route(
+        &mut self,
+        at: RouteAt,
+        config: &Route,
+        mark: Option<&Unsupported>,
+        of_host: Option<&Undecided>,
+    ) {
+        let in_match = match_undecided(config, mark);
+        let undecided = of_host.cloned().or(in_match);
+        self.add(Goal::Route(at), undecided.clone());
+        for part in config.r#match.iter().flat_map(parts) {
+            self.add(Goal::Accepts(at, part), undecided.clone());
+            if !always_accepts(config.r#match.as_ref(), part) {
+                self.add(Goal::Refuses(at, part), undecided.clone());
+            }
+        }
+        for entry in entries(config) {
+            let undecided = undecided.clone().or_else(|| reason(mark));
+            self.add(Goal::Weight(at, entry), undecided);
+        }
+    }
+}
+
+fn reason(unsupported: Option<&Unsupported>) -> Option<Undecided> {
+    unsupported.map(ToString::to_string)
+}
+
+/// Why it is not known which requests the route takes.
+pub(crate) fn match_undecided(route: &Route, mark: Option<&Unsupported>) -> Option<Undecided> {
+    let in_match = |mark: &&Unsupported| {
+        mark.path
+            .split('.')
+            .any(|part| part == "match" || part.starts_with("match["))
+    };
+    let by_reader = mark.filter(in_match).map(ToString::to_string);
+    by_reader.or_else(|| undecided_match(route).map(str::to_owned))
+}
+
+/// The matchers of a route whose sides are told apart, in Envoy's order.
+pub(crate) fn parts(route_match: &RouteMatch) -> Vec<Part> {
+    if is_never_taken(route_match) {
+        return Vec::new();
+    }
+    let headers = (0..route_match.headers.len()).map(Part::Header);
+    let parameters = (0..route_match.query_parameters.len()).map(Part::QueryParameter);
+    let path = route_match.path_specifier.iter().map(|_| Part::Path);
+    headers.chain(parameters).chain(path).collect()
+}
+
+/// Every path starts with a slash: a matcher that asks for no more has one side only.
+fn always_accepts(route_match: Option<&RouteMatch>, part: Part) -> bool {
+    part == Part::Path && route_match.is_some_and(|it| super::refusals::takes_any_path(it))
+}
+
+/// The entries of the route's weighted clusters that have a weight.
+pub(crate) fn entries(route: &Route) -> Vec<usize> {
+    let Some(Action::Route(action)) = &route.action else {
+        return Vec::new();
+    };
+    let Some(ClusterSpecifier::WeightedClusters(weighted)) = &action.cluster_specifier else {
+        return Vec::new();
+    };
+    let clusters = weighted.clusters.iter().enumerate();
+    clusters
+        .filter(|(_, cluster)| cluster.weight.as_ref().is_some_and(|it| it.value > 0))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// The criteria that a filter chain asks by, in Envoy's order.
+pub(crate) fn criteria(asked: &FilterChainMatch) -> Vec<&'static str> {
+    let asks = [
+        ("destination_port", asked.destination_port.is_some()),
+        ("prefix_ranges", !asked.prefix_ranges.is_empty()),
+        ("server_names", !asked.server_names.is_empty()),
+        ("transport_protocol", !asked.transport_protocol.is_empty()),
+        (
+            "application_protocols",
+            !asked.application_protocols.is_empty(),
+        ),
+        (
+            "direct_source_prefix_ranges",
+            !asked.direct_source_prefix_ranges.is_empty(),
+        ),
+        ("source_type", asked.source_type != 0),
+        (
+            "source_prefix_ranges",
+            !asked.source_prefix_ranges.is_empty(),
+        ),
+        ("source_ports", !asked.source_ports.is_empty()),
+    ];
+    let asks = asks.into_iter().filter(|(_, asks)| *asks);
+    asks.map(|(name, _)| name).collect()
+}

@@ -1,0 +1,178 @@
+//! What a request can reach.
+
+use serde::Serialize;
+use twinmesh_engine::Failed;
+
+/// Where a route stands, in indices into the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteAt {
+    /// Index into `Snapshot::route_configurations`.
+    pub configuration: usize,
+    /// Index into `RouteConfiguration.virtual_hosts`.
+    pub virtual_host: usize,
+    /// Index into `VirtualHost.routes`.
+    pub route: usize,
+}
+
+/// A matcher of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Index into `RouteMatch.headers`.
+    Header(usize),
+    /// Index into `RouteMatch.query_parameters`.
+    QueryParameter(usize),
+    /// `RouteMatch.path_specifier`.
+    Path,
+}
+
+impl From<Failed> for Part {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Header(index) => Self::Header(index),
+            Failed::QueryParameter(index) => Self::QueryParameter(index),
+            Failed::Path => Self::Path,
+        }
+    }
+}
+
+impl From<Part> for Failed {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Header(index) => Self::Header(index),
+            Part::QueryParameter(index) => Self::QueryParameter(index),
+            Part::Path => Self::Path,
+        }
+    }
+}
+
+/// One thing that a request reaches or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Goal {
+    /// The listener takes a connection.
+    Listener(usize),
+    /// The filter chain takes a connection.
+    FilterChain {
+        /// Index into `Snapshot::listeners`.
+        listener: usize,
+        /// Index into `Listener.filter_chains`; `None`: the default filter chain.
+        chain: Option<usize>,
+    },
+    /// A criterion of `filter_chain_match` keeps a connection to the listener from the chain.
+    Criterion {
+        /// Index into `Snapshot::listeners`.
+        listener: usize,
+        /// Index into `Listener.filter_chains`.
+        chain: usize,
+        /// The field of `FilterChainMatch`.
+        criterion: &'static str,
+    },
+    /// The domain brings a request to its virtual host.
+    Domain {
+        /// Index into `Snapshot::route_configurations`.
+        configuration: usize,
+        /// Index into `RouteConfiguration.virtual_hosts`.
+        virtual_host: usize,
+        /// Index into `VirtualHost.domains`.
+        domain: usize,
+    },
+    /// The route takes a request.
+    Route(RouteAt),
+    /// The route takes a request through this matcher: the side on which it accepts.
+    Accepts(RouteAt, Part),
+    /// No route before takes a request, and of the route's matchers this one alone refuses it.
+    Refuses(RouteAt, Part),
+    /// The entry of `weighted_clusters.clusters` is chosen.
+    Weight(RouteAt, usize),
+    /// The cluster is chosen: index into `Snapshot::clusters`.
+    Cluster(usize),
+    /// The endpoint is chosen.
+    Endpoint {
+        /// Index into `Snapshot::clusters`.
+        cluster: usize,
+        /// Index into `ClusterLoadAssignment.endpoints`.
+        locality: usize,
+        /// Index into its `lb_endpoints`.
+        endpoint: usize,
+    },
+}
+
+/// What goals are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Listeners.
+    Listeners,
+    /// Filter chains.
+    FilterChains,
+    /// Criteria of filter chains, on the side on which they refuse.
+    Criteria,
+    /// Domains of virtual hosts.
+    Domains,
+    /// Routes.
+    Routes,
+    /// Matchers of routes, each side counted.
+    Matchers,
+    /// Entries of weighted clusters.
+    WeightedClusters,
+    /// Clusters.
+    Clusters,
+    /// Endpoints.
+    Endpoints,
+}
+
+impl Kind {
+    /// All, in the order of the tables.
+    pub const ALL: [Self; 9] = [
+        Self::Listeners,
+        Self::FilterChains,
+        Self::Criteria,
+        Self::Domains,
+        Self::Routes,
+        Self::Matchers,
+        Self::WeightedClusters,
+        Self::Clusters,
+        Self::Endpoints,
+    ];
+
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Listeners => "listeners",
+            Self::FilterChains => "filter chains",
+            Self::Criteria => "filter chain criteria",
+            Self::Domains => "domains",
+            Self::Routes => "routes",
+            Self::Matchers => "matcher sides",
+            Self::WeightedClusters => "weighted clusters",
+            Self::Clusters => "clusters",
+            Self::Endpoints => "endpoints",
+        }
+    }
+}
+
+impl Goal {
+    /// What it is counted by.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Listener(_) => Kind::Listeners,
+            Self::FilterChain { .. } => Kind::FilterChains,
+            Self::Criterion { .. } => Kind::Criteria,
+            Self::Domain { .. } => Kind::Domains,
+            Self::Route(_) => Kind::Routes,
+            Self::Accepts(..) | Self::Refuses(..) => Kind::Matchers,
+            Self::Weight(..) => Kind::WeightedClusters,
+            Self::Cluster(_) => Kind::Clusters,
+            Self::Endpoint { .. } => Kind::Endpoints,
+        }
+    }
+
+    /// The route that it belongs to.
+    pub fn route(&self) -> Option<RouteAt> {
+        match self {
+            Self::Route(at) | Self::Accepts(at, _) | Self::Refuses(at, _) | Self::Weight(at, _) => {
+                Some(*at)
+            }
+            _ => None,
+        }
+    }
+}
