@@ -6,7 +6,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Status};
 use crate::output::Style;
-use crate::{check, conform, explain, fuzz, generate, interrupt, output, replay};
+use crate::{check, conform, coverage, explain, fuzz, generate, interrupt, output, replay};
 
 /// Decides HTTP requests as an Envoy with a given configuration does, offline.
 ///
@@ -34,6 +34,7 @@ enum Command {
     Check(check::Arguments),
     Fuzz(fuzz::Arguments),
     Generate(generate::Arguments),
+    Coverage(coverage::Arguments),
 }
 
 /// Runs the command that the process's arguments name.
@@ -71,6 +72,7 @@ fn execute(cli: Cli) -> Result<Status, Failure> {
         Command::Check(arguments) => check::run(&arguments, style),
         Command::Fuzz(arguments) => fuzz::run(&arguments, style),
         Command::Generate(arguments) => generate::run(&arguments, style),
+        Command::Coverage(arguments) => coverage::run(&arguments, style),
     }
 }
 

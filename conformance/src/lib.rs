@@ -5,6 +5,7 @@ pub mod check;
 pub mod cli;
 pub mod comparison;
 pub mod conform;
+pub mod coverage;
 pub mod engines;
 pub mod explain;
 pub mod failure;

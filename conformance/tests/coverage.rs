@@ -1,0 +1,101 @@
+//! `coverage` on the small mesh, word for word, its JSON and its exit codes.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Outcome, TRAFFIC, shop, twinmesh_in};
+use rstest::rstest;
+use serde_json::Value;
+
+fn coverage(arguments: &[&str]) -> Outcome {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    in_folder(folder.path(), TRAFFIC, arguments)
+}
+
+fn in_folder(folder: &Path, traffic: &str, arguments: &[&str]) -> Outcome {
+    std::fs::copy(shop(), folder.join("shop.yaml")).expect("the snapshot");
+    std::fs::write(folder.join("t.jsonl"), traffic).expect("the traffic");
+    let all = [
+        "coverage",
+        "--snapshot",
+        "shop.yaml",
+        "--traffic",
+        "t.jsonl",
+    ];
+    twinmesh_in(folder, &[&all, arguments].concat())
+}
+
+#[test]
+fn everything_by_name() {
+    let run = coverage(&[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    insta::assert_snapshot!("coverage_all", run.stdout);
+}
+
+#[test]
+fn only_what_is_missing() {
+    let run = coverage(&["--only-missing"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    insta::assert_snapshot!("coverage_missing", run.stdout);
+}
+
+#[rstest]
+#[case("0", Some(0))]
+#[case("30", Some(0))]
+#[case("99.5", Some(1))]
+#[case("101", Some(2))]
+#[case("much", Some(2))]
+fn a_floor(#[case] percent: &str, #[case] expected: Option<i32>) {
+    let run = coverage(&["--fail-under", percent]);
+    assert_eq!(run.code, expected, "{}{}", run.stdout, run.stderr);
+}
+
+#[test]
+fn json_has_every_goal_with_its_state() {
+    let run = coverage(&["--json"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let document: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let goals = document["goals"].as_array().expect("a list");
+    let state = |kind: &str, path: &str| {
+        let found = goals
+            .iter()
+            .find(|goal| goal["kind"] == kind && goal["path"] == path);
+        found.map(|goal| goal["state"].as_str().expect("a text").to_owned())
+    };
+    let route = |index: usize| format!("virtual_hosts[0].routes[{index}]");
+    assert_eq!(state("routes", &route(0)).as_deref(), Some("reached"));
+    assert_eq!(state("routes", &route(3)).as_deref(), Some("missing"));
+    let counts = document["kinds"].as_array().expect("a list");
+    let total: u64 = counts
+        .iter()
+        .filter_map(|count| count["total"].as_u64())
+        .sum();
+    assert_eq!(total, goals.len() as u64);
+}
+
+#[test]
+fn generated_traffic_reaches_what_generate_says() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::copy(shop(), folder.path().join("shop.yaml")).expect("the snapshot");
+    let made = twinmesh_in(folder.path(), &["generate", "--snapshot", "shop.yaml"]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let run = in_folder(folder.path(), &made.stdout, &["--json", "--only-missing"]);
+    let document: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let goals = document["goals"].as_array().expect("a list");
+    let missing: Vec<&str> = goals
+        .iter()
+        .filter(|goal| goal["kind"] == "routes")
+        .filter_map(|goal| goal["what"].as_str())
+        .collect();
+    assert_eq!(missing, [r#""never" of "down""#]);
+}
+
+#[test]
+fn a_request_that_starts_nowhere_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = in_folder(folder.path(), r#"{"id":"a","listener":"other"}"#, &[]);
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("t.jsonl"), "{}", run.stderr);
+    assert!(run.stdout.is_empty());
+}
