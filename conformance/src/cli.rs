@@ -6,7 +6,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Status};
 use crate::output::Style;
-use crate::{check, conform, coverage, explain, fuzz, generate, interrupt, output, replay};
+use crate::{check, conform, coverage, diff, explain, fuzz, generate, interrupt, output, replay};
 
 /// Decides HTTP requests as an Envoy with a given configuration does, offline.
 ///
@@ -35,6 +35,7 @@ enum Command {
     Fuzz(fuzz::Arguments),
     Generate(generate::Arguments),
     Coverage(coverage::Arguments),
+    Diff(diff::Arguments),
 }
 
 /// Runs the command that the process's arguments name.
@@ -73,6 +74,7 @@ fn execute(cli: Cli) -> Result<Status, Failure> {
         Command::Fuzz(arguments) => fuzz::run(&arguments, style),
         Command::Generate(arguments) => generate::run(&arguments, style),
         Command::Coverage(arguments) => coverage::run(&arguments, style),
+        Command::Diff(arguments) => diff::run(&arguments, style),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod comparison;
 pub mod conform;
 pub mod coverage;
+pub mod diff;
 pub mod engines;
 pub mod explain;
 pub mod failure;

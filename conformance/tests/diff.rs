@@ -1,0 +1,136 @@
+//! `diff` of the small mesh and changed copies of it, word for word, and its exit codes.
+
+mod common;
+
+use common::{Outcome, TRAFFIC, shop, twinmesh_in};
+use rstest::rstest;
+use serde_json::Value;
+
+/// Compares the small mesh with a copy in which texts are replaced.
+fn diff(changes: &[(&str, &str)], arguments: &[&str]) -> Outcome {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let before = std::fs::read_to_string(shop()).expect("the snapshot");
+    let mut after = before.clone();
+    for (from, to) in changes {
+        assert!(after.contains(from), "{from}");
+        after = after.replacen(from, to, 1);
+    }
+    std::fs::write(folder.path().join("a.yaml"), before).expect("the snapshot");
+    std::fs::write(folder.path().join("b.yaml"), after).expect("the snapshot");
+    std::fs::write(folder.path().join("t.jsonl"), TRAFFIC).expect("the traffic");
+    let all = ["diff", "a.yaml", "b.yaml"];
+    twinmesh_in(folder.path(), &[&all, arguments].concat())
+}
+
+const RATINGS_GONE: (&str, &str) = (
+    "  - name: ratings
+    type: STATIC
+    lb_policy: LEAST_REQUEST
+    load_assignment:
+      cluster_name: ratings
+      endpoints:
+      - lb_endpoints:
+        - endpoint: { address: { socket_address: { address: 10.3.0.1, port_value: 9080 } } }
+        - endpoint: { address: { socket_address: { address: 10.3.0.2, port_value: 9080 } } }
+",
+    "",
+);
+
+const MOVED: (&str, &str) = (
+    "              - name: debug
+                match:
+                  prefix: /reviews
+                  query_parameters:
+                  - name: debug
+                    present_match: true
+                route: { cluster: reviews-v1 }
+              - name: ratings
+                match: { path: /ratings }
+                route: { cluster: ratings }
+              - name: canary
+                match: { prefix: /reviews/canary }
+                route:
+                  weighted_clusters:
+                    clusters:
+                    - { name: reviews-v1, weight: 90 }
+                    - { name: reviews-v2, weight: 10 }
+              - match: { prefix: /reviews }
+                route: { cluster: reviews-v1 }
+",
+    "              - name: debug
+                match:
+                  prefix: /reviews
+                  query_parameters:
+                  - name: debug
+                    present_match: true
+                route: { cluster: reviews-v1 }
+              - name: ratings
+                match: { path: /ratings }
+                route: { cluster: ratings }
+              - match: { prefix: /reviews }
+                route: { cluster: reviews-v1 }
+              - name: canary
+                match: { prefix: /reviews/canary }
+                route:
+                  weighted_clusters:
+                    clusters:
+                    - { name: reviews-v1, weight: 90 }
+                    - { name: reviews-v2, weight: 10 }
+",
+);
+
+#[rstest]
+#[case::prefix("prefix", &[("match: { prefix: /old }", "match: { prefix: /older }")])]
+#[case::weights("weights", &[("name: reviews-v1, weight: 90", "name: reviews-v1, weight: 80"), ("name: reviews-v2, weight: 10", "name: reviews-v2, weight: 20")])]
+#[case::domain("domain", &[("\"*.reviews.test\"", "\"*.review.test\"")])]
+#[case::endpoint("endpoint", &[("address: 10.1.0.3", "address: 10.1.0.4")])]
+#[case::redirect("redirect", &[("path_redirect: /reviews", "path_redirect: /ratings")])]
+#[case::cluster_gone("cluster_gone", &[("route: { cluster: ratings }", "route: { cluster: reviews-v1 }"), RATINGS_GONE])]
+#[case::moved("moved", &[MOVED])]
+#[case::without_effect("without_effect", &[("status: 200", "status: 204"), ("stat_prefix: shop", "stat_prefix: store")])]
+fn reports(#[case] name: &str, #[case] changes: &[(&str, &str)]) {
+    let run = diff(changes, &[]);
+    assert!(matches!(run.code, Some(0 | 1)), "{}", run.stderr);
+    let text = format!("exit code {}\n{}", run.code.unwrap_or(-1), run.stdout);
+    insta::assert_snapshot!(format!("diff_{name}"), text);
+}
+
+#[test]
+fn equal_snapshots_are_decided_alike() {
+    let run = diff(&[], &[]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    assert!(
+        run.stdout.contains("requests are decided alike"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn captured_traffic_alone_is_asked() {
+    let change = ("match: { prefix: /old }", "match: { prefix: /older }");
+    let run = diff(&[change], &["--traffic", "t.jsonl", "--json"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let document: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(document["requests"], 12);
+    assert_eq!(document["different"], 1);
+    let group = &document["groups"][0];
+    assert_eq!(group["example"]["id"], "r4");
+    assert_eq!(
+        group["causes"][0]["path"],
+        "virtual_hosts[0].routes[5].match.prefix"
+    );
+    assert_eq!(group["causes"][0]["before"], "/old");
+    assert_eq!(group["causes"][0]["after"], "/older");
+    assert_eq!(group["first"]["outcome"], "redirect");
+    assert_eq!(group["second"]["outcome"], "no_route");
+}
+
+#[test]
+fn a_snapshot_that_is_not_there() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::copy(shop(), folder.path().join("a.yaml")).expect("the snapshot");
+    let run = twinmesh_in(folder.path(), &["diff", "a.yaml", "b.yaml"]);
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("b.yaml"), "{}", run.stderr);
+}
