@@ -18,7 +18,11 @@ pub(crate) fn matches(matcher: &HeaderMatcher, message: &Message, regexes: &Rege
     if !is_decided(matcher) {
         return true;
     }
-    let mut values = message.values(&matcher.name);
+    accepts(matcher, message.values(&matcher.name), regexes)
+}
+
+/// Whether the matcher accepts these values of its header.
+pub(crate) fn accepts(matcher: &HeaderMatcher, mut values: Vec<String>, regexes: &Regexes) -> bool {
     if values.is_empty() && matcher.treat_missing_header_as_empty {
         values.push(String::new());
     }

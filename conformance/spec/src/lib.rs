@@ -32,6 +32,7 @@ mod regex;
 mod rewrite;
 mod round_robin;
 mod route;
+pub mod route_table;
 mod run;
 mod string_match;
 mod target;

@@ -76,7 +76,7 @@ impl Message {
             .filter(|(header, _)| *header == name)
             .map(|(_, value)| value.clone())
             .collect();
-        if values.len() > 1 && JOINED.contains(&name.as_str()) {
+        if values.len() > 1 && is_joined(&name) {
             return vec![join(&values)];
         }
         values
@@ -104,6 +104,12 @@ impl Message {
     pub(crate) fn local_reply_status(&self, status: u32) -> u32 {
         if self.is_grpc() { 200 } else { status }
     }
+}
+
+/// Whether repeated lines of a header are joined before any matcher sees them. The name is in lower
+/// case.
+pub(crate) fn is_joined(name: &str) -> bool {
+    JOINED.contains(&name)
 }
 
 /// Repeated lines as the one value that Envoy keeps: empty ones leave no trace.

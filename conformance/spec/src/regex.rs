@@ -72,7 +72,7 @@ impl Regexes {
 }
 
 /// The patterns of a route.
-fn patterns(route_match: &RouteMatch) -> Vec<&str> {
+pub(crate) fn patterns(route_match: &RouteMatch) -> Vec<&str> {
     let of_path = match &route_match.path_specifier {
         Some(PathSpecifier::SafeRegex(pattern)) => Some(pattern.regex.as_str()),
         _ => None,
@@ -86,7 +86,7 @@ fn patterns(route_match: &RouteMatch) -> Vec<&str> {
         .collect()
 }
 
-fn of_header(matcher: &HeaderMatcher) -> Option<&str> {
+pub(crate) fn of_header(matcher: &HeaderMatcher) -> Option<&str> {
     match matcher.header_match_specifier.as_ref()? {
         HeaderMatchSpecifier::SafeRegexMatch(pattern) => Some(&pattern.regex),
         HeaderMatchSpecifier::StringMatch(string) => of_string(string),

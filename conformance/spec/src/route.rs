@@ -147,7 +147,7 @@ pub(crate) fn undecided_match(route_match: &RouteMatch) -> Option<&'static str> 
         .find_map(|(is_there, what)| is_there.then_some(what))
 }
 
-fn undecided_action(action: &RouteAction) -> Option<&'static str> {
+pub(crate) fn undecided_action(action: &RouteAction) -> Option<&'static str> {
     let by_hash = matches!(
         &action.cluster_specifier,
         Some(ClusterSpecifier::WeightedClusters(weighted))
