@@ -5,6 +5,7 @@ mod classify;
 mod encode;
 pub mod error;
 mod form;
+mod message;
 mod path;
 mod read;
 mod regexes;
@@ -21,6 +22,7 @@ mod wire;
 mod write;
 
 pub use error::{Place, ReadError};
+pub use message::read_message;
 pub use read::{ReadOptions, read, read_bytes};
 pub use report::{Effect, Finding, FindingKind, Report};
 pub use resources::{RawResource, read_resources};
