@@ -19,5 +19,6 @@ pub mod output;
 pub mod reach;
 pub mod replay;
 pub mod reproducer;
+pub mod router_check;
 pub mod start;
 pub mod words;
