@@ -6,7 +6,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Status};
 use crate::output::Style;
-use crate::{check, conform, coverage, diff, explain, fuzz, generate, interrupt, output, replay, router_check};
+use crate::{check, conform, convert, coverage, diff, explain, fuzz, generate, interrupt, output, replay, router_check};
 
 /// Decides HTTP requests as an Envoy with a given configuration does, offline.
 ///
@@ -36,6 +36,7 @@ enum Command {
     Generate(generate::Arguments),
     Coverage(coverage::Arguments),
     Diff(diff::Arguments),
+    Convert(convert::Arguments),
     RouterCheck(router_check::Arguments),
 }
 
@@ -76,6 +77,7 @@ fn execute(cli: Cli) -> Result<Status, Failure> {
         Command::Generate(arguments) => generate::run(&arguments, style),
         Command::Coverage(arguments) => coverage::run(&arguments, style),
         Command::Diff(arguments) => diff::run(&arguments, style),
+        Command::Convert(arguments) => convert::run(&arguments),
         Command::RouterCheck(arguments) => router_check::run(&arguments),
     }
 }

@@ -1,4 +1,5 @@
 //! The offline command `twinmesh`: check, replay, explain, conform and fuzz.
+//! The offline command `twinmesh`: check, replay, explain, conform, convert and router-check.
 
 pub mod case;
 pub mod check;
@@ -7,6 +8,7 @@ pub mod comparison;
 pub mod conform;
 pub mod coverage;
 pub mod diff;
+pub mod convert;
 pub mod engines;
 pub mod explain;
 pub mod failure;
