@@ -7,6 +7,9 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::failure::{Failure, Status};
 use crate::output::Style;
 use crate::{check, conform, convert, coverage, diff, explain, fuzz, generate, interrupt, output, replay, router_check};
+use crate::{
+    check, completions, conform, convert, explain, interrupt, man, output, replay, router_check,
+};
 
 /// Decides HTTP requests as an Envoy with a given configuration does, offline.
 ///
@@ -38,6 +41,13 @@ enum Command {
     Diff(diff::Arguments),
     Convert(convert::Arguments),
     RouterCheck(router_check::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
+}
+
+/// The command with all its arguments, as it is called.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command that the process's arguments name.
@@ -79,6 +89,8 @@ fn execute(cli: Cli) -> Result<Status, Failure> {
         Command::Diff(arguments) => diff::run(&arguments, style),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::RouterCheck(arguments) => router_check::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     }
 }
 
