@@ -6,9 +6,9 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Status};
 use crate::output::Style;
-use crate::{check, conform, convert, coverage, diff, explain, fuzz, generate, interrupt, output, replay, router_check};
 use crate::{
-    check, completions, conform, convert, explain, interrupt, man, output, replay, router_check,
+    check, completions, conform, convert, coverage, diff, explain, fuzz, generate, interrupt, man,
+    output, replay, router_check,
 };
 
 /// Decides HTTP requests as an Envoy with a given configuration does, offline.
