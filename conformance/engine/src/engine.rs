@@ -1,6 +1,7 @@
 //! The trait that every engine implements.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use twinmesh_xds::Snapshot;
 
@@ -16,6 +17,10 @@ pub enum Strictness {
     ExactWithinLimits,
     /// As the case's `case.toml` says: a recording of another server.
     Recorded,
+    /// A server that runs: it draws random numbers of its own and its balancers start somewhere,
+    /// so that it is compared as far as the snapshot leaves no choice. It makes no traces, and may
+    /// decide what the reference cannot.
+    Live,
 }
 
 /// What an engine made of a request.
@@ -51,7 +56,7 @@ impl Held {
 /// One way to decide requests. All inputs of a decision are arguments; the only state is the
 /// balancers', which starts at zero with the first snapshot.
 pub trait Engine {
-    /// The engine's name: `spec`, `sim`, `bpf-vm`, `kernel`.
+    /// The engine's name: `spec`, `sim`, `bpf-vm`, `kernel`, `envoy`.
     fn name(&self) -> &'static str;
 
     /// How strictly it can be compared.
@@ -62,6 +67,16 @@ pub trait Engine {
     /// # Errors
     /// The snapshot does not fit the engine; the one before stays.
     fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError>;
+
+    /// Sees the requests of a run before the first of them is decided, as far as the snapshot that
+    /// was loaded stays in force; returns how long they took it. An engine that is asked by
+    /// function calls has no use for it; a server is sent them here.
+    ///
+    /// # Errors
+    /// The engine itself failed.
+    fn foresee(&mut self, _requests: &[Request]) -> Result<Duration, EngineError> {
+        Ok(Duration::ZERO)
+    }
 
     /// Takes the snapshot that follows the one before while requests are under way, as an Envoy
     /// takes an xDS update. What survives is what survives there (measured on 1.40):

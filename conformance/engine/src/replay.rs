@@ -65,6 +65,7 @@ impl Replay<'_> {
         each: &mut dyn FnMut(Decided<'_>) -> ControlFlow<()>,
     ) -> Result<usize, ReplayError> {
         engine.load(snapshot)?;
+        let mut ahead = engine.foresee(self.before_events(requests))?;
         let mut state = State {
             current: InForce::new(self.schedule, snapshot),
             held: BinaryHeap::new(),
@@ -79,7 +80,7 @@ impl Replay<'_> {
                 .unwrap_or_else(|| random::draw(self.seed, index as u64));
             let started = Instant::now();
             let answer = engine.decide(request, random, now, self.trace)?;
-            let elapsed = started.elapsed();
+            let elapsed = started.elapsed() + std::mem::take(&mut ahead);
             if let Some(held) = answer.held {
                 state.hold(held, now.saturating_add(request.duration_us));
             }
@@ -94,6 +95,16 @@ impl Replay<'_> {
             }
         }
         Ok(state.current.events)
+    }
+
+    /// The requests that arrive before the first event.
+    fn before_events<'b>(&self, requests: &'b [Request]) -> &'b [Request] {
+        let Some(event) = self.schedule.and_then(|schedule| schedule.time(0)) else {
+            return requests;
+        };
+        let later = |request: &Request| request.time_us.is_some_and(|time| time >= event);
+        let count = requests.iter().position(later).unwrap_or(requests.len());
+        requests.get(..count).unwrap_or_default()
     }
 
     /// The snapshot by which the request at `index` is decided, when the run starts with `first`.
