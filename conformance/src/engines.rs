@@ -4,7 +4,10 @@ use twinmesh_engine::Engine;
 
 /// Every engine's name, in the order of the tables. `spec` goes first: the others are compared
 /// with it.
-pub const NAMES: [&str; 4] = ["spec", "sim", "bpf-vm", "kernel"];
+pub const NAMES: [&str; 5] = ["spec", "sim", "bpf-vm", "kernel", LIVE];
+
+/// The real Envoy, which runs only where it is asked for by name.
+pub const LIVE: &str = "envoy";
 
 /// The engine that the others are compared with.
 pub const REFERENCE: &str = "spec";
@@ -30,6 +33,10 @@ pub fn make(name: &str) -> Result<Box<dyn Engine>, WhyNot> {
         "kernel" => match twinmesh_kernel_backend::Kernel::new() {
             Ok(engine) => Ok(Box::new(engine)),
             Err(unavailable) => Err(unavailable.to_string()),
+        },
+        LIVE => match twinmesh_envoy::Envoy::new() {
+            Ok(engine) => Ok(Box::new(engine)),
+            Err(not_found) => Err(not_found.to_string()),
         },
         other => Err(unknown(other)),
     }

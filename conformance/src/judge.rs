@@ -10,8 +10,8 @@ use twinmesh_xds::Snapshot;
 
 use crate::case::Comparison;
 use crate::comparison::{
-    Divergence, Fields, Inconsistent, Verdict, compare_traces, compare_with_engine,
-    compare_with_recorded,
+    Compared, Divergence, Fields, Inconsistent, Verdict, compare_traces, compare_with_engine,
+    compare_with_live, compare_with_recorded,
 };
 use crate::failure::Failure;
 use crate::interrupt;
@@ -123,6 +123,48 @@ impl Question<'_> {
             }
         }
         Ok(verdicts)
+    }
+}
+
+impl Question<'_> {
+    /// As [`Question::judge`], of a live server's run. `level` is the probability of a false alarm
+    /// in all tests of what is random. What was recorded says nothing about shares here: they are
+    /// tested once, by the snapshot's weights.
+    ///
+    /// # Errors
+    /// The recording contradicts its `case.toml`, or the reference its snapshot.
+    pub fn judge_live(
+        &self,
+        run: &Run,
+        reference: Option<&Run>,
+        level: f64,
+    ) -> Result<Compared, Inconsistent> {
+        let mut comparison = self.comparison.clone();
+        for rule in &mut comparison.distribution {
+            rule.weights = None;
+        }
+        let recorded = Question {
+            comparison: &comparison,
+            ..self.clone()
+        };
+        let verdicts = recorded.judge(run, Strictness::Live, None)?;
+        let Some(reference) = reference else {
+            return Ok(Compared {
+                verdicts,
+                tests: Vec::new(),
+            });
+        };
+        let mut compared = compare_with_live(
+            &self.snapshot,
+            self.requests,
+            &reference.decisions,
+            &run.decisions,
+            level,
+        )?;
+        for (verdict, other) in compared.verdicts.iter_mut().zip(verdicts) {
+            *verdict = std::mem::take(verdict).and(other);
+        }
+        Ok(compared)
     }
 }
 

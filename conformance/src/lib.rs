@@ -18,7 +18,11 @@ pub mod generate;
 pub mod input;
 pub mod interrupt;
 pub mod judge;
+<<<<<<< HEAD
 pub mod man;
+=======
+pub mod known;
+>>>>>>> 4847318 (Ask a real Envoy: the engine envoy, compared as far as the snapshot leaves no choice)
 pub mod output;
 pub mod reach;
 pub mod replay;

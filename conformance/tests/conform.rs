@@ -32,7 +32,7 @@ fn cases_are_found_below_folders() {
 #[case::a_file(&["conform", "shop/case.toml"], "expected a case folder")]
 #[case::no_case(&["conform", "empty"], "holds no case")]
 #[case::no_argument(&["conform"], "required arguments")]
-#[case::unknown_engine(&["conform", "shop", "--engines", "spce"], "no engine is called `spce`: expected one of spec, sim, bpf-vm, kernel")]
+#[case::unknown_engine(&["conform", "shop", "--engines", "spce"], "no engine is called `spce`: expected one of spec, sim, bpf-vm, kernel, envoy")]
 #[case::unknown_required(&["conform", "shop", "--require-engines", "krenel"], "no engine is called `krenel`")]
 #[case::left_out(&["conform", "shop", "--engines", "spec", "--require-engines", "kernel"], "engine kernel must run and does not: --engines leaves it out")]
 #[case::shard_zero(&["conform", "shop", "--shard", "0/2"], "expected i/n with i from 1 to n")]

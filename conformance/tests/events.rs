@@ -198,7 +198,8 @@ fn replay(
 #[test]
 fn every_engine_decides_alike_under_events() {
     let mut all = Vec::new();
-    for name in engines::NAMES {
+    // No event reaches a live server.
+    for name in engines::NAMES.into_iter().filter(|it| *it != engines::LIVE) {
         match engines::make(name) {
             Ok(engine) => all.push(engine),
             Err(why) if std::env::var("TWINMESH_REQUIRE_KERNEL").is_ok_and(|it| it != "0") => {

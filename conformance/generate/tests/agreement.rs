@@ -37,7 +37,7 @@ fn engines() -> Vec<String> {
     };
     let others = engines::NAMES
         .iter()
-        .filter(|name| **name != engines::REFERENCE && is_chosen(name));
+        .filter(|name| ![engines::REFERENCE, engines::LIVE].contains(name) && is_chosen(name));
     let others = others.filter(|name| match engines::make(name) {
         Ok(_) => true,
         Err(why) => {

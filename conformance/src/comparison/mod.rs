@@ -4,12 +4,14 @@
 mod distribution;
 mod engines;
 mod field;
+mod live;
 mod phase;
 mod recorded;
 mod unseen;
 
 pub use engines::{compare_traces, compare_with_engine};
 pub use field::{Field, Fields, outcome_name};
+pub use live::{Compared, Test, compare_with_live};
 pub use recorded::{Inconsistent, compare_with_recorded};
 
 /// What comparing one request's decisions came to.

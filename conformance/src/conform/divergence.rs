@@ -1,6 +1,6 @@
 //! What is said of a divergence: both decisions, where their traces part, a reproducer.
 
-use twinmesh_engine::{Decision, Engine, Request, Step, Trace};
+use twinmesh_engine::{Decision, Engine, Request, Step, Strictness, Trace};
 use twinmesh_xds::Snapshot;
 
 use super::{Arguments, Detail};
@@ -48,7 +48,13 @@ pub fn details(
         recorded: None,
         ..question.clone()
     };
-    let traces = again.put(engine, true)?.traces;
+    // A live server makes none, and would draw other numbers.
+    let is_live = engine.strictness() == Strictness::Live;
+    let traces = if is_live {
+        Vec::new()
+    } else {
+        again.put(engine, true)?.traces
+    };
     let reference_traces = match &mut reference {
         Some(reference) => again.put(*reference, true)?.traces,
         None => Vec::new(),
@@ -96,12 +102,8 @@ pub fn details(
                     engine.name()
                 )],
             },
-            (Some(trace), None) => {
-                let mut lines = vec![format!("how {} decided:", engine.name())];
-                let told = narrate(trace, 0, trace.steps.len());
-                lines.extend(told.into_iter().map(|line| format!("  {line}")));
-                lines
-            }
+            (Some(trace), None) => how(engine.name(), narrate(trace, 0, trace.steps.len())),
+            (None, Some(trace)) => how(REFERENCE, narrate(trace, 0, trace.steps.len())),
             _ => Vec::new(),
         };
         details.push(Detail {
@@ -117,17 +119,29 @@ pub fn details(
     if !arguments.no_reproducers
         && let Some(detail) = details.first_mut()
     {
-        let written = reproducer::write(
-            &arguments.reproducers,
-            case,
-            question,
-            detail.line - 1,
-            engine,
-            reference,
-        );
+        let written = if is_live {
+            let message = "a live server is not asked again and again for a smaller one";
+            Err(Failure(message.to_owned()))
+        } else {
+            reproducer::write(
+                &arguments.reproducers,
+                case,
+                question,
+                detail.line - 1,
+                engine,
+                reference,
+            )
+        };
         detail.reproducer = Some(written.map_err(|Failure(message)| message));
     }
     Ok(details)
+}
+
+fn how(engine: &str, told: Vec<String>) -> Vec<String> {
+    let told = told.into_iter().map(|line| format!("  {line}"));
+    std::iter::once(format!("how {engine} decided:"))
+        .chain(told)
+        .collect()
 }
 
 /// Steps in words; those of routes that did not match only where they are asked for one by one.

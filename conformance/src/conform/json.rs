@@ -15,6 +15,26 @@ struct Document<'a> {
     results: Vec<CaseResult<'a>>,
     engines_not_run: Vec<EngineNotRun<'a>>,
     errors: Vec<ErrorEntry<'a>>,
+    known_divergences: Vec<KnownEntry<'a>>,
+    false_alarm: f64,
+}
+
+#[derive(Serialize)]
+struct KnownEntry<'a> {
+    engine: &'a str,
+    reason: &'a str,
+    source: &'a str,
+    requests: usize,
+}
+
+#[derive(Serialize)]
+struct TestEntry<'a> {
+    subject: &'a str,
+    chi_square: f64,
+    degrees_of_freedom: usize,
+    p: f64,
+    significance_level: f64,
+    rejected: bool,
 }
 
 #[derive(Serialize)]
@@ -25,10 +45,12 @@ struct CaseResult<'a> {
     requests: usize,
     agreements: usize,
     divergences: usize,
+    known_divergences: usize,
     unsupported: usize,
     seconds: f64,
     decisions_per_second: Option<f64>,
     first_divergences: Vec<DivergenceEntry<'a>>,
+    tests: Vec<TestEntry<'a>>,
 }
 
 #[derive(Serialize)]
@@ -87,6 +109,17 @@ pub fn write(report: &Report) -> Result<String, Failure> {
                 message: &error.message,
             })
             .collect(),
+        known_divergences: report
+            .known
+            .iter()
+            .map(|known| KnownEntry {
+                engine: &known.engine,
+                reason: &known.reason,
+                source: &known.source,
+                requests: known.count,
+            })
+            .collect(),
+        false_alarm: super::FALSE_ALARM,
     };
     serde_json::to_string_pretty(&document)
         .map_err(|error| Failure(format!("the report cannot be written as JSON: {error}")))
@@ -102,6 +135,7 @@ fn result(row: &Row) -> CaseResult<'_> {
         requests: row.counts.requests,
         agreements: row.counts.agreements,
         divergences: row.counts.divergences,
+        known_divergences: row.counts.known,
         unsupported: row.counts.unsupported,
         seconds,
         decisions_per_second: (seconds > 0.0).then(|| row.counts.requests as f64 / seconds),
@@ -132,6 +166,18 @@ fn result(row: &Row) -> CaseResult<'_> {
                     Some(Err(message)) => Some(message),
                     _ => None,
                 },
+            })
+            .collect(),
+        tests: row
+            .tests
+            .iter()
+            .map(|test| TestEntry {
+                subject: &test.subject,
+                chi_square: test.statistic,
+                degrees_of_freedom: test.freedom,
+                p: test.probability,
+                significance_level: test.level,
+                rejected: test.is_rejected,
             })
             .collect(),
     }

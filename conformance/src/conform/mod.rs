@@ -14,9 +14,10 @@ use clap::Args;
 use crate::case;
 use crate::engines;
 use crate::failure::{Failure, Status};
+use crate::known::Known;
 use crate::output::{self, Output, Style};
 
-pub use run::{Counts, Detail, NotRun, Report, Row};
+pub use run::{Counts, Detail, FALSE_ALARM, KnownDivergence, NotRun, Report, Row};
 pub use shard::Shard;
 pub use table::rate;
 
@@ -27,13 +28,18 @@ pub use table::rate;
 /// searched for cases. Each engine is compared with what was recorded, as case.toml says, and with
 /// `spec` where that runs too: in every field, and with --trace in every step. A request that an
 /// engine says it cannot decide is counted as unsupported, neither as agreement nor as divergence.
+///
+/// The engine `envoy` is a real Envoy on loopback: $ENVOY, or one that `ci/setup` installed. It runs
+/// only where --engines names it, and is compared as far as the snapshot leaves no choice: what is
+/// drawn at random by its shares, where a balancer only starts somewhere up to that.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Case folders, or folders of case folders.
     #[arg(required = true, value_name = "CASE")]
     pub cases: Vec<PathBuf>,
     /// The engines to run, comma-separated; where one of them cannot run, the command fails (exit
-    /// code 2). Unless given, all that this machine can run; those that it cannot are noted.
+    /// code 2). Unless given, all that this machine can run, without `envoy`; those that it cannot
+    /// are noted.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub engines: Vec<String>,
     /// Engines that must run: where one cannot, the command fails (exit code 2). TWINMESH_REQUIRE_KERNEL
@@ -68,6 +74,13 @@ pub struct Arguments {
     /// Write no reproducers.
     #[arg(long, conflicts_with = "reproducers")]
     pub no_reproducers: bool,
+    /// The divergences that are known beforehand, which are counted apart: a file like
+    /// conformance/known-divergences.toml, which is used unless one is given.
+    #[arg(long, value_name = "FILE")]
+    pub known: Option<PathBuf>,
+    /// Fail (exit code 2) where a known divergence of an engine that ran was not found in any case.
+    #[arg(long)]
+    pub all_known: bool,
     /// How many divergences of each case and engine are printed; the rest are counted.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub show: usize,
@@ -84,20 +97,24 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
             return Err(Failure(engines::unknown(name)));
         }
     }
+    let known = Known::read(arguments.known.as_deref())?;
     let found = case::find(&arguments.cases)?;
     let cases = match arguments.shard {
         Some(shard) => shard.part(found),
         None => found,
     };
     let (mut engines, not_run) = engines_to_run(arguments);
-    if let Some(missing) = not_run
-        .iter()
-        .find(|missing| required.contains(&missing.engine))
-    {
-        return Err(Failure(format!(
+    let must_run = |missing: &&NotRun| required.contains(&missing.engine);
+    let missing = |missing: &NotRun| {
+        format!(
             "engine {} must run and does not: {}",
             missing.engine, missing.reason
-        )));
+        )
+    };
+    // Without an Envoy the others still say what they have to say.
+    let mut absent = not_run.iter().filter(must_run);
+    if let Some(engine) = absent.find(|it| it.engine != engines::LIVE || engines.is_empty()) {
+        return Err(Failure(missing(engine)));
     }
     if engines.is_empty() {
         let reasons: Vec<String> = not_run.iter().map(ToString::to_string).collect();
@@ -106,7 +123,8 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
             reasons.join("; ")
         )));
     }
-    let mut report = run::run(arguments, &cases, &mut engines)?;
+    let mut report = run::run(arguments, &cases, &mut engines, &known)?;
+    let missing: Vec<String> = not_run.iter().filter(must_run).map(missing).collect();
     report.not_run = not_run;
     // The report that everybody reads goes out even where the other is not taken.
     let junit = arguments.junit.as_ref().map_or(Ok(()), |file| {
@@ -120,6 +138,12 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     }
     output.finish()?;
     junit?;
+    if let Some(missing) = missing.first() {
+        return Err(Failure(missing.clone()));
+    }
+    if arguments.all_known {
+        all_found(&report, &known)?;
+    }
     match report.errors.as_slice() {
         [] if report.diverges() => Ok(Status::Divergence),
         [] => Ok(Status::Agreement),
@@ -134,6 +158,27 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
                 .join("\n")
         ))),
     }
+}
+
+/// Fails where a known divergence was not found though its engine ran.
+fn all_found(report: &Report, known: &Known) -> Result<(), Failure> {
+    let ran = |engine: &str| report.rows.iter().any(|row| row.engine == engine);
+    let unused: Vec<String> = report
+        .known
+        .iter()
+        .enumerate()
+        .filter(|(_, known)| known.count == 0 && ran(&known.engine))
+        .map(|(index, known)| format!("  known[{index}], of {}: {}", known.engine, known.reason))
+        .collect();
+    if unused.is_empty() {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "{}: of these known divergences none was found in {} cases:\n{}",
+        known.file().display(),
+        report.cases - report.left_out,
+        unused.join("\n")
+    )))
 }
 
 /// The engines that must run.
@@ -153,7 +198,8 @@ fn engines_to_run(arguments: &Arguments) -> (Engines, Vec<NotRun>) {
     let mut run: Engines = Vec::new();
     let mut not_run = Vec::new();
     let asked = |name: &str| {
-        arguments.engines.is_empty() || arguments.engines.iter().any(|asked| asked == name)
+        (arguments.engines.is_empty() && name != engines::LIVE)
+            || arguments.engines.iter().any(|asked| asked == name)
     };
     for name in engines::NAMES {
         if !asked(name) {

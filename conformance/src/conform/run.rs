@@ -6,15 +6,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use twinmesh_engine::{Decision, Engine};
+use twinmesh_engine::{Decision, Engine, Strictness};
 
 use super::{Arguments, divergence};
 use crate::case::Case;
-use crate::comparison::{Divergence, Verdict};
+use crate::comparison::{Compared, Divergence, Test, Verdict};
 use crate::engines::REFERENCE;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::judge::{Question, Run, interrupted};
+use crate::known::Known;
+
+/// How probable it is that a run calls something random a divergence though the weights hold, in
+/// all its tests together.
+pub const FALSE_ALARM: f64 = 1e-4;
 
 /// What `conform` found.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +36,21 @@ pub struct Report {
     pub left_out: usize,
     /// The seed.
     pub seed: u64,
+    /// The divergences that are known beforehand, and how often each was found.
+    pub known: Vec<KnownDivergence>,
+}
+
+/// An entry of the list of known divergences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownDivergence {
+    /// The engine.
+    pub engine: String,
+    /// Why it differs.
+    pub reason: String,
+    /// Where that is said.
+    pub source: String,
+    /// How many requests it was found in.
+    pub count: usize,
 }
 
 /// One case through one engine.
@@ -48,6 +68,8 @@ pub struct Row {
     pub elapsed: Duration,
     /// The first divergences.
     pub details: Vec<Detail>,
+    /// The tests of what a live server draws.
+    pub tests: Vec<Test>,
 }
 
 /// How many requests were judged how.
@@ -59,6 +81,8 @@ pub struct Counts {
     pub agreements: usize,
     /// Those that do not.
     pub divergences: usize,
+    /// Those that do not, as it is known beforehand.
+    pub known: usize,
     /// Those that the engine says it cannot decide.
     pub unsupported: usize,
 }
@@ -139,10 +163,21 @@ pub fn run(
     arguments: &Arguments,
     cases: &[PathBuf],
     engines: &mut [Box<dyn Engine>],
+    known: &Known,
 ) -> Result<Report, Failure> {
     let mut report = Report {
         cases: cases.len(),
         seed: arguments.seed,
+        known: known
+            .entries
+            .iter()
+            .map(|entry| KnownDivergence {
+                engine: entry.engine.clone(),
+                reason: entry.reason.clone(),
+                source: entry.source.clone(),
+                count: 0,
+            })
+            .collect(),
         ..Report::default()
     };
     let progress = progress(cases.len());
@@ -154,7 +189,7 @@ pub fn run(
         let name = folder.display().to_string();
         progress.set_message(name.clone());
         match Case::read(folder, &name, arguments.strict) {
-            Ok(case) => run_case(arguments, &case, engines, &mut report)?,
+            Ok(case) => run_case(arguments, &case, engines, known, &mut report)?,
             Err(error) => report.errors.push(CaseError {
                 case: name,
                 engine: None,
@@ -184,6 +219,7 @@ fn run_case(
     arguments: &Arguments,
     case: &Case,
     engines: &mut [Box<dyn Engine>],
+    known: &Known,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let question = Question {
@@ -229,20 +265,45 @@ fn run_case(
             ));
             continue;
         }
-        let verdicts = match question.judge(&run, engine.strictness(), reference.as_ref()) {
-            Ok(verdicts) => verdicts,
+        let judged = match engine.strictness() {
+            Strictness::Live => {
+                // An equal part of what the run may err, for each of its cases.
+                #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+                let level = FALSE_ALARM / report.cases.max(1) as f64;
+                question.judge_live(&run, reference.as_ref(), level)
+            }
+            strictness => {
+                let judged = question.judge(&run, strictness, reference.as_ref());
+                judged.map(|verdicts| Compared {
+                    verdicts,
+                    tests: Vec::new(),
+                })
+            }
+        };
+        let Compared {
+            mut verdicts,
+            tests,
+        } = match judged {
+            Ok(compared) => compared,
             Err(inconsistent) => {
                 report.errors.push(error(inconsistent.to_string()));
                 continue;
             }
         };
+        let known_here = take_known(known, &case.snapshot, name, &run, &mut verdicts);
+        for index in &known_here {
+            if let Some(known) = report.known.get_mut(*index) {
+                known.count += 1;
+            }
+        }
         let mut row = Row {
             case: case.name.clone(),
             engine: name,
-            counts: Counts::of(&verdicts, !against.is_empty()),
+            counts: Counts::of(&verdicts, known_here.len(), !against.is_empty()),
             against,
             elapsed: run.elapsed,
             details: Vec::new(),
+            tests,
         };
         if row.counts.divergences > 0 {
             let asked = before.first_mut().filter(|first| first.name() == REFERENCE);
@@ -268,15 +329,41 @@ fn run_case(
     Ok(())
 }
 
+/// Takes the divergences that are known out of the verdicts; returns the entry of each.
+fn take_known(
+    known: &Known,
+    snapshot: &twinmesh_xds::Snapshot,
+    engine: &str,
+    run: &Run,
+    verdicts: &mut [Verdict],
+) -> Vec<usize> {
+    if !verdicts.iter().any(|it| matches!(it, Verdict::Diverges(_))) {
+        return Vec::new();
+    }
+    let matcher = known.of(engine, snapshot);
+    let mut found = Vec::new();
+    for (verdict, decision) in verdicts.iter_mut().zip(&run.decisions) {
+        if let Verdict::Diverges(divergence) = verdict
+            && let Some(index) = matcher.matching(divergence, decision)
+        {
+            *verdict = Verdict::Agrees;
+            found.push(index);
+        }
+    }
+    found
+}
+
 impl Counts {
-    /// What was compared with nothing agrees with nothing.
-    fn of(verdicts: &[Verdict], compared: bool) -> Self {
+    /// What was compared with nothing agrees with nothing. Among the verdicts that agree are those
+    /// of as many known divergences.
+    fn of(verdicts: &[Verdict], known: usize, compared: bool) -> Self {
         let count = |wanted: fn(&Verdict) -> bool| verdicts.iter().filter(|it| wanted(it)).count();
-        let agreements = count(|verdict| *verdict == Verdict::Agrees);
+        let agreements = count(|verdict| *verdict == Verdict::Agrees) - known;
         Self {
             requests: verdicts.len(),
             agreements: if compared { agreements } else { 0 },
             divergences: count(|verdict| matches!(verdict, Verdict::Diverges(_))),
+            known,
             unsupported: count(|verdict| *verdict == Verdict::Unsupported),
         }
     }
@@ -288,6 +375,7 @@ impl Counts {
             requests: self.requests + other.requests,
             agreements: self.agreements + other.agreements,
             divergences: self.divergences + other.divergences,
+            known: self.known + other.known,
             unsupported: self.unsupported + other.unsupported,
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 
-use super::{Counts, Detail, Report, Row};
+use super::{Counts, Detail, FALSE_ALARM, Report, Row};
 use crate::comparison::{Field, Fields};
 use crate::failure::Failure;
 use crate::output::{Output, Style};
@@ -40,7 +40,46 @@ pub fn write(
     for not_run in &report.not_run {
         output.line(style.yellow(&not_run.to_string()))?;
     }
+    for error in &report.errors {
+        if let Some(engine) = error.engine {
+            let text = format!("{}: {engine} failed: {}", error.case, error.message);
+            output.line(style.red(&text))?;
+        }
+    }
+    write_random(report, output)?;
+    for known in report.known.iter().filter(|known| known.count > 0) {
+        output.line(format!(
+            "{}: {} known divergence{}: {} ({})",
+            known.engine,
+            known.count,
+            if known.count == 1 { "" } else { "s" },
+            known.reason,
+            known.source
+        ))?;
+    }
     output.line(summary(report, style))
+}
+
+/// What was tested of a live server's draws: how often, how strictly, and what came nearest to a
+/// divergence.
+fn write_random(report: &Report, output: &mut Output) -> Result<(), Failure> {
+    let tests = report
+        .rows
+        .iter()
+        .flat_map(|row| row.tests.iter().map(move |test| (row, test)));
+    let nearest = tests
+        .clone()
+        .min_by(|(_, one), (_, other)| one.probability.total_cmp(&other.probability));
+    let Some((row, test)) = nearest else {
+        return Ok(());
+    };
+    output.line(format!(
+        "{}: {} chi-square tests of what is drawn at random, which raise a false alarm in at most 1 of {:.0} runs; the least probable, of {}: {test}",
+        row.engine,
+        tests.count(),
+        1.0 / FALSE_ALARM,
+        row.case,
+    ))
 }
 
 fn table(report: &Report, style: Style) -> Table {
@@ -62,6 +101,15 @@ fn table(report: &Report, style: Style) -> Table {
     ]);
     for row in &report.rows {
         table.add_row(cells(&row.case, row.engine, row.counts, row.elapsed, style));
+    }
+    for error in &report.errors {
+        if let Some(engine) = error.engine {
+            let dashes = std::iter::repeat_n(Cell::new("-"), 4);
+            let mut cells = vec![Cell::new(&error.case), Cell::new(engine)];
+            cells.extend(dashes);
+            cells.push(Cell::new("failed"));
+            table.add_row(cells);
+        }
     }
     let mut engines: Vec<&'static str> = Vec::new();
     for row in &report.rows {
@@ -207,6 +255,9 @@ fn summary(report: &Report, style: Style) -> String {
         counts.divergences,
         counts.unsupported
     );
+    if counts.known > 0 {
+        text.push_str(&format!(", {} known divergences", counts.known));
+    }
     if report.left_out > 0 {
         text.push_str(&format!("; --fail-fast left out {} cases", report.left_out));
     }

@@ -33,6 +33,7 @@ pub fn command(folder: &Path, arguments: &[&str]) -> Command {
         .args(arguments)
         .current_dir(folder)
         .env_remove("TWINMESH_REQUIRE_KERNEL")
+        .env_remove("TWINMESH_REQUIRE_ENVOY")
         .env_remove("NO_COLOR")
         .stdin(Stdio::null());
     command

@@ -1,0 +1,267 @@
+//! How each request gets to Envoy, or why it does not.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use envoy_types::pb::envoy::config::core::v3::{address::Address, socket_address::PortSpecifier};
+use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
+use twinmesh_engine::Request;
+use twinmesh_xds::{FilterChain, Listener, Snapshot, Terminal};
+
+use crate::rewrite;
+
+/// Where connections come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Entry {
+    /// Envoy finds the listener by the destination.
+    Front,
+    /// At this listener: index into `Snapshot::listeners`.
+    Listener(usize),
+    /// At this route configuration: index into `Snapshot::route_configurations`.
+    Routes(usize),
+}
+
+impl Entry {
+    /// The name of its listener.
+    pub fn name(self) -> String {
+        match self {
+            Self::Front => "entry-front".to_owned(),
+            Self::Listener(index) => format!("entry-listener-{index}"),
+            Self::Routes(index) => format!("entry-routes-{index}"),
+        }
+    }
+}
+
+/// A connection's ends, as the PROXY header says them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ends {
+    /// The client's.
+    pub source: SocketAddr,
+    /// What it connected to.
+    pub destination: SocketAddr,
+}
+
+/// Over which connections a request may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Way {
+    /// Where they come in.
+    pub entry: Entry,
+    /// Their ends; none at an entry to a route configuration.
+    pub ends: Option<Ends>,
+}
+
+/// What is done with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// It is sent.
+    Send {
+        /// Over such a connection.
+        way: Way,
+        /// Which nothing else is sent over.
+        alone: bool,
+    },
+    /// It cannot be, for this reason.
+    Cannot(String),
+}
+
+/// Plans the requests over one snapshot.
+pub struct Planner<'a> {
+    snapshot: &'a Snapshot,
+    matches_sources: bool,
+    matches_destinations: bool,
+    has_other_than_http: bool,
+}
+
+/// Stands for a source that nobody gives.
+const CLIENT: u16 = 40_000;
+
+impl<'a> Planner<'a> {
+    /// For this snapshot.
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        let matches = |wanted: fn(&FilterChainMatch) -> bool| {
+            chains(snapshot)
+                .filter_map(|chain| chain.config.filter_chain_match.as_ref())
+                .any(wanted)
+        };
+        Self {
+            snapshot,
+            matches_sources: matches(|it| {
+                !(it.source_prefix_ranges.is_empty()
+                    && it.direct_source_prefix_ranges.is_empty()
+                    && it.source_ports.is_empty()
+                    && it.source_type == 0)
+            }),
+            matches_destinations: matches(|it| !it.prefix_ranges.is_empty()),
+            has_other_than_http: chains(snapshot)
+                .any(|chain| !matches!(chain.terminal, Terminal::Http { .. })),
+        }
+    }
+
+    /// How this request is sent.
+    pub fn plan(&self, request: &Request) -> Plan {
+        match self.way(request) {
+            Ok(way) => Plan::Send {
+                way,
+                // A TCP proxy decides once for a connection.
+                alone: self.has_other_than_http || stands_alone(request),
+            },
+            Err(reason) => Plan::Cannot(reason),
+        }
+    }
+
+    fn way(&self, request: &Request) -> Result<Way, String> {
+        if request.is_tls() {
+            return Err("it comes over TLS, which is not sent to a live Envoy".to_owned());
+        }
+        if let Some(name) = &request.route_config {
+            let mut all = self.snapshot.route_configurations.iter();
+            let index = all.position(|it| &it.name == name);
+            let index = index.ok_or_else(|| format!("there is no route configuration `{name}`"))?;
+            return Ok(Way {
+                entry: Entry::Routes(index),
+                ends: None,
+            });
+        }
+        let listeners = &self.snapshot.listeners;
+        if let Some(name) = &request.listener {
+            let index = listeners.iter().position(|it| &it.name == name);
+            let index = index.ok_or_else(|| format!("there is no listener `{name}`"))?;
+            return self.at_listener(request, index);
+        }
+        if listeners.is_empty() && self.snapshot.route_configurations.len() == 1 {
+            return Ok(Way {
+                entry: Entry::Routes(0),
+                ends: None,
+            });
+        }
+        let Some(destination) = request.destination else {
+            return match listeners.len() {
+                1 => self.at_listener(request, 0),
+                count => Err(format!(
+                    "it names neither listener nor destination, and there are {count} listeners"
+                )),
+            };
+        };
+        // What no listener is at is taken by the one that takes all that was redirected to it.
+        let mut catching = listeners.iter().enumerate().filter(|(_, listener)| {
+            let hands_on = listener.config.use_original_dst.as_ref();
+            hands_on.is_some_and(|it| it.value)
+        });
+        match (catching.next(), catching.next()) {
+            (Some((index, _)), None) => self.at_listener(request, index),
+            _ => Ok(Way {
+                entry: Entry::Front,
+                ends: Some(self.ends(request, destination)?),
+            }),
+        }
+    }
+
+    fn at_listener(&self, request: &Request, index: usize) -> Result<Way, String> {
+        let listener = self
+            .snapshot
+            .listeners
+            .get(index)
+            .ok_or("no such listener")?;
+        if !rewrite::is_tcp(&listener.config) {
+            return Err(format!(
+                "listener `{}` takes no TCP connections at an address",
+                listener.name
+            ));
+        }
+        let destination = match request.destination {
+            Some(destination) => destination,
+            None => self.own_address(listener)?,
+        };
+        Ok(Way {
+            entry: Entry::Listener(index),
+            ends: Some(self.ends(request, destination)?),
+        })
+    }
+
+    /// The listener's address, as the destination of a request that gives none.
+    fn own_address(&self, listener: &Listener) -> Result<SocketAddr, String> {
+        let address = listener
+            .config
+            .address
+            .as_ref()
+            .and_then(|it| it.address.as_ref());
+        let Some(Address::SocketAddress(socket)) = address else {
+            return Err(format!("listener `{}` has no IP address", listener.name));
+        };
+        let ip: IpAddr = socket
+            .address
+            .parse()
+            .map_err(|_| format!("listener `{}` is at {}", listener.name, socket.address))?;
+        let port = match socket.port_specifier {
+            Some(PortSpecifier::PortValue(port)) => u16::try_from(port).unwrap_or_default(),
+            _ => 0,
+        };
+        if !ip.is_unspecified() {
+            return Ok(SocketAddr::new(ip, port));
+        }
+        if self.matches_destinations {
+            return Err(
+                "filter chains match on the destination address, and it gives none".to_owned(),
+            );
+        }
+        Ok(SocketAddr::new(loopback(ip), port))
+    }
+
+    fn ends(&self, request: &Request, destination: SocketAddr) -> Result<Ends, String> {
+        let canonical = |it: SocketAddr| SocketAddr::new(it.ip().to_canonical(), it.port());
+        let destination = canonical(destination);
+        let source = match request.source {
+            Some(source) => canonical(source),
+            None if self.matches_sources => {
+                return Err("filter chains match on the source, and it gives none".to_owned());
+            }
+            None => SocketAddr::new(loopback(destination.ip()), CLIENT),
+        };
+        if source.is_ipv4() != destination.is_ipv4() {
+            return Err(format!(
+                "no PROXY header says a connection from {source} to {destination}"
+            ));
+        }
+        for (end, name) in [(source, "source"), (destination, "destination")] {
+            if end.ip().is_unspecified() || end.ip().is_multicast() {
+                return Err(format!("its {name} {end} is no address of a connection"));
+            }
+        }
+        Ok(Ends {
+            source,
+            destination,
+        })
+    }
+}
+
+/// Of the same family.
+fn loopback(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+fn chains(snapshot: &Snapshot) -> impl Iterator<Item = &FilterChain> {
+    let listeners = snapshot.listeners.iter();
+    listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain))
+}
+
+/// Whether what follows the request on its connection could be taken for a part of it, or it for
+/// the beginning of another protocol.
+fn stands_alone(request: &Request) -> bool {
+    const FRAMING: [&str; 5] = [
+        "connection",
+        "content-length",
+        "expect",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let frames = |name: &str| {
+        let name = name.trim();
+        FRAMING.iter().any(|it| name.eq_ignore_ascii_case(it))
+    };
+    let method = request.method.trim();
+    method.eq_ignore_ascii_case("CONNECT")
+        || method == "PRI"
+        || request.headers.iter().any(|(name, _)| frames(name))
+}

@@ -1,0 +1,182 @@
+//! A snapshot as a bootstrap from which Envoy's decisions can be read, and by which nothing leaves
+//! loopback. What a decision rests on stays as it is:
+//!
+//! - A listener keeps its addresses without binding them. Connections come in at *entries*, bound
+//!   to loopback ports, with the request's own addresses in a PROXY header ahead: `front` hands
+//!   each on to the listener at its destination, as Envoy does; a listener that is entered by name
+//!   has a second copy of itself bound.
+//! - Each endpoint gets a loopback address of its own, all at the backend's port, so that the
+//!   address tells which it is; what else an endpoint's address decides (a hash ring's keys) keeps
+//!   the address that it had.
+//! - Names go into access logs as indices, and come back as the snapshot's.
+
+mod cluster;
+mod json;
+mod listener;
+mod routes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use twinmesh_xds::{Snapshot, Terminal};
+
+use crate::error::EnvoyError;
+use crate::plan::Entry;
+pub use cluster::Place;
+pub use listener::{Log, is_tcp};
+use routes::Routes;
+
+/// The key of the metadata that names virtual hosts and routes.
+const MARK: &str = "twinmesh";
+
+/// The bootstrap, and what its parts stand for.
+pub struct Rewritten {
+    /// For `--config-path`.
+    pub bootstrap: Value,
+    /// Each endpoint by the address that stands for it, without the port.
+    pub places: BTreeMap<String, Place>,
+    /// Clusters whose endpoints are not what Envoy would have, and why.
+    pub replaced: BTreeMap<String, String>,
+}
+
+/// Rewrites a snapshot for requests that come in at these entries.
+///
+/// # Errors
+/// The snapshot has more endpoints than there are loopback addresses.
+pub fn rewrite(
+    snapshot: &Snapshot,
+    entries: &BTreeSet<Entry>,
+    backend: u16,
+    log: &Path,
+) -> Result<Rewritten, EnvoyError> {
+    let mut sections = Sections::of(snapshot)?;
+    let log = Log::new(log);
+    let routes = Routes::new(snapshot, &mut sections.listeners, sections.routes);
+    let mut listeners = Vec::new();
+    for (index, config) in sections.listeners.into_iter().enumerate() {
+        let Some(of) = snapshot.listeners.get(index) else {
+            continue;
+        };
+        if !listener::is_tcp(&of.config) {
+            continue;
+        }
+        let plain = listener::listener(config, index, of, &routes, &log);
+        let entry = Entry::Listener(index);
+        if entries.contains(&entry) {
+            listeners.push(listener::entered(plain.clone(), &entry.name()));
+        }
+        listeners.push(plain);
+    }
+    for entry in entries {
+        match entry {
+            Entry::Front => listeners.push(listener::front(&entry.name(), &log)),
+            Entry::Routes(index) => {
+                listeners.push(listener::bare(&entry.name(), *index, &routes, &log));
+            }
+            Entry::Listener(_) => {}
+        }
+    }
+    let clusters = cluster::clusters(snapshot, sections.clusters, sections.endpoints, backend)?;
+    let bootstrap = json!({
+        "node": {"id": MARK, "cluster": MARK},
+        "admin": {"address": address(0)},
+        // Pipelined requests that Envoy answers itself would all be answered in one turn of its
+        // loop, and a third response that waits to be written ends the connection.
+        "layered_runtime": {"layers": [{
+            "name": MARK,
+            "static_layer": {"http.max_requests_per_io_cycle": 1},
+        }]},
+        // The kernel sends nothing from this address to another than a loopback one.
+        "cluster_manager": {"upstream_bind_config": {
+            "source_address": {"address": "127.0.0.1", "port_value": 0},
+        }},
+        "static_resources": {"listeners": listeners, "clusters": clusters.configs},
+    });
+    Ok(Rewritten {
+        bootstrap,
+        places: clusters.places,
+        replaced: clusters.replaced,
+    })
+}
+
+/// A port of 127.0.0.1.
+fn address(port: u16) -> Value {
+    json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
+}
+
+/// The snapshot's resources as JSON.
+struct Sections {
+    listeners: Vec<Value>,
+    routes: Vec<Value>,
+    clusters: Vec<Value>,
+    endpoints: Vec<Value>,
+}
+
+impl Sections {
+    fn of(snapshot: &Snapshot) -> Result<Self, EnvoyError> {
+        let text = twinmesh_xds::to_json(snapshot);
+        let mut dump: Value = serde_json::from_str(&text).map_err(|error| {
+            EnvoyError::Unexpected(format!("the snapshot cannot be written as JSON: {error}"))
+        })?;
+        let mut sections = Self {
+            listeners: Vec::new(),
+            routes: Vec::new(),
+            clusters: Vec::new(),
+            endpoints: Vec::new(),
+        };
+        for mut section in json::take_array(&mut dump, "configs") {
+            for (list, key, member) in [
+                (&mut sections.listeners, "static_listeners", "listener"),
+                (
+                    &mut sections.routes,
+                    "dynamic_route_configs",
+                    "route_config",
+                ),
+                (&mut sections.clusters, "static_clusters", "cluster"),
+                (
+                    &mut sections.endpoints,
+                    "dynamic_endpoint_configs",
+                    "endpoint_config",
+                ),
+            ] {
+                list.extend(
+                    json::take_array(&mut section, key)
+                        .into_iter()
+                        .map(|mut it| {
+                            let mut resource =
+                                it.get_mut(member).map(Value::take).unwrap_or_default();
+                            json::remove(&mut resource, &["@type"]);
+                            resource
+                        }),
+                );
+            }
+        }
+        Ok(sections)
+    }
+}
+
+/// The route configurations that stand inside a connection manager, in the order of the managers.
+fn inline(snapshot: &Snapshot) -> BTreeSet<usize> {
+    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+
+    let chains = snapshot
+        .listeners
+        .iter()
+        .flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    chains
+        .filter_map(|chain| match &chain.terminal {
+            Terminal::Http {
+                manager,
+                route_configuration,
+            } if matches!(
+                manager.route_specifier,
+                Some(RouteSpecifier::RouteConfig(_))
+            ) =>
+            {
+                *route_configuration
+            }
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,279 @@
+//! A live server's decisions against the reference's.
+//!
+//! Both saw the same snapshot and requests. What the snapshot leaves no choice about is compared
+//! exactly; where a balancer only starts somewhere, up to that; what is drawn, by the shares of
+//! what was drawn.
+
+mod picks;
+mod pinned;
+mod shares;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use envoy_types::pb::envoy::config::route::v3::{
+    RouteAction, WeightedCluster, route::Action, route_action::ClusterSpecifier,
+};
+use twinmesh_engine::{Decision, Outcome, Request};
+use twinmesh_xds::Snapshot;
+
+use super::{Field, Fields, Inconsistent, Verdict, compare_with_recorded};
+use crate::case::{Comparison, Distribution, Phase};
+use picks::Picks;
+use shares::Shares;
+pub use shares::Test;
+
+/// What comparing came to.
+#[derive(Debug, Clone, Default)]
+pub struct Compared {
+    /// One for each request.
+    pub verdicts: Vec<Verdict>,
+    /// The tests of what is random.
+    pub tests: Vec<Test>,
+}
+
+/// What a pick consists of.
+const PICK: [Field; 3] = [Field::Endpoint, Field::Priority, Field::Locality];
+
+/// What a draw among weighted clusters decides.
+const SPLIT: [Field; 6] = [
+    Field::Cluster,
+    Field::Endpoint,
+    Field::Priority,
+    Field::Locality,
+    Field::Path,
+    Field::Authority,
+];
+
+/// What it decides too where not all of the clusters can be used.
+const FATE: [Field; 2] = [Field::Outcome, Field::Status];
+
+/// Compares a live server's decisions with the reference's: `level` is the probability of a false
+/// alarm in all tests together.
+///
+/// # Errors
+/// The reference's picks are not what its snapshot says.
+pub fn compare_with_live(
+    snapshot: &Snapshot,
+    requests: &[Request],
+    expected: &[Decision],
+    found: &[Decision],
+    level: f64,
+) -> Result<Compared, Inconsistent> {
+    let found: Vec<Decision> = expected
+        .iter()
+        .zip(found)
+        .map(|(expected, found)| with_unseen(expected, found))
+        .collect();
+    let mut rules = Rules::default();
+    rules.add_clusters(snapshot, requests, expected, &found);
+    rules.add_splits(snapshot, requests, expected);
+    let mut verdicts = compare_with_recorded(snapshot, &rules.comparison, expected, &found)?;
+    for (expected, verdict) in expected.iter().zip(&mut verdicts) {
+        if expected.outcome == Outcome::Unsupported {
+            *verdict = Verdict::Unsupported;
+        }
+    }
+    let mut counted: Vec<(Shares, usize)> = Vec::new();
+    for mut shares in rules.shares {
+        let first = shares.count(expected, &found, &mut verdicts);
+        if let Some(first) = first.filter(|_| shares.can_be_tested()) {
+            counted.push((shares, first));
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let level = level / counted.len().max(1) as f64;
+    let mut tests = Vec::new();
+    for (shares, first) in counted {
+        let test = shares.test(level);
+        if test.is_rejected
+            && let Some(verdict) = verdicts.get_mut(first)
+        {
+            let fields = Fields::from_iter([shares.field()]);
+            verdict.diverge(fields, Some(test.to_string()));
+        }
+        tests.push(test);
+    }
+    Ok(Compared { verdicts, tests })
+}
+
+/// The decision with what a running server does not show as the reference has it: the name of a
+/// missing cluster that was drawn or named by a header, and what was sent to an endpoint that
+/// could not be reached.
+fn with_unseen(expected: &Decision, found: &Decision) -> Decision {
+    let mut found = found.clone();
+    if found.outcome == Outcome::NoCluster
+        && expected.outcome == Outcome::NoCluster
+        && found.cluster.is_none()
+    {
+        found.cluster.clone_from(&expected.cluster);
+    }
+    let reason = found.reason.as_deref().unwrap_or_default();
+    if found.outcome == Outcome::Forward && reason.split([' ', ',']).any(|flag| flag == "UF") {
+        found.path.clone_from(&expected.path);
+        found.authority.clone_from(&expected.authority);
+    }
+    found
+}
+
+/// What the snapshot leaves open in this run.
+#[derive(Default)]
+struct Rules {
+    comparison: Comparison,
+    shares: Vec<Shares>,
+}
+
+impl Rules {
+    fn add_clusters(
+        &mut self,
+        snapshot: &Snapshot,
+        requests: &[Request],
+        expected: &[Decision],
+        found: &[Decision],
+    ) {
+        let overlaps = requests.iter().any(|request| request.duration_us > 0);
+        let named: BTreeSet<&str> = expected
+            .iter()
+            .chain(found)
+            .filter_map(|decision| decision.cluster.as_deref())
+            .collect();
+        for name in named {
+            let Some(cluster) = snapshot.cluster(name) else {
+                continue;
+            };
+            match picks::of(cluster, overlaps) {
+                Picks::Exact => {}
+                Picks::ByHash => {
+                    let unhashed = requests.iter().zip(expected).filter(|(request, decision)| {
+                        decision.cluster.as_deref() == Some(name)
+                            && !actions(snapshot, decision)
+                                .iter()
+                                .any(|action| pinned::has_hash(request, action))
+                    });
+                    let ids: Vec<String> = unhashed.map(|(it, _)| it.id.clone()).collect();
+                    if !ids.is_empty() {
+                        self.free(name, Some(ids));
+                    }
+                }
+                Picks::Phase(period) => self.comparison.phase.push(Phase {
+                    cluster: name.to_owned(),
+                    fields: PICK.to_vec(),
+                    period,
+                    observed: false,
+                }),
+                Picks::Shares(weights) => {
+                    self.free(name, None);
+                    self.shares.push(Shares::of_endpoints(name, weights));
+                }
+                Picks::Free => self.free(name, None),
+            }
+        }
+    }
+
+    /// The picks of a cluster (of these requests) are only checked to be its endpoints.
+    fn free(&mut self, cluster: &str, ids: Option<Vec<String>>) {
+        self.comparison.distribution.push(Distribution {
+            cluster: Some(cluster.to_owned()),
+            route_config: None,
+            virtual_host: None,
+            route: None,
+            ids,
+            fields: PICK.to_vec(),
+            weights: None,
+        });
+    }
+
+    /// A rule for each route whose weighted clusters are drawn, by the requests that pin nothing.
+    fn add_splits(&mut self, snapshot: &Snapshot, requests: &[Request], expected: &[Decision]) {
+        let mut splits: BTreeMap<RouteName<'_>, (&WeightedCluster, Vec<usize>)> = BTreeMap::new();
+        for (index, (request, decision)) in requests.iter().zip(expected).enumerate() {
+            for action in actions(snapshot, decision) {
+                let Some(ClusterSpecifier::WeightedClusters(weighted)) = &action.cluster_specifier
+                else {
+                    continue;
+                };
+                if is_random(weighted) && !pinned::is_pinned(request, action, weighted) {
+                    let split = splits.entry(route_name(decision));
+                    split.or_insert((weighted, Vec::new())).1.push(index);
+                    break;
+                }
+            }
+        }
+        for (name, (weighted, indices)) in splits {
+            let mut fields = SPLIT.to_vec();
+            if !all_can_be_used(snapshot, weighted) {
+                fields.extend(FATE);
+            }
+            let ids = indices.iter().filter_map(|index| requests.get(*index));
+            self.comparison.distribution.push(Distribution {
+                cluster: None,
+                route_config: None,
+                virtual_host: None,
+                route: None,
+                ids: Some(ids.map(|request| request.id.clone()).collect()),
+                fields,
+                weights: None,
+            });
+            let (_, host, route) = name;
+            let subject = format!(
+                "the clusters of route `{}` of virtual host `{}`",
+                route.unwrap_or_default(),
+                host.unwrap_or_default()
+            );
+            let mut weights: BTreeMap<String, u64> = BTreeMap::new();
+            for cluster in &weighted.clusters {
+                let weight = cluster.weight.as_ref().map_or(0, |weight| weight.value);
+                *weights.entry(cluster.name.clone()).or_default() += u64::from(weight);
+            }
+            self.shares
+                .push(Shares::of_clusters(subject, weights, indices));
+        }
+    }
+}
+
+type RouteName<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);
+
+fn route_name(decision: &Decision) -> RouteName<'_> {
+    (
+        decision.route_config.as_deref(),
+        decision.virtual_host.as_deref(),
+        decision.route.as_deref(),
+    )
+}
+
+/// The actions of the routes that a decision can mean: names need not be unique.
+fn actions<'a>(snapshot: &'a Snapshot, decision: &Decision) -> Vec<&'a RouteAction> {
+    let (table, host, Some(route)) = route_name(decision) else {
+        return Vec::new();
+    };
+    let tables = snapshot.route_configurations.iter();
+    let hosts = tables
+        .filter(|it| it.name == table.unwrap_or_default())
+        .flat_map(|it| &it.config.virtual_hosts)
+        .filter(|it| it.name == host.unwrap_or_default());
+    hosts
+        .flat_map(|host| host.routes.iter().enumerate())
+        .filter(|(index, it)| {
+            it.name == route || (it.name.is_empty() && route == format!("#{index}"))
+        })
+        .filter_map(|(_, it)| match &it.action {
+            Some(Action::Route(action)) => Some(action),
+            _ => None,
+        })
+        .collect()
+}
+
+fn is_random(weighted: &WeightedCluster) -> bool {
+    let drawn = weighted.clusters.iter().filter(|cluster| {
+        let weight = cluster.weight.as_ref();
+        weight.is_some_and(|weight| weight.value > 0)
+    });
+    drawn.count() > 1
+}
+
+/// Whether each of the clusters is there and has endpoints, all of them healthy.
+fn all_can_be_used(snapshot: &Snapshot, weighted: &WeightedCluster) -> bool {
+    weighted.clusters.iter().all(|entry| {
+        let cluster = snapshot.cluster(&entry.name);
+        cluster.is_some_and(picks::is_healthy)
+    })
+}
