@@ -10,8 +10,8 @@ use twinmesh_xds::Snapshot;
 
 use crate::case::Comparison;
 use crate::comparison::{
-    Compared, Divergence, Fields, Inconsistent, Verdict, compare_traces, compare_with_engine,
-    compare_with_live, compare_with_recorded,
+    Compared, Divergence, Fields, Inconsistent, Verdict, compare_live_with_recorded,
+    compare_traces, compare_with_engine, compare_with_live, compare_with_recorded,
 };
 use crate::failure::Failure;
 use crate::interrupt;
@@ -128,8 +128,7 @@ impl Question<'_> {
 
 impl Question<'_> {
     /// As [`Question::judge`], of a live server's run. `level` is the probability of a false alarm
-    /// in all tests of what is random. What was recorded says nothing about shares here: they are
-    /// tested once, by the snapshot's weights.
+    /// in all tests of what is random.
     ///
     /// # Errors
     /// The recording contradicts its `case.toml`, or the reference its snapshot.
@@ -139,15 +138,15 @@ impl Question<'_> {
         reference: Option<&Run>,
         level: f64,
     ) -> Result<Compared, Inconsistent> {
-        let mut comparison = self.comparison.clone();
-        for rule in &mut comparison.distribution {
-            rule.weights = None;
-        }
-        let recorded = Question {
-            comparison: &comparison,
-            ..self.clone()
+        let verdicts = match self.recorded {
+            Some(recorded) => compare_live_with_recorded(
+                &self.snapshot,
+                self.comparison,
+                recorded,
+                &run.decisions,
+            )?,
+            None => run.decisions.iter().map(alone).collect(),
         };
-        let verdicts = recorded.judge(run, Strictness::Live, None)?;
         let Some(reference) = reference else {
             return Ok(Compared {
                 verdicts,

@@ -143,7 +143,7 @@ fn what_envoy_refuses_is_said_in_its_words() {
     assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
     for part in [
         "| spec ",
-        "| failed",
+        " failed |",
         "Envoy refuses the snapshot: ",
         "NO_SUCH_COMMAND",
     ] {
@@ -184,7 +184,7 @@ fn an_envoy_that_dies_is_told_from_one_that_answers() {
     assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
     for part in [
         "| spec ",
-        "| failed",
+        " failed |",
         "Envoy ended by itself (exit status: 3)",
         "of 4000",
         "the end of it",

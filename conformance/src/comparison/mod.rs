@@ -11,7 +11,7 @@ mod unseen;
 
 pub use engines::{compare_traces, compare_with_engine};
 pub use field::{Field, Fields, outcome_name};
-pub use live::{Compared, Test, compare_with_live};
+pub use live::{Compared, Test, compare_live_with_recorded, compare_with_live};
 pub use recorded::{Inconsistent, compare_with_recorded};
 
 /// What comparing one request's decisions came to.

@@ -11,8 +11,9 @@ mod shares;
 use std::collections::{BTreeMap, BTreeSet};
 
 use envoy_types::pb::envoy::config::route::v3::{
-    RouteAction, WeightedCluster, route::Action, route_action::ClusterSpecifier,
+    RouteAction, VirtualHost, WeightedCluster, route::Action, route_action::ClusterSpecifier,
 };
+use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use twinmesh_engine::{Decision, Outcome, Request};
 use twinmesh_xds::Snapshot;
 
@@ -94,6 +95,52 @@ pub fn compare_with_live(
         tests.push(test);
     }
     Ok(Compared { verdicts, tests })
+}
+
+/// Compares a live server's decisions with those recorded of another: as its `case.toml` says, but
+/// for shares, which are tested once, by the snapshot's weights. A difference where a runtime
+/// fraction draws the route says nothing.
+///
+/// # Errors
+/// The recording contradicts its `case.toml`.
+pub fn compare_live_with_recorded(
+    snapshot: &Snapshot,
+    comparison: &Comparison,
+    recorded: &[Decision],
+    found: &[Decision],
+) -> Result<Vec<Verdict>, Inconsistent> {
+    let mut comparison = comparison.clone();
+    for rule in &mut comparison.distribution {
+        rule.weights = None;
+    }
+    let found: Vec<Decision> = recorded
+        .iter()
+        .zip(found)
+        .map(|(recorded, found)| with_unseen(recorded, found))
+        .collect();
+    let mut verdicts = compare_with_recorded(snapshot, &comparison, recorded, &found)?;
+    for (recorded, verdict) in recorded.iter().zip(&mut verdicts) {
+        if matches!(verdict, Verdict::Diverges(_)) && is_fractional(snapshot, recorded) {
+            *verdict = Verdict::Unsupported;
+        }
+    }
+    Ok(verdicts)
+}
+
+/// Whether a route of the decision's virtual host takes a share of its requests.
+fn is_fractional(snapshot: &Snapshot, decision: &Decision) -> bool {
+    hosts(snapshot, decision)
+        .flat_map(|host| &host.routes)
+        .filter_map(|route| route.r#match.as_ref()?.runtime_fraction.as_ref())
+        .filter_map(|fraction| fraction.default_value.as_ref())
+        .any(|share| {
+            let whole = match share.denominator() {
+                DenominatorType::Hundred => 100,
+                DenominatorType::TenThousand => 10_000,
+                DenominatorType::Million => 1_000_000,
+            };
+            (1..whole).contains(&share.numerator)
+        })
 }
 
 /// The decision with what a running server does not show as the reference has it: the name of a
@@ -240,20 +287,26 @@ fn route_name(decision: &Decision) -> RouteName<'_> {
     )
 }
 
-/// The actions of the routes that a decision can mean: names need not be unique.
+/// The virtual hosts that a decision can mean: names need not be unique.
+fn hosts<'a>(snapshot: &'a Snapshot, decision: &Decision) -> impl Iterator<Item = &'a VirtualHost> {
+    let (table, host, _) = route_name(decision);
+    let (table, host) = (table.unwrap_or_default(), host.unwrap_or_default());
+    let tables = snapshot.route_configurations.iter();
+    tables
+        .filter(move |it| it.name == table)
+        .flat_map(|it| &it.config.virtual_hosts)
+        .filter(move |it| it.name == host)
+}
+
+/// The actions of the routes that a decision can mean.
 fn actions<'a>(snapshot: &'a Snapshot, decision: &Decision) -> Vec<&'a RouteAction> {
-    let (table, host, Some(route)) = route_name(decision) else {
+    let Some(route) = &decision.route else {
         return Vec::new();
     };
-    let tables = snapshot.route_configurations.iter();
-    let hosts = tables
-        .filter(|it| it.name == table.unwrap_or_default())
-        .flat_map(|it| &it.config.virtual_hosts)
-        .filter(|it| it.name == host.unwrap_or_default());
-    hosts
+    hosts(snapshot, decision)
         .flat_map(|host| host.routes.iter().enumerate())
         .filter(|(index, it)| {
-            it.name == route || (it.name.is_empty() && route == format!("#{index}"))
+            &it.name == route || (it.name.is_empty() && *route == format!("#{index}"))
         })
         .filter_map(|(_, it)| match &it.action {
             Some(Action::Route(action)) => Some(action),
