@@ -5,10 +5,11 @@ use crate::{
     head::HEADERS,
     layout::{
         RECORD, bad_request, cluster, connection, filter_chain, framing, header, high, input,
-        listener, low, outcome, route, route_configuration, slot, unsupported, virtual_host, work,
+        listener, low, more, outcome, pair, route, route_configuration, slot, unsupported,
+        virtual_host, work,
     },
     route::NONE,
-    target,
+    target, userspace,
 };
 
 /// `max_request_headers_kb` by default, in bytes.
@@ -79,7 +80,7 @@ pub fn decide<M: Machine>(machine: &mut M) {
 
 /// Leaves an outcome.
 #[inline(always)]
-fn end<M: Machine>(machine: &mut M, outcome: u64, reason: u64) {
+pub fn end<M: Machine>(machine: &mut M, outcome: u64, reason: u64) {
     machine.set_word(work::OUTCOME, outcome);
     machine.set_word(work::REASON, reason);
 }
@@ -320,12 +321,23 @@ pub fn pseudo_headers<M: Machine>(machine: &mut M) -> u64 {
 /// What a route does with the request. 0.
 #[inline(always)]
 pub fn action<M: Machine>(machine: &mut M, record: u64) -> u64 {
-    let action = machine.policy64(record.wrapping_add(route::ACTION));
+    let mut action = machine.policy64(record.wrapping_add(route::ACTION));
+    if M::USERSPACE {
+        let more = high(machine.policy64(record.wrapping_add(route::FORWARDING)));
+        machine.set_word(work::MORE, more);
+        if action == pair(route::UNSUPPORTED, unsupported::USERSPACE) {
+            action = machine.policy64(more.wrapping_add(more::ACTION));
+        }
+    }
     let kind = low(action);
     let chosen = if kind == route::CLUSTER {
         high(action)
     } else if kind == route::WEIGHTED_CLUSTERS {
-        machine.weighted_cluster(high(action))
+        let chosen = machine.weighted_cluster(high(action));
+        if M::USERSPACE && chosen == 0 {
+            return 0;
+        }
+        chosen
     } else {
         let outcome = if kind == route::REDIRECT {
             outcome::REDIRECT
@@ -345,6 +357,9 @@ pub fn action<M: Machine>(machine: &mut M, record: u64) -> u64 {
 pub fn cluster<M: Machine>(machine: &mut M, record: u64) -> u64 {
     machine.set_word(work::CHOSEN_CLUSTER, record);
     let kind = machine.policy64(record.wrapping_add(cluster::KIND));
+    if M::USERSPACE && kind == pair(cluster::UNSUPPORTED, unsupported::USERSPACE) {
+        return userspace::cluster(machine, record);
+    }
     let outcome = if low(kind) == cluster::MISSING {
         outcome::NO_CLUSTER
     } else if low(kind) == cluster::UNSUPPORTED {

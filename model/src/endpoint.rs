@@ -21,6 +21,12 @@ pub fn choose<M: Machine>(machine: &mut M, cluster: u64) -> u64 {
     } else {
         round_robin::next(machine, record)
     };
+    take(machine, record, position)
+}
+
+/// The number plus one of the endpoint at a position of a set. Its active count goes up.
+#[inline(always)]
+pub fn take<M: Machine>(machine: &mut M, record: u64, position: u64) -> u64 {
     let endpoints = low(machine.policy64(record.wrapping_add(set::ENDPOINTS)));
     let endpoint = low(machine.policy64(endpoints.wrapping_add(position << 3)));
     machine.tick(low(machine.policy64(header::ACTIVE)).wrapping_add(endpoint));

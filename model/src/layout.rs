@@ -188,6 +188,8 @@ pub mod work {
     pub const SLOTS: u64 = 512;
     /// How many slots fit.
     pub const SLOTS_MAX: u64 = 2048;
+    /// On the way, in userspace: offset of what the route has [`super::more`], or 0.
+    pub const MORE: u64 = 2560;
     /// Words in all.
     pub const WORDS: u64 = 4096;
 }
@@ -322,6 +324,14 @@ pub mod unsupported {
     /// Envoy rewrites a header before routing: obsolete folding, a CR inside a value, headers that
     /// Connection names, repeated headers that it joins.
     pub const HEADER_REWRITTEN: u64 = 5;
+    /// Only machines in userspace decide it ([`crate::Machine::USERSPACE`]).
+    pub const USERSPACE: u64 = 12;
+    /// The hash takes a cookie that Envoy would make up.
+    pub const HASH_OF_COOKIE: u64 = 13;
+    /// The hash takes the client's address, which is not known, or which x-forwarded-for says.
+    pub const HASH_OF_SOURCE: u64 = 14;
+    /// The hash takes something that is not decided.
+    pub const HASH: u64 = 15;
     /// First number of the snapshot's own reasons.
     pub const FIRST_OF_SNAPSHOT: u64 = 16;
 }

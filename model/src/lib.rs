@@ -18,6 +18,9 @@ pub mod chunk;
 pub mod decide;
 pub mod endpoint;
 pub mod filter_chain;
+pub mod fraction;
+pub mod hash_policy;
+pub mod hashed;
 pub mod head;
 pub mod integer;
 pub mod layout;
@@ -37,6 +40,7 @@ pub mod slot;
 pub mod string;
 pub mod target;
 pub mod trie;
+pub mod userspace;
 pub mod virtual_host;
 pub mod weighted_cluster;
 

@@ -14,6 +14,11 @@ pub trait Machine: Sized {
     /// Bytes of head that fit, a multiple of 64.
     const HEAD_BYTES: u64;
 
+    /// Whether it decides what the kernel's programs have no room for: choices by hash or by
+    /// chance, clusters that a header names. Records of such things say `unsupported` with the
+    /// reason [`crate::layout::unsupported::USERSPACE`], and beside it what userspace reads.
+    const USERSPACE: bool = true;
+
     /// Eight bytes of input from this offset on, the first in the lowest bits.
     fn input64(&self, offset: u64) -> u64;
     /// One byte of input.

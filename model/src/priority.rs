@@ -15,8 +15,15 @@ pub const LEVELS: u64 = 256;
 /// The offset of the chosen set, or 0 where it is empty. Leaves the number and the level.
 #[inline(always)]
 pub fn choose<M: Machine>(machine: &mut M, record: u64) -> u64 {
+    let number = random::draw(machine.word(work::RANDOM), random::PRIORITY);
+    by_number(machine, record, number)
+}
+
+/// As [`choose`], by this number.
+#[inline(always)]
+pub fn by_number<M: Machine>(machine: &mut M, record: u64, number: u64) -> u64 {
     let levels = machine.policy64(record.wrapping_add(cluster::LEVELS));
-    let value = random::draw(machine.word(work::RANDOM), random::PRIORITY) % 100 + 1;
+    let value = number % 100 + 1;
     machine.set_word(work::PRIORITY_VALUE, value);
     // Read back, the verifier knows nothing of it and has less to follow.
     let value = machine.word(work::PRIORITY_VALUE);

@@ -5,7 +5,7 @@
 //! that ask for an exact value of some header are listed by that value.
 
 use crate::{
-    Machine, Span,
+    Machine, Span, fraction,
     layout::{RECORD, class, header, high, low, matcher, pair, route, virtual_host, work},
     slot,
     trie::{self, mode},
@@ -58,8 +58,11 @@ pub fn part<M: Machine>(machine: &mut M, best: u64) -> u64 {
         if number >= best {
             return next_list(machine, best);
         }
-        let matchers = machine.policy64(routes.wrapping_add(number.wrapping_mul(RECORD)));
-        if high(matchers) == 0 || machine.candidate(matchers) != 0 {
+        let record = routes.wrapping_add(number.wrapping_mul(RECORD));
+        let matchers = machine.policy64(record);
+        if (high(matchers) == 0 || machine.candidate(matchers) != 0)
+            && (!M::USERSPACE || fraction::passes(machine, record))
+        {
             return next_list(machine, number);
         }
         index += 1;
@@ -186,10 +189,14 @@ pub fn route<M: Machine>(machine: &mut M, host: u64) -> u64 {
 }
 
 /// The offset of the first matcher of a route that does not accept the request, the route being
-/// looked at by itself and its path last; 0 where all do. For traces, in userspace.
+/// looked at by itself, its fraction first and its path last; 0 where all do. For traces, in
+/// userspace.
 pub fn first_failed<M: Machine>(machine: &mut M, number: u64) -> u64 {
     let routes = low(machine.policy64(header::ROUTES));
     let record = routes.wrapping_add(number.wrapping_mul(RECORD));
+    if !fraction::passes(machine, record) {
+        return high(machine.policy64(record.wrapping_add(route::FORWARDING)));
+    }
     let matchers = machine.policy64(record);
     let mut index = 0;
     while index < high(matchers) {

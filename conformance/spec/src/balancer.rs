@@ -7,6 +7,7 @@ use twinmesh_engine::update::{identity, keeps_state, places};
 use twinmesh_xds::{Cluster, Snapshot};
 
 use crate::cluster::{self, Host, Policy};
+use crate::hash_balancer::Laid;
 use crate::least_request::{self, LeastRequest};
 use crate::priority::Source;
 use crate::round_robin::RoundRobin;
@@ -19,6 +20,8 @@ pub(crate) type Key = (usize, usize, Source);
 pub(crate) struct Balancers {
     round_robin: BTreeMap<Key, RoundRobin>,
     least_request: BTreeMap<Key, LeastRequest>,
+    /// What the balancers that hash choose from; it follows from the snapshot alone.
+    laid: BTreeMap<Key, Laid>,
     /// Forwarded requests that have not ended, by cluster, locality and endpoint.
     active: BTreeMap<(usize, usize, usize), u64>,
 }
@@ -55,6 +58,22 @@ impl Chooser<'_> {
         stands.or_else(|| choices.first().copied())
     }
 
+    /// Index of the host that a hash leads to; `lay_out` is asked where it is not known yet what
+    /// there is to choose from.
+    pub(crate) fn pick_by_hash(
+        &mut self,
+        key: Key,
+        hash: u64,
+        lay_out: impl FnOnce() -> Laid,
+    ) -> Option<usize> {
+        match self {
+            Self::Balancers(balancers) => {
+                balancers.laid.entry(key).or_insert_with(lay_out).pick(hash)
+            }
+            Self::Elsewhere(_) => lay_out().pick(hash),
+        }
+    }
+
     /// A request was forwarded to the endpoint.
     pub(crate) fn hold(&mut self, held: Held) {
         if let Self::Balancers(balancers) = self {
@@ -71,7 +90,9 @@ fn choices(hosts: &[Host], policy: Policy, random: u64) -> Vec<usize> {
             let weights: Vec<u32> = hosts.iter().map(|host| host.weight).collect();
             least_request::choices(&weights, options, random)
         }
-        Policy::OriginalDestination | Policy::Undecided => Vec::new(),
+        Policy::Hash(_) | Policy::Random | Policy::OriginalDestination | Policy::Undecided => {
+            Vec::new()
+        }
     }
 }
 
@@ -100,7 +121,9 @@ impl Balancers {
                     .or_insert_with(|| LeastRequest::new(&weights, options))
                     .pick(&weights, &active, options, random)
             }
-            Policy::OriginalDestination | Policy::Undecided => None,
+            Policy::Hash(_) | Policy::Random | Policy::OriginalDestination | Policy::Undecided => {
+                None
+            }
         }
     }
 

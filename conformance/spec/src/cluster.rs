@@ -2,8 +2,9 @@
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy,
+    ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy, RingHashLbConfig as OldRingHash,
     common_lb_config::LocalityConfigSpecifier as OldLocalityConfig,
+    ring_hash_lb_config::HashFunction as OldHashFunction,
 };
 use envoy_types::pb::envoy::config::core::v3::{
     Address, HealthStatus, RuntimeDouble, address, socket_address::PortSpecifier,
@@ -16,20 +17,31 @@ use envoy_types::pb::envoy::extensions::load_balancing_policies::common::v3::{
 };
 use envoy_types::pb::envoy::extensions::load_balancing_policies::{
     least_request::v3::{LeastRequest, least_request::SelectionMethod},
+    maglev::v3::Maglev,
+    random::v3::Random,
+    ring_hash::v3::{RingHash, ring_hash::HashFunction},
     round_robin::v3::RoundRobin,
 };
+use envoy_types::pb::google::protobuf::UInt64Value;
 use prost::Message as _;
 
+use crate::hash_balancer::{self, Kinds};
 use crate::least_request::Options;
+use crate::ring_hash;
 
 const DEFAULT_CHOICE_COUNT: u32 = 2;
 const DEFAULT_ACTIVE_REQUEST_BIAS: f64 = 1.0;
+const DEFAULT_MINIMUM_RING_SIZE: u64 = 1024;
+const DEFAULT_MAXIMUM_RING_SIZE: u64 = 8 * 1024 * 1024;
+const DEFAULT_TABLE_SIZE: u64 = 65537;
 
 /// How a cluster chooses among its endpoints.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Policy {
     RoundRobin,
     LeastRequest(Options),
+    Hash(hash_balancer::Options),
+    Random,
     /// The connection's own destination is the endpoint.
     OriginalDestination,
     /// One that is not decided here.
@@ -94,6 +106,27 @@ pub(crate) fn policy(config: &ClusterConfig) -> (Policy, bool) {
             )),
             _ => Policy::LeastRequest(options(None, None)),
         },
+        Ok(LbPolicy::RingHash) => {
+            let old = match &config.lb_config {
+                Some(LbConfig::RingHashLbConfig(old)) => *old,
+                _ => OldRingHash::default(),
+            };
+            let kind = Kinds::RingHash(ring_hash::Options {
+                minimum_size: size(old.minimum_ring_size, DEFAULT_MINIMUM_RING_SIZE),
+                maximum_size: size(old.maximum_ring_size, DEFAULT_MAXIMUM_RING_SIZE),
+                murmur: old.hash_function == OldHashFunction::MurmurHash2 as i32,
+            });
+            return (Policy::Hash(hashing(config, kind)), false);
+        }
+        Ok(LbPolicy::Maglev) => {
+            let old = match &config.lb_config {
+                Some(LbConfig::MaglevLbConfig(old)) => old.table_size,
+                _ => None,
+            };
+            let kind = Kinds::Maglev(size(old, DEFAULT_TABLE_SIZE));
+            return (Policy::Hash(hashing(config, kind)), false);
+        }
+        Ok(LbPolicy::Random) => Policy::Random,
         _ => Policy::Undecided,
     };
     (policy, fails_on_panic)
@@ -125,7 +158,59 @@ fn typed_policy(message: &str, value: &[u8]) -> Option<(Policy, bool)> {
                 fails_on_panic(config.locality_lb_config.as_ref()),
             ))
         }
+        "random.v3.Random" => {
+            let config = Random::decode(value).ok()?;
+            Some((
+                Policy::Random,
+                fails_on_panic(config.locality_lb_config.as_ref()),
+            ))
+        }
+        "ring_hash.v3.RingHash" => {
+            let config = RingHash::decode(value).ok()?;
+            let common = config.consistent_hashing_lb_config.as_ref();
+            let options = hash_balancer::Options {
+                kind: Kinds::RingHash(ring_hash::Options {
+                    minimum_size: size(config.minimum_ring_size, DEFAULT_MINIMUM_RING_SIZE),
+                    maximum_size: size(config.maximum_ring_size, DEFAULT_MAXIMUM_RING_SIZE),
+                    murmur: config.hash_function == HashFunction::MurmurHash2 as i32,
+                }),
+                by_hostname: common.map_or(config.use_hostname_for_hashing, |common| {
+                    common.use_hostname_for_hashing
+                }),
+                locality_weighted: config.locality_weighted_lb_config.is_some(),
+            };
+            Some((Policy::Hash(options), false))
+        }
+        "maglev.v3.Maglev" => {
+            let config = Maglev::decode(value).ok()?;
+            let common = config.consistent_hashing_lb_config.as_ref();
+            let options = hash_balancer::Options {
+                kind: Kinds::Maglev(size(config.table_size, DEFAULT_TABLE_SIZE)),
+                by_hostname: common.is_some_and(|common| common.use_hostname_for_hashing),
+                locality_weighted: config.locality_weighted_lb_config.is_some(),
+            };
+            Some((Policy::Hash(options), false))
+        }
         _ => None,
+    }
+}
+
+fn size(given: Option<UInt64Value>, default: u64) -> u64 {
+    given.map_or(default, |size| size.value)
+}
+
+/// What `common_lb_config` says of hashing beside `lb_policy`.
+fn hashing(config: &ClusterConfig, kind: Kinds) -> hash_balancer::Options {
+    let common = config.common_lb_config.as_ref();
+    let hashing = common.and_then(|common| common.consistent_hashing_lb_config.as_ref());
+    let locality = common.and_then(|common| common.locality_config_specifier.as_ref());
+    hash_balancer::Options {
+        kind,
+        by_hostname: hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing),
+        locality_weighted: matches!(
+            locality,
+            Some(OldLocalityConfig::LocalityWeightedLbConfig(_))
+        ),
     }
 }
 
@@ -153,7 +238,8 @@ pub(crate) fn is_static(config: &ClusterConfig) -> bool {
     )
 }
 
-/// Whether the cluster weighs localities against each other, which is not decided.
+/// Whether the cluster weighs localities against each other, which is not decided but for the
+/// balancers that hash.
 ///
 /// Where each priority has one locality at most, there is nothing to weigh.
 pub(crate) fn weighs_localities(
@@ -198,6 +284,7 @@ fn locality_config(type_url: &str, value: &[u8]) -> Option<LocalityLbConfig> {
     match type_url.rsplit('.').next()? {
         "RoundRobin" => RoundRobin::decode(value).ok()?.locality_lb_config,
         "LeastRequest" => LeastRequest::decode(value).ok()?.locality_lb_config,
+        "Random" => Random::decode(value).ok()?.locality_lb_config,
         _ => None,
     }
 }

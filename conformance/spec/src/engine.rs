@@ -78,6 +78,8 @@ fn run<'a>(
         random,
         generation,
         traces,
+        hash: Ok(None),
+        trusts_forwarded_for: true,
         answer: Answer::default(),
     };
     run.answer.decision.id.clone_from(&request.id);

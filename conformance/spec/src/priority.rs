@@ -1,7 +1,6 @@
 //! Which priority of a cluster takes a request, and which of its endpoints may be used.
 
 use crate::cluster::{Health, Host};
-use crate::draw::{self, draw};
 
 /// What decides over priorities, besides the endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +50,10 @@ struct Loads {
     panic: Vec<bool>,
 }
 
-/// Chooses the priority.
-pub(crate) fn select(priorities: &[Vec<Host>], options: Options, random: u64) -> Choice {
+/// Chooses the priority by a number: a random one, or the request's hash.
+pub(crate) fn select(priorities: &[Vec<Host>], options: Options, number: u64) -> Choice {
     let loads = loads(priorities, options);
-    let value = draw(random, draw::PRIORITY) % 100 + 1;
+    let value = number % 100 + 1;
     let mut upto = 0;
     let healthy = loads.healthy.iter().map(|load| (false, load));
     let degraded = loads.degraded.iter().map(|load| (true, load));
@@ -326,11 +325,11 @@ mod tests {
     }
 
     #[test]
-    fn the_second_draw_chooses() {
+    fn the_number_modulo_100_chooses() {
         let priorities = priorities("hu hh");
-        for random in 0..1000 {
-            let value = draw(random, 1) % 100 + 1;
-            let choice = select(&priorities, OPTIONS, random);
+        for number in 0..1000 {
+            let value = number % 100 + 1;
+            let choice = select(&priorities, OPTIONS, number);
             assert_eq!(u64::from(choice.value), value);
             assert_eq!(choice.priority, usize::from(value > 70));
         }

@@ -21,7 +21,7 @@ pub(crate) fn matches(matcher: &QueryParameterMatcher, path: &str, regexes: &Reg
 }
 
 /// The first value of the parameter; empty where it stands without `=`.
-fn first_value<'a>(path: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn first_value<'a>(path: &'a str, name: &str) -> Option<&'a str> {
     let (_, query) = path.split_once('?')?;
     query
         .split('&')

@@ -122,7 +122,7 @@ impl Matchers {
 
 /// Whether `runtime_fraction` lets no request through.
 pub fn is_never_taken(route_match: &RouteMatch) -> bool {
-    route::is_never_taken(route_match)
+    crate::fraction::is_nothing(route_match)
 }
 
 /// What of the route's `match` is not decided: whether it takes a request is not known, then.

@@ -5,13 +5,12 @@ use envoy_types::pb::envoy::config::route::v3::{
     route::Action,
     route_action::{ClusterSpecifier, HostRewriteSpecifier},
     route_match::PathSpecifier,
-    weighted_cluster::RandomValueSpecifier,
 };
-use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use twinmesh_engine::Failed;
 
+use crate::fraction;
 use crate::header;
-use crate::message::Message;
+use crate::message::{Message, arrives_as_sent};
 use crate::path;
 use crate::query_parameter;
 use crate::regex::Regexes;
@@ -26,12 +25,17 @@ pub(crate) struct Found {
 }
 
 /// Walks over the routes.
-pub(crate) fn select(virtual_host: &VirtualHost, message: &Message, regexes: &Regexes) -> Found {
+pub(crate) fn select(
+    virtual_host: &VirtualHost,
+    message: &Message,
+    regexes: &Regexes,
+    random: u64,
+) -> Found {
     let nothing = RouteMatch::default();
     let mut found = Found::default();
     for (index, route) in virtual_host.routes.iter().enumerate() {
         let route_match = route.r#match.as_ref().unwrap_or(&nothing);
-        match first_failed(route_match, message, regexes) {
+        match first_failed(route_match, message, regexes, random) {
             Some(failed) => found.failed.push(failed),
             None => {
                 found.route = Some(index);
@@ -43,9 +47,14 @@ pub(crate) fn select(virtual_host: &VirtualHost, message: &Message, regexes: &Re
 }
 
 /// The first matcher that refuses the request, in Envoy's order.
-fn first_failed(route_match: &RouteMatch, message: &Message, regexes: &Regexes) -> Option<Failed> {
-    // Envoy asks it first. There is no code of its own for a route that is never taken.
-    if runtime_fraction(route_match) == Fraction::Never {
+fn first_failed(
+    route_match: &RouteMatch,
+    message: &Message,
+    regexes: &Regexes,
+    random: u64,
+) -> Option<Failed> {
+    // Envoy asks it first. There is no code of its own for a request that it leaves out.
+    if !fraction::includes(route_match, random) {
         return Some(Failed::Path);
     }
     let header = route_match
@@ -64,37 +73,6 @@ fn first_failed(route_match: &RouteMatch, message: &Message, regexes: &Regexes) 
     }
     let is_accepted = path::matches(route_match, message.path_without_query(), regexes);
     (!is_accepted).then_some(Failed::Path)
-}
-
-/// How often `RouteMatch.runtime_fraction` lets requests through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fraction {
-    Always,
-    /// That takes a random number, and is not decided.
-    Sometimes,
-    Never,
-}
-
-fn runtime_fraction(route_match: &RouteMatch) -> Fraction {
-    let Some(fraction) = &route_match.runtime_fraction else {
-        return Fraction::Always;
-    };
-    let percent = fraction.default_value.unwrap_or_default();
-    let denominator = match DenominatorType::try_from(percent.denominator) {
-        Ok(DenominatorType::TenThousand) => 10_000,
-        Ok(DenominatorType::Million) => 1_000_000,
-        Ok(DenominatorType::Hundred) | Err(_) => 100,
-    };
-    match percent.numerator {
-        0 => Fraction::Never,
-        numerator if numerator >= denominator => Fraction::Always,
-        _ => Fraction::Sometimes,
-    }
-}
-
-/// Whether `RouteMatch.runtime_fraction` lets no request through.
-pub(crate) fn is_never_taken(route_match: &RouteMatch) -> bool {
-    runtime_fraction(route_match) == Fraction::Never
 }
 
 /// What of a route this engine does not decide; requests that reach it are undecided.
@@ -117,10 +95,6 @@ pub(crate) fn undecided_match(route_match: &RouteMatch) -> Option<&'static str> 
     );
     let undecided = [
         (by_policy, "its path matcher is not decided"),
-        (
-            runtime_fraction(route_match) == Fraction::Sometimes,
-            "its runtime_fraction is not decided",
-        ),
         (
             !route_match.cookies.is_empty(),
             "its cookie matchers are not decided",
@@ -148,12 +122,14 @@ pub(crate) fn undecided_match(route_match: &RouteMatch) -> Option<&'static str> 
 }
 
 pub(crate) fn undecided_action(action: &RouteAction) -> Option<&'static str> {
-    let by_hash = matches!(
-        &action.cluster_specifier,
-        Some(ClusterSpecifier::WeightedClusters(weighted))
-            if matches!(&weighted.random_value_specifier,
-                Some(RandomValueSpecifier::UseHashPolicy(by_hash)) if by_hash.value)
-    );
+    let by_header = match &action.cluster_specifier {
+        Some(ClusterSpecifier::ClusterHeader(header)) => !arrives_as_sent(header),
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted
+            .clusters
+            .iter()
+            .any(|entry| entry.name.is_empty() && !arrives_as_sent(&entry.cluster_header)),
+        _ => false,
+    };
     let by_plugin = matches!(
         &action.cluster_specifier,
         Some(
@@ -171,7 +147,10 @@ pub(crate) fn undecided_action(action: &RouteAction) -> Option<&'static str> {
     );
     let undecided = [
         (by_plugin, "its cluster specifier plugin is not decided"),
-        (by_hash, "a weighted choice by hash policy is not decided"),
+        (
+            by_header,
+            "its cluster_header is one that the connection manager rewrites",
+        ),
         (
             action.regex_rewrite.is_some(),
             "its regex_rewrite is not decided",
@@ -203,10 +182,6 @@ pub(crate) fn name(route: &Route, index: usize) -> String {
 #[cfg(test)]
 mod tests {
     use envoy_types::pb::envoy::config::route::v3::{HeaderMatcher, QueryParameterMatcher};
-
-    use envoy_types::pb::envoy::config::core::v3::RuntimeFractionalPercent;
-    use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
-    use rstest::rstest;
 
     use super::*;
     use crate::message::tests::message;
@@ -247,7 +222,12 @@ mod tests {
             ],
             ..VirtualHost::default()
         };
-        let found = select(&virtual_host, &message(&[("x", "1")]), &Regexes::default());
+        let found = select(
+            &virtual_host,
+            &message(&[("x", "1")]),
+            &Regexes::default(),
+            0,
+        );
         assert_eq!(
             found,
             Found {
@@ -255,32 +235,6 @@ mod tests {
                 failed: vec![Failed::Header(1), Failed::QueryParameter(1), Failed::Path],
             }
         );
-    }
-
-    #[rstest]
-    #[case(0, DenominatorType::Hundred, Fraction::Never)]
-    #[case(1, DenominatorType::Hundred, Fraction::Sometimes)]
-    #[case(99, DenominatorType::Hundred, Fraction::Sometimes)]
-    #[case(100, DenominatorType::Hundred, Fraction::Always)]
-    #[case(100, DenominatorType::TenThousand, Fraction::Sometimes)]
-    #[case(10_000, DenominatorType::TenThousand, Fraction::Always)]
-    #[case(1_000_000, DenominatorType::Million, Fraction::Always)]
-    fn fractions(
-        #[case] numerator: u32,
-        #[case] denominator: DenominatorType,
-        #[case] expected: Fraction,
-    ) {
-        let route_match = RouteMatch {
-            runtime_fraction: Some(RuntimeFractionalPercent {
-                default_value: Some(FractionalPercent {
-                    numerator,
-                    denominator: denominator as i32,
-                }),
-                ..RuntimeFractionalPercent::default()
-            }),
-            ..RouteMatch::default()
-        };
-        assert_eq!(runtime_fraction(&route_match), expected);
     }
 
     #[test]

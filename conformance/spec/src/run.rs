@@ -1,5 +1,7 @@
 //! One request through all rules, in Envoy's order, up to the cluster.
 
+use std::net::Ipv4Addr;
+
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteMatch, VirtualHost as VirtualHostConfig,
     route::Action,
@@ -14,8 +16,9 @@ use twinmesh_xds::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualH
 use crate::balancer::Chooser;
 use crate::connection::Connection;
 use crate::filter_chain;
+use crate::hash_policy::{self, Client};
 use crate::head::{self, Refused};
-use crate::listener::Entry;
+use crate::listener::{Entry, canonical};
 use crate::message::Message;
 use crate::path_normalization;
 use crate::redirect;
@@ -35,6 +38,10 @@ pub(crate) struct Run<'a> {
     pub(crate) random: u64,
     pub(crate) generation: u64,
     pub(crate) traces: bool,
+    /// What `hash_policy` makes of the request; the error is why it is not decided.
+    pub(crate) hash: Result<Option<u64>, &'static str>,
+    /// The connection manager takes the client's address from x-forwarded-for.
+    pub(crate) trusts_forwarded_for: bool,
     pub(crate) answer: Answer,
 }
 
@@ -65,6 +72,14 @@ impl<'a> Run<'a> {
     fn reply(&mut self, outcome: Outcome, status: u32, message: &Message, reason: &str) {
         self.decision().status = Some(message.local_reply_status(status));
         self.end(outcome, reason);
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let address = self.request.source.map(|source| canonical(source).ip());
+        Client {
+            address: address.filter(|address| *address != Ipv4Addr::UNSPECIFIED),
+            trusts_forwarded_for: self.trusts_forwarded_for,
+        }
     }
 
     pub(crate) fn undecided(&mut self, reason: impl Into<String>) {
@@ -129,6 +144,8 @@ impl<'a> Run<'a> {
                 manager,
                 route_configuration,
             } => {
+                let own = manager.use_remote_address.is_some_and(|own| own.value);
+                self.trusts_forwarded_for = !own || manager.xff_num_trusted_hops > 0;
                 let port = connection.destination.port();
                 let Some(message) = self.at_head(manager, *route_configuration, Some(port)) else {
                     return;
@@ -248,7 +265,7 @@ impl<'a> Run<'a> {
         marks: Option<&VirtualHost>,
         message: &Message,
     ) {
-        let found = route::select(virtual_host, message, self.regexes);
+        let found = route::select(virtual_host, message, self.regexes, self.random);
         for (route, failed) in found.failed.iter().enumerate() {
             self.step(Step::RouteNotMatched {
                 route,
@@ -310,14 +327,23 @@ impl<'a> Run<'a> {
 
     fn at_route_action(&mut self, action: &'a RouteAction, matched: &Matched<'_>) {
         let message = matched.message;
+        self.hash = hash_policy::hash(&action.hash_policy, message, self.client());
         let mut host_rewrite = None;
         let name = match &action.cluster_specifier {
             Some(ClusterSpecifier::Cluster(name)) => Some(name.clone()),
             Some(ClusterSpecifier::ClusterHeader(header)) => message.first_value(header),
             Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-                let Some(choice) = weighted_cluster::select(weighted, message, self.random) else {
-                    self.undecided("the weights are all zero");
-                    return;
+                let choice = weighted_cluster::select(weighted, message, self.hash, self.random);
+                let choice = match choice {
+                    Ok(Some(choice)) => choice,
+                    Ok(None) => {
+                        self.undecided("the weights are all zero");
+                        return;
+                    }
+                    Err(reason) => {
+                        self.undecided(reason);
+                        return;
+                    }
                 };
                 self.weighted(choice);
                 let Some(entry) = weighted.clusters.get(choice.entry) else {

@@ -8,8 +8,11 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProx
 use twinmesh_engine::{Held, Outcome, Step};
 
 use crate::cluster::{self, Policy};
+use crate::draw::{self, draw};
+use crate::hash_balancer::Laid;
+use crate::hash_policy;
 use crate::listener::canonical;
-use crate::priority;
+use crate::priority::{self, Source};
 use crate::run::Run;
 use crate::tcp_proxy;
 
@@ -29,6 +32,7 @@ pub(crate) enum Picked {
 
 impl<'a> Run<'a> {
     pub(crate) fn at_tcp_proxy(&mut self, proxy: &'a TcpProxy) {
+        self.hash = hash_policy::of_connection(&proxy.hash_policy, self.client());
         let Some((name, choice)) = tcp_proxy::cluster(proxy, self.random) else {
             self.undecided("the tcp_proxy names no cluster");
             return;
@@ -76,7 +80,7 @@ impl<'a> Run<'a> {
                 let destination = self.request.destination.map(canonical);
                 return self.original_destination(destination);
             }
-            Policy::RoundRobin | Policy::LeastRequest(_) => {}
+            Policy::RoundRobin | Policy::LeastRequest(_) | Policy::Hash(_) | Policy::Random => {}
         }
         let nothing = ClusterLoadAssignment::default();
         let is_static = cluster::is_static(&cluster.config);
@@ -88,26 +92,54 @@ impl<'a> Run<'a> {
             self.undecided("the snapshot does not hold the cluster's endpoints");
             return Picked::Undecided;
         };
-        if cluster::weighs_localities(&cluster.config, assignment) {
+        let mut number = draw(self.random, draw::PRIORITY);
+        let by_hash = match policy {
+            Policy::Hash(options) => Some(options),
+            _ => None,
+        };
+        if by_hash.is_some() {
+            match self.hash {
+                Ok(hash) => number = hash.unwrap_or(number),
+                Err(reason) => {
+                    self.undecided(reason);
+                    return Picked::Undecided;
+                }
+            }
+        }
+        if by_hash.is_none() && cluster::weighs_localities(&cluster.config, assignment) {
             self.undecided("the choice among weighted localities is not decided");
             return Picked::Undecided;
         }
         let options = options(&cluster.config, assignment, fail_traffic_on_panic);
         let priorities = cluster::hosts_by_priority(assignment);
-        let choice = priority::select(&priorities, options, self.random);
-        let number = u32::try_from(choice.priority).unwrap_or(u32::MAX);
+        let choice = priority::select(&priorities, options, number);
+        let level = u32::try_from(choice.priority).unwrap_or(u32::MAX);
         self.step(Step::Priority {
-            priority: number,
+            priority: level,
             value: choice.value,
             degraded: choice.degraded,
             panic: choice.panic,
         });
-        let (Some(source), Some(hosts)) = (choice.source, priorities.get(choice.priority)) else {
+        let (Some(mut source), Some(hosts)) = (choice.source, priorities.get(choice.priority))
+        else {
             return Picked::Nothing;
         };
+        if by_hash.is_some() && source == Source::Degraded {
+            // These never look at degraded hosts.
+            source = Source::Healthy;
+        }
         let hosts = priority::usable(hosts, source);
         let key = (index, choice.priority, source);
-        let picked = self.chooser.pick(key, &hosts, policy, self.random);
+        let picked = match policy {
+            Policy::Hash(options) => {
+                let config = &cluster.config;
+                let lay_out = || Laid::out(config, assignment, choice.priority, &hosts, options);
+                self.chooser.pick_by_hash(key, number, lay_out)
+            }
+            // The number that chose the priority.
+            Policy::Random => random_index(number, hosts.len()),
+            _ => self.chooser.pick(key, &hosts, policy, self.random),
+        };
         let Some(host) = picked.and_then(|picked| hosts.get(picked)) else {
             return Picked::Nothing;
         };
@@ -132,7 +164,7 @@ impl<'a> Run<'a> {
         self.answer.held = Some(held);
         let decision = self.decision();
         decision.endpoint = cluster::address(endpoint);
-        decision.priority = Some(number);
+        decision.priority = Some(level);
         decision.locality = cluster::locality_name(assignment, host.locality);
         Picked::Endpoint {
             hostname: cluster::hostname(&cluster.config, endpoint),
@@ -150,6 +182,11 @@ impl<'a> Run<'a> {
             hostname: String::new(),
         }
     }
+}
+
+/// `RANDOM`.
+fn random_index(number: u64, count: usize) -> Option<usize> {
+    usize::try_from(number.checked_rem(count as u64)?).ok()
 }
 
 /// What the cluster says of priorities.

@@ -19,22 +19,29 @@ pub(crate) struct Choice {
     pub(crate) to: u64,
 }
 
-/// Chooses by the header that the route names, where it is there once and is a number; else by
-/// the request's random number. `None` where all weights are zero.
-pub(crate) fn select(weighted: &WeightedCluster, message: &Message, random: u64) -> Option<Choice> {
-    let of_header = match &weighted.random_value_specifier {
+/// Chooses by the header that the route names, where it is there once and is a number, or by the
+/// request's hash, where the route asks for it and there is one; else by the request's random
+/// number. `None` where all weights are zero. The error is why the hash is not decided.
+pub(crate) fn select(
+    weighted: &WeightedCluster,
+    message: &Message,
+    hash: Result<Option<u64>, &'static str>,
+    random: u64,
+) -> Result<Option<Choice>, &'static str> {
+    let given = match &weighted.random_value_specifier {
         Some(RandomValueSpecifier::HeaderName(name)) => match message.values(name).as_slice() {
             [one] => integer::unsigned(one),
             _ => None,
         },
+        Some(RandomValueSpecifier::UseHashPolicy(by_hash)) if by_hash.value => hash?,
         _ => None,
     };
-    let number = of_header.unwrap_or_else(|| draw(random, draw::WEIGHTED_CLUSTER));
+    let number = given.unwrap_or_else(|| draw(random, draw::WEIGHTED_CLUSTER));
     let weights = weighted
         .clusters
         .iter()
         .map(|cluster| cluster.weight.as_ref().map_or(0, |weight| weight.value));
-    by_number(weights, number)
+    Ok(by_number(weights, number))
 }
 
 /// The entry in whose interval `number` modulo the total lies.
@@ -60,7 +67,7 @@ pub(crate) fn by_number(weights: impl Iterator<Item = u32> + Clone, number: u64)
 #[cfg(test)]
 mod tests {
     use envoy_types::pb::envoy::config::route::v3::weighted_cluster::ClusterWeight;
-    use envoy_types::pb::google::protobuf::UInt32Value;
+    use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
     use rstest::rstest;
 
     use super::*;
@@ -104,7 +111,35 @@ mod tests {
             random_value_specifier: Some(RandomValueSpecifier::HeaderName("x-random".to_owned())),
             ..WeightedCluster::default()
         };
-        let choice = select(&weighted, &message(headers), 7).expect("the total is not zero");
-        assert_eq!(choice.value, expected);
+        let choice = select(&weighted, &message(headers), Ok(Some(3)), 7);
+        assert_eq!(
+            choice.map(|choice| choice.map(|it| it.value)),
+            Ok(Some(expected))
+        );
+    }
+
+    #[rstest]
+    #[case(true, Ok(Some(1234)), Ok(34))]
+    #[case(true, Ok(None), Ok(7))]
+    #[case(true, Err("why"), Err("why"))]
+    #[case(false, Ok(Some(1234)), Ok(7))]
+    fn chosen_by_hash(
+        #[case] by_hash: bool,
+        #[case] hash: Result<Option<u64>, &'static str>,
+        #[case] expected: Result<u64, &'static str>,
+    ) {
+        let weighted = WeightedCluster {
+            clusters: vec![ClusterWeight {
+                weight: Some(UInt32Value { value: 100 }),
+                ..ClusterWeight::default()
+            }],
+            random_value_specifier: Some(RandomValueSpecifier::UseHashPolicy(BoolValue {
+                value: by_hash,
+            })),
+            ..WeightedCluster::default()
+        };
+        let choice = select(&weighted, &message(&[]), hash, 7);
+        let value = choice.map(|choice| choice.map_or(0, |choice| choice.value));
+        assert_eq!(value, expected);
     }
 }

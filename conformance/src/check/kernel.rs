@@ -60,6 +60,7 @@ impl<'a> Kernel<'a> {
         let left: HashSet<Part> = compiled
             .undecided()
             .iter()
+            .chain(compiled.userspace())
             .filter_map(|undecided| undecided.part)
             .collect();
         let Resources {
@@ -236,12 +237,13 @@ fn undecided(part: String, unsupported: &Unsupported) -> Undecided<'_> {
     }
 }
 
-/// What only the tables leave undecided.
+/// What only the tables leave undecided, and what they hold for userspace alone.
 fn by_the_tables<'a>(
     snapshot: &'a Snapshot,
     compiled: &'a Compiled,
 ) -> impl Iterator<Item = Undecided<'a>> {
-    compiled.undecided().iter().map(|undecided| {
+    let all = compiled.undecided().iter().chain(compiled.userspace());
+    all.map(|undecided| {
         let configuration = |index: usize| {
             let name = snapshot.route_configurations.get(index);
             let name = name.map_or("", |configuration| configuration.name.as_str());

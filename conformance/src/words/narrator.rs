@@ -368,6 +368,9 @@ impl<'a> Narrator<'a> {
             Some(Balancer::LeastRequest { choice_count, .. }) => {
                 format!("the least busy of {choice_count} drawn, or by weight (LEAST_REQUEST)")
             }
+            Some(Balancer::RingHash(_)) => "the next one on the ring (RING_HASH)".to_owned(),
+            Some(Balancer::Maglev(_)) => "its entry of the table (MAGLEV)".to_owned(),
+            Some(Balancer::Random) => "drawn (RANDOM)".to_owned(),
             Some(Balancer::OriginalDestination) => {
                 "where the connection was going (ORIGINAL_DST)".to_owned()
             }

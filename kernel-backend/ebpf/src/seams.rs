@@ -23,6 +23,7 @@ macro_rules! seams {
 
         impl Machine for Shell {
             const HEAD_BYTES: u64 = HEAD_BYTES;
+            const USERSPACE: bool = false;
 
             #[inline(always)]
             fn input64(&self, offset: u64) -> u64 {

@@ -26,6 +26,8 @@ pub mod header {
     /// Low: 1 where some route refers to x-forwarded-proto, a pseudo header or the path without its
     /// query, else 0.
     pub const PSEUDO_HEADERS: u64 = 80;
+    /// Low: root of the clusters' names, or 0.
+    pub const CLUSTERS: u64 = 88;
     /// Bytes of the header.
     pub const BYTES: u64 = 128;
 }
@@ -186,7 +188,8 @@ pub mod route {
     pub const MATCHERS: u64 = 0;
     /// Low: kind of action; high: what the kind needs.
     pub const ACTION: u64 = 8;
-    /// Bits of [`PLAIN`](super::route::PLAIN).
+    /// Low: bits of [`PLAIN`](super::route::PLAIN); high: offset of what it has
+    /// [`more`](super::more), or 0.
     pub const FORWARDING: u64 = 16;
     /// Low: offset of its path matcher (for traces).
     pub const PATH: u64 = 24;
@@ -206,12 +209,56 @@ pub mod route {
     pub const DIRECT_RESPONSE: u64 = 5;
 }
 
+/// What a route has more, which userspace alone reads: a record.
+pub mod more {
+    /// The action, where the route's own is only decided in userspace; as in
+    /// [`route::ACTION`](super::route::ACTION).
+    pub const ACTION: u64 = 0;
+    /// `runtime_fraction`. Low: numerator; high: denominator, or 0 where every request passes.
+    pub const FRACTION: u64 = 8;
+    /// Low: offset of the hash policies, a record each; high: how many.
+    pub const HASH_POLICIES: u64 = 16;
+    /// Low: 0; high: as in [`matcher::INDEX`](super::matcher::INDEX) of a path matcher. For traces:
+    /// a route that the fraction does not pass stands for its path.
+    pub const INDEX: u64 = 24;
+}
+
+/// A hash policy.
+pub mod hash_policy {
+    /// Low: kind; high: flags.
+    pub const KIND: u64 = 0;
+    /// Low: slot of the header, the query parameter or the header that has the cookies.
+    pub const SLOT: u64 = 8;
+    /// Low: offset of the cookie's name; high: its length.
+    pub const NAME: u64 = 16;
+
+    /// Kind: a header.
+    pub const HEADER: u64 = 1;
+    /// Kind: a cookie.
+    pub const COOKIE: u64 = 2;
+    /// Kind: the client's address. The slot is that of x-forwarded-for.
+    pub const SOURCE_IP: u64 = 3;
+    /// Kind: a query parameter.
+    pub const QUERY_PARAMETER: u64 = 4;
+    /// Kind: nothing, whatever the request.
+    pub const NOTHING: u64 = 5;
+    /// Kind: not decided.
+    pub const UNDECIDED: u64 = 6;
+
+    /// Flag: where there is a hash so far, what follows does not count.
+    pub const TERMINAL: u64 = 1;
+    /// Flag: Envoy makes up a cookie that is not there.
+    pub const GENERATED: u64 = 2;
+}
+
 /// A block of weighted clusters: a header word, then two words an entry.
 pub mod weighted_clusters {
     /// Total weight.
     pub const TOTAL: u64 = 0;
-    /// Low: how many entries; high: slot of `header_name` plus one, or 0.
+    /// Low: how many entries; high: slot of `header_name` plus one, or [`BY_HASH`], or 0.
     pub const COUNT: u64 = 8;
+    /// `use_hash_policy`.
+    pub const BY_HASH: u64 = 0xffff_ffff;
     /// The entries.
     pub const ENTRIES: u64 = 16;
     /// Bytes of an entry: its interval's end; then low: cluster, high: index in the message.
@@ -290,10 +337,20 @@ pub mod cluster {
     pub const LEVELS: u64 = 0;
     /// Low: kind; high: number of the reason.
     pub const KIND: u64 = 8;
-    /// Its index in the snapshot.
+    /// Low: its index in the snapshot, [`NAMED`] where a header names it; high: what userspace
+    /// does where the kind is [`UNSUPPORTED`] for that reason.
     pub const INDEX: u64 = 16;
-    /// Bits of [`PLAIN`](super::cluster::PLAIN).
+    /// Low: bits of [`PLAIN`](super::cluster::PLAIN); high: slot of the header that names it.
     pub const FORWARDING: u64 = 24;
+
+    /// In userspace: endpoints by levels, chosen by hash.
+    pub const BY_HASH: u64 = 1;
+    /// In userspace: endpoints by levels, chosen at random.
+    pub const AT_RANDOM: u64 = 2;
+    /// In userspace: the cluster that a header names.
+    pub const BY_HEADER: u64 = 3;
+    /// No index.
+    pub const NAMED: u64 = 0xffff_ffff;
 
     /// Forwarding: HTTP/1.1 in plain text to endpoints with IP addresses, and nothing else.
     pub const PLAIN: u64 = 1;
@@ -327,9 +384,11 @@ pub mod set {
     /// Low: kind; high: how many endpoints.
     pub const KIND: u64 = 0;
     /// Low: offset of the endpoints, one word each (low: number, high: weight); high: offset of
-    /// the schedule, two bytes a pick.
+    /// the schedule, two bytes a pick; of the ring: hashes in order, then positions, two bytes
+    /// each; or of the table of positions, two bytes each.
     pub const ENDPOINTS: u64 = 8;
-    /// Low: first state word; high: length of the schedule, or `choice_count`.
+    /// Low: first state word; high: length of the schedule, the ring or the table, or
+    /// `choice_count`.
     pub const STATE: u64 = 16;
     /// Low: the least common multiple of the weights; high: offset of the costs, or 0 where the
     /// bias is 1.
@@ -343,6 +402,12 @@ pub mod set {
     pub const SAMPLE: u64 = 3;
     /// Kind: least request by weights.
     pub const HEAP: u64 = 4;
+    /// Kind: ring hash.
+    pub const RING: u64 = 5;
+    /// Kind: Maglev.
+    pub const TABLE: u64 = 6;
+    /// Kind: any at random.
+    pub const ANY: u64 = 7;
 
     /// How many active requests the costs tell apart.
     pub const COSTS_MAX: u64 = 4096;

@@ -9,7 +9,7 @@ use twinmesh_engine::{
     Answer, BadRequest, Chain, Decision, Domain, Held, Outcome, Request, Step, Trace,
 };
 use twinmesh_model::layout::{
-    bad_request, domain, level, listener, low, outcome, unsupported, work,
+    bad_request, cluster, domain, level, listener, low, outcome, unsupported, work,
 };
 use twinmesh_xds::RouteConfiguration;
 
@@ -35,12 +35,12 @@ impl Record<'_> {
 }
 
 impl Compiled {
-    fn policy_word(&self, offset: u64) -> u64 {
+    pub(crate) fn policy_word(&self, offset: u64) -> u64 {
         self.policy.get((offset / 8) as usize).copied().unwrap_or(0)
     }
 
     /// The index that a record carries in its third word.
-    fn index(&self, record: u64) -> Option<usize> {
+    pub(crate) fn index(&self, record: u64) -> Option<usize> {
         (record != 0).then(|| low(self.policy_word(record + listener::INDEX)) as usize)
     }
 
@@ -198,10 +198,12 @@ impl Compiled {
         let index = self.index(record.word(work::CHOSEN_CLUSTER))?;
         let code = record.word(work::OUTCOME);
         let Some(cluster) = self.snapshot.clusters.get(index) else {
-            decision.cluster = self
-                .missing
-                .get(index - self.snapshot.clusters.len())
-                .cloned();
+            decision.cluster = if index as u64 == cluster::NAMED {
+                self.named_cluster(request, seen, record)
+            } else {
+                let missing = index - self.snapshot.clusters.len();
+                self.missing.get(missing).cloned()
+            };
             return None;
         };
         decision.cluster = Some(cluster.name.clone());
@@ -275,6 +277,16 @@ impl Compiled {
             unsupported::HEADER_REWRITTEN => {
                 "Envoy rewrites a header of this request before routing, which is not decided".to_owned()
             }
+            unsupported::USERSPACE => {
+                "what the route or the cluster asks for is decided in userspace only".to_owned()
+            }
+            unsupported::HASH_OF_COOKIE => {
+                "the hash takes a cookie that Envoy would make up, which is not decided".to_owned()
+            }
+            unsupported::HASH_OF_SOURCE => {
+                "the hash takes the client's address, which the request does not say plainly".to_owned()
+            }
+            unsupported::HASH => "the hash takes something that is not decided".to_owned(),
             _ => number
                 .checked_sub(unsupported::FIRST_OF_SNAPSHOT)
                 .and_then(|index| self.reasons.get(index as usize))

@@ -23,6 +23,12 @@ pub const ENDPOINTS: u64 = 1 << 20;
 /// Picks of one weighted round robin schedule: the sum of a priority's weights over their greatest
 /// common divisor.
 pub const SCHEDULE: u64 = 1 << 16;
+/// Hashes of one ring.
+pub const RING: u64 = 1 << 20;
+/// Entries of one Maglev table: as many as Envoy takes.
+pub const TABLE: u64 = 5_000_011;
+/// Endpoints of one ring or Maglev table.
+pub const HASHED: u64 = 1 << 16;
 
 /// Bytes of one text that is compared or looked up: as far as the model's loops look.
 pub const TEXT: u64 = TEXT_BYTES - 8;

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
-use twinmesh_model::layout::{cluster, header, level, low, pair, set};
+use twinmesh_model::layout::{cluster, header, level, low, pair, set, unsupported};
 use twinmesh_xds::{Balancer, Cluster, Unsupported};
 
 use twinmesh_engine::update::identity;
 
 use crate::compiler::Compiler;
 use crate::kept::{Set, Source};
-use crate::{CapacityError, capacity, plain, schedule};
+use crate::{CapacityError, capacity, hashing, plain, schedule};
 
 /// An endpoint as its priority sees it.
 #[derive(Debug, Clone, Copy)]
@@ -158,9 +158,30 @@ fn over_in(cluster: &Cluster) -> &'static str {
             "load_balancing_policy"
         }
         Balancer::LeastRequest { .. } => "least_request_lb_config.choice_count",
+        Balancer::RingHash(_) | Balancer::Maglev(_)
+            if cluster.config.load_balancing_policy.is_some() =>
+        {
+            "load_balancing_policy"
+        }
+        Balancer::RingHash(_) => "ring_hash_lb_config",
+        Balancer::Maglev(_) => "maglev_lb_config",
         _ if cluster.config.load_assignment.is_some() => "load_assignment.endpoints",
         _ => "endpoints",
     }
+}
+
+/// Whether only userspace chooses a cluster's endpoints.
+fn in_userspace(balancer: Balancer) -> bool {
+    balancer.hashes() || balancer == Balancer::Random
+}
+
+/// Four positions a word, the first in the lowest bits.
+fn packed(positions: &[u16]) -> Vec<u64> {
+    let word = |chunk: &[u16]| {
+        let highest_first = chunk.iter().rev();
+        highest_first.fold(0, |word, &position| word << 16 | u64::from(position))
+    };
+    positions.chunks(4).map(word).collect()
 }
 
 impl Compiler<'_> {
@@ -177,7 +198,8 @@ impl Compiler<'_> {
         )?;
         let mut all = Vec::with_capacity(snapshot.clusters.len());
         for (index, cluster) in snapshot.clusters.iter().enumerate() {
-            if plain::cluster(&cluster.config) {
+            // At connect(2) the kernel would have to choose the endpoint.
+            if plain::cluster(&cluster.config) && !in_userspace(cluster.balancer) {
                 self.plain_clusters.insert(cluster.name.clone());
             }
             all.push(self.number_endpoints(index, cluster)?);
@@ -303,6 +325,8 @@ impl Compiler<'_> {
             .and_then(|policy| policy.overprovisioning_factor.as_ref())
             .map_or(140, |factor| u64::from(factor.value));
         let loads = Loads::new(priorities, overprovisioning, threshold);
+        // These look at the healthy endpoints alone, whichever load chose the priority.
+        let by_hash = cluster.balancer.hashes();
         let mut levels = Vec::new();
         let mut sum = 0;
         // In a panic the healthy and the degraded load go to one set.
@@ -314,7 +338,7 @@ impl Compiler<'_> {
                 }
                 sum += share;
                 let panic = loads.panic.get(priority).copied().unwrap_or(false);
-                let wanted = if degraded {
+                let wanted = if degraded && !by_hash {
                     Health::Degraded
                 } else {
                     Health::Healthy
@@ -326,16 +350,17 @@ impl Compiler<'_> {
                     .collect();
                 let source = match (panic, degraded) {
                     (true, _) => Source::All,
-                    (false, true) => Source::Degraded,
-                    (false, false) => Source::Healthy,
+                    (false, true) if !by_hash => Source::Degraded,
+                    (false, _) => Source::Healthy,
                 };
-                let known = of_all.get(&priority).copied().filter(|_| panic);
+                let known = of_all.get(&priority).copied();
+                let known = known.filter(|_| panic || by_hash);
                 let set = match known {
-                    _ if (panic && fail_on_panic) || chosen.is_empty() => 0,
+                    _ if (panic && fail_on_panic && !by_hash) || chosen.is_empty() => 0,
                     Some(set) => set,
                     None => self.set((index, priority, source), cluster, &chosen)?,
                 };
-                if panic {
+                if panic || by_hash {
                     of_all.insert(priority, set);
                 }
                 let flags = if degraded { level::DEGRADED } else { 0 }
@@ -349,15 +374,89 @@ impl Compiler<'_> {
             levels.push([pair(100, 0), if panic { level::PANIC } else { 0 }]);
         }
         let offset = self.arena.words(levels.as_flattened());
+        let (kind, more) = match self.in_userspace(index, cluster) {
+            Some(more) => (pair(cluster::UNSUPPORTED, unsupported::USERSPACE), more),
+            None => (cluster::BALANCED, 0),
+        };
         Ok(self.arena.record([
             pair(offset, levels.len() as u64),
-            cluster::BALANCED,
-            index as u64,
+            kind,
+            pair(index as u64, more),
             if self.plain_clusters.contains(&cluster.name) {
                 cluster::PLAIN
             } else {
                 0
             },
+        ]))
+    }
+
+    /// How userspace alone chooses a cluster's endpoints, where it does.
+    fn in_userspace(&mut self, index: usize, cluster: &Cluster) -> Option<u64> {
+        let (kind, name) = match cluster.balancer {
+            Balancer::RingHash(_) => (cluster::BY_HASH, "RING_HASH"),
+            Balancer::Maglev(_) => (cluster::BY_HASH, "MAGLEV"),
+            Balancer::Random => (cluster::AT_RANDOM, "RANDOM"),
+            _ => return None,
+        };
+        let path = if cluster.config.load_balancing_policy.is_some() {
+            "load_balancing_policy"
+        } else {
+            "lb_policy"
+        };
+        let reason = format!("the balancer {name} chooses in userspace only");
+        self.cluster_in_userspace(index, cluster, path, &reason);
+        Some(kind)
+    }
+
+    /// The record of a set that a hash balancer chooses from.
+    ///
+    /// # Errors
+    /// What it lays out does not fit.
+    fn hashed(
+        &mut self,
+        cluster: &Cluster,
+        endpoints: &[Endpoint],
+        list: u64,
+    ) -> Result<Option<[u64; 4]>, CapacityError> {
+        let count = endpoints.len() as u64;
+        let hashing = match cluster.balancer {
+            Balancer::RingHash(ring) => ring.hashing,
+            Balancer::Maglev(maglev) => maglev.hashing,
+            Balancer::Random => return Ok(Some([pair(set::ANY, count), list, 0, 0])),
+            _ => return Ok(None),
+        };
+        capacity::check("endpoints for one hash balancer", count, capacity::HASHED)?;
+        let places: Vec<(usize, usize)> = endpoints
+            .iter()
+            .filter_map(|endpoint| *self.endpoints.get(endpoint.number as usize)?)
+            .map(|(_, locality, position)| (locality, position))
+            .collect();
+        let shares = hashing::shares(cluster, &places, hashing);
+        if shares.is_empty() {
+            return Ok(Some([0; 4]));
+        }
+        let (kind, length, mut words, positions) = match cluster.balancer {
+            Balancer::RingHash(ring) => {
+                let points = hashing::ring(&shares, ring)?;
+                let (hashes, positions): (Vec<u64>, Vec<u16>) = points.into_iter().unzip();
+                (set::RING, hashes.len(), hashes, positions)
+            }
+            Balancer::Maglev(maglev) => {
+                let table = hashing::table(&shares, maglev.table_size)?;
+                (set::TABLE, table.len(), Vec::new(), table)
+            }
+            _ => return Ok(None),
+        };
+        if length == 0 {
+            return Ok(Some([0; 4]));
+        }
+        words.extend(packed(&positions));
+        let offset = self.arena.words(&words);
+        Ok(Some([
+            pair(kind, count),
+            pair(list, offset),
+            pair(0, length as u64),
+            0,
         ]))
     }
 
@@ -374,6 +473,13 @@ impl Compiler<'_> {
             .collect();
         let list = self.arena.words(&words);
         let count = endpoints.len() as u64;
+        if let Some(record) = self.hashed(cluster, endpoints, list)? {
+            // Localities without weights leave nothing to choose from.
+            return Ok(match record {
+                [0, ..] => 0,
+                record => self.arena.record(record),
+            });
+        }
         let state = self.state.len() as u64;
         let weights: Vec<u64> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let equal = weights.windows(2).all(|pair| pair.first() == pair.last());
@@ -417,16 +523,7 @@ impl Compiler<'_> {
             _ => {
                 let picks = schedule::picks(&weights)?;
                 self.state.push(0);
-                let words: Vec<u64> = picks
-                    .chunks(4)
-                    .map(|chunk| {
-                        chunk
-                            .iter()
-                            .rev()
-                            .fold(0, |word, &pick| word << 16 | u64::from(pick))
-                    })
-                    .collect();
-                let schedule = self.arena.words(&words);
+                let schedule = self.arena.words(&packed(&picks));
                 [
                     pair(set::SCHEDULE, count),
                     pair(list, schedule),

@@ -2,14 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use twinmesh_model::layout::{cluster, header, unsupported};
+use envoy_types::pb::envoy::config::route::v3::{route::Action, route_action::ClusterSpecifier};
+use twinmesh_model::layout::{cluster, header, pair, unsupported};
 use twinmesh_xds::{Snapshot, Unsupported};
 
 use crate::arena::Arena;
 use crate::kept::Set;
 use crate::names::Names;
 use crate::numbers::Numbers;
+use crate::trie::Keys;
 use crate::undecided::Undecided;
+use crate::{CapacityError, capacity};
 
 /// A snapshot on its way into tables.
 #[derive(Debug)]
@@ -26,6 +29,10 @@ pub struct Compiler<'a> {
     pub reasons: Vec<Unsupported>,
     /// What the reader leaves to be decided and does not fit.
     pub undecided: Vec<Undecided>,
+    /// What only userspace decides.
+    pub userspace: Vec<Undecided>,
+    /// Some cluster's balancer looks at a request's hash.
+    pub hashes: bool,
     /// The balancers' state.
     pub state: Vec<u64>,
     /// The sets of endpoints, and where the state of each stands.
@@ -56,6 +63,11 @@ impl<'a> Compiler<'a> {
             routes: Vec::new(),
             reasons: Vec::new(),
             undecided: Vec::new(),
+            userspace: Vec::new(),
+            hashes: snapshot
+                .clusters
+                .iter()
+                .any(|cluster| cluster.balancer.hashes()),
             state: Vec::new(),
             sets: Vec::new(),
             endpoints: Vec::new(),
@@ -103,6 +115,39 @@ impl<'a> Compiler<'a> {
         offset
     }
 
+    /// Writes the names of the snapshot's clusters, where a header may name one.
+    pub fn write_cluster_names(&mut self) {
+        if !names_by_header(self.snapshot) {
+            return;
+        }
+        let mut keys = Keys::default();
+        for (name, &offset) in &self.clusters {
+            // A longer one is never found: routes by header are undecided then.
+            if capacity::text(name.as_bytes()).is_ok() {
+                keys.exact.insert(name.as_bytes().to_vec(), offset);
+            }
+        }
+        let root = self.arena.trie(&keys);
+        self.arena.set(header::CLUSTERS, root);
+    }
+
+    /// The record that stands for the cluster that a header names.
+    ///
+    /// # Errors
+    /// The header, or the name of some cluster, does not fit.
+    pub fn cluster_by_header(&mut self, name: &str) -> Result<u64, CapacityError> {
+        for cluster in &self.snapshot.clusters {
+            capacity::text(cluster.name.as_bytes())?;
+        }
+        let slot = self.names.header(name)?;
+        Ok(self.arena.record([
+            0,
+            pair(cluster::UNSUPPORTED, unsupported::USERSPACE),
+            pair(cluster::NAMED, cluster::BY_HEADER),
+            pair(0, slot),
+        ]))
+    }
+
     /// Names of clusters that routes refer to and the snapshot does not have; their indices follow
     /// the snapshot's.
     pub fn missing(&self) -> &[String] {
@@ -115,4 +160,24 @@ impl<'a> Compiler<'a> {
         let offset = self.arena.words(&routes);
         self.arena.set(header::ROUTES, offset);
     }
+}
+
+/// Whether some route has a header name its cluster.
+fn names_by_header(snapshot: &Snapshot) -> bool {
+    let hosts = snapshot
+        .route_configurations
+        .iter()
+        .flat_map(|configuration| &configuration.config.virtual_hosts);
+    hosts.flat_map(|host| &host.routes).any(|route| {
+        let Some(Action::Route(action)) = &route.action else {
+            return false;
+        };
+        match &action.cluster_specifier {
+            Some(ClusterSpecifier::ClusterHeader(_)) => true,
+            Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+                weighted.clusters.iter().any(|entry| entry.name.is_empty())
+            }
+            _ => false,
+        }
+    })
 }

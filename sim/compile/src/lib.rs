@@ -10,11 +10,15 @@ pub mod capacity;
 mod cluster;
 mod compiler;
 mod filter_chain;
+mod hash_policy;
+mod hashing;
 mod head;
 pub mod input;
 mod kept;
 mod listener;
 mod matcher;
+mod murmur;
+mod named;
 mod names;
 mod numbers;
 mod path;
@@ -55,6 +59,7 @@ pub struct Compiled {
     pub sizes: Sizes,
     reasons: Vec<Unsupported>,
     undecided: Vec<Undecided>,
+    userspace: Vec<Undecided>,
     sets: Vec<kept::Set>,
     endpoints: Vec<Option<(usize, usize, usize)>>,
     numbers: HashMap<(usize, usize, usize), u64>,
@@ -123,6 +128,7 @@ fn compile_into(
     let mut compiler = Compiler::new(snapshot, numbers);
     compiler.arena.head()?;
     compiler.write_clusters()?;
+    compiler.write_cluster_names();
     let mut configurations = Vec::with_capacity(snapshot.route_configurations.len());
     for (index, configuration) in snapshot.route_configurations.iter().enumerate() {
         configurations.push(compiler.route_configuration(index, configuration)?);
@@ -168,6 +174,7 @@ fn compile_into(
         sizes,
         reasons: compiler.reasons,
         undecided: compiler.undecided,
+        userspace: compiler.userspace,
         sets: compiler.sets,
         numbers: compiler
             .endpoints
@@ -202,6 +209,12 @@ impl Compiled {
     /// What the reader leaves to be decided and the tables do not hold.
     pub fn undecided(&self) -> &[Undecided] {
         &self.undecided
+    }
+
+    /// What the tables hold for machines in userspace only: the kernel's programs leave it
+    /// undecided.
+    pub fn userspace(&self) -> &[Undecided] {
+        &self.userspace
     }
 
     /// The endpoints by number: index of the cluster, of the locality, and in that.

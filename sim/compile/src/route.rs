@@ -1,11 +1,11 @@
 //! Compiles the routes of a virtual host: matchers, actions, and where each is filed.
 
 use envoy_types::pb::envoy::config::route::v3::{
-    Route, RouteMatch, WeightedCluster, route::Action, route_action::ClusterSpecifier,
+    Route, RouteAction, RouteMatch, WeightedCluster, route::Action, route_action::ClusterSpecifier,
     route_match::PathSpecifier,
 };
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
-use twinmesh_model::layout::{RECORD, matcher, pair, route, weighted_clusters};
+use twinmesh_model::layout::{RECORD, low, matcher, pair, route, unsupported, weighted_clusters};
 use twinmesh_model::route::MATCHERS;
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 use twinmesh_xds::Unsupported;
@@ -26,7 +26,8 @@ const NEVER: [u64; 4] = [
 /// How many of the requests `runtime_fraction` lets a route take.
 enum Share {
     None,
-    Some,
+    /// Numerator and denominator.
+    Some(u64, u64),
     All,
 }
 
@@ -35,14 +36,14 @@ fn share(matched: &RouteMatch) -> Share {
         return Share::All;
     };
     let fraction = fraction.default_value.unwrap_or_default();
-    let all = match DenominatorType::try_from(fraction.denominator) {
+    let all: u32 = match DenominatorType::try_from(fraction.denominator) {
         Ok(DenominatorType::TenThousand) => 10_000,
         Ok(DenominatorType::Million) => 1_000_000,
         _ => 100,
     };
     match fraction.numerator {
         0 => Share::None,
-        some if some < all => Share::Some,
+        some if some < all => Share::Some(u64::from(some), u64::from(all)),
         _ => Share::All,
     }
 }
@@ -50,15 +51,17 @@ fn share(matched: &RouteMatch) -> Share {
 /// Fields of a route that the tables do not hold, each with the reason.
 type Left = Vec<(String, String)>;
 
+/// Adds the header that names a cluster, where the connection manager writes or removes it.
+fn check_cluster_header(name: &str, path: String, left: &mut Left) {
+    if !compile_matcher::arrives_as_sent(name) {
+        let reason = format!("`{name}` is a header that the connection manager writes or removes");
+        left.push((path, reason));
+    }
+}
+
 /// What of a route's match is not decided although the reader knows it.
 fn not_decided(matched: &RouteMatch) -> Left {
     let mut left = Left::new();
-    if matches!(share(matched), Share::Some) {
-        left.push((
-            "match.runtime_fraction".to_owned(),
-            "a share of the requests is not decided".to_owned(),
-        ));
-    }
     for (index, header) in matched.headers.iter().enumerate() {
         if !compile_matcher::arrives_as_sent(&header.name) {
             left.push((
@@ -71,6 +74,30 @@ fn not_decided(matched: &RouteMatch) -> Left {
         }
     }
     left
+}
+
+/// Whether the request's hash chooses among the clusters.
+fn by_hash(config: &WeightedCluster) -> bool {
+    use envoy_types::pb::envoy::config::route::v3::weighted_cluster::RandomValueSpecifier;
+    matches!(
+        config.random_value_specifier,
+        Some(RandomValueSpecifier::UseHashPolicy(flag)) if flag.value
+    )
+}
+
+/// The field by which a header names a cluster, if one does.
+fn by_header(action: &RouteAction) -> Option<String> {
+    match &action.cluster_specifier {
+        Some(ClusterSpecifier::ClusterHeader(_)) => Some("route.cluster_header".to_owned()),
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+            let mut clusters = weighted.clusters.iter();
+            let index = clusters.position(|cluster| cluster.name.is_empty())?;
+            Some(format!(
+                "route.weighted_clusters.clusters[{index}].cluster_header"
+            ))
+        }
+        _ => None,
+    }
 }
 
 /// The routes of a virtual host while they are compiled.
@@ -143,6 +170,7 @@ impl Compiler<'_> {
             self.arena.words(records.as_flattened())
         };
         let mut action = self.action(config, unsupported, &mut left);
+        let more = self.more(routes, place, config, &mut action, &mut left);
         // What the reader has reported needs no second line; what never takes a request, none.
         if unsupported.is_none() && taken {
             let mut first = None;
@@ -162,13 +190,76 @@ impl Compiler<'_> {
         self.routes.extend_from_slice(&[
             pair(offset, records.len() as u64),
             action,
-            forwarding,
+            pair(forwarding, more),
             path,
         ]);
         routes.candidates.push(Candidate {
-            unconditional: records.is_empty(),
+            unconditional: records.is_empty() && !matches!(share(matched), Share::Some(..)),
             keys: matchers.iter().filter_map(|matcher| matcher.key).collect(),
         });
+    }
+
+    /// What a route has for userspace alone, or 0: a share of the requests, hash policies, and then
+    /// its `action`, which becomes undecided for others.
+    fn more(
+        &mut self,
+        routes: &mut Routes,
+        place: (usize, usize, usize),
+        config: &Route,
+        action: &mut u64,
+        left: &mut Left,
+    ) -> u64 {
+        let fraction = match share(config.r#match.as_ref().unwrap_or(&RouteMatch::default())) {
+            Share::Some(numerator, denominator) => pair(numerator, denominator),
+            Share::None | Share::All => 0,
+        };
+        let forwards = match &config.action {
+            Some(Action::Route(forwards)) => Some(forwards),
+            _ => None,
+        };
+        let by_hash = forwards.is_some_and(|forwards| {
+            matches!(&forwards.cluster_specifier,
+                Some(ClusterSpecifier::WeightedClusters(weighted)) if by_hash(weighted))
+        });
+        let policies = forwards.map_or(&[][..], |forwards| forwards.hash_policy.as_slice());
+        let mut hash_policies = 0;
+        if !policies.is_empty() && (by_hash || self.hashes) && low(*action) != route::UNSUPPORTED {
+            match self.hash_policies(policies, &mut routes.query) {
+                Ok(found) => hash_policies = found,
+                Err(over) => left.push(("route.hash_policy".to_owned(), over.of_a_part())),
+            }
+        }
+        if low(*action) != route::UNSUPPORTED
+            && let Some(path) = forwards.and_then(by_header)
+        {
+            let reason = "the cluster that a header names is found in userspace only";
+            self.route_in_userspace(place, &path, reason);
+        }
+        if fraction == 0 && hash_policies == 0 && !by_hash {
+            return 0;
+        }
+        let more = self.arena.record([
+            *action,
+            fraction,
+            hash_policies,
+            pair(0, compile_matcher::of::PATH),
+        ]);
+        if low(*action) == route::UNSUPPORTED {
+            return more;
+        }
+        if fraction != 0 {
+            let reason = "a share of the requests is taken in userspace only";
+            self.route_in_userspace(place, "match.runtime_fraction", reason);
+        }
+        if by_hash {
+            let reason = "a cluster is chosen by hash in userspace only";
+            let path = "route.weighted_clusters.use_hash_policy";
+            self.route_in_userspace(place, path, reason);
+        }
+        if fraction != 0 || by_hash {
+            *action = pair(route::UNSUPPORTED, unsupported::USERSPACE);
+        }
+        more
     }
 
     /// Files a route under its path; the offset of its path matcher, for traces. What the class
@@ -288,6 +379,16 @@ impl Compiler<'_> {
                 Some(ClusterSpecifier::Cluster(name)) => {
                     pair(route::CLUSTER, self.cluster_offset(name))
                 }
+                Some(ClusterSpecifier::ClusterHeader(header)) => {
+                    check_cluster_header(header, "route.cluster_header".to_owned(), left);
+                    match self.cluster_by_header(header) {
+                        Ok(record) => pair(route::CLUSTER, record),
+                        Err(over) => {
+                            left.push(("route.cluster_header".to_owned(), over.of_a_part()));
+                            0
+                        }
+                    }
+                }
                 Some(ClusterSpecifier::WeightedClusters(weighted)) => {
                     let (slot, over) = self.random_value_slot(weighted);
                     if let Some(over) = over {
@@ -298,7 +399,7 @@ impl Compiler<'_> {
                     }
                     pair(
                         route::WEIGHTED_CLUSTERS,
-                        self.weighted_clusters(weighted, slot),
+                        self.weighted_clusters(weighted, slot, left),
                     )
                 }
                 _ => self.undecided(
@@ -331,12 +432,13 @@ impl Compiler<'_> {
                     Err(over) => (0, Some(over)),
                 }
             }
+            _ if by_hash(config) => (weighted_clusters::BY_HASH, None),
             _ => (0, None),
         }
     }
 
     /// The block of a route's weighted clusters; those of weight 0 are left out.
-    fn weighted_clusters(&mut self, config: &WeightedCluster, slot: u64) -> u64 {
+    fn weighted_clusters(&mut self, config: &WeightedCluster, slot: u64, left: &mut Left) -> u64 {
         let mut entries = Vec::new();
         let mut total = 0;
         for (index, cluster) in config.clusters.iter().enumerate() {
@@ -346,10 +448,20 @@ impl Compiler<'_> {
                 .map_or(0, |weight| u64::from(weight.value));
             if weight != 0 {
                 total += weight;
-                entries.push([
-                    total,
-                    pair(self.cluster_offset(&cluster.name), index as u64),
-                ]);
+                let record = if cluster.name.is_empty() {
+                    let path = format!("route.weighted_clusters.clusters[{index}].cluster_header");
+                    check_cluster_header(&cluster.cluster_header, path, left);
+                    self.cluster_by_header(&cluster.cluster_header)
+                        .unwrap_or_else(|over| {
+                            let path =
+                                format!("route.weighted_clusters.clusters[{index}].cluster_header");
+                            left.push((path, over.of_a_part()));
+                            0
+                        })
+                } else {
+                    self.cluster_offset(&cluster.name)
+                };
+                entries.push([total, pair(record, index as u64)]);
             }
         }
         let block = self.arena.words(&[total, pair(entries.len() as u64, slot)]);
@@ -387,7 +499,13 @@ impl Compiler<'_> {
                 "the way the cluster is chosen is not decided",
             ),
         };
-        self.arena.record([0, action, 0, 0])
+        let more = if self.hashes && !config.hash_policy.is_empty() {
+            let policies = self.tcp_hash_policies(&config.hash_policy);
+            self.arena.record([action, 0, policies, 0])
+        } else {
+            0
+        };
+        self.arena.record([0, action, pair(0, more), 0])
     }
 }
 

@@ -76,6 +76,23 @@ impl Seen {
         if self.grpc { 200 } else { status }
     }
 
+    /// The first value of a header or pseudo header.
+    pub fn first_value(&self, request: &Request, name: &str) -> Option<String> {
+        let name = name.to_ascii_lowercase();
+        Some(match name.as_str() {
+            ":method" => request.method.clone(),
+            ":scheme" => self.scheme.clone(),
+            ":authority" | "host" => self.authority.clone(),
+            ":path" => self.path.clone(),
+            "x-forwarded-proto" => self.forwarded_proto.clone(),
+            _ => {
+                let mut headers = request.headers.iter();
+                let (_, value) = headers.find(|(other, _)| other.eq_ignore_ascii_case(&name))?;
+                value.trim_matches([' ', '\t']).to_owned()
+            }
+        })
+    }
+
     /// Notes what goes upstream otherwise than it came.
     pub fn rewritten(&self, request: &Request, decision: &mut Decision) {
         if request.path != self.path {

@@ -126,6 +126,36 @@ impl Compiler<'_> {
         });
     }
 
+    /// What of a route only userspace decides; `path` is the field in it.
+    pub fn route_in_userspace(&mut self, route: (usize, usize, usize), path: &str, reason: &str) {
+        let (configuration, host, index) = route;
+        let (resource, root) = configuration_place(self.snapshot, configuration);
+        self.userspace.push(Undecided {
+            part: Some(Part::Route(configuration, host, index)),
+            resource,
+            path: format!("{root}virtual_hosts[{host}].routes[{index}].{path}"),
+            reason: reason.to_owned(),
+            requests: "requests that the route takes",
+        });
+    }
+
+    /// A cluster whose endpoints only userspace chooses; `path` is the field that says so.
+    pub fn cluster_in_userspace(
+        &mut self,
+        index: usize,
+        cluster: &Cluster,
+        path: &str,
+        reason: &str,
+    ) {
+        self.userspace.push(Undecided {
+            part: Some(Part::Cluster(index)),
+            resource: format!("cluster {:?}", cluster.name),
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+            requests: "requests that choose the cluster",
+        });
+    }
+
     fn note(&mut self, undecided: Undecided) -> Unsupported {
         let unsupported = Unsupported {
             path: undecided.path.clone(),

@@ -27,7 +27,7 @@ pub use read::{ReadOptions, read, read_bytes};
 pub use report::{Effect, Finding, FindingKind, Report};
 pub use resources::{RawResource, read_resources};
 pub use snapshot::{
-    Balancer, Cluster, FilterChain, Listener, RouteConfiguration, Snapshot, Terminal, Unsupported,
-    VirtualHost,
+    Balancer, Cluster, FilterChain, Hashing, Listener, Maglev, RingHash, RouteConfiguration,
+    Snapshot, Terminal, Unsupported, VirtualHost,
 };
 pub use write::to_json;

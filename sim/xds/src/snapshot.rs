@@ -151,8 +151,52 @@ pub enum Balancer {
         /// configuration says otherwise.
         active_request_bias: f64,
     },
+    /// `RING_HASH`, or the extension of the same name.
+    RingHash(RingHash),
+    /// `MAGLEV`, or the extension of the same name.
+    Maglev(Maglev),
+    /// `RANDOM`, or the extension of the same name.
+    Random,
     /// `CLUSTER_PROVIDED`, of a cluster of type ORIGINAL_DST: where the connection was going.
     OriginalDestination,
+}
+
+/// A ring of hashes of the endpoints' keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingHash {
+    /// `minimum_ring_size`, in hashes.
+    pub minimum: u64,
+    /// `maximum_ring_size`, in hashes.
+    pub maximum: u64,
+    /// `hash_function: MURMUR_HASH_2`; else xxHash64.
+    pub murmur: bool,
+    /// What both hash balancers have.
+    pub hashing: Hashing,
+}
+
+/// A table of endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Maglev {
+    /// `table_size`, in entries: a prime.
+    pub table_size: u64,
+    /// What both hash balancers have.
+    pub hashing: Hashing,
+}
+
+/// What both hash balancers have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hashing {
+    /// `use_hostname_for_hashing`: an endpoint's key is its host name, not its address.
+    pub by_hostname: bool,
+    /// `locality_weighted_lb_config`: an endpoint's share is one of its locality's.
+    pub locality_weighted: bool,
+}
+
+impl Balancer {
+    /// Whether it looks at the request's hash.
+    pub fn hashes(self) -> bool {
+        matches!(self, Self::RingHash(_) | Self::Maglev(_))
+    }
 }
 
 impl Snapshot {

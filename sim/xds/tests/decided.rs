@@ -7,7 +7,7 @@ use common::{
     routes,
 };
 use rstest::rstest;
-use twinmesh_xds::{Balancer, Effect, Snapshot, Terminal};
+use twinmesh_xds::{Balancer, Effect, Hashing, Maglev, RingHash, Snapshot, Terminal};
 
 /// Paths of what is unsupported and of what is read over.
 fn findings(snapshot: &Snapshot, effect: Effect) -> Vec<&str> {
@@ -59,7 +59,7 @@ fn first_route(snapshot: &Snapshot) -> Option<&str> {
 #[case::never("{prefix: /, runtime_fraction: {default_value: {numerator: 0}}}", None)]
 #[case::sometimes(
     "{prefix: /, runtime_fraction: {default_value: {numerator: 100, denominator: TEN_THOUSAND}}}",
-    Some("runtime_fraction")
+    None
 )]
 #[case::forwarded(
     "{prefix: /, headers: [{name: X-Forwarded-Proto, string_match: {exact: https}}]}",
@@ -137,7 +137,17 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
 #[case::hash(
     "route: {cluster: c, hash_policy: [{header: {header_name: a}}]}",
     None,
-    Some("route.hash_policy[0]")
+    None
+)]
+#[case::hash_of_filter_state(
+    "route: {cluster: c, hash_policy: [{filter_state: {key: a}}]}",
+    None,
+    Some("route.hash_policy[0].filter_state")
+)]
+#[case::hash_of_rewritten(
+    "route: {cluster: c, hash_policy: [{header: {header_name: a, regex_rewrite: {pattern: {regex: a}, substitution: b}}}]}",
+    None,
+    Some("route.hash_policy[0].header.regex_rewrite")
 )]
 #[case::headers(
     "route: {cluster: c}\n  request_headers_to_remove: [a]",
@@ -160,10 +170,10 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
     None
 )]
 #[case::auto_host("route: {cluster: c, auto_host_rewrite: false}", None, None)]
-#[case::cluster_header("route: {cluster_header: x}", Some("route.cluster_header"), None)]
+#[case::cluster_header("route: {cluster_header: x}", None, None)]
 #[case::hashed(
     "route: {weighted_clusters: {use_hash_policy: true, clusters: [{name: a, weight: 1}]}}",
-    Some("route.weighted_clusters.use_hash_policy"),
+    None,
     None
 )]
 #[case::runtime(
@@ -412,6 +422,16 @@ fn different_chains_are_taken() {
     assert_eq!(snapshot.listeners[0].filter_chains.len(), 5);
 }
 
+const HASHING: Hashing = Hashing {
+    by_hostname: false,
+    locality_weighted: false,
+};
+const RING: Balancer = Balancer::RingHash(RingHash {
+    minimum: 1024,
+    maximum: 8 << 20,
+    murmur: false,
+    hashing: HASHING,
+});
 const LEAST: Balancer = Balancer::LeastRequest {
     choice_count: 2,
     active_request_bias: 1.0,
@@ -427,7 +447,38 @@ const LEAST: Balancer = Balancer::LeastRequest {
     Balancer::OriginalDestination,
     None
 )]
-#[case::ring("  lb_policy: RING_HASH", Balancer::RoundRobin, Some("lb_policy"))]
+#[case::ring("  lb_policy: RING_HASH", RING, None)]
+#[case::ring_sizes(
+    "  lb_policy: RING_HASH\n  ring_hash_lb_config: {minimum_ring_size: 2, maximum_ring_size: 4, hash_function: MURMUR_HASH_2}\n  common_lb_config: {consistent_hashing_lb_config: {use_hostname_for_hashing: true}}",
+    Balancer::RingHash(RingHash { minimum: 2, maximum: 4, murmur: true, hashing: Hashing { by_hostname: true, locality_weighted: false } }),
+    None
+)]
+#[case::bounded(
+    "  lb_policy: RING_HASH\n  common_lb_config: {consistent_hashing_lb_config: {hash_balance_factor: 150}}",
+    RING,
+    Some("common_lb_config.consistent_hashing_lb_config")
+)]
+#[case::not_hashed(
+    "  common_lb_config: {consistent_hashing_lb_config: {hash_balance_factor: 150}}",
+    Balancer::RoundRobin,
+    None
+)]
+#[case::random("  lb_policy: RANDOM", Balancer::Random, None)]
+#[case::table(
+    "  lb_policy: MAGLEV\n  maglev_lb_config: {table_size: 7}\n  common_lb_config: {locality_weighted_lb_config: {}}",
+    Balancer::Maglev(Maglev { table_size: 7, hashing: Hashing { by_hostname: false, locality_weighted: true } }),
+    None
+)]
+#[case::ring_extension(
+    "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash, use_hostname_for_hashing: true, consistent_hashing_lb_config: {}, locality_weighted_lb_config: {}}}}]}",
+    Balancer::RingHash(RingHash { minimum: 1024, maximum: 8388608, murmur: false, hashing: Hashing { by_hostname: false, locality_weighted: true } }),
+    None
+)]
+#[case::own_policies(
+    "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev, consistent_hashing_lb_config: {hash_policy: [{header: {header_name: a}}]}}}}]}",
+    Balancer::Maglev(Maglev { table_size: 65537, hashing: HASHING }),
+    Some("load_balancing_policy.policies[0].typed_extension_config.typed_config.consistent_hashing_lb_config")
+)]
 #[case::slow(
     "  round_robin_lb_config: {slow_start_config: {slow_start_window: 1s}}",
     Balancer::RoundRobin,
@@ -436,8 +487,8 @@ const LEAST: Balancer = Balancer::LeastRequest {
 #[case::extension("  lb_policy: RANDOM\n  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, choice_count: 3}}}]}", Balancer::LeastRequest { choice_count: 3, active_request_bias: 1.0 }, None)]
 #[case::maglev(
     "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev}}}]}",
-    Balancer::RoundRobin,
-    Some("load_balancing_policy.policies[0]")
+    Balancer::Maglev(Maglev { table_size: 65537, hashing: HASHING }),
+    None
 )]
 #[case::full_scan(
     "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, selection_method: FULL_SCAN}}}]}",

@@ -2,9 +2,11 @@
 //! together is put together.
 
 mod cluster;
+mod hash_key;
 mod listener;
 mod route;
 
+pub(crate) use cluster::balancer;
 pub(crate) use route::clusters_of;
 
 use std::collections::HashSet;
@@ -169,6 +171,7 @@ fn add_missing_clusters(snapshot: &mut Snapshot, reason: &str, findings: &mut Ve
             missing.push(cluster::absent(name, reason));
         }
     }
+    route::leave_named_clusters(snapshot, reason);
     if missing.is_empty() {
         return;
     }

@@ -138,6 +138,34 @@ pub(super) fn referred_clusters(snapshot: &Snapshot) -> Vec<&str> {
     names
 }
 
+/// Routes whose cluster a header names are undecided where the form does not say which clusters
+/// there are.
+pub(super) fn leave_named_clusters(snapshot: &mut Snapshot, reason: &str) {
+    for configuration in &mut snapshot.route_configurations {
+        let marks = configuration.virtual_hosts.iter_mut();
+        for (host, marks) in configuration.config.virtual_hosts.iter().zip(marks) {
+            for (route, mark) in host.routes.iter().zip(&mut marks.routes) {
+                let Some(Action::Route(action)) = &route.action else {
+                    continue;
+                };
+                let by_header = match &action.cluster_specifier {
+                    Some(ClusterSpecifier::ClusterHeader(_)) => true,
+                    Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+                        weighted.clusters.iter().any(|entry| entry.name.is_empty())
+                    }
+                    _ => false,
+                };
+                if by_header {
+                    mark.get_or_insert_with(|| Unsupported {
+                        path: String::new(),
+                        reason: reason.to_owned(),
+                    });
+                }
+            }
+        }
+    }
+}
+
 /// The names of the clusters that a route may send to.
 pub(crate) fn clusters_of(action: &RouteAction) -> Vec<&str> {
     match &action.cluster_specifier {

@@ -57,8 +57,8 @@ pub(super) const TABLES: &[Table] = &[
             ("cleanup_interval", TIMING),
             ("upstream_bind_config", Inert),
             ("lb_subset_config", Judge(subsets)),
-            ("ring_hash_lb_config", Inert),
-            ("maglev_lb_config", Inert),
+            ("ring_hash_lb_config", Decided),
+            ("maglev_lb_config", Decided),
             ("original_dst_lb_config", Decided),
             ("least_request_lb_config", Decided),
             ("round_robin_lb_config", Decided),
@@ -112,6 +112,18 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table {
+        message: "envoy.config.cluster.v3.Cluster.RingHashLbConfig",
+        fields: &[
+            ("minimum_ring_size", Decided),
+            ("hash_function", Decided),
+            ("maximum_ring_size", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.cluster.v3.Cluster.MaglevLbConfig",
+        fields: &[("table_size", Decided)],
+    },
+    Table {
         message: "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig",
         fields: &[("slow_start_config", SLOW_START)],
     },
@@ -124,7 +136,7 @@ pub(super) const TABLES: &[Table] = &[
             ("update_merge_window", TIMING),
             ("ignore_new_hosts_until_first_hc", Inert),
             ("close_connections_on_host_set_change", Inert),
-            ("consistent_hashing_lb_config", Inert),
+            ("consistent_hashing_lb_config", Judge(consistent_hashing)),
             (
                 "override_host_status",
                 ReadOver("endpoints are not chosen by session"),
@@ -174,6 +186,30 @@ pub(super) const TABLES: &[Table] = &[
                 Judge(|judged| unless_set(judged, FULL_SCAN)),
             ),
         ],
+    },
+    Table {
+        message: RING_HASH,
+        fields: &[
+            ("hash_function", Decided),
+            ("minimum_ring_size", Decided),
+            ("maximum_ring_size", Decided),
+            ("use_hostname_for_hashing", Decided),
+            ("hash_balance_factor", Judge(old_bound)),
+            ("consistent_hashing_lb_config", Judge(consistent_hashing)),
+            ("locality_weighted_lb_config", Judge(locality_weighted)),
+        ],
+    },
+    Table {
+        message: MAGLEV,
+        fields: &[
+            ("table_size", Decided),
+            ("consistent_hashing_lb_config", Judge(consistent_hashing)),
+            ("locality_weighted_lb_config", Judge(locality_weighted)),
+        ],
+    },
+    Table {
+        message: RANDOM,
+        fields: &[("locality_lb_config", Decided)],
     },
     Table {
         message: "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig",
@@ -270,12 +306,17 @@ pub(crate) const ROUND_ROBIN: &str =
 pub(crate) const LEAST_REQUEST: &str =
     "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest";
 
+pub(crate) const RING_HASH: &str = "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash";
+pub(crate) const MAGLEV: &str = "envoy.extensions.load_balancing_policies.maglev.v3.Maglev";
+pub(crate) const RANDOM: &str = "envoy.extensions.load_balancing_policies.random.v3.Random";
+
 const TLS: super::Rule =
     ReadOver("how the endpoint is spoken to does not influence which one it is");
 const PROTOCOL: super::Rule =
     ReadOver("how the endpoint is spoken to does not influence which one it is");
 const SLOW_START: super::Rule = Unsupported("slow start is not decided");
 const ORIGINAL_DESTINATION: &str = "an original destination other than the connection's own";
+const BOUNDED: &str = "hash balancers that bound the load of an endpoint are not decided";
 const FULL_SCAN: &str = "least request over all endpoints is not decided";
 
 /// `Cluster.lb_policy`, which is not looked at beside `load_balancing_policy`.
@@ -283,14 +324,10 @@ fn balancer(judged: &Judged<'_>) -> Verdict {
     if judged.parent.has("load_balancing_policy") {
         return Verdict::Inert;
     }
-    let name = match judged.number() {
-        0 | 1 | 6 | 7 => return Verdict::Decided,
-        2 => "RING_HASH",
-        3 => "RANDOM",
-        5 => "MAGLEV",
-        _ => "of this number",
-    };
-    Verdict::Unsupported(format!("the balancer {name} is not decided").into())
+    match judged.number() {
+        0..=3 | 5..=7 => Verdict::Decided,
+        _ => Verdict::Unsupported("the balancer of this number is not decided".into()),
+    }
 }
 
 /// The first policy of the list that Envoy has is taken; it has all those that are known here.
@@ -304,7 +341,8 @@ fn policy(judged: &Judged<'_>) -> Verdict {
         .and_then(|extension| extension.any("typed_config"))
         .map(|any| filter::content_type(&any))
         .unwrap_or_default();
-    if kind == ROUND_ROBIN || kind == LEAST_REQUEST {
+    let known = [ROUND_ROBIN, LEAST_REQUEST, RING_HASH, MAGLEV, RANDOM];
+    if known.iter().any(|name| kind == *name) {
         Verdict::Decided
     } else {
         Verdict::Unsupported(format!("the balancer {kind} is not decided").into())
@@ -331,9 +369,37 @@ fn preconnect(judged: &Judged<'_>) -> Verdict {
     }
 }
 
-/// Where no priority has two localities, there is nothing to weigh.
+/// Only the hash balancers read it.
+fn consistent_hashing(judged: &Judged<'_>) -> Verdict {
+    match judged.child {
+        Some(config) if judged.context.by_hash => {
+            if config.wrapped("hash_balance_factor").unwrap_or(0) != 0 {
+                Verdict::Unsupported(BOUNDED.into())
+            } else if config.has("hash_policy") {
+                Verdict::Unsupported("a cluster's own hash policies are not decided".into())
+            } else {
+                Verdict::Inert
+            }
+        }
+        _ => Verdict::Inert,
+    }
+}
+
+/// `RingHash.hash_balance_factor`, which is not looked at beside `consistent_hashing_lb_config`.
+fn old_bound(judged: &Judged<'_>) -> Verdict {
+    if judged.parent.has("consistent_hashing_lb_config") {
+        Verdict::Inert
+    } else {
+        unless_set(judged, BOUNDED)
+    }
+}
+
+/// Where no priority has two localities, there is nothing to weigh. The hash balancers weigh
+/// localities when they lay out their endpoints, which is decided.
 fn locality_weighted(judged: &Judged<'_>) -> Verdict {
-    if judged.context.several_localities {
+    if judged.context.by_hash {
+        Verdict::Inert
+    } else if judged.context.several_localities {
         Verdict::Unsupported("a choice among weighted localities is not decided".into())
     } else {
         Verdict::Inert

@@ -334,6 +334,16 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table {
+        message: "envoy.type.v3.HashPolicy",
+        fields: &[
+            ("source_ip", Decided),
+            (
+                "filter_state",
+                ReadOver("a connection whose hash takes the filter state is not decided"),
+            ),
+        ],
+    },
+    Table {
         message: "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         fields: &[
             ("stat_prefix", STATISTICS),
@@ -355,12 +365,7 @@ pub(super) const TABLES: &[Table] = &[
             ("access_log", ACCESS_LOG),
             ("max_connect_attempts", super::RETRIES),
             ("backoff_options", super::RETRIES),
-            (
-                "hash_policy",
-                ReadOver(
-                    "only clusters with a hash balancer look at it, and such a cluster is not decided",
-                ),
-            ),
+            ("hash_policy", Decided),
             (
                 "tunneling_config",
                 ReadOver("how bytes reach the endpoint does not influence which one it is"),

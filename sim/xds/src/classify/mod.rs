@@ -21,7 +21,7 @@ use std::borrow::Cow;
 
 use crate::{view::View, wire::Raw};
 
-pub(crate) use cluster::{LEAST_REQUEST, ROUND_ROBIN};
+pub(crate) use cluster::{LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN};
 pub(crate) use filter::{ROUTER, content_type};
 pub(crate) use listener::{MANAGER, TCP_PROXY};
 
@@ -108,6 +108,8 @@ pub(crate) struct Context {
     internal_only_headers: Vec<String>,
     /// Some priority of the cluster has endpoints in more than one locality.
     pub(crate) several_localities: bool,
+    /// The cluster's balancer looks at the request's hash.
+    pub(crate) by_hash: bool,
 }
 
 impl Context {

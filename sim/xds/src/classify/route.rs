@@ -146,7 +146,7 @@ pub(super) const TABLES: &[Table] = &[
                 Unsupported("path match extensions are not decided"),
             ),
             ("case_sensitive", Decided),
-            ("runtime_fraction", Judge(runtime_fraction)),
+            ("runtime_fraction", Decided),
             ("headers", Decided),
             ("query_parameters", Decided),
             ("cookies", Unsupported("cookie matchers are not decided")),
@@ -169,10 +169,7 @@ pub(super) const TABLES: &[Table] = &[
         message: "envoy.config.route.v3.RouteAction",
         fields: &[
             ("cluster", Decided),
-            (
-                "cluster_header",
-                Unsupported("clusters that a header names are not decided"),
-            ),
+            ("cluster_header", Decided),
             ("weighted_clusters", Decided),
             (
                 "cluster_specifier_plugin",
@@ -217,12 +214,7 @@ pub(super) const TABLES: &[Table] = &[
             ),
             ("rate_limits", RATE_LIMITS),
             ("include_vh_rate_limits", RATE_LIMITS),
-            (
-                "hash_policy",
-                ReadOver(
-                    "only clusters with a hash balancer look at it, and such a cluster is not decided",
-                ),
-            ),
+            ("hash_policy", Decided),
             (
                 "cors",
                 Unsupported("a CORS policy may answer preflight requests"),
@@ -262,20 +254,55 @@ pub(super) const TABLES: &[Table] = &[
                 Unsupported("weights that the runtime may override are not decided"),
             ),
             ("header_name", Decided),
+            ("use_hash_policy", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteAction.HashPolicy",
+        fields: &[
+            ("header", Decided),
+            ("cookie", Decided),
+            ("connection_properties", Decided),
+            ("query_parameter", Decided),
             (
-                "use_hash_policy",
-                Judge(|judged| unless_set(judged, "a choice of clusters by hash is not decided")),
+                "filter_state",
+                ReadOver("a request whose hash takes the filter state is not decided"),
+            ),
+            ("terminal", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteAction.HashPolicy.Header",
+        fields: &[
+            ("header_name", Decided),
+            (
+                "regex_rewrite",
+                ReadOver("a request whose hash takes a rewritten header is not decided"),
             ),
         ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteAction.HashPolicy.Cookie",
+        fields: &[
+            ("name", Decided),
+            ("ttl", Decided),
+            ("path", Inert),
+            ("attributes", Inert),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties",
+        fields: &[("source_ip", Decided)],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter",
+        fields: &[("name", Decided)],
     },
     Table {
         message: "envoy.config.route.v3.WeightedCluster.ClusterWeight",
         fields: &[
             ("name", Decided),
-            (
-                "cluster_header",
-                Unsupported("clusters that a header names are not decided"),
-            ),
+            ("cluster_header", Decided),
             ("weight", Decided),
             (
                 "metadata_match",
@@ -317,29 +344,6 @@ pub(super) const TABLES: &[Table] = &[
 ];
 
 const REWRITE: Rule = Unsupported("rewrites are not decided");
-
-/// Never and always are decided; what is between draws a random number that no recording knows.
-fn runtime_fraction(judged: &Judged<'_>) -> Verdict {
-    let default = judged.child.and_then(|child| child.child("default_value"));
-    let (numerator, denominator) = match default {
-        Some(fraction) => (
-            fraction.number("numerator"),
-            match fraction.number("denominator") {
-                1 => 10_000,
-                2 => 1_000_000,
-                _ => 100,
-            },
-        ),
-        None => (0, 100),
-    };
-    if numerator == 0 || numerator >= denominator {
-        Verdict::Decided
-    } else {
-        Verdict::Unsupported(
-            format!("a runtime fraction of {numerator} in {denominator} is not decided").into(),
-        )
-    }
-}
 
 /// What a body says is not decided. Where it is not in the snapshot, neither is what Envoy checks
 /// of it.

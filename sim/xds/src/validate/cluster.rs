@@ -11,7 +11,13 @@ use envoy_types::pb::envoy::config::{
 };
 
 use super::check_address;
-use crate::{error::ReadError, path::Path, source::Source};
+use crate::{
+    assemble::balancer,
+    error::ReadError,
+    path::Path,
+    snapshot::{Balancer, Maglev, RingHash},
+    source::Source,
+};
 
 /// The largest total weight of a hash balancer.
 const MAX_WEIGHT: u64 = u32::MAX as u64;
@@ -26,6 +32,7 @@ pub(crate) fn check(config: &Cluster, path: &Path, source: &Source<'_>) -> Resul
     };
     check_eds(config, kind, path, source)?;
     check_balancer(config, kind, path, source)?;
+    check_sizes(config, path, source)?;
     let Some(assignment) = &config.load_assignment else {
         return Ok(());
     };
@@ -105,6 +112,33 @@ fn check_balancer(
         ));
     }
     Ok(())
+}
+
+/// The sizes of rings and Maglev tables.
+fn check_sizes(config: &Cluster, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    let place = |name| match config.load_balancing_policy {
+        Some(_) => path.field("load_balancing_policy"),
+        None => path.field(name),
+    };
+    match balancer(config) {
+        Balancer::RingHash(RingHash {
+            minimum, maximum, ..
+        }) if minimum > maximum => Err(source.invalid(
+            &place("ring_hash_lb_config"),
+            format!("minimum_ring_size {minimum} is over maximum_ring_size {maximum}"),
+        )),
+        Balancer::Maglev(Maglev { table_size, .. }) if !is_prime(table_size) => Err(source
+            .invalid(
+                &place("maglev_lb_config"),
+                format!("table_size must be a prime, {table_size} is none"),
+            )),
+        _ => Ok(()),
+    }
+}
+
+fn is_prime(number: u64) -> bool {
+    let mut divisors = (2..).take_while(|divisor| divisor * divisor <= number);
+    number > 1 && divisors.all(|divisor| !number.is_multiple_of(divisor))
 }
 
 /// The balancer that hashes, where `lb_policy` says so. It alone normalizes weights, and refuses

@@ -1,0 +1,182 @@
+//! What the balancers that hash have in common: keys and shares of the hosts.
+
+use std::net::Ipv6Addr;
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints,
+};
+use envoy_types::pb::google::protobuf::value::Kind;
+
+use crate::cluster::{self, Host};
+use crate::maglev::Table;
+use crate::ring_hash::{self, Ring};
+
+/// How a cluster chooses by hash.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) kind: Kinds,
+    /// `use_hostname_for_hashing`.
+    pub(crate) by_hostname: bool,
+    /// `locality_weighted_lb_config`.
+    pub(crate) locality_weighted: bool,
+}
+
+/// The two balancers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Kinds {
+    RingHash(ring_hash::Options),
+    /// With the size of the table.
+    Maglev(u64),
+}
+
+/// A host that can be chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Share {
+    /// What is hashed for it.
+    pub(crate) key: String,
+    /// Its share of the load; all are 1 together.
+    pub(crate) weight: f64,
+    /// Index into the hosts that may be used.
+    pub(crate) host: usize,
+}
+
+/// What hosts are chosen from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Laid {
+    Ring(Ring),
+    Table(Table),
+}
+
+impl Laid {
+    /// Lays out the hosts of a priority that may be used.
+    pub(crate) fn out(
+        config: &ClusterConfig,
+        assignment: &ClusterLoadAssignment,
+        priority: usize,
+        hosts: &[Host],
+        options: Options,
+    ) -> Self {
+        let shares = shares(config, assignment, priority, hosts, options);
+        match options.kind {
+            Kinds::RingHash(ring) => Self::Ring(Ring::new(&shares, ring)),
+            Kinds::Maglev(size) => Self::Table(Table::new(&shares, size)),
+        }
+    }
+
+    /// The host for a hash.
+    pub(crate) fn pick(&self, hash: u64) -> Option<usize> {
+        match self {
+            Self::Ring(ring) => ring.pick(hash),
+            Self::Table(table) => table.pick(hash),
+        }
+    }
+}
+
+fn shares(
+    config: &ClusterConfig,
+    assignment: &ClusterLoadAssignment,
+    priority: usize,
+    hosts: &[Host],
+    options: Options,
+) -> Vec<Share> {
+    let all: Vec<(usize, &Host)> = hosts.iter().enumerate().collect();
+    let spread = |among: &[(usize, &Host)], load: f64| -> Vec<Share> {
+        let weights: u64 = among.iter().map(|(_, host)| u64::from(host.weight)).sum();
+        let share = |&(index, host): &(usize, &Host)| Share {
+            key: key(config, assignment, host, options.by_hostname),
+            weight: f64::from(host.weight) * load / weights as f64,
+            host: index,
+        };
+        among.iter().map(share).collect()
+    };
+    if !options.locality_weighted {
+        return spread(&all, 1.0);
+    }
+    // A locality counts with all its groups; the last one's weight is the locality's.
+    let own = |group: &&LocalityLbEndpoints| usize::try_from(group.priority) == Ok(priority);
+    let mut localities: Vec<[String; 3]> = assignment
+        .endpoints
+        .iter()
+        .filter(own)
+        .filter(|group| !group.lb_endpoints.is_empty())
+        .map(name)
+        .collect();
+    localities.sort();
+    localities.dedup();
+    let weights: Vec<u32> = localities
+        .iter()
+        .map(|locality| {
+            let groups = assignment.endpoints.iter().filter(own);
+            let mut weights = groups
+                .filter(|group| group.locality.is_some() && name(group) == *locality)
+                .filter_map(|group| group.load_balancing_weight);
+            weights.next_back().map_or(0, |weight| weight.value)
+        })
+        .collect();
+    let total: u64 = weights.iter().copied().map(u64::from).sum();
+    let mut shares = Vec::new();
+    for (locality, weight) in localities.iter().zip(weights) {
+        if weight == 0 {
+            continue;
+        }
+        let is_there = |(_, host): &(usize, &Host)| {
+            let group = assignment.endpoints.get(host.locality);
+            group.is_some_and(|group| name(group) == *locality)
+        };
+        let among: Vec<(usize, &Host)> = all.iter().copied().filter(is_there).collect();
+        shares.extend(spread(&among, f64::from(weight) / total as f64));
+    }
+    shares
+}
+
+fn name(group: &LocalityLbEndpoints) -> [String; 3] {
+    let locality = group.locality.clone().unwrap_or_default();
+    [locality.region, locality.zone, locality.sub_zone]
+}
+
+/// What is hashed for a host.
+fn key(
+    config: &ClusterConfig,
+    assignment: &ClusterLoadAssignment,
+    host: &Host,
+    by_hostname: bool,
+) -> String {
+    let endpoint = assignment
+        .endpoints
+        .get(host.locality)
+        .and_then(|group| group.lb_endpoints.get(host.endpoint));
+    let Some(endpoint) = endpoint else {
+        return String::new();
+    };
+    match given_key(endpoint) {
+        Some(key) => key,
+        None if by_hostname => cluster::hostname(config, endpoint),
+        None => canonical(&cluster::address(endpoint).unwrap_or_default()),
+    }
+}
+
+/// `hash_key` in the endpoint's metadata for `envoy.lb`.
+fn given_key(endpoint: &LbEndpoint) -> Option<String> {
+    let metadata = endpoint.metadata.as_ref()?;
+    let value = metadata
+        .filter_metadata
+        .get("envoy.lb")?
+        .fields
+        .get("hash_key")?;
+    match value.kind.as_ref()? {
+        Kind::StringValue(key) if !key.is_empty() => Some(key.clone()),
+        _ => None,
+    }
+}
+
+/// An address as Envoy writes it.
+fn canonical(address: &str) -> String {
+    let ipv6 = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'));
+    match ipv6.map(|(ip, port)| (ip.parse::<Ipv6Addr>(), port)) {
+        Some((Ok(ip), port)) => format!("[{ip}]{port}"),
+        _ => address.to_owned(),
+    }
+}

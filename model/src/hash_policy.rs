@@ -1,0 +1,231 @@
+//! `RouteAction.hash_policy`: the number by which requests that belong together find the same
+//! endpoint. Each policy gives a hash or nothing; they are put together in order.
+
+use core::fmt::Write;
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use xxhash_rust::xxh64::Xxh64;
+
+use crate::{
+    Machine, Span,
+    layout::{
+        RECORD, connection, filter_chain, hash_policy, high, input, low, more, unsupported, work,
+    },
+    slot,
+};
+
+/// What the policies make of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hash {
+    /// Nothing to go by.
+    Nothing,
+    /// The hash.
+    Number(u64),
+    /// A policy is not decided, by the reason's number.
+    Undecided(u64),
+}
+
+/// By the policies of the route that is being carried out.
+pub fn of_route<M: Machine>(machine: &M) -> Hash {
+    let more = machine.word(work::MORE);
+    if more == 0 {
+        return Hash::Nothing;
+    }
+    let policies = machine.policy64(more.wrapping_add(more::HASH_POLICIES));
+    let mut sum = Hash::Nothing;
+    for index in 0..high(policies) {
+        let policy = low(policies).wrapping_add(index * RECORD);
+        let flags = high(machine.policy64(policy));
+        sum = match (sum, one(machine, policy, flags)) {
+            (_, undecided @ Hash::Undecided(_)) => return undecided,
+            (sum, Hash::Nothing) => sum,
+            // Turned, so that a hash that comes twice does not cancel itself out.
+            (Hash::Number(sum), Hash::Number(hash)) => Hash::Number(sum.rotate_left(1) ^ hash),
+            (_, first) => first,
+        };
+        if flags & hash_policy::TERMINAL != 0 && sum != Hash::Nothing {
+            break;
+        }
+    }
+    sum
+}
+
+/// By one policy.
+fn one<M: Machine>(machine: &M, policy: u64, flags: u64) -> Hash {
+    let kind = low(machine.policy64(policy));
+    let slot = low(machine.policy64(policy.wrapping_add(hash_policy::SLOT)));
+    match kind {
+        hash_policy::HEADER => of_header(machine, slot),
+        hash_policy::QUERY_PARAMETER => match slot::first(machine, slot) {
+            0 => Hash::Nothing,
+            first => {
+                let value = slot::span(machine, first.wrapping_sub(1));
+                Hash::Number(of_span(machine, value, 0))
+            }
+        },
+        hash_policy::COOKIE => {
+            let name = machine.policy64(policy.wrapping_add(hash_policy::NAME));
+            match cookie(machine, slot, name) {
+                Some(value) if value.length() != 0 => Hash::Number(of_span(machine, value, 0)),
+                _ if flags & hash_policy::GENERATED != 0 => {
+                    Hash::Undecided(unsupported::HASH_OF_COOKIE)
+                }
+                _ => Hash::Nothing,
+            }
+        }
+        hash_policy::SOURCE_IP => of_source(machine, slot),
+        hash_policy::NOTHING => Hash::Nothing,
+        _ => Hash::Undecided(unsupported::HASH),
+    }
+}
+
+fn of_span<M: Machine>(machine: &M, span: Span, seed: u64) -> u64 {
+    let mut hasher = Xxh64::new(seed);
+    let mut offset = span.offset();
+    while offset.wrapping_add(8) <= span.end() {
+        hasher.update(&machine.input64(offset).to_le_bytes());
+        offset = offset.wrapping_add(8);
+    }
+    while offset < span.end() {
+        hasher.update(&[machine.input8(offset) as u8]);
+        offset = offset.wrapping_add(1);
+    }
+    hasher.digest()
+}
+
+/// Whether the first value stands before the second in the order of their bytes; of equal ones, the
+/// one with the lower number.
+fn before<M: Machine>(machine: &M, one: u64, other: u64) -> bool {
+    let (first, second) = (slot::span(machine, one), slot::span(machine, other));
+    let shorter = first.length().min(second.length());
+    for index in 0..shorter {
+        let byte = machine.input8(first.offset().wrapping_add(index));
+        let other = machine.input8(second.offset().wrapping_add(index));
+        if byte != other {
+            return byte < other;
+        }
+    }
+    (first.length(), one) < (second.length(), other)
+}
+
+/// All values of a header in the order of their bytes; the hash of each is the next one's seed.
+fn of_header<M: Machine>(machine: &M, slot: u64) -> Hash {
+    let count = slot::count(machine, slot);
+    if count == 0 {
+        return Hash::Nothing;
+    }
+    let mut hash = 0;
+    let mut last = None;
+    for _ in 0..count {
+        let mut least = None;
+        let mut occurrence = slot::first(machine, slot);
+        while occurrence != 0 {
+            let number = occurrence.wrapping_sub(1);
+            let comes_later = last.is_none_or(|last| before(machine, last, number));
+            if comes_later && least.is_none_or(|least| before(machine, number, least)) {
+                least = Some(number);
+            }
+            occurrence = slot::next(machine, number);
+        }
+        let Some(least) = least else { break };
+        hash = of_span(machine, slot::span(machine, least), hash);
+        last = Some(least);
+    }
+    Hash::Number(hash)
+}
+
+/// The value of the first cookie of a name (low: its offset in the policy; high: its length), over
+/// all headers that have cookies.
+fn cookie<M: Machine>(machine: &M, slot: u64, name: u64) -> Option<Span> {
+    let mut occurrence = slot::first(machine, slot);
+    while occurrence != 0 {
+        let line = slot::span(machine, occurrence.wrapping_sub(1));
+        let mut offset = line.offset();
+        while offset < line.end() {
+            let end = find(machine, offset, line.end(), b';');
+            let equals = find(machine, offset, end, b'=');
+            let mut from = offset;
+            while from < equals && machine.input8(from) == u64::from(b' ') {
+                from = from.wrapping_add(1);
+            }
+            let is_named = equals.wrapping_sub(from) == high(name)
+                && (0..high(name)).all(|index| {
+                    machine.input8(from.wrapping_add(index))
+                        == machine.policy8(low(name).wrapping_add(index))
+                });
+            if equals < end && is_named {
+                return Some(unquoted(machine, equals.wrapping_add(1), end));
+            }
+            offset = end.wrapping_add(1);
+        }
+        occurrence = slot::next(machine, occurrence.wrapping_sub(1));
+    }
+    None
+}
+
+fn find<M: Machine>(machine: &M, mut offset: u64, end: u64, byte: u8) -> u64 {
+    while offset < end && machine.input8(offset) != u64::from(byte) {
+        offset = offset.wrapping_add(1);
+    }
+    offset
+}
+
+/// A cookie's value without the quotes around it.
+fn unquoted<M: Machine>(machine: &M, from: u64, end: u64) -> Span {
+    let quote = |offset: u64| machine.input8(offset) == u64::from(b'"');
+    let length = end.wrapping_sub(from);
+    if length >= 2 && quote(from) && quote(end.wrapping_sub(1)) {
+        Span::new(from.wrapping_add(1), length.wrapping_sub(2))
+    } else {
+        Span::new(from, length)
+    }
+}
+
+/// Bytes of an address as text, at most.
+const ADDRESS_BYTES: usize = 45;
+
+/// An address as text.
+struct Text {
+    bytes: [u8; ADDRESS_BYTES],
+    length: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        for byte in text.bytes() {
+            let place = self.bytes.get_mut(self.length).ok_or(core::fmt::Error)?;
+            *place = byte;
+            self.length += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The client's address as text. `slot` is that of x-forwarded-for, which says the address where
+/// the connection manager trusts it.
+fn of_source<M: Machine>(machine: &M, slot: u64) -> Hash {
+    let undecided = Hash::Undecided(unsupported::HASH_OF_SOURCE);
+    let own = machine.word(work::FLAGS) & filter_chain::OWN_FORWARDED_PROTO != 0;
+    // A TCP proxy has no route, and no headers.
+    let routed = machine.word(work::CHOSEN_ROUTE) != 0;
+    if routed && !own && slot::first(machine, slot) != 0 {
+        return undecided;
+    }
+    let word = |at: u64| machine.input64(input::SOURCE_ADDRESS.wrapping_add(at));
+    let bytes = u128::from(word(0)) | u128::from(word(8)) << 64;
+    let address = Ipv6Addr::from(bytes.to_le_bytes());
+    let mut text = Text {
+        bytes: [0; ADDRESS_BYTES],
+        length: 0,
+    };
+    let is_v4 = machine.word(work::CONNECTION) & connection::SOURCE_V4 != 0;
+    let written = match address.to_ipv4_mapped() {
+        Some(Ipv4Addr::UNSPECIFIED) => return undecided,
+        Some(address) if is_v4 => write!(text, "{address}"),
+        _ => write!(text, "{address}"),
+    };
+    match text.bytes.get(..text.length) {
+        Some(bytes) if written.is_ok() => Hash::Number(xxhash_rust::xxh64::xxh64(bytes, 0)),
+        _ => undecided,
+    }
+}
