@@ -1,5 +1,6 @@
 """How strictly a recording can be compared: exactly, up to a phase, or in distribution only."""
 
+import collections
 import math
 import re
 
@@ -14,7 +15,7 @@ REPEATED = 4
 
 def comparison(recording: Recording, requests: list[dict]) -> tuple[list[dict], list[dict]]:
     """The phase rules and the distribution rules of a case."""
-    splits = random_splits(recording, requests)
+    splits = random_splits(recording, requests) + random_routes(recording)
     freed: dict[str, set] = {}
     for rule in splits:
         for identifier in rule["ids"]:
@@ -42,9 +43,10 @@ def random_splits(recording: Recording, requests: list[dict]) -> list[dict]:
     for request, found in zip(requests, recording.runs[0]):
         key = (found.get("route_config", ""), found.get("virtual_host"), found.get("route"))
         weighted = recording.topology.routes.get(key, {}).get("route", {}).get("weighted_clusters")
-        if weighted is None:
+        if weighted is None or is_share(recording.topology.routes[key]):
             continue
-        if is_pinned(request, weighted):
+        if is_pinned(request, weighted) or (
+                weighted.get("use_hash_policy") and are_equal(recording, key)):
             pinned[key] = pinned.get(key, 0) + 1
             continue
         rule = rules.setdefault(key, {
@@ -54,6 +56,80 @@ def random_splits(recording: Recording, requests: list[dict]) -> list[dict]:
     for key, rule in rules.items():
         rule["some"] = key in pinned
     return list(rules.values())
+
+
+def are_equal(recording: Recording, key: tuple) -> bool:
+    """Whether both runs chose alike for a route: what a hash chooses does not change."""
+    chosen = [[found.get("cluster") for found in run if route_key(found) == key]
+              for run in recording.runs]
+    return all(one == chosen[0] for one in chosen)
+
+
+def route_key(found: dict) -> tuple:
+    """What names a decision's route."""
+    return found.get("route_config", ""), found.get("virtual_host"), found.get("route")
+
+
+def random_routes(recording: Recording) -> list[dict]:
+    """A rule for each virtual host some route of which takes a share of the requests. Where its
+    routes match by nothing else, the shares of the clusters are known."""
+    hosts: dict[tuple, list[dict]] = {}
+    for (table, host, _), route in recording.topology.routes.items():
+        hosts.setdefault((table, host), []).append(route)
+    rules = []
+    for (table, host), routes in hosts.items():
+        if not any(is_share(route) for route in routes):
+            continue
+        rule = {"route_config": table, "virtual_host": host, "fields": ("route",) + SPLIT,
+                "ids": [found["id"] for found in recording.runs[0]
+                        if route_key(found)[:2] == (table, host)], "some": False}
+        if all(set(route["match"]) <= {"prefix", "runtime_fraction"}
+               and route["match"]["prefix"] == "/" for route in routes):
+            rule["weights"] = shares(routes)
+        rules.append(rule)
+    return rules
+
+
+def fraction(route: dict) -> tuple[int, int]:
+    """Numerator and denominator of the share of the requests that a route takes."""
+    found = route["match"].get("runtime_fraction", {}).get("default_value")
+    if found is None:
+        return 1, 1
+    whole = {"TEN_THOUSAND": 10 ** 4, "MILLION": 10 ** 6}.get(found.get("denominator"), 100)
+    return found.get("numerator", 0), whole
+
+
+def is_share(route: dict) -> bool:
+    """Whether a route takes some of the requests, neither none nor all."""
+    numerator, denominator = fraction(route)
+    return 0 < numerator < denominator
+
+
+def shares(routes: list[dict]) -> dict[str, int]:
+    """The weight of each cluster: one random number decides over the fractions of the routes and
+    over their weighted clusters."""
+    totals = [sum(entry["weight"] for entry in route["route"]["weighted_clusters"]["clusters"])
+              for route in routes if "weighted_clusters" in route["route"]]
+    counts: collections.Counter = collections.Counter()
+    for number in range(math.lcm(*(fraction(route)[1] for route in routes), *totals)):
+        route = next(route for route in routes
+                     if number % fraction(route)[1] < fraction(route)[0])
+        counts[forwarded(route["route"], number)] += 1
+    divisor = math.gcd(*counts.values())
+    return {cluster: count // divisor for cluster, count in sorted(counts.items())}
+
+
+def forwarded(action: dict, number: int) -> str:
+    """The cluster of a route for a random number."""
+    if "cluster" in action:
+        return action["cluster"]
+    entries = action["weighted_clusters"]["clusters"]
+    left = number % sum(entry["weight"] for entry in entries)
+    for entry in entries:
+        left -= entry["weight"]
+        if left < 0:
+            break
+    return entry["name"]
 
 
 def is_pinned(request: dict, weighted: dict) -> bool:
@@ -76,7 +152,8 @@ def weights(weighted: dict) -> dict[str, int]:
     """The weight of each cluster."""
     result: dict[str, int] = {}
     for entry in weighted["clusters"]:
-        result[entry["name"]] = result.get(entry["name"], 0) + entry.get("weight", 0)
+        name = entry.get("name", "")
+        result[name] = result.get(name, 0) + entry.get("weight", 0)
     return result
 
 
@@ -88,6 +165,8 @@ def picks_rule(recording: Recording, cluster: str) -> dict | None:
     if len({pick for sequence in sequences for pick in sequence}) <= 1:
         return None
     rule = {"cluster": cluster, "fields": PICK}
+    if hashes(recording.topology.clusters[cluster]) and all(one == sequences[0] for one in sequences):
+        return None
     period = common_period(sequences)
     if period is None:
         return rule
@@ -95,6 +174,14 @@ def picks_rule(recording: Recording, cluster: str) -> dict | None:
     if period != policy_period(recording.topology.clusters[cluster]):
         rule["observed"] = True
     return rule
+
+
+def hashes(cluster: dict) -> bool:
+    """Whether the cluster's balancer looks at the request's hash: its picks do not change then."""
+    policies = cluster.get("load_balancing_policy", {}).get("policies", [])
+    types = [policy["typed_extension_config"]["typed_config"]["@type"] for policy in policies]
+    return cluster.get("lb_policy") in ("RING_HASH", "MAGLEV") or any(
+        kind.endswith((".RingHash", ".Maglev")) for kind in types)
 
 
 def common_period(sequences: list[list[tuple]]) -> int | None:

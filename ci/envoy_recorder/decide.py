@@ -30,7 +30,7 @@ def decision(request: dict, answer: Answer, entry: dict | None, topology: Topolo
                                 f"cluster {known['cluster']}")
         known["priority"], known["locality"] = place
     if outcome == "no_cluster":
-        known["cluster"] = named_cluster(known, topology)
+        known["cluster"] = named_cluster(request, known, topology)
     sent(request, answer, known)
     found["outcome"] = outcome
     for key in FIELDS:
@@ -82,13 +82,29 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict) -> tuple[s
     raise RecorderError(f"request {request['id']}: no outcome is known for {entry}")
 
 
-def named_cluster(known: dict, topology: Topology) -> str | None:
-    """The missing cluster that the route names."""
+def named_cluster(request: dict, known: dict, topology: Topology) -> str | None:
+    """The missing cluster that the route names, or that a header of the request names."""
     route = topology.routes.get((known["route_config"], known["virtual_host"], known["route"]), {})
-    cluster = route.get("route", {}).get("cluster")
-    if cluster is None:
+    action = route.get("route", {})
+    if "cluster" in action:
+        return action["cluster"]
+    headers = {entry.get("cluster_header", "").lower()
+               for entry in (action, *action.get("weighted_clusters", {}).get("clusters", []))}
+    headers.discard("")
+    if not headers:
         raise RecorderError(f"route {known['route']}: cannot tell which cluster is missing")
-    return cluster
+    # Of several headers it is not known which one was asked.
+    return first_value(request, headers.pop()) if len(headers) == 1 else None
+
+
+def first_value(request: dict, name: str) -> str | None:
+    """The first value of a header or pseudo header; None too where it is empty."""
+    if name in ("host", ":authority"):
+        return request.get("authority")
+    if name in (":path", ":method"):
+        return request.get(name[1:], "/" if name == ":path" else "GET")
+    values = [value.strip() for key, value in request.get("headers", []) if key.lower() == name]
+    return values[0] or None if values else None
 
 
 def taking(request: dict, topology: Topology) -> str:

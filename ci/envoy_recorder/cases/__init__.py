@@ -1,12 +1,14 @@
 """The generated cases: each module has NAME, NOTES, config() and traffic()."""
 
 from envoy_recorder.cases import (
-    bookinfo, canary, canary_pinned, filter_chains, filter_chains_tls, header_matchers,
-    header_view, host_precedence, least_request, original_destination, path_kinds, priorities,
-    query_parameters, redirect_direct_response, weighted_round_robin)
+    bookinfo, canary, canary_pinned, cluster_header, filter_chains, filter_chains_tls,
+    hash_balancers, hash_policies, header_matchers, header_view, host_precedence, least_request,
+    original_destination, path_kinds, priorities, query_parameters, random_endpoints,
+    redirect_direct_response, runtime_fraction, weighted_round_robin)
 
 MODULES = (
-    bookinfo, canary, canary_pinned, filter_chains, filter_chains_tls, header_matchers,
-    header_view, host_precedence, least_request, original_destination, path_kinds, priorities,
-    query_parameters, redirect_direct_response, weighted_round_robin)
+    bookinfo, canary, canary_pinned, cluster_header, filter_chains, filter_chains_tls,
+    hash_balancers, hash_policies, header_matchers, header_view, host_precedence, least_request,
+    original_destination, path_kinds, priorities, query_parameters, random_endpoints,
+    redirect_direct_response, runtime_fraction, weighted_round_robin)
 CASES = {module.NAME: module for module in MODULES}
