@@ -104,7 +104,7 @@ fn the_tables_name_what_is_left_to_userspace() {
         to("plain", &json!([{"header": {"header_name": "x"}}])),
     ]);
     let compiled = compile(&snapshot).expect("it compiles");
-    assert_eq!(compiled.undecided(), []);
+    assert!(compiled.undecided().is_empty());
     let found: Vec<_> = compiled
         .userspace()
         .iter()
