@@ -18,21 +18,25 @@ const HEALTH: &[&str] = &[
     "UNKNOWN",
 ];
 
-type Endpoint = (Option<u32>, Option<&'static str>);
+/// Weight, health, and whether a key for hashing stands in the metadata.
+type Endpoint = (Option<u32>, Option<&'static str>, bool);
 
 fn endpoint(unhealthy: f64) -> impl Strategy<Value = Endpoint> {
-    (weighted(0.3, 1..5u32), weighted(unhealthy, select(HEALTH)))
+    (
+        weighted(0.3, 1..5u32),
+        weighted(unhealthy, select(HEALTH)),
+        prop::bool::weighted(0.1),
+    )
 }
 
-/// The endpoints of a locality at a priority.
-type Locality = (u32, bool, Vec<Endpoint>);
+/// The endpoints of a locality at a priority, and its weight.
+type Locality = (u32, bool, Vec<Endpoint>, Option<u32>);
 
 fn localities() -> impl Strategy<Value = Vec<Locality>> {
     let of = |unhealthy| {
-        vec(
-            (0..3u32, any::<bool>(), vec(endpoint(unhealthy), 0..5)),
-            1..4,
-        )
+        let endpoints = vec(endpoint(unhealthy), 0..5);
+        let weight = weighted(0.7, 1..4u32);
+        vec((0..3u32, any::<bool>(), endpoints, weight), 1..4)
     };
     prop_oneof![2 => of(0.05), 1 => of(0.4), 2 => of(0.8)]
 }
@@ -46,16 +50,21 @@ fn assignment(name: &str, localities: &[Locality], overprovisioning: Option<u32>
     let endpoints: Vec<Value> = localities
         .iter()
         .enumerate()
-        .map(|(index, (priority, named, endpoints))| {
+        .map(|(index, (priority, named, endpoints, weight))| {
             let endpoints: Vec<Value> = endpoints
                 .iter()
-                .map(|(weight, health)| {
+                .map(|(weight, health, has_key)| {
                     next += 1;
                     let address = json!({"address": format!("10.9.0.{next}"), "port_value": 80});
                     let mut endpoint =
                         json!({"endpoint": {"address": {"socket_address": address}}});
                     if let Some(weight) = weight {
                         set(&mut endpoint, "load_balancing_weight", json!(weight));
+                    }
+                    if *has_key {
+                        let key = json!({"hash_key": format!("key-{next}")});
+                        let metadata = json!({"filter_metadata": {"envoy.lb": key}});
+                        set(&mut endpoint, "metadata", metadata);
                     }
                     if let Some(health) = health {
                         set(&mut endpoint, "health_status", json!(health));
@@ -67,6 +76,9 @@ fn assignment(name: &str, localities: &[Locality], overprovisioning: Option<u32>
             let mut locality = json!({
                 "priority": priority.unwrap_or(0), "lb_endpoints": endpoints,
             });
+            if let Some(weight) = weight {
+                set(&mut locality, "load_balancing_weight", json!(weight));
+            }
             let zone = if *named {
                 format!("z{index}")
             } else {
@@ -91,49 +103,115 @@ fn assignment(name: &str, localities: &[Locality], overprovisioning: Option<u32>
     assignment
 }
 
-fn cluster(name: &'static str) -> impl Strategy<Value = Value> {
+const PACKAGE: &str = "type.googleapis.com/envoy.extensions.load_balancing_policies";
+
+/// A balancer by `load_balancing_policy`.
+fn extension(kind: &str, mut config: Value) -> Value {
+    set(&mut config, "@type", json!(format!("{PACKAGE}.{kind}")));
+    let extension = json!({"name": kind, "typed_config": config});
+    json!({"load_balancing_policy": {"policies": [{"typed_extension_config": extension}]}})
+}
+
+/// Rings: sizes that fit, that are cut off, and that make weights fall between hashes.
+fn ring() -> impl Strategy<Value = Value> {
+    let sizes = (
+        weighted(0.8, 1..40u64),
+        weighted(0.4, 0..40u64),
+        prop::bool::weighted(0.2),
+    );
+    sizes.prop_map(|(minimum, more, murmur)| {
+        let mut config = json!({});
+        if let Some(minimum) = minimum {
+            set(&mut config, "minimum_ring_size", json!(minimum));
+        }
+        if let Some(more) = more {
+            let maximum = minimum.unwrap_or(1024) + more;
+            set(&mut config, "maximum_ring_size", json!(maximum));
+        }
+        if murmur {
+            set(&mut config, "hash_function", json!("MURMUR_HASH_2"));
+        }
+        config
+    })
+}
+
+fn table() -> impl Strategy<Value = Value> {
+    select(&[2u64, 7, 31, 251][..]).prop_map(|size| json!({"table_size": size}))
+}
+
+/// The fields of a cluster that say how its endpoints are chosen by hash or at random.
+fn in_userspace() -> impl Strategy<Value = Value> {
+    let by_locality = |mut config: Value, weighted| {
+        if weighted {
+            set(&mut config, "locality_weighted_lb_config", json!({}));
+        }
+        config
+    };
+    let weighted = || prop::bool::weighted(0.25);
+    prop_oneof![
+        2 => ring().prop_map(|config| json!({
+            "lb_policy": "RING_HASH", "ring_hash_lb_config": config,
+        })),
+        2 => table().prop_map(|config| json!({
+            "lb_policy": "MAGLEV", "maglev_lb_config": config,
+        })),
+        1 => (ring(), weighted()).prop_map(move |(config, weighted)| {
+            extension("ring_hash.v3.RingHash", by_locality(config, weighted))
+        }),
+        1 => (table(), weighted()).prop_map(move |(config, weighted)| {
+            extension("maglev.v3.Maglev", by_locality(config, weighted))
+        }),
+        2 => Just(json!({"lb_policy": "RANDOM"})),
+        1 => Just(extension("random.v3.Random", json!({}))),
+    ]
+}
+
+/// The fields of a cluster that say how its endpoints are chosen.
+fn policy() -> impl Strategy<Value = Value> {
     let least_request = (
         weighted(0.5, 2..4u32),
         weighted(0.5, select(&[0.0, 0.5, 1.0, 2.0][..])),
     );
-    let policy = prop_oneof![
-        2 => Just((None, None)),
-        3 => least_request.prop_map(|options| (Some("LEAST_REQUEST"), Some(options))),
-        1 => Just((Some("ROUND_ROBIN"), None)),
-    ];
+    let least_request = least_request.prop_map(|(choices, bias)| {
+        let mut config = json!({});
+        if let Some(choices) = choices {
+            set(&mut config, "choice_count", json!(choices));
+        }
+        if let Some(bias) = bias {
+            let bias = json!({"default_value": bias, "runtime_key": "bias"});
+            set(&mut config, "active_request_bias", bias);
+        }
+        json!({"lb_policy": "LEAST_REQUEST", "least_request_lb_config": config})
+    });
+    prop_oneof![
+        4 => Just(json!({})),
+        6 => least_request,
+        2 => Just(json!({"lb_policy": "ROUND_ROBIN"})),
+        5 => in_userspace(),
+    ]
+}
+
+fn cluster(name: &'static str) -> impl Strategy<Value = Value> {
     (
-        policy,
+        policy(),
         localities(),
         weighted(0.4, select(&[0.0, 25.0, 29.0, 33.0, 50.0, 75.0, 100.0][..])),
         weighted(0.2, select(&[100u32, 120, 200][..])),
     )
-        .prop_map(
-            move |((policy, options), localities, panic, overprovisioning)| {
-                let mut cluster = json!({
-                    "name": name, "type": "STATIC", "connect_timeout": "1s",
-                    "load_assignment": assignment(name, &localities, overprovisioning),
-                });
-                if let Some(policy) = policy {
-                    set(&mut cluster, "lb_policy", json!(policy));
-                }
-                if let Some((choices, bias)) = options {
-                    let mut config = json!({});
-                    if let Some(choices) = choices {
-                        set(&mut config, "choice_count", json!(choices));
-                    }
-                    if let Some(bias) = bias {
-                        let bias = json!({"default_value": bias, "runtime_key": "bias"});
-                        set(&mut config, "active_request_bias", bias);
-                    }
-                    set(&mut cluster, "least_request_lb_config", config);
-                }
-                if let Some(panic) = panic {
-                    let threshold = json!({"healthy_panic_threshold": {"value": panic}});
-                    set(&mut cluster, "common_lb_config", threshold);
-                }
-                cluster
-            },
-        )
+        .prop_map(move |(policy, localities, panic, overprovisioning)| {
+            let mut cluster = json!({
+                "name": name, "type": "STATIC", "connect_timeout": "1s",
+                "load_assignment": assignment(name, &localities, overprovisioning),
+            });
+            for (field, value) in policy.as_object().into_iter().flatten() {
+                set(&mut cluster, field, value.clone());
+            }
+            if let Some(panic) = panic {
+                let threshold = json!({"healthy_panic_threshold": {"value": panic}});
+                set(&mut cluster, "common_lb_config", threshold);
+            }
+            cluster
+        })
 }
 
 /// One cluster for each of [`CLUSTERS`].

@@ -33,7 +33,20 @@ pub const RULES: &[&str] = &[
     "query parameter regex",
 ];
 
-/// How many requests went through each of [`RULES`].
+/// Rules that are counted, and that userspace alone decides.
+pub const USERSPACE_RULES: &[&str] = &[
+    "ring hash",
+    "Maglev",
+    "weighted clusters by hash",
+    "random",
+    "cluster header",
+    "runtime fraction",
+    "hash by header",
+    "hash by cookie",
+    "hash by query parameter",
+];
+
+/// How many requests went through each of [`RULES`] and [`USERSPACE_RULES`].
 #[derive(Debug, Default, Clone)]
 pub struct Reached {
     counts: BTreeMap<&'static str, usize>,
@@ -50,8 +63,28 @@ fn named<'a>(mut of: impl Iterator<Item = &'a Value>, name: &str) -> Option<&'a 
     of.find(|one| one.get("name").and_then(Value::as_str) == Some(name))
 }
 
-/// The `match` of the route that a decision names.
-fn matched<'a>(bootstrap: &'a Value, decision: &Decision) -> Option<&'a Value> {
+/// The name of a cluster's balancer, of those that userspace alone has.
+fn balancer(cluster: &Value) -> Option<&'static str> {
+    let kind = cluster
+        .pointer("/load_balancing_policy/policies/0/typed_extension_config/typed_config/@type");
+    let name = kind.or(cluster.get("lb_policy")).and_then(Value::as_str)?;
+    let known = [
+        ("RING_HASH", "RingHash", "ring hash"),
+        ("MAGLEV", "Maglev", "Maglev"),
+        ("RANDOM", "Random", "random"),
+    ];
+    let found = known
+        .into_iter()
+        .find(|(old, new, _)| name == *old || name.ends_with(new));
+    found.map(|(_, _, rule)| rule)
+}
+
+fn hashes(balancer: &str) -> bool {
+    balancer != "random"
+}
+
+/// The route that a decision names.
+fn route<'a>(bootstrap: &'a Value, decision: &Decision) -> Option<&'a Value> {
     let configurations = list(bootstrap, "/static_resources/listeners")
         .flat_map(|listener| {
             let default = listener.get("default_filter_chain");
@@ -62,7 +95,7 @@ fn matched<'a>(bootstrap: &'a Value, decision: &Decision) -> Option<&'a Value> {
     let hosts = list(configuration, "/virtual_hosts");
     let host = named(hosts, decision.virtual_host.as_deref()?)?;
     let index: usize = decision.route.as_deref()?.strip_prefix('#')?.parse().ok()?;
-    host.get("routes")?.get(index)?.get("match")
+    host.get("routes")?.get(index)
 }
 
 impl Reached {
@@ -125,9 +158,14 @@ impl Reached {
                 has(|step| matches!(step, Step::Priority { degraded: true, .. })),
             );
         }
-        if let Some(matched) = matched(bootstrap, decision) {
+        let Some(route) = route(bootstrap, decision) else {
+            return;
+        };
+        if let Some(matched) = route.get("match") {
             self.route(matched, request);
         }
+        let is_hashed = cluster.is_some_and(|cluster| balancer(cluster).is_some_and(hashes));
+        self.action(route, decision, is_hashed);
     }
 
     /// How the endpoint was chosen.
@@ -144,6 +182,10 @@ impl Reached {
         let least = cluster.get("lb_policy").and_then(Value::as_str) == Some("LEAST_REQUEST");
         let is_weighted = weights.windows(2).any(|pair| pair.first() != pair.last());
         let several = weights.len() > 1;
+        if let Some(name) = balancer(cluster) {
+            self.add(name, several);
+            return;
+        }
         let given = |name: &str| cluster.pointer(&format!("/least_request_lb_config/{name}"));
         let biased = given("active_request_bias/default_value")
             .and_then(Value::as_f64)
@@ -160,6 +202,30 @@ impl Reached {
             "weighted least request, active_request_bias",
             least && is_weighted && biased,
         );
+    }
+
+    /// How the route chose the cluster, and what was hashed.
+    fn action(&mut self, route: &Value, decision: &Decision, is_hashed: bool) {
+        let weighted = route.pointer("/route/weighted_clusters");
+        let by_hash = weighted.is_some_and(|it| it.get("use_hash_policy").is_some());
+        self.add("weighted clusters by hash", by_hash);
+        self.add(
+            "cluster header",
+            route.pointer("/route/cluster_header").is_some() && decision.cluster.is_some(),
+        );
+        let fraction = route.pointer("/match/runtime_fraction/default_value/numerator");
+        let fraction = fraction.and_then(Value::as_u64);
+        self.add("runtime fraction", fraction.is_some_and(|it| it < 100));
+        let is_decided = decision.outcome != Outcome::Unsupported;
+        for policy in list(route, "/route/hash_policy").filter(|_| is_decided) {
+            for (rule, kind) in [
+                ("hash by header", "header"),
+                ("hash by cookie", "cookie"),
+                ("hash by query parameter", "query_parameter"),
+            ] {
+                self.add(rule, (by_hash || is_hashed) && policy.get(kind).is_some());
+            }
+        }
     }
 
     /// What the matching route asked for.

@@ -9,7 +9,9 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
 use crate::matcher::{header, query_parameter, set};
-use crate::texts::{CLUSTERS, DOMAINS, PATH_REGEXES, PATHS};
+use crate::texts::{
+    CLUSTER_HEADER, CLUSTERS, COOKIES, DOMAINS, HEADERS, PARAMETERS, PATH_REGEXES, PATHS,
+};
 
 fn path_specifier() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -30,7 +32,13 @@ fn route_match() -> impl Strategy<Value = Value> {
         weighted(0.25, any::<bool>()),
         prop_oneof![3 => vec(header(), 0..1), 2 => vec(header(), 1..4)],
         prop_oneof![4 => vec(query_parameter(), 0..1), 1 => vec(query_parameter(), 1..3)],
-        weighted(0.05, select(&[0u32, 100][..])),
+        weighted(
+            0.12,
+            (
+                select(&[0u32, 30, 50, 99, 100][..]),
+                select(&["HUNDRED", "TEN_THOUSAND"][..]),
+            ),
+        ),
     )
         .prop_map(|(mut matched, case, headers, parameters, fraction)| {
             if let Some(case) = case {
@@ -42,8 +50,9 @@ fn route_match() -> impl Strategy<Value = Value> {
             if !parameters.is_empty() {
                 set(&mut matched, "query_parameters", Value::Array(parameters));
             }
-            if let Some(numerator) = fraction {
-                let fraction = json!({"default_value": {"numerator": numerator}});
+            if let Some((numerator, denominator)) = fraction {
+                let share = json!({"numerator": numerator, "denominator": denominator});
+                let fraction = json!({"default_value": share});
                 set(&mut matched, "runtime_fraction", fraction);
             }
             matched
@@ -51,7 +60,8 @@ fn route_match() -> impl Strategy<Value = Value> {
 }
 
 fn weighted_clusters() -> impl Strategy<Value = Value> {
-    vec((select(CLUSTERS), 0..4u32), 1..5).prop_map(|mut entries| {
+    let entry = (select(CLUSTERS), prop::bool::weighted(0.1));
+    vec((entry, 0..4u32), 1..5).prop_map(|mut entries| {
         // Envoy refuses weights that add up to 0.
         if entries.iter().all(|(_, weight)| *weight == 0)
             && let Some((_, weight)) = entries.last_mut()
@@ -60,9 +70,35 @@ fn weighted_clusters() -> impl Strategy<Value = Value> {
         }
         let clusters: Vec<Value> = entries
             .into_iter()
-            .map(|(name, weight)| json!({"name": name, "weight": weight}))
+            .map(|((name, by_header), weight)| match by_header {
+                true => json!({"cluster_header": CLUSTER_HEADER, "weight": weight}),
+                false => json!({"name": name, "weight": weight}),
+            })
             .collect();
         json!({"weighted_clusters": {"clusters": clusters}})
+    })
+}
+
+/// A `HashPolicy`.
+fn hash_policy() -> impl Strategy<Value = Value> {
+    let specifier = prop_oneof![
+        5 => select(HEADERS).prop_map(|name| json!({"header": {"header_name": name}})),
+        2 => select(PARAMETERS).prop_map(|name| json!({"query_parameter": {"name": name}})),
+        3 => (select(COOKIES), prop::bool::weighted(0.1)).prop_map(|(name, made_up)| {
+            let mut cookie = json!({"name": name});
+            if made_up {
+                set(&mut cookie, "ttl", json!("10s"));
+            }
+            json!({"cookie": cookie})
+        }),
+        1 => prop::bool::weighted(0.8)
+            .prop_map(|given| json!({"connection_properties": {"source_ip": given}})),
+    ];
+    (specifier, prop::bool::weighted(0.3)).prop_map(|(mut policy, terminal)| {
+        if terminal {
+            set(&mut policy, "terminal", json!(true));
+        }
+        policy
     })
 }
 
@@ -82,9 +118,18 @@ fn action() -> impl Strategy<Value = Value> {
         6 => select(CLUSTERS).prop_map(|name| json!({"cluster": name})),
         4 => weighted_clusters(),
         1 => Just(json!({"cluster": "missing"})),
+        1 => Just(json!({"cluster_header": CLUSTER_HEADER})),
     ];
+    let hash_policies = prop_oneof![1 => Just(Vec::new()), 1 => vec(hash_policy(), 1..4)];
+    let by_hash = prop::bool::weighted(0.4);
     prop_oneof![
-        8 => (cluster, rewrite()).prop_map(|(mut route, rewrite)| {
+        8 => (cluster, rewrite(), hash_policies, by_hash).prop_map(|(mut route, rewrite, policies, by_hash)| {
+            if let Some(weighted) = route.get_mut("weighted_clusters").filter(|_| by_hash) {
+                set(weighted, "use_hash_policy", json!(true));
+            }
+            if !policies.is_empty() {
+                set(&mut route, "hash_policy", Value::Array(policies));
+            }
             for (name, value) in rewrite.iter().flat_map(|it| it.as_object()).flatten() {
                 set(&mut route, name, value.clone());
             }

@@ -60,6 +60,12 @@ pub const DOMAINS: &[&str] = &[
 /// Names of clusters that there are.
 pub const CLUSTERS: &[&str] = &["c0", "c1", "c2"];
 
+/// The header that names clusters.
+pub const CLUSTER_HEADER: &str = "x-cluster";
+
+/// Names of cookies.
+pub const COOKIES: &[&str] = &["a", "b", "A"];
+
 /// A text, or one on the other side of its boundary: one byte shorter or longer, its case
 /// flipped, repeated, or empty.
 pub fn around(text: &str, tape: &mut Tape<'_>) -> String {

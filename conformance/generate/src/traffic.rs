@@ -7,7 +7,7 @@ use twinmesh_engine::Request;
 
 use crate::listener::{PORTS, RANGES};
 use crate::matcher::value;
-use crate::texts::{HEADERS, PARAMETERS, VALUES, around, flip, of_regex};
+use crate::texts::{CLUSTER_HEADER, HEADERS, PARAMETERS, VALUES, around, flip, of_regex};
 use crate::{Tape, malformed};
 
 /// One request for each tape, each aimed at a route of the bootstrap, at or right beside what the
@@ -137,6 +137,8 @@ fn aimed(bootstrap: &Value, aim: Aim, tape: &mut Tape<'_>) -> Request {
     request.path = path(matched, tape);
     tape.aim(aim.hits(Part::Headers));
     headers(matched, &mut request, tape);
+    named_cluster(route, &mut request, tape);
+    hashed(route, &mut request, tape);
     tape.aim(aim.hits(Part::Query));
     query(matched, &mut request, tape);
     request.random = Some(random(route, tape));
@@ -340,6 +342,64 @@ fn headers(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
     }
 }
 
+/// The header that names a cluster, where the route asks for it.
+fn named_cluster(route: &Value, request: &mut Request, tape: &mut Tape<'_>) {
+    let action = route.get("route").unwrap_or(&Value::Null);
+    let entries = action.pointer("/weighted_clusters").unwrap_or(&Value::Null);
+    let mut asked = list(entries, "clusters").iter().chain([action]);
+    if !asked.any(|it| it.get("cluster_header").is_some()) || tape.once_in(8) {
+        return;
+    }
+    for _ in 0..if tape.once_in(8) { 2 } else { 1 } {
+        let name = tape.text(&["c0", "c1", "c2", "c2", "c", "C0", "c00", ""]);
+        request.headers.push((CLUSTER_HEADER.to_owned(), name));
+    }
+}
+
+/// What the route's hash policies look at.
+fn hashed(route: &Value, request: &mut Request, tape: &mut Tape<'_>) {
+    let action = route.get("route").unwrap_or(&Value::Null);
+    for policy in list(action, "hash_policy") {
+        let header = text(policy, "/header/header_name");
+        if !header.is_empty() && !header.starts_with(':') && !tape.once_in(4) {
+            for _ in 0..if tape.once_in(4) { 2 } else { 1 } {
+                let value = tape.text(VALUES) + &tape.text(&["", "1", "23", "456-long-enough"]);
+                request.headers.push((header.to_owned(), value));
+            }
+        }
+        let cookie = text(policy, "/cookie/name");
+        if !cookie.is_empty() && !tape.once_in(4) {
+            let before = tape.text(&["", "", "x=1; ", "a;", "b=\"2\" ;", ";"]);
+            let value = tape.text(&["1", "2", "\"3\"", "", "\"", "a=b", "4 "]);
+            let after = tape.text(&["", "", ";", "; a=9", ";b=8;A=7"]);
+            let line = format!("{before}{cookie}={value}{after}");
+            request.headers.push(("cookie".to_owned(), line));
+        }
+        let parameter = text(policy, "/query_parameter/name");
+        if !parameter.is_empty() && !request.path.contains('?') && !tape.once_in(4) {
+            let value = tape.text(&["=1", "=2", "", "=", "=%31", "=1&a=2"]);
+            request.path.push_str(&format!("?{parameter}{value}"));
+        }
+        if policy.get("connection_properties").is_some() {
+            if request.source.is_none() && !tape.once_in(6) {
+                let addresses = [
+                    "10.0.0.9:1",
+                    "[2001:db8::1]:2",
+                    "[::ffff:10.0.0.8]:3",
+                    "[::1]:4",
+                ];
+                request.source = tape.text(&addresses).parse().ok();
+            }
+            if tape.once_in(10) {
+                let address = "10.7.7.7".to_owned();
+                request
+                    .headers
+                    .push(("x-forwarded-for".to_owned(), address));
+            }
+        }
+    }
+}
+
 fn query(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
     let mut pairs = Vec::new();
     for matcher in list(matched, "query_parameters") {
@@ -367,7 +427,8 @@ fn query(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
     }
     if !pairs.is_empty() {
         let separator = if tape.once_in(10) { "&&" } else { "&" };
-        request.path.push('?');
+        let first = if request.path.contains('?') { '&' } else { '?' };
+        request.path.push(first);
         request.path.push_str(&pairs.join(separator));
     } else if tape.once_in(12) {
         request
@@ -382,7 +443,13 @@ fn random(route: &Value, tape: &mut Tape<'_>) -> u64 {
         .pointer("/route/weighted_clusters")
         .unwrap_or(&Value::Null);
     let weight = |entry: &Value| entry.get("weight").and_then(Value::as_u64).unwrap_or(0);
-    let total: u64 = list(clusters, "clusters").iter().map(weight).sum();
+    let mut total: u64 = list(clusters, "clusters").iter().map(weight).sum();
+    let fraction = "/match/runtime_fraction/default_value/numerator";
+    if let Some(numerator) = route.pointer(fraction).and_then(Value::as_u64)
+        && tape.once_in(2)
+    {
+        total = numerator;
+    }
     let bits = tape.bits();
     let edge = (tape.below(16) as u64).checked_rem(total + 1).unwrap_or(0);
     match tape.below(6) {

@@ -14,7 +14,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use twinmesh::engines;
 use twinmesh::fuzz::{Bench, shrink, write};
-use twinmesh_generate::reached::RULES;
+use twinmesh_generate::reached::{RULES, USERSPACE_RULES};
 use twinmesh_generate::{bootstrap, tapes};
 
 /// Requests of a snapshot, at most.
@@ -111,7 +111,7 @@ fn engines_decide_as_the_reference_does() {
     }
     if let Some(counts) = counts.first() {
         println!("what the decisions that were compared went through:");
-        for rule in RULES {
+        for rule in RULES.iter().chain(USERSPACE_RULES) {
             println!("  {:6} {rule}", counts.reached.count(rule));
         }
     }
@@ -122,9 +122,14 @@ fn engines_decide_as_the_reference_does() {
     );
     for (name, counts) in names.iter().zip(&counts) {
         let undecided = counts.limits + counts.undecided;
+        // The kernel's programs leave much to userspace.
+        let (most, least, userspace) = match *name {
+            "sim" => (1, 2, USERSPACE_RULES),
+            _ => (3, 1, &[][..]),
+        };
         assert!(
-            undecided * 5 <= counts.requests,
-            "{name} leaves {undecided} of {} requests undecided, over a fifth",
+            undecided * 5 <= counts.requests * most,
+            "{name} leaves {undecided} of {} requests undecided, over {most} fifths",
             counts.requests
         );
         if cases < FLOORS {
@@ -132,11 +137,11 @@ fn engines_decide_as_the_reference_does() {
         }
         let chose = counts.reached.count(RULES[0]);
         assert!(
-            chose * 5 >= counts.requests * 2,
-            "{name}: {chose} of {} requests get to the choice of a cluster, under two fifths",
+            chose * 5 >= counts.requests * least,
+            "{name}: {chose} of {} requests get to the choice of a cluster, under {least} fifths",
             counts.requests
         );
-        for rule in RULES {
+        for rule in RULES.iter().chain(userspace) {
             let reached = counts.reached.count(rule);
             assert!(
                 reached * 400 >= counts.requests,
