@@ -170,7 +170,6 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
     None
 )]
 #[case::auto_host("route: {cluster: c, auto_host_rewrite: false}", None, None)]
-#[case::cluster_header("route: {cluster_header: x}", None, None)]
 #[case::hashed(
     "route: {weighted_clusters: {use_hash_policy: true, clusters: [{name: a, weight: 1}]}}",
     None,
@@ -227,6 +226,16 @@ fn actions(
     assert_eq!(first_route(&snapshot), unsupported.as_deref());
     let found = findings(&snapshot, Effect::ReadOver);
     assert_eq!(found, read_over.iter().collect::<Vec<_>>());
+}
+
+/// A bare route configuration does not say which clusters there are.
+#[test]
+fn a_named_cluster_needs_to_be_known() {
+    let snapshot = read_ok(
+        "f.yaml",
+        &routes("- match: {prefix: /}\n  route: {cluster_header: x}"),
+    );
+    assert_eq!(first_route(&snapshot), Some(""));
 }
 
 #[test]
