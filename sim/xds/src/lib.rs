@@ -6,6 +6,7 @@ mod encode;
 pub mod error;
 mod form;
 mod path;
+pub mod positions;
 mod read;
 mod regexes;
 pub mod report;
@@ -21,6 +22,7 @@ mod wire;
 mod write;
 
 pub use error::{Place, ReadError};
+pub use positions::{Target, locate};
 pub use read::{ReadOptions, read, read_bytes};
 pub use report::{Effect, Finding, FindingKind, Report};
 pub use resources::{RawResource, read_resources};
