@@ -12,6 +12,7 @@ pub mod input;
 pub mod interrupt;
 pub mod judge;
 pub mod output;
+pub mod place;
 pub mod replay;
 pub mod reproducer;
 pub mod start;

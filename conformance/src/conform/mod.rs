@@ -1,11 +1,17 @@
 //! `twinmesh conform`: every case through every engine.
 
+mod coverage;
 mod divergence;
+mod divergent;
+mod html;
 mod json;
 mod junit;
+mod observed;
 mod run;
 mod shard;
+mod shares;
 mod table;
+mod wilson;
 
 use std::path::PathBuf;
 
@@ -61,6 +67,11 @@ pub struct Arguments {
     /// Write a JUnit report to this file too.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Write a report to look at to this file too, as one HTML page that needs nothing else: all
+    /// divergences with their traces, shares, latencies, and the routes that were reached. Decides
+    /// everything twice, timed and with traces.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Where minimal reproducers are written, each as a case folder: one for each case and engine
     /// that diverge, of the first divergence.
     #[arg(long, value_name = "DIR", default_value = "twinmesh-reproducers")]
@@ -108,10 +119,8 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     }
     let mut report = run::run(arguments, &cases, &mut engines)?;
     report.not_run = not_run;
-    // The report that everybody reads goes out even where the other is not taken.
-    let junit = arguments.junit.as_ref().map_or(Ok(()), |file| {
-        output::file(file, junit::write(&report)?.as_bytes())
-    });
+    // The report that everybody reads goes out even where the others are not taken.
+    let others = write_files(arguments, &report);
     let mut output = Output::stdout();
     if arguments.json {
         output.line(json::write(&report)?)?;
@@ -119,7 +128,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
         table::write(&report, arguments.show, style, &mut output)?;
     }
     output.finish()?;
-    junit?;
+    others?;
     match report.errors.as_slice() {
         [] if report.diverges() => Ok(Status::Divergence),
         [] => Ok(Status::Agreement),
@@ -134,6 +143,22 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
                 .join("\n")
         ))),
     }
+}
+
+/// The reports that go into files; one that is not taken keeps no other back.
+fn write_files(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
+    type Write = fn(&Report) -> Result<String, Failure>;
+    let files: [(&Option<PathBuf>, Write); 2] = [
+        (&arguments.junit, junit::write),
+        (&arguments.html, html::write),
+    ];
+    let mut all = Ok(());
+    for (file, write) in files {
+        let Some(file) = file else { continue };
+        let written = write(report).and_then(|text| output::file(file, text.as_bytes()));
+        all = all.and(written);
+    }
+    all
 }
 
 /// The engines that must run.

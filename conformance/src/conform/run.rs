@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use twinmesh_engine::{Decision, Engine};
 
+use super::observed::{self, Observed, Seen};
 use super::{Arguments, divergence};
 use crate::case::Case;
 use crate::comparison::{Divergence, Verdict};
@@ -31,6 +32,8 @@ pub struct Report {
     pub left_out: usize,
     /// The seed.
     pub seed: u64,
+    /// What the HTML report tells of each case.
+    pub seen: Vec<Seen>,
 }
 
 /// One case through one engine.
@@ -48,6 +51,8 @@ pub struct Row {
     pub elapsed: Duration,
     /// The first divergences.
     pub details: Vec<Detail>,
+    /// What reports beside the table tell.
+    pub observed: Observed,
 }
 
 /// How many requests were judged how.
@@ -195,6 +200,7 @@ fn run_case(
         seed: arguments.seed,
     };
     let mut reference: Option<Run> = None;
+    let first_row = report.rows.len();
     for place in 0..engines.len() {
         // The reference goes first, and may be asked again while another engine diverges.
         let (before, rest) = engines.split_at_mut(place);
@@ -207,7 +213,8 @@ fn run_case(
             engine: Some(name),
             message,
         };
-        let run = match question.put(engine.as_mut(), arguments.trace) {
+        let mut observed = Observed::default();
+        let run = match observed::put(arguments, &question, engine.as_mut(), &mut observed) {
             Ok(run) => run,
             Err(Failure(_)) if interrupt::requested() => return Err(interrupted()),
             Err(Failure(message)) => {
@@ -243,14 +250,25 @@ fn run_case(
             against,
             elapsed: run.elapsed,
             details: Vec::new(),
+            observed,
         };
         if row.counts.divergences > 0 {
-            let asked = before.first_mut().filter(|first| first.name() == REFERENCE);
+            let mut asked = before.first_mut().filter(|first| first.name() == REFERENCE);
             let compared = divergence::Compared {
                 run: &run,
                 reference: reference.as_ref(),
                 verdicts: &verdicts,
             };
+            row.observed.divergents = observed::divergents(
+                arguments,
+                case,
+                &question,
+                engine.as_mut(),
+                asked
+                    .as_mut()
+                    .map(|first| first.as_mut() as &mut dyn Engine),
+                &compared,
+            )?;
             row.details = divergence::details(
                 arguments,
                 case,
@@ -265,6 +283,10 @@ fn run_case(
             reference = Some(run);
         }
     }
+    let rows = report.rows.get_mut(first_row..).unwrap_or_default();
+    observed::put_sites(arguments, case, rows);
+    let seen = observed::case(arguments, case, &question, engines)?;
+    report.seen.extend(seen);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod narrator;
 mod nearest;
 
 pub use absent::alternatives;
+pub use host::domain;
 pub use narrator::{Narrator, Sentence};
 pub use nearest::{Nearness, nearness};
 
