@@ -15,5 +15,6 @@ pub mod output;
 pub mod place;
 pub mod replay;
 pub mod reproducer;
+pub mod sarif;
 pub mod start;
 pub mod words;

@@ -8,6 +8,7 @@ mod json;
 mod junit;
 mod observed;
 mod run;
+mod sarif;
 mod shard;
 mod shares;
 mod table;
@@ -67,6 +68,10 @@ pub struct Arguments {
     /// Write a JUnit report to this file too.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Write the divergences to this file too, as SARIF 2.1.0 for code scanning: each at the field of
+    /// the snapshot that it turns on.
+    #[arg(long, value_name = "FILE")]
+    pub sarif: Option<PathBuf>,
     /// Write a report to look at to this file too, as one HTML page that needs nothing else: all
     /// divergences with their traces, shares, latencies, and the routes that were reached. Decides
     /// everything twice, timed and with traces.
@@ -148,8 +153,9 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
 /// The reports that go into files; one that is not taken keeps no other back.
 fn write_files(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
     type Write = fn(&Report) -> Result<String, Failure>;
-    let files: [(&Option<PathBuf>, Write); 2] = [
+    let files: [(&Option<PathBuf>, Write); 3] = [
         (&arguments.junit, junit::write),
+        (&arguments.sarif, sarif::write),
         (&arguments.html, html::write),
     ];
     let mut all = Ok(());

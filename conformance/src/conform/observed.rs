@@ -50,7 +50,7 @@ pub struct Seen {
 
 /// Whether some report points at places in snapshots.
 fn points_at_places(arguments: &Arguments) -> bool {
-    arguments.html.is_some()
+    arguments.html.is_some() || arguments.junit.is_some() || arguments.sarif.is_some()
 }
 
 /// Puts the question to an engine, and counts for the HTML report what single decisions took and
