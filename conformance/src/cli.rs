@@ -6,7 +6,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Status};
 use crate::output::Style;
-use crate::{check, conform, explain, interrupt, output, replay};
+use crate::{check, conform, explain, interrupt, kmesh, output, replay};
 
 /// Decides HTTP requests as an Envoy with a given configuration does, offline.
 ///
@@ -32,6 +32,7 @@ enum Command {
     Explain(Box<explain::Arguments>),
     Conform(conform::Arguments),
     Check(check::Arguments),
+    Kmesh(kmesh::Arguments),
 }
 
 /// Runs the command that the process's arguments name.
@@ -67,6 +68,7 @@ fn execute(cli: Cli) -> Result<Status, Failure> {
         Command::Explain(arguments) => explain::run(&arguments, style),
         Command::Conform(arguments) => conform::run(&arguments, style),
         Command::Check(arguments) => check::run(&arguments, style),
+        Command::Kmesh(arguments) => kmesh::run(&arguments, style),
     }
 }
 

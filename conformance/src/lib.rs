@@ -11,6 +11,7 @@ pub mod failure;
 pub mod input;
 pub mod interrupt;
 pub mod judge;
+pub mod kmesh;
 pub mod output;
 pub mod place;
 pub mod replay;

@@ -40,7 +40,8 @@ pub struct Arguments {
     #[arg(required = true, value_name = "CASE")]
     pub cases: Vec<PathBuf>,
     /// The engines to run, comma-separated; where one of them cannot run, the command fails (exit
-    /// code 2). Unless given, all that this machine can run; those that it cannot are noted.
+    /// code 2). Unless given, all that this machine can run; those that it cannot are noted. `kmesh`
+    /// (Kmesh's kernel-native mode, quirks included) runs only where it is named.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub engines: Vec<String>,
     /// Engines that must run: where one cannot, the command fails (exit code 2). TWINMESH_REQUIRE_KERNEL
@@ -96,7 +97,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let required = required(arguments);
     for name in arguments.engines.iter().chain(&required) {
-        if !engines::NAMES.contains(&name.as_str()) {
+        if !engines::is_known(name) {
             return Err(Failure(engines::unknown(name)));
         }
     }
@@ -184,9 +185,12 @@ fn engines_to_run(arguments: &Arguments) -> (Engines, Vec<NotRun>) {
     let mut run: Engines = Vec::new();
     let mut not_run = Vec::new();
     let asked = |name: &str| {
-        arguments.engines.is_empty() || arguments.engines.iter().any(|asked| asked == name)
+        if arguments.engines.is_empty() {
+            return engines::NAMES.contains(&name);
+        }
+        arguments.engines.iter().any(|asked| asked == name)
     };
-    for name in engines::NAMES {
+    for name in engines::NAMES.into_iter().chain(engines::ONLY_BY_NAME) {
         if !asked(name) {
             // Nobody wonders about an engine that was left out by name, unless it must run.
             if required(arguments).iter().any(|required| required == name) {
