@@ -7,8 +7,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::failure::{Failure, Status};
 use crate::output::Style;
 use crate::{
-    check, completions, conform, convert, coverage, diff, explain, fuzz, generate, interrupt, man,
-    output, replay, router_check,
+    check, completions, conform, convert, coverage, diff, explain, fuzz, generate, interrupt,
+    kmesh, man, output, replay, router_check,
 };
 
 /// Decides HTTP requests as an Envoy with a given configuration does, offline.
@@ -43,6 +43,7 @@ enum Command {
     RouterCheck(router_check::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+    Kmesh(kmesh::Arguments),
 }
 
 /// The command with all its arguments, as it is called.
@@ -91,6 +92,7 @@ fn execute(cli: Cli) -> Result<Status, Failure> {
         Command::RouterCheck(arguments) => router_check::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
+        Command::Kmesh(arguments) => kmesh::run(&arguments, style),
     }
 }
 

@@ -9,6 +9,9 @@ pub const NAMES: [&str; 5] = ["spec", "sim", "bpf-vm", "kernel", LIVE];
 /// The real Envoy, which runs only where it is asked for by name.
 pub const LIVE: &str = "envoy";
 
+/// Engines that run only where they are named: they are no Envoy, and diverge by design.
+pub const ONLY_BY_NAME: [&str; 1] = ["kmesh"];
+
 /// The engine that the others are compared with.
 pub const REFERENCE: &str = "spec";
 
@@ -38,14 +41,21 @@ pub fn make(name: &str) -> Result<Box<dyn Engine>, WhyNot> {
             Ok(engine) => Ok(Box::new(engine)),
             Err(not_found) => Err(not_found.to_string()),
         },
+        "kmesh" => Ok(Box::new(twinmesh_kmesh::Kmesh::default())),
         other => Err(unknown(other)),
     }
+}
+
+/// Whether there is an engine of this name.
+pub fn is_known(name: &str) -> bool {
+    NAMES.contains(&name) || ONLY_BY_NAME.contains(&name)
 }
 
 /// What is said of a name that no engine has.
 pub fn unknown(name: &str) -> String {
     format!(
-        "no engine is called `{name}`: expected one of {}",
-        NAMES.join(", ")
+        "no engine is called `{name}`: expected one of {}, {}",
+        NAMES.join(", "),
+        ONLY_BY_NAME.join(", ")
     )
 }

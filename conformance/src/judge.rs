@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use twinmesh_engine::format::events::Schedule;
-use twinmesh_engine::{Decision, Engine, Outcome, Replay, Request, Strictness, Trace};
+use twinmesh_engine::{Decided, Decision, Engine, Outcome, Replay, Request, Strictness, Trace};
 use twinmesh_xds::Snapshot;
 
 use crate::case::Comparison;
@@ -67,26 +67,41 @@ impl Question<'_> {
             decisions: Vec::with_capacity(self.requests.len()),
             ..Run::default()
         };
-        let replay = Replay {
-            seed: self.seed,
-            trace,
-            schedule: self.schedule,
-        };
-        replay.run(engine, &self.snapshot, self.requests, &mut |decided| {
-            if interrupt::requested() {
-                return ControlFlow::Break(());
-            }
+        self.watch(engine, trace, &mut |decided| {
             run.elapsed += decided.elapsed;
             run.decisions.push(decided.answer.decision);
             if trace {
                 run.traces.push(decided.answer.trace);
             }
+        })?;
+        Ok(run)
+    }
+
+    /// Puts it to an engine and hands out every decision as it is made, with what it took.
+    ///
+    /// # Errors
+    /// The engine failed, or the run was interrupted; what was handed out is no whole run then.
+    pub fn watch(
+        &self,
+        engine: &mut dyn Engine,
+        trace: bool,
+        each: &mut dyn FnMut(Decided<'_>),
+    ) -> Result<(), Failure> {
+        let replay = Replay {
+            seed: self.seed,
+            trace,
+            schedule: self.schedule,
+        };
+        let mut whole = true;
+        replay.run(engine, &self.snapshot, self.requests, &mut |decided| {
+            if interrupt::requested() {
+                whole = false;
+                return ControlFlow::Break(());
+            }
+            each(decided);
             ControlFlow::Continue(())
         })?;
-        if run.decisions.len() < self.requests.len() {
-            return Err(interrupted());
-        }
-        Ok(run)
+        if whole { Ok(()) } else { Err(interrupted()) }
     }
 
     /// A verdict for each request: against the recording, and against the reference.

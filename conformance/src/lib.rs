@@ -1,5 +1,4 @@
-//! The offline command `twinmesh`: check, replay, explain, conform and fuzz.
-//! The offline command `twinmesh`: check, replay, explain, conform, convert and router-check.
+//! The offline command `twinmesh`: what its commands are made of.
 
 pub mod case;
 pub mod check;
@@ -18,15 +17,15 @@ pub mod generate;
 pub mod input;
 pub mod interrupt;
 pub mod judge;
-<<<<<<< HEAD
-pub mod man;
-=======
+pub mod kmesh;
 pub mod known;
->>>>>>> 4847318 (Ask a real Envoy: the engine envoy, compared as far as the snapshot leaves no choice)
+pub mod man;
 pub mod output;
+pub mod place;
 pub mod reach;
 pub mod replay;
 pub mod reproducer;
 pub mod router_check;
+pub mod sarif;
 pub mod start;
 pub mod words;

@@ -31,6 +31,9 @@ fn error(message: impl ToString) -> EngineError {
     }
 }
 
+/// The steps of the routes before the one that was found.
+type Refusals<'a> = dyn FnMut(&mut Memory, u64) -> Vec<Step> + 'a;
+
 impl Sim {
     /// Decides one request and traces it, but for the routes that did not match: telling those
     /// costs time in their number.
@@ -50,7 +53,7 @@ impl Sim {
         &mut self,
         request: &Request,
         random: u64,
-        refusals: Option<&mut dyn FnMut(&mut Memory, u64) -> Vec<Step>>,
+        refusals: Option<&mut Refusals<'_>>,
     ) -> Result<Answer, EngineError> {
         let Some((compiled, memory)) = &mut self.loaded else {
             return Err(error("no snapshot is loaded"));

@@ -183,7 +183,7 @@ impl Reached {
         let is_weighted = weights.windows(2).any(|pair| pair.first() != pair.last());
         let several = weights.len() > 1;
         if let Some(name) = balancer(cluster) {
-            self.add(name, several);
+            self.count_one(name, several);
             return;
         }
         let given = |name: &str| cluster.pointer(&format!("/least_request_lb_config/{name}"));
@@ -208,14 +208,14 @@ impl Reached {
     fn action(&mut self, route: &Value, decision: &Decision, is_hashed: bool) {
         let weighted = route.pointer("/route/weighted_clusters");
         let by_hash = weighted.is_some_and(|it| it.get("use_hash_policy").is_some());
-        self.add("weighted clusters by hash", by_hash);
-        self.add(
+        self.count_one("weighted clusters by hash", by_hash);
+        self.count_one(
             "cluster header",
             route.pointer("/route/cluster_header").is_some() && decision.cluster.is_some(),
         );
         let fraction = route.pointer("/match/runtime_fraction/default_value/numerator");
         let fraction = fraction.and_then(Value::as_u64);
-        self.add("runtime fraction", fraction.is_some_and(|it| it < 100));
+        self.count_one("runtime fraction", fraction.is_some_and(|it| it < 100));
         let is_decided = decision.outcome != Outcome::Unsupported;
         for policy in list(route, "/route/hash_policy").filter(|_| is_decided) {
             for (rule, kind) in [
@@ -223,7 +223,7 @@ impl Reached {
                 ("hash by cookie", "cookie"),
                 ("hash by query parameter", "query_parameter"),
             ] {
-                self.add(rule, (by_hash || is_hashed) && policy.get(kind).is_some());
+                self.count_one(rule, (by_hash || is_hashed) && policy.get(kind).is_some());
             }
         }
     }

@@ -108,7 +108,10 @@ impl Case {
 }
 
 /// The snapshot in a case folder.
-fn snapshot_file(folder: &Path) -> Result<PathBuf, FormatError> {
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn snapshot_file(folder: &Path) -> Result<PathBuf, FormatError> {
     let endings = ["json", "yaml", "yml", "pb"];
     let mut found = endings
         .iter()

@@ -2,6 +2,7 @@
 
 mod kernel;
 mod resources;
+mod sarif;
 mod tables;
 
 use std::collections::{BTreeMap, HashSet};
@@ -14,7 +15,7 @@ use twinmesh_xds::{Effect, Finding, FindingKind, Snapshot};
 
 use crate::failure::{Failure, Status};
 use crate::input;
-use crate::output::{Output, Style};
+use crate::output::{self, Output, Style};
 
 use kernel::Kernel;
 use resources::Resources;
@@ -41,6 +42,10 @@ pub struct Arguments {
     /// Write the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Write the findings to this file too, as SARIF 2.1.0 for code scanning: each at its line of the
+    /// snapshot. Of a snapshot that is refused, why.
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -78,8 +83,25 @@ struct FindingEntry<'a> {
 /// The snapshot cannot be read, or standard output does not take the report.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let file = &arguments.snapshot;
-    let snapshot = Arc::new(input::snapshot(file, arguments.strict)?);
+    let snapshot = match input::snapshot(file, arguments.strict) {
+        Ok(snapshot) => Arc::new(snapshot),
+        Err(error) => {
+            if let Some(log) = &arguments.sarif {
+                output::file(log, sarif::of_error(file, &error)?.as_bytes())?;
+            }
+            return Err(error.into());
+        }
+    };
     let compiled = twinmesh_compile::compile(&snapshot);
+    if let Some(log) = &arguments.sarif {
+        let (undecided, over) = match &compiled {
+            Ok(compiled) => (compiled.undecided(), None),
+            Err(over) => (&[][..], Some(over.to_string())),
+        };
+        let findings = &snapshot.report.findings;
+        let text = sarif::of_findings(file, findings, undecided, over)?;
+        output::file(log, text.as_bytes())?;
+    }
     let report = match &compiled {
         Ok(compiled) => Report {
             snapshot: &snapshot,

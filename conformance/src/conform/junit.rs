@@ -2,8 +2,9 @@
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use super::Report;
+use super::{Report, Row};
 use crate::failure::Failure;
+use crate::place::Site;
 
 /// The report as JUnit XML.
 pub fn write(report: &Report) -> Result<String, Failure> {
@@ -25,8 +26,11 @@ pub fn write(report: &Report) -> Result<String, Failure> {
         for row in report.rows.iter().filter(|row| row.engine == engine) {
             let status = if row.counts.divergences > 0 {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                let first = row.details.first();
+                let place = first.and_then(|detail| site(row, detail.line));
+                let place = place.map_or_else(String::new, |site| format!(", first at {site}"));
                 status.set_message(format!(
-                    "{} of {} requests diverge",
+                    "{} of {} requests diverge{place}",
                     row.counts.divergences, row.counts.requests
                 ));
                 let lines: Vec<String> = row
@@ -40,12 +44,16 @@ pub fn write(report: &Report) -> Result<String, Failure> {
                             .map(|field| field.name())
                             .collect();
                         let note = detail.divergence.note.as_deref().unwrap_or("");
-                        format!(
+                        let text = format!(
                             "request {} (line {}): {} {note}",
                             detail.id,
                             detail.line,
                             fields.join(", ")
-                        )
+                        );
+                        match site(row, detail.line) {
+                            Some(site) => format!("{}, decided at {site}", text.trim_end()),
+                            None => text,
+                        }
                     })
                     .collect();
                 status.set_description(lines.join("\n"));
@@ -87,4 +95,11 @@ pub fn write(report: &Report) -> Result<String, Failure> {
     document
         .to_string()
         .map_err(|error| Failure(format!("the JUnit report cannot be written: {error}")))
+}
+
+/// Where in the snapshot the request in this line of the traffic was decided otherwise.
+fn site(row: &Row, line: usize) -> Option<&Site> {
+    let divergents = row.observed.divergents.iter();
+    let mut here = divergents.filter(|divergent| divergent.line == line);
+    here.find_map(|divergent| divergent.site.as_ref())
 }

@@ -1,11 +1,18 @@
 //! `twinmesh conform`: every case through every engine.
 
+mod coverage;
 mod divergence;
+mod divergent;
+mod html;
 mod json;
 mod junit;
+mod observed;
 mod run;
+mod sarif;
 mod shard;
+mod shares;
 mod table;
+mod wilson;
 
 use std::path::PathBuf;
 
@@ -39,7 +46,7 @@ pub struct Arguments {
     pub cases: Vec<PathBuf>,
     /// The engines to run, comma-separated; where one of them cannot run, the command fails (exit
     /// code 2). Unless given, all that this machine can run, without `envoy`; those that it cannot
-    /// are noted.
+    /// are noted. `kmesh` (Kmesh's kernel-native mode, quirks included) runs only where it is named.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub engines: Vec<String>,
     /// Engines that must run: where one cannot, the command fails (exit code 2). TWINMESH_REQUIRE_KERNEL
@@ -67,6 +74,15 @@ pub struct Arguments {
     /// Write a JUnit report to this file too.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Write the divergences to this file too, as SARIF 2.1.0 for code scanning: each at the field of
+    /// the snapshot that it turns on.
+    #[arg(long, value_name = "FILE")]
+    pub sarif: Option<PathBuf>,
+    /// Write a report to look at to this file too, as one HTML page that needs nothing else: all
+    /// divergences with their traces, shares, latencies, and the routes that were reached. Decides
+    /// everything twice, timed and with traces.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Where minimal reproducers are written, each as a case folder: one for each case and engine
     /// that diverge, of the first divergence.
     #[arg(long, value_name = "DIR", default_value = "twinmesh-reproducers")]
@@ -93,7 +109,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let required = required(arguments);
     for name in arguments.engines.iter().chain(&required) {
-        if !engines::NAMES.contains(&name.as_str()) {
+        if !engines::is_known(name) {
             return Err(Failure(engines::unknown(name)));
         }
     }
@@ -126,10 +142,8 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let mut report = run::run(arguments, &cases, &mut engines, &known)?;
     let missing: Vec<String> = not_run.iter().filter(must_run).map(missing).collect();
     report.not_run = not_run;
-    // The report that everybody reads goes out even where the other is not taken.
-    let junit = arguments.junit.as_ref().map_or(Ok(()), |file| {
-        output::file(file, junit::write(&report)?.as_bytes())
-    });
+    // The report that everybody reads goes out even where the others are not taken.
+    let others = write_files(arguments, &report);
     let mut output = Output::stdout();
     if arguments.json {
         output.line(json::write(&report)?)?;
@@ -137,7 +151,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
         table::write(&report, arguments.show, style, &mut output)?;
     }
     output.finish()?;
-    junit?;
+    others?;
     if let Some(missing) = missing.first() {
         return Err(Failure(missing.clone()));
     }
@@ -181,6 +195,23 @@ fn all_found(report: &Report, known: &Known) -> Result<(), Failure> {
     )))
 }
 
+/// The reports that go into files; one that is not taken keeps no other back.
+fn write_files(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
+    type Write = fn(&Report) -> Result<String, Failure>;
+    let files: [(&Option<PathBuf>, Write); 3] = [
+        (&arguments.junit, junit::write),
+        (&arguments.sarif, sarif::write),
+        (&arguments.html, html::write),
+    ];
+    let mut all = Ok(());
+    for (file, write) in files {
+        let Some(file) = file else { continue };
+        let written = write(report).and_then(|text| output::file(file, text.as_bytes()));
+        all = all.and(written);
+    }
+    all
+}
+
 /// The engines that must run.
 fn required(arguments: &Arguments) -> Vec<String> {
     let mut required = arguments.require_engines.clone();
@@ -198,10 +229,12 @@ fn engines_to_run(arguments: &Arguments) -> (Engines, Vec<NotRun>) {
     let mut run: Engines = Vec::new();
     let mut not_run = Vec::new();
     let asked = |name: &str| {
-        (arguments.engines.is_empty() && name != engines::LIVE)
-            || arguments.engines.iter().any(|asked| asked == name)
+        if arguments.engines.is_empty() {
+            return engines::NAMES.contains(&name) && name != engines::LIVE;
+        }
+        arguments.engines.iter().any(|asked| asked == name)
     };
-    for name in engines::NAMES {
+    for name in engines::NAMES.into_iter().chain(engines::ONLY_BY_NAME) {
         if !asked(name) {
             // Nobody wonders about an engine that was left out by name, unless it must run.
             if required(arguments).iter().any(|required| required == name) {

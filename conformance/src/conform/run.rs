@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use twinmesh_engine::{Decision, Engine, Strictness};
 
+use super::observed::{self, Observed, Seen};
 use super::{Arguments, divergence};
 use crate::case::Case;
 use crate::comparison::{Compared, Divergence, Test, Verdict};
@@ -38,6 +39,8 @@ pub struct Report {
     pub seed: u64,
     /// The divergences that are known beforehand, and how often each was found.
     pub known: Vec<KnownDivergence>,
+    /// What the HTML report tells of each case.
+    pub seen: Vec<Seen>,
 }
 
 /// An entry of the list of known divergences.
@@ -70,6 +73,8 @@ pub struct Row {
     pub details: Vec<Detail>,
     /// The tests of what a live server draws.
     pub tests: Vec<Test>,
+    /// What reports beside the table tell.
+    pub observed: Observed,
 }
 
 /// How many requests were judged how.
@@ -231,6 +236,7 @@ fn run_case(
         seed: arguments.seed,
     };
     let mut reference: Option<Run> = None;
+    let first_row = report.rows.len();
     for place in 0..engines.len() {
         // The reference goes first, and may be asked again while another engine diverges.
         let (before, rest) = engines.split_at_mut(place);
@@ -243,7 +249,8 @@ fn run_case(
             engine: Some(name),
             message,
         };
-        let run = match question.put(engine.as_mut(), arguments.trace) {
+        let mut observed = Observed::default();
+        let run = match observed::put(arguments, &question, engine.as_mut(), &mut observed) {
             Ok(run) => run,
             Err(Failure(_)) if interrupt::requested() => return Err(interrupted()),
             Err(Failure(message)) => {
@@ -304,14 +311,25 @@ fn run_case(
             elapsed: run.elapsed,
             details: Vec::new(),
             tests,
+            observed,
         };
         if row.counts.divergences > 0 {
-            let asked = before.first_mut().filter(|first| first.name() == REFERENCE);
+            let mut asked = before.first_mut().filter(|first| first.name() == REFERENCE);
             let compared = divergence::Compared {
                 run: &run,
                 reference: reference.as_ref(),
                 verdicts: &verdicts,
             };
+            row.observed.divergents = observed::divergents(
+                arguments,
+                case,
+                &question,
+                engine.as_mut(),
+                asked
+                    .as_mut()
+                    .map(|first| first.as_mut() as &mut dyn Engine),
+                &compared,
+            )?;
             row.details = divergence::details(
                 arguments,
                 case,
@@ -326,6 +344,10 @@ fn run_case(
             reference = Some(run);
         }
     }
+    let rows = report.rows.get_mut(first_row..).unwrap_or_default();
+    observed::put_sites(arguments, case, rows);
+    let seen = observed::case(arguments, case, &question, engines)?;
+    report.seen.extend(seen);
     Ok(())
 }
 

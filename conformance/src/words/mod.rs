@@ -9,7 +9,7 @@ mod narrator;
 mod nearest;
 
 pub use absent::alternatives;
-pub(crate) use host::domain;
+pub use host::domain;
 pub(crate) use matcher::named as matcher;
 pub use narrator::{Narrator, Sentence};
 pub use nearest::{Nearness, nearness};

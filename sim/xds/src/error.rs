@@ -96,6 +96,22 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Where it is; `None` where the file as a whole is meant.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Unreadable { .. } | Self::Strict { .. } => None,
+            Self::UnknownForm { place, .. }
+            | Self::Syntax { place, .. }
+            | Self::DuplicateKey { place, .. }
+            | Self::Type { place, .. }
+            | Self::UnknownField { place, .. }
+            | Self::Wire { place, .. }
+            | Self::Invalid { place, .. } => Some(place),
+        }
+    }
+}
+
 /// Said where content is none of them.
 pub(crate) const FORMS: &str = "Envoy's /config_dump (also as `istioctl proxy-config all -o json` \
      gives it), a static bootstrap, one or a stream of DiscoveryResponses (JSON or binary), and a \

@@ -7,6 +7,7 @@ pub mod error;
 mod form;
 mod message;
 mod path;
+pub mod positions;
 mod read;
 mod regexes;
 pub mod report;
@@ -23,6 +24,7 @@ mod write;
 
 pub use error::{Place, ReadError};
 pub use message::read_message;
+pub use positions::{Target, locate};
 pub use read::{ReadOptions, read, read_bytes};
 pub use report::{Effect, Finding, FindingKind, Report};
 pub use resources::{RawResource, read_resources};

@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     redirect_action::PathRewriteSpecifier,
     route::Action,
     route_action::ClusterSpecifier,
-    weighted_cluster::{ClusterWeight, RandomValueSpecifier, cluster_weight::HostRewriteSpecifier},
+    weighted_cluster::{ClusterWeight, cluster_weight::HostRewriteSpecifier},
 };
 
 use super::mutation::{self, Mutation};
@@ -242,14 +242,10 @@ fn choose<'a>(
     message: &Message,
     input: &Input,
 ) -> Known<Cluster<'a>> {
-    if let Some(RandomValueSpecifier::UseHashPolicy(by_hash)) = &weighted.random_value_specifier
-        && by_hash.value
-    {
-        return Err(Undecided::new(
-            "a choice of weighted clusters by hash policy is not decided",
-        ));
-    }
-    let choice = weighted_cluster::select(weighted, message, input.random_value)
+    // Which of a connection's ends it would take, the test file does not say.
+    let hash = Err("a choice of weighted clusters by hash policy is not decided");
+    let choice = weighted_cluster::select(weighted, message, hash, input.random_value)
+        .map_err(Undecided::new)?
         .ok_or_else(|| Undecided::new("the weights are all zero"))?;
     let entry = weighted
         .clusters

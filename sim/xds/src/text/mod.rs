@@ -141,11 +141,22 @@ impl<'a> Document<'a> {
 
     /// Where the value of this path stands, or the nearest one above it that does.
     pub(crate) fn locate(&self, path: &Path) -> Option<(u64, u64)> {
-        let mut segments = path.segments().iter();
+        let (at, _) = self.nearest(path.segments())?;
+        Some(self.position(at))
+    }
+
+    /// The node that the segments lead to, or the nearest one above it, and how many segments led
+    /// there.
+    pub(crate) fn nearest(&self, path: &[Segment]) -> Option<(usize, usize)> {
+        let mut segments = path.iter();
+        let mut steps = 0;
         let mut node = match self.roots.as_slice() {
             [root] => root,
             roots => match segments.next() {
-                Some(Segment::Index(index)) => roots.get(*index)?,
+                Some(Segment::Index(index)) => {
+                    steps += 1;
+                    roots.get(*index)?
+                }
                 _ => return None,
             },
         };
@@ -159,17 +170,23 @@ impl<'a> Document<'a> {
                     .iter()
                     .find(|member| is_field(&member.key, name))
                     .map(|member| &member.node),
-                (Segment::Key(name) | Segment::Unknown(name), Value::Object(members)) => members
+                (Segment::Key(name), Value::Object(members)) => members
                     .iter()
                     .find(|member| member.key == name.as_str())
+                    .map(|member| &member.node),
+                // Read back from words, it may be one of the schema after all.
+                (Segment::Unknown(name), Value::Object(members)) => members
+                    .iter()
+                    .find(|member| member.key == name.as_str() || is_field(&member.key, name))
                     .map(|member| &member.node),
                 _ => None,
             };
             let Some(next) = next else { break };
             node = next;
             at = node.at;
+            steps += 1;
         }
-        Some(self.position(at))
+        Some((at, steps))
     }
 }
 

@@ -1,0 +1,340 @@
+//! Which field of the snapshot a decision turns on: the way from a step of a trace to the place in
+//! the snapshot's file that a report points at.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteMatch, route::Action, route_action::ClusterSpecifier,
+    route_match::PathSpecifier,
+};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+use twinmesh_engine::{Chain, Failed, Request, Step, Trace};
+use twinmesh_xds::{FilterChain, Snapshot, Target, Terminal};
+
+use crate::comparison::{Field, Fields, compare_traces};
+use crate::words;
+
+/// A place in a snapshot's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// The file.
+    pub file: PathBuf,
+    /// Line and column, both from 1, columns in characters; `None` where the file has no lines, or
+    /// does not hold the resource.
+    pub position: Option<(u64, u64)>,
+    /// The resource and the field in it.
+    pub target: Target,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.file.display())?;
+        if let Some((line, column)) = self.position {
+            write!(formatter, ":{line}:{column}")?;
+        }
+        write!(formatter, ": {}", self.target.resource)?;
+        if !self.target.path.is_empty() {
+            write!(formatter, ": {}", self.target.path)?;
+        }
+        Ok(())
+    }
+}
+
+/// The field on which a divergence turns: where the traces part, what the reference decided by
+/// there; where they do not, or there is only one, what decided the first field that differs. The
+/// nearest first; none where no listener takes the request.
+pub fn of_divergence(
+    snapshot: &Snapshot,
+    request: &Request,
+    reference: Option<&Trace>,
+    found: Option<&Trace>,
+    fields: Fields,
+) -> Vec<Target> {
+    if let (Some(reference), Some(found)) = (reference, found)
+        && let Some(parting) = compare_traces(reference, found)
+    {
+        let trace = if parting < reference.steps.len() {
+            reference
+        } else {
+            found
+        };
+        return of_step(snapshot, request, trace, parting);
+    }
+    let Some(trace) = found.or(reference) else {
+        return Vec::new();
+    };
+    let wanted = fields.iter().next();
+    let last = trace.steps.len().saturating_sub(1);
+    let step = trace
+        .steps
+        .iter()
+        .rposition(|step| wanted.is_some_and(|field| decides(step, field)));
+    let mut targets = of_step(snapshot, request, trace, step.unwrap_or(last));
+    let by_action = matches!(
+        wanted,
+        Some(Field::Status | Field::Location | Field::Path | Field::Authority)
+    );
+    if by_action && let Some(step @ Step::Route(_)) = step.and_then(|at| trace.steps.get(at)) {
+        let mut walk = Walk::new(snapshot, request);
+        trace.steps.iter().for_each(|step| walk.take(step));
+        if let Step::Route(index) = step {
+            targets = walk.action(*index).into_iter().chain(targets).collect();
+        }
+    }
+    targets
+}
+
+/// Whether a step decides a field of the decision.
+fn decides(step: &Step, field: Field) -> bool {
+    match field {
+        Field::Listener => matches!(step, Step::Listener(_)),
+        Field::FilterChain => matches!(step, Step::FilterChain(_)),
+        Field::RouteConfig => matches!(step, Step::RouteConfiguration(_)),
+        Field::VirtualHost => matches!(step, Step::VirtualHost { .. }),
+        Field::Route | Field::Status | Field::Location | Field::Path | Field::Authority => {
+            matches!(step, Step::Route(_))
+        }
+        Field::Cluster => matches!(step, Step::WeightedCluster { .. } | Step::Cluster(_)),
+        Field::Endpoint | Field::Priority | Field::Locality => {
+            matches!(step, Step::Endpoint { .. } | Step::Cluster(_))
+        }
+        Field::Outcome | Field::Engine | Field::Reason => false,
+    }
+}
+
+/// The field that a step decided by, and what stands around it where that is not in the file.
+pub fn of_step(snapshot: &Snapshot, request: &Request, trace: &Trace, at: usize) -> Vec<Target> {
+    let mut walk = Walk::new(snapshot, request);
+    let mut targets = Vec::new();
+    for step in trace.steps.iter().take(at.saturating_add(1)) {
+        walk.take(step);
+        // What no field of the snapshot decides stands where the step before it does.
+        let found = walk.targets(step);
+        if !found.is_empty() {
+            targets = found;
+        }
+    }
+    targets
+}
+
+/// What the steps so far chose.
+struct Walk<'a> {
+    snapshot: &'a Snapshot,
+    request: &'a Request,
+    listener: Option<usize>,
+    chain: Option<Chain>,
+    configuration: Option<usize>,
+    host: Option<usize>,
+    route: Option<usize>,
+    cluster: Option<usize>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(snapshot: &'a Snapshot, request: &'a Request) -> Self {
+        Self {
+            snapshot,
+            request,
+            listener: None,
+            chain: None,
+            configuration: None,
+            host: None,
+            route: None,
+            cluster: None,
+        }
+    }
+
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Listener(index) => self.listener = Some(*index),
+            Step::FilterChain(chain) => self.chain = Some(*chain),
+            Step::RouteConfiguration(index) => self.configuration = Some(*index),
+            Step::VirtualHost { virtual_host, .. } => self.host = Some(*virtual_host),
+            Step::Route(index) => self.route = Some(*index),
+            Step::Cluster(index) => self.cluster = Some(*index),
+            _ => {}
+        }
+    }
+
+    fn targets(&self, step: &Step) -> Vec<Target> {
+        let one = |target: Option<Target>| target.into_iter().collect();
+        match step {
+            Step::Listener(_) => one(self.in_listener("address")),
+            Step::FilterChain(_) => {
+                let field = self.chain_field();
+                one(field.and_then(|field| self.in_listener(&field)))
+            }
+            Step::RouteConfiguration(_) => one(self.in_configuration("")),
+            Step::VirtualHost {
+                virtual_host,
+                domain,
+            } => {
+                let host = self.host_config(*virtual_host);
+                let authority = self.request.authority.as_deref().unwrap_or("");
+                let place = host.and_then(|host| words::domain(host, *domain, authority));
+                let place = place.map_or(String::new(), |(index, _)| format!("[{index}]"));
+                one(self.in_configuration(&format!("virtual_hosts[{virtual_host}].domains{place}")))
+            }
+            Step::RouteNotMatched { route, failed } => {
+                let matched = self
+                    .route_at(*route)
+                    .and_then(|route| route.r#match.as_ref());
+                let field = match failed {
+                    Failed::Header(index) => format!("headers[{index}]"),
+                    Failed::QueryParameter(index) => format!("query_parameters[{index}]"),
+                    Failed::Path => path_field(matched).to_owned(),
+                };
+                one(self.in_route(*route, &format!("match.{field}")))
+            }
+            Step::Route(index) => {
+                let matched = self
+                    .route_at(*index)
+                    .and_then(|route| route.r#match.as_ref());
+                one(self.in_route(*index, &format!("match.{}", path_field(matched))))
+            }
+            Step::WeightedCluster { entry, .. } => one(match self.route {
+                Some(route) => {
+                    self.in_route(route, &format!("route.weighted_clusters.clusters[{entry}]"))
+                }
+                None => self.in_filter(&format!("weighted_clusters.clusters[{entry}]")),
+            }),
+            Step::Cluster(_) => one(match self.route {
+                Some(route) => self.in_route(route, cluster_field(self.route_at(route))),
+                None => self.in_filter("cluster"),
+            }),
+            Step::Priority { .. } => self.in_assignment(""),
+            Step::Endpoint { locality, endpoint } => {
+                self.in_assignment(&format!("endpoints[{locality}].lb_endpoints[{endpoint}]"))
+            }
+            Step::BadRequest(_) | Step::Unsupported => Vec::new(),
+        }
+    }
+
+    /// What the route does.
+    fn action(&self, index: usize) -> Option<Target> {
+        let field = match self.route_at(index)?.action.as_ref()? {
+            Action::Route(_) => "route",
+            Action::Redirect(_) => "redirect",
+            Action::DirectResponse(_) => "direct_response",
+            _ => return None,
+        };
+        self.in_route(index, field)
+    }
+
+    fn in_listener(&self, path: &str) -> Option<Target> {
+        let listener = self.snapshot.listeners.get(self.listener?)?;
+        Some(Target {
+            resource: format!("listener {:?}", listener.name),
+            path: path.to_owned(),
+        })
+    }
+
+    fn chain_field(&self) -> Option<String> {
+        Some(match self.chain? {
+            Chain::Index(index) => format!("filter_chains[{index}]"),
+            Chain::Default => "default_filter_chain".to_owned(),
+        })
+    }
+
+    fn filter_chain(&self) -> Option<&'a FilterChain> {
+        let listener = self.snapshot.listeners.get(self.listener?)?;
+        match self.chain? {
+            Chain::Index(index) => listener.filter_chains.get(index),
+            Chain::Default => listener.default_filter_chain.as_ref(),
+        }
+    }
+
+    /// A field of the chain's terminal filter.
+    fn in_filter(&self, path: &str) -> Option<Target> {
+        let filter = self.filter_chain()?.config.filters.len().checked_sub(1)?;
+        let chain = self.chain_field()?;
+        self.in_listener(&format!("{chain}.filters[{filter}].typed_config.{path}"))
+    }
+
+    fn in_configuration(&self, path: &str) -> Option<Target> {
+        let index = self.configuration?;
+        let inline = self.filter_chain().is_some_and(|chain| {
+            matches!(&chain.terminal,
+                Terminal::Http { manager, route_configuration: Some(used) }
+                    if *used == index
+                        && matches!(manager.route_specifier, Some(RouteSpecifier::RouteConfig(_))))
+        });
+        if inline {
+            let point = if path.is_empty() { "" } else { "." };
+            return self.in_filter(&format!("route_config{point}{path}"));
+        }
+        let configuration = self.snapshot.route_configurations.get(index)?;
+        Some(Target {
+            resource: format!("route configuration {:?}", configuration.name),
+            path: path.to_owned(),
+        })
+    }
+
+    fn in_route(&self, route: usize, path: &str) -> Option<Target> {
+        let host = self.host?;
+        self.in_configuration(&format!("virtual_hosts[{host}].routes[{route}].{path}"))
+    }
+
+    /// In EDS's load assignment, or else in the cluster itself.
+    fn in_assignment(&self, path: &str) -> Vec<Target> {
+        let Some(cluster) = self.cluster.and_then(|at| self.snapshot.clusters.get(at)) else {
+            return Vec::new();
+        };
+        let service = cluster.config.eds_cluster_config.as_ref();
+        let service = service.map(|eds| eds.service_name.as_str());
+        let assigned = service.filter(|name| !name.is_empty());
+        let point = if path.is_empty() { "" } else { "." };
+        vec![
+            Target {
+                resource: format!("load assignment {:?}", assigned.unwrap_or(&cluster.name)),
+                path: path.to_owned(),
+            },
+            Target {
+                resource: format!("cluster {:?}", cluster.name),
+                path: format!("load_assignment{point}{path}"),
+            },
+        ]
+    }
+
+    fn host_config(
+        &self,
+        index: usize,
+    ) -> Option<&'a envoy_types::pb::envoy::config::route::v3::VirtualHost> {
+        let configuration = self
+            .snapshot
+            .route_configurations
+            .get(self.configuration?)?;
+        configuration.config.virtual_hosts.get(index)
+    }
+
+    fn route_at(&self, index: usize) -> Option<&'a Route> {
+        self.host_config(self.host?)?.routes.get(index)
+    }
+}
+
+/// The field by which a match looks at the path.
+fn path_field(matched: Option<&RouteMatch>) -> &'static str {
+    match matched.and_then(|matched| matched.path_specifier.as_ref()) {
+        Some(PathSpecifier::Prefix(_)) => "prefix",
+        Some(PathSpecifier::Path(_)) => "path",
+        Some(PathSpecifier::SafeRegex(_)) => "safe_regex",
+        Some(PathSpecifier::ConnectMatcher(_)) => "connect_matcher",
+        Some(PathSpecifier::PathSeparatedPrefix(_)) => "path_separated_prefix",
+        Some(PathSpecifier::PathMatchPolicy(_)) => "path_match_policy",
+        None => "",
+    }
+}
+
+/// The field by which a route names its cluster.
+fn cluster_field(route: Option<&Route>) -> &'static str {
+    let specifier = match route.and_then(|route| route.action.as_ref()) {
+        Some(Action::Route(action)) => action.cluster_specifier.as_ref(),
+        _ => None,
+    };
+    match specifier {
+        Some(ClusterSpecifier::Cluster(_)) => "route.cluster",
+        Some(ClusterSpecifier::ClusterHeader(_)) => "route.cluster_header",
+        Some(ClusterSpecifier::WeightedClusters(_)) => "route.weighted_clusters",
+        _ => "route",
+    }
+}
