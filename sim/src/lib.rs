@@ -74,11 +74,19 @@ impl Engine for Sim {
         self.sequence += 1;
         compiled.prepare(request, random, self.sequence, memory)?;
         twinmesh_model::decide(memory);
-        let left = memory.left();
+        let mut left = memory.left();
+        let mut managed = None;
+        while let Some(next) = compiled.managed(request, managed.as_ref(), &left) {
+            self.sequence += 1;
+            compiled.prepare_managed(&next, random, self.sequence, memory)?;
+            twinmesh_model::decide(memory);
+            left = memory.left();
+            managed = Some(next);
+        }
         let mut not_matched = |end: u64| not_matched(memory, end);
         let not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>> =
             if trace { Some(&mut not_matched) } else { None };
-        let mut answer = compiled.answer(request, &left, not_matched);
+        let mut answer = compiled.answer_managed(request, managed.as_ref(), &left, not_matched);
         answer.decision.engine = Some(NAME.to_owned());
         if let Some(held) = &mut answer.held {
             held.generation = self.generation;

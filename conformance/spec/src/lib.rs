@@ -33,6 +33,7 @@ mod round_robin;
 mod route;
 mod run;
 mod string_match;
+mod substitution;
 mod target;
 mod tcp_proxy;
 mod upstream;

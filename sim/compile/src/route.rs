@@ -143,6 +143,7 @@ impl Compiler<'_> {
             self.arena.words(records.as_flattened())
         };
         let mut action = self.action(config, unsupported, &mut left);
+        self.rewrites(config, &mut left);
         // What the reader has reported needs no second line; what never takes a request, none.
         if unsupported.is_none() && taken {
             let mut first = None;

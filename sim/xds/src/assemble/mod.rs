@@ -3,6 +3,7 @@
 
 mod cluster;
 mod listener;
+mod rewrite;
 mod route;
 
 pub(crate) use route::clusters_of;
