@@ -84,7 +84,8 @@ class Backend:
 
 def first_lines(head: bytes) -> bytes:
     """The request target and the host that came, in hexadecimal."""
-    target = head.split(b" ", 2)[1]
+    # A rewritten target may have blanks inside.
+    target = head.partition(b"\r\n")[0].partition(b" ")[2].rpartition(b" ")[0]
     host = b""
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")

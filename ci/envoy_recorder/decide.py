@@ -61,6 +61,13 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict) -> tuple[s
     elif details == "via_upstream":
         return "forward", UP_TO_ROUTE + ("cluster", "endpoint", "priority", "locality", "path",
                                          "authority")
+    elif details == "path_normalization_failed":
+        # Before there is a route: refused, or sent to the unescaped path.
+        location = answer.header("location")
+        if location is None:
+            return "bad_request", UP_TO_TABLE + ("status",)
+        known["location"] = location
+        return "redirect", UP_TO_TABLE + ("status", "location")
     elif details == "direct_response":
         location = answer.header("location")
         if location is not None and 300 < status < 400:

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use twinmesh_compile::{Compiled, Kept, compile};
+use twinmesh_compile::{Compiled, Kept, Managed, compile};
 use twinmesh_engine::{Answer, EngineError, Held, Request, Step};
 use twinmesh_xds::Snapshot;
 
@@ -86,18 +86,21 @@ impl<H: Host> Worker<H> {
         current(&self.shared).ok_or_else(|| error::<H>("no snapshot is loaded"))
     }
 
-    /// Lays a request out. The host to run it on.
+    /// Lays a request out, or what the connection manager made of it.
     fn prepare(
         &self,
         current: &Current<H>,
         request: &Request,
         random: u64,
+        managed: Option<&Managed>,
     ) -> Result<(), EngineError> {
         let mut place = current.host.areas().request(self.worker);
         let sequence = place.sequence();
-        let prepared = current
-            .compiled
-            .prepare(request, random, sequence, &mut place);
+        let compiled = &current.compiled;
+        let prepared = match managed {
+            Some(managed) => compiled.prepare_managed(managed, random, sequence, &mut place),
+            None => compiled.prepare(request, random, sequence, &mut place),
+        };
         place.set_generation(current.generation);
         prepared.map_err(|refused| EngineError {
             engine: H::NAME,
@@ -113,11 +116,19 @@ impl<H: Host> Worker<H> {
         trace: bool,
     ) -> Result<Answer, EngineError> {
         let mut current = self.current()?;
+        let mut managed = None;
         loop {
-            self.prepare(&current, request, random)?;
+            self.prepare(&current, request, random, managed.as_ref())?;
             match current.host.run(self.worker).map_err(error::<H>)? {
-                DECIDED => return Ok(self.answer(&current, request, trace)),
-                STALE => {}
+                DECIDED => match self.managed(&current, request, managed.as_ref()) {
+                    Some(next) => {
+                        managed = Some(next);
+                        continue;
+                    }
+                    None => return Ok(self.answer(&current, request, managed.as_ref(), trace)),
+                },
+                // What another snapshot makes of it may be something else.
+                STALE => managed = None,
                 other => {
                     return Err(error::<H>(format!(
                         "the program returned {other}, which it never should"
@@ -135,7 +146,25 @@ impl<H: Host> Worker<H> {
         }
     }
 
-    fn answer(&self, current: &Current<H>, request: &Request, trace: bool) -> Answer {
+    /// The request as the connection manager leaves it, where it is to be decided again.
+    fn managed(
+        &self,
+        current: &Current<H>,
+        request: &Request,
+        before: Option<&Managed>,
+    ) -> Option<Managed> {
+        let areas = current.host.areas();
+        let left = areas.decided(self.worker, current.generation).left();
+        current.compiled.managed(request, before, &left)
+    }
+
+    fn answer(
+        &self,
+        current: &Current<H>,
+        request: &Request,
+        managed: Option<&Managed>,
+        trace: bool,
+    ) -> Answer {
         let mut place = current
             .host
             .areas()
@@ -144,7 +173,8 @@ impl<H: Host> Worker<H> {
         let mut not_matched = |end: u64| twinmesh_sim::not_matched(&mut place, end);
         let not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>> =
             if trace { Some(&mut not_matched) } else { None };
-        let mut answer = current.compiled.answer(request, &left, not_matched);
+        let compiled = &current.compiled;
+        let mut answer = compiled.answer_managed(request, managed, &left, not_matched);
         answer.decision.engine = Some(H::NAME.to_owned());
         if let Some(held) = &mut answer.held {
             held.generation = current.held_generation;
@@ -155,7 +185,7 @@ impl<H: Host> Worker<H> {
     /// Lays a request out and gives the host to run it on, as often as one likes.
     pub fn repeat(&mut self, request: &Request, random: u64) -> Result<Arc<H>, EngineError> {
         let current = self.current()?;
-        self.prepare(&current, request, random)?;
+        self.prepare(&current, request, random, None)?;
         Ok(Arc::clone(&current.host))
     }
 }

@@ -213,7 +213,7 @@ pub fn request<M: Machine>(machine: &mut M) -> u64 {
             end(machine, outcome::UNSUPPORTED, unsupported::TARGET_FORM);
             return 0;
         }
-        if normal != 0 {
+        if normal != 0 && machine.word(work::CONNECTION) & connection::MANAGED == 0 {
             let path = Span(machine.word(work::PATH));
             if machine.regex(normal, path) == 0 {
                 end(machine, outcome::UNSUPPORTED, unsupported::PATH_NOT_NORMAL);

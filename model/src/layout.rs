@@ -210,6 +210,8 @@ pub mod connection {
     pub const LOCAL: u64 = 32;
     /// The request names a listener that the snapshot does not have.
     pub const NOWHERE: u64 = 64;
+    /// The head has been through the connection manager: its path is normalised.
+    pub const MANAGED: u64 = 128;
 }
 
 /// Bits of [`work::FRAMING`].
@@ -317,7 +319,8 @@ pub mod unsupported {
     pub const HEAD_TOO_LARGE: u64 = 1;
     /// More values of headers and query parameters that routes refer to than fit.
     pub const TOO_MANY_VALUES: u64 = 2;
-    /// Path normalisation would change the path.
+    /// Path normalisation would change the path, and the head has not been through it
+    /// ([`super::connection::MANAGED`]).
     pub const PATH_NOT_NORMAL: u64 = 3;
     /// The target is not a path, or the request line has a CR between its tokens, or no version.
     pub const TARGET_FORM: u64 = 4;

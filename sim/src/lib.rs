@@ -61,13 +61,22 @@ impl Sim {
         self.sequence += 1;
         compiled.prepare(request, random, self.sequence, memory)?;
         twinmesh_model::decide(memory);
-        let left = memory.left();
+        let mut left = memory.left();
+        let mut managed = None;
+        while let Some(next) = compiled.managed(request, managed.as_ref(), &left) {
+            self.sequence += 1;
+            compiled.prepare_managed(&next, random, self.sequence, memory)?;
+            twinmesh_model::decide(memory);
+            left = memory.left();
+            managed = Some(next);
+        }
+        let managed = managed.as_ref();
         let mut answer = match refusals {
             Some(refusals) => {
                 let mut not_matched = |end: u64| refusals(memory, end);
-                compiled.answer(request, &left, Some(&mut not_matched))
+                compiled.answer_managed(request, managed, &left, Some(&mut not_matched))
             }
-            None => compiled.answer(request, &left, None),
+            None => compiled.answer_managed(request, managed, &left, None),
         };
         answer.decision.engine = Some(NAME.to_owned());
         if let Some(held) = &mut answer.held {

@@ -9,6 +9,7 @@ use crate::balancer::{Balancers, Chooser};
 use crate::listener;
 use crate::regex::Regexes;
 use crate::run::Run;
+use crate::substitution::Substitutions;
 
 const NAME: &str = "spec";
 
@@ -23,6 +24,7 @@ pub struct Spec {
 struct Loaded {
     snapshot: Arc<Snapshot>,
     regexes: Regexes,
+    substitutions: Substitutions,
     balancers: Balancers,
 }
 
@@ -50,6 +52,7 @@ impl Spec {
         run(
             snapshot,
             regexes,
+            &loaded.substitutions,
             chooser,
             request,
             random,
@@ -60,9 +63,11 @@ impl Spec {
 }
 
 /// One decision.
+#[expect(clippy::too_many_arguments, reason = "a run has all of them")]
 fn run<'a>(
     snapshot: &'a Snapshot,
     regexes: &'a Regexes,
+    substitutions: &'a Substitutions,
     chooser: Chooser<'a>,
     request: &'a Request,
     random: u64,
@@ -73,6 +78,7 @@ fn run<'a>(
     let mut run = Run {
         snapshot,
         regexes,
+        substitutions,
         chooser,
         request,
         random,
@@ -103,6 +109,7 @@ impl Engine for Spec {
         self.loaded = Some(Loaded {
             snapshot: Arc::clone(snapshot),
             regexes,
+            substitutions: Substitutions::of(snapshot),
             balancers: Balancers::default(),
         });
         Ok(())
@@ -113,6 +120,7 @@ impl Engine for Spec {
             return self.load(snapshot);
         };
         loaded.regexes = Regexes::of(snapshot).map_err(error)?;
+        loaded.substitutions = Substitutions::of(snapshot);
         let balancers = std::mem::take(&mut loaded.balancers);
         loaded.balancers = balancers.after_update(&loaded.snapshot, snapshot);
         loaded.snapshot = Arc::clone(snapshot);
@@ -132,6 +140,7 @@ impl Engine for Spec {
         run(
             snapshot,
             regexes,
+            &loaded.substitutions,
             chooser,
             request,
             random,

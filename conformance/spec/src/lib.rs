@@ -41,6 +41,7 @@ mod route;
 pub mod route_table;
 mod run;
 mod string_match;
+mod substitution;
 mod target;
 mod tcp_proxy;
 mod upstream;

@@ -1,48 +1,137 @@
-//! What the connection manager would make of the path before it routes.
-//!
-//! A path that it would leave as it is is decided; one that it would change, refuse or redirect is
-//! not.
+//! What the connection manager makes of the path before it routes: escaped slashes, then
+//! `normalize_path`, then `merge_slashes` (measured on Envoy 1.40).
 
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, http_connection_manager::PathWithEscapedSlashesAction,
+    HttpConnectionManager, http_connection_manager::PathWithEscapedSlashesAction as Action,
 };
 
-/// Why the path (with its query, which is never touched) is not decided; `None` where it is.
-pub(crate) fn undecided(manager: &HttpConnectionManager, path: &str) -> Option<&'static str> {
-    let path = path.split('?').next().unwrap_or_default();
-    let action = manager.path_with_escaped_slashes_action;
-    let keeps_escaped_slashes = action == PathWithEscapedSlashesAction::KeepUnchanged as i32
-        || action == PathWithEscapedSlashesAction::ImplementationSpecificDefault as i32;
-    if !keeps_escaped_slashes && has_escaped_slash(path) {
-        return Some(
-            "path_with_escaped_slashes_action would act on its path, which is not decided",
-        );
+/// What became of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Normalized {
+    /// The request goes on with it.
+    Path(String),
+    /// The client is sent to it.
+    Redirect(String),
+    /// The request is refused.
+    Refused,
+}
+
+/// The path with its query, which is never touched, as the connection manager leaves it.
+pub(crate) fn normalize(manager: &HttpConnectionManager, path: &str) -> Normalized {
+    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let mut path = path.to_owned();
+    let unescaped = unescape_slashes(&path);
+    let has_escaped_slashes = unescaped != path;
+    let action = Action::try_from(manager.path_with_escaped_slashes_action)
+        .unwrap_or(Action::ImplementationSpecificDefault);
+    if has_escaped_slashes {
+        match action {
+            Action::ImplementationSpecificDefault | Action::KeepUnchanged => {}
+            Action::RejectRequest => return Normalized::Refused,
+            Action::UnescapeAndRedirect | Action::UnescapeAndForward => path = unescaped,
+        }
     }
     let normalizes = manager
         .normalize_path
         .as_ref()
         .is_some_and(|normalize_path| normalize_path.value);
-    if normalizes && normalization_changes(path) {
-        return Some("normalize_path would change its path, which is not decided");
+    if normalizes {
+        match canonical(&path) {
+            Some(canonical) => path = canonical,
+            None => return Normalized::Refused,
+        }
     }
-    if manager.merge_slashes && path.contains("//") {
-        return Some("merge_slashes would change its path, which is not decided");
+    if manager.merge_slashes {
+        path = merge_slashes(&path);
     }
-    None
+    path.push_str(query);
+    if has_escaped_slashes && action == Action::UnescapeAndRedirect {
+        Normalized::Redirect(path)
+    } else {
+        Normalized::Path(path)
+    }
 }
 
-fn has_escaped_slash(path: &str) -> bool {
-    let path = path.to_ascii_lowercase();
-    path.contains("%2f") || path.contains("%5c")
+fn unescape_slashes(path: &str) -> String {
+    path.replace("%2F", "/")
+        .replace("%2f", "/")
+        .replace("%5C", "\\")
+        .replace("%5c", "\\")
 }
 
-/// Envoy resolves dot segments, turns `\` into `/`, decodes some escapes and escapes the bytes
-/// listed here (measured on 1.40). A path with any escape counts as changed.
-fn normalization_changes(path: &str) -> bool {
-    path.contains(['%', '\\', '"', '<', '>', '^', '`', '{', '|', '}'])
-        || path
-            .split('/')
-            .any(|segment| segment == "." || segment == "..")
+/// The path without needless escapes and without dot segments; `None` where it has an escaped
+/// zero byte.
+fn canonical(path: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut rest = path;
+    while let Some(character) = rest.chars().next() {
+        rest = rest.get(character.len_utf8()..).unwrap_or_default();
+        if character != '%' {
+            push_escaped(&mut text, character);
+            continue;
+        }
+        match escaped_byte(rest) {
+            Some(0) => return None,
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => {
+                text.push(char::from(byte));
+                rest = rest.get(2..).unwrap_or_default();
+            }
+            _ => text.push('%'),
+        }
+    }
+    Some(without_dot_segments(&text))
+}
+
+/// The byte that the two digits at the start of a text stand for.
+fn escaped_byte(text: &str) -> Option<u8> {
+    let digits = text.get(..2)?;
+    let are_digits = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    are_digits.then(|| u8::from_str_radix(digits, 16).ok())?
+}
+
+/// Appends a character of a path: `\` as the slash that it stands for, some others escaped.
+fn push_escaped(text: &mut String, character: char) {
+    match character {
+        '\\' => text.push('/'),
+        '"' | '<' | '>' | '^' | '`' | '{' | '|' | '}' => {
+            text.push_str(&format!("%{:02X}", u32::from(character)));
+        }
+        _ => text.push(character),
+    }
+}
+
+/// An empty segment is one that `..` takes away, too.
+fn without_dot_segments(path: &str) -> String {
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let mut kept: Vec<&str> = Vec::new();
+    let last = segments.len().saturating_sub(1);
+    for (index, segment) in segments.into_iter().enumerate() {
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                if index == last {
+                    kept.push("");
+                }
+            }
+            _ => kept.push(segment),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+/// The slashes at both ends stay, each as one: `//` has two ends.
+fn merge_slashes(path: &str) -> String {
+    if !path.contains("//") {
+        return path.to_owned();
+    }
+    let segments: Vec<&str> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    let end = if path.ends_with('/') { "/" } else { "" };
+    format!("/{}{end}", segments.join("/"))
 }
 
 #[cfg(test)]
@@ -52,82 +141,96 @@ mod tests {
 
     use super::*;
 
-    #[rstest]
-    #[case("/a/b", true)]
-    #[case("/", true)]
-    #[case("/a//b", true)]
-    #[case("/a/", true)]
-    #[case("/.a", true)]
-    #[case("/a.", true)]
-    #[case("/...", true)]
-    #[case("/a..b/c", true)]
-    #[case("/a;b=1", true)]
-    #[case("/a?x=/../b%2e\\", true)]
-    #[case("/~!$&'()*+,:=@_-[]", true)]
-    #[case("/.", false)]
-    #[case("/..", false)]
-    #[case("/a/./b", false)]
-    #[case("/a/..", false)]
-    #[case("/a%65", false)]
-    #[case("/a\\b", false)]
-    #[case("/a\"b", false)]
-    #[case("/a<b", false)]
-    #[case("/a>b", false)]
-    #[case("/a^b", false)]
-    #[case("/a`b", false)]
-    #[case("/a{b", false)]
-    #[case("/a|b", false)]
-    #[case("/a}b", false)]
-    fn normalize_path(#[case] path: &str, #[case] is_decided: bool) {
-        let manager = HttpConnectionManager {
-            normalize_path: Some(BoolValue { value: true }),
+    fn manager(normalize: bool, merge: bool, action: Action) -> HttpConnectionManager {
+        HttpConnectionManager {
+            normalize_path: Some(BoolValue { value: normalize }),
+            merge_slashes: merge,
+            path_with_escaped_slashes_action: action as i32,
             ..HttpConnectionManager::default()
-        };
-        assert_eq!(undecided(&manager, path).is_none(), is_decided);
-        let off = HttpConnectionManager {
-            normalize_path: Some(BoolValue { value: false }),
-            ..HttpConnectionManager::default()
-        };
-        assert_eq!(undecided(&off, path), None);
-        assert_eq!(undecided(&HttpConnectionManager::default(), path), None);
-    }
-
-    #[rstest]
-    #[case("/a/b", true)]
-    #[case("/a//b", false)]
-    #[case("//", false)]
-    #[case("/a//", false)]
-    #[case("/a?//", true)]
-    #[case("/a/./b%65", true)]
-    fn merge_slashes(#[case] path: &str, #[case] is_decided: bool) {
-        let manager = HttpConnectionManager {
-            merge_slashes: true,
-            ..HttpConnectionManager::default()
-        };
-        assert_eq!(undecided(&manager, path).is_none(), is_decided);
-    }
-
-    #[rstest]
-    #[case("/a%2Fb", false)]
-    #[case("/a%2fb", false)]
-    #[case("/a%5Cb", false)]
-    #[case("/a%5cb", false)]
-    #[case("/a%2Eb", true)]
-    #[case("/a?%2F", true)]
-    fn escaped_slashes(#[case] path: &str, #[case] is_decided: bool) {
-        use PathWithEscapedSlashesAction as Action;
-        for (action, acts) in [
-            (Action::ImplementationSpecificDefault, false),
-            (Action::KeepUnchanged, false),
-            (Action::RejectRequest, true),
-            (Action::UnescapeAndRedirect, true),
-            (Action::UnescapeAndForward, true),
-        ] {
-            let manager = HttpConnectionManager {
-                path_with_escaped_slashes_action: action as i32,
-                ..HttpConnectionManager::default()
-            };
-            assert_eq!(undecided(&manager, path).is_none(), is_decided || !acts);
         }
+    }
+
+    // What Envoy 1.40 sent.
+    #[rstest]
+    #[case("/a/./b", "/a/b")]
+    #[case("/a/c/../b", "/a/b")]
+    #[case("/..", "/")]
+    #[case("/a/b/..", "/a/")]
+    #[case("/a/b/.", "/a/b/")]
+    #[case("/a/..", "/")]
+    #[case("/a//../b", "/a/b")]
+    #[case("/a/.//b", "/a//b")]
+    #[case("/a\\..\\b", "/b")]
+    #[case("/a%62b", "/abb")]
+    #[case("/a/%2e/b", "/a/b")]
+    #[case("/a/%2E./b", "/b")]
+    #[case("/a%2f%2e%2e%2fb", "/a%2f..%2fb")]
+    #[case("/a%7e%2d%5f%2e", "/a~-_.")]
+    #[case("/a\"<>{}|^`[]'b", "/a%22%3C%3E%7B%7D%7C%5E%60[]'b")]
+    #[case("/a%", "/a%")]
+    #[case("/a%2", "/a%2")]
+    #[case("/a%zz", "/a%zz")]
+    #[case("/a%2500b%25%2b", "/a%2500b%25%2b")]
+    #[case("/a/.../..b/b..", "/a/.../..b/b..")]
+    #[case("/a/./b?x/./y%61", "/a/b?x/./y%61")]
+    fn normalize_path(#[case] path: &str, #[case] expected: &str) {
+        let on = manager(true, false, Action::KeepUnchanged);
+        assert_eq!(normalize(&on, path), Normalized::Path(expected.to_owned()));
+        let off = manager(false, false, Action::KeepUnchanged);
+        assert_eq!(normalize(&off, path), Normalized::Path(path.to_owned()));
+        let unset = HttpConnectionManager::default();
+        assert_eq!(normalize(&unset, path), Normalized::Path(path.to_owned()));
+    }
+
+    #[rstest]
+    #[case("/a//b", "/a/b")]
+    #[case("//a/b", "/a/b")]
+    #[case("/a/b//", "/a/b/")]
+    #[case("//", "//")]
+    #[case("///", "//")]
+    #[case("/a//../b", "/a/../b")]
+    #[case("/a?b//c", "/a?b//c")]
+    fn merged(#[case] path: &str, #[case] expected: &str) {
+        let on = manager(false, true, Action::KeepUnchanged);
+        assert_eq!(normalize(&on, path), Normalized::Path(expected.to_owned()));
+    }
+
+    #[rstest]
+    #[case("/a%2Fb", "/a/b", "/a/b")]
+    #[case("/a%5cb", "/a\\b", "/a/b")]
+    #[case("/a%2F..%2Fadmin?q", "/a/../admin?q", "/admin?q")]
+    #[case("/a/%2Fb", "/a//b", "/a//b")]
+    fn escaped_slashes(#[case] path: &str, #[case] alone: &str, #[case] normalized: &str) {
+        for (normalize_path, expected) in [(false, alone), (true, normalized)] {
+            let with = |action| normalize(&manager(normalize_path, false, action), path);
+            assert_eq!(with(Action::RejectRequest), Normalized::Refused);
+            let expected = expected.to_owned();
+            assert_eq!(
+                with(Action::UnescapeAndRedirect),
+                Normalized::Redirect(expected.clone())
+            );
+            assert_eq!(with(Action::UnescapeAndForward), Normalized::Path(expected));
+        }
+    }
+
+    #[rstest]
+    #[case(Action::RejectRequest)]
+    #[case(Action::UnescapeAndRedirect)]
+    #[case(Action::UnescapeAndForward)]
+    fn what_has_no_escaped_slash_goes_on(#[case] action: Action) {
+        let path = "/a%2Eb?%2F";
+        let found = normalize(&manager(false, false, action), path);
+        assert_eq!(found, Normalized::Path(path.to_owned()));
+    }
+
+    #[test]
+    fn an_escaped_zero_byte_is_refused_where_paths_are_normalized() {
+        let on = manager(true, false, Action::KeepUnchanged);
+        assert_eq!(normalize(&on, "/a%00b"), Normalized::Refused);
+        let off = manager(false, true, Action::KeepUnchanged);
+        assert_eq!(
+            normalize(&off, "/a%00b"),
+            Normalized::Path("/a%00b".to_owned())
+        );
     }
 }

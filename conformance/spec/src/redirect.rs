@@ -7,12 +7,15 @@ use envoy_types::pb::envoy::config::route::v3::{
 
 use crate::message::Message;
 use crate::path;
+use crate::rewrite;
+use crate::substitution::Substitutions;
 
 /// Where to; `None` where the path is rewritten in a way that is not decided.
 pub(crate) fn location(
     action: &RedirectAction,
     route_match: &RouteMatch,
     message: &Message,
+    substitutions: &Substitutions,
 ) -> Option<String> {
     let scheme = match &action.scheme_rewrite_specifier {
         Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) if !scheme.is_empty() => {
@@ -30,7 +33,7 @@ pub(crate) fn location(
     } else {
         action.host_redirect.as_str()
     };
-    let path = path(action, route_match, message)?;
+    let path = path(action, route_match, message, substitutions)?;
     let slash = if path.starts_with('/') { "" } else { "/" };
     Some(format!("{scheme}://{host}{port}{slash}{path}"))
 }
@@ -75,7 +78,12 @@ fn own_host<'a>(message: &'a Message, scheme: &str, has_new_port: bool) -> &'a s
 }
 
 /// The new path with its query.
-fn path(action: &RedirectAction, route_match: &RouteMatch, message: &Message) -> Option<String> {
+fn path(
+    action: &RedirectAction,
+    route_match: &RouteMatch,
+    message: &Message,
+    substitutions: &Substitutions,
+) -> Option<String> {
     let (_, query) = split_query(&message.path);
     let path = match &action.path_rewrite_specifier {
         Some(PathRewriteSpecifier::PathRedirect(path)) if !path.is_empty() => {
@@ -94,7 +102,10 @@ fn path(action: &RedirectAction, route_match: &RouteMatch, message: &Message) ->
         | Some(PathRewriteSpecifier::PathRedirect(_) | PathRewriteSpecifier::PrefixRewrite(_)) => {
             message.path.clone()
         }
-        Some(_) => return None,
+        Some(PathRewriteSpecifier::RegexRewrite(rule)) => {
+            rewrite::by_regex(rule, message, substitutions)?
+        }
+        Some(PathRewriteSpecifier::PathRewrite(_)) => return None,
     };
     if action.strip_query {
         return Some(split_query(&path).0.to_owned());
@@ -113,6 +124,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::substitution::tests::{rule, substitutions};
 
     fn message(scheme: &str, authority: &str, path: &str) -> Message {
         Message {
@@ -171,6 +183,15 @@ mod tests {
         }
     }
 
+    fn by_regex(pattern: &str, substitution: &str, strip_query: bool) -> RedirectAction {
+        let rule = rule(pattern, substitution);
+        RedirectAction {
+            path_rewrite_specifier: Some(PathRewriteSpecifier::RegexRewrite(rule)),
+            strip_query,
+            ..RedirectAction::default()
+        }
+    }
+
     // What Envoy 1.40 answered.
     #[rstest]
     #[case(https(), "http", "v:80", "/a?b", "https://v/a?b")]
@@ -204,6 +225,9 @@ mod tests {
     #[case(prefix("/new", false), "http", "v", "/pref/x?y", "http://v/new/x?y")]
     #[case(prefix("/new", true), "http", "v", "/prefx?y", "http://v/newx")]
     #[case(RedirectAction { strip_query: true, ..https() }, "http", "v", "/a?b", "https://v/a")]
+    #[case(by_regex("a", "b", false), "http", "v", "/ax?a", "http://v/bx?a")]
+    #[case(by_regex("a", "?x", true), "http", "v", "/a/a?y", "http://v/")]
+    #[case(by_regex(".*", "", false), "http", "v", "/x?y", "http://v/x?y")]
     fn locations(
         #[case] action: RedirectAction,
         #[case] scheme: &str,
@@ -216,7 +240,12 @@ mod tests {
             ..RouteMatch::default()
         };
         let message = message(scheme, authority, path);
-        let location = location(&action, &route_match, &message);
+        let location = location(
+            &action,
+            &route_match,
+            &message,
+            &substitutions(&["a", ".*"]),
+        );
         assert_eq!(location.as_deref(), Some(expected));
     }
 
@@ -227,7 +256,12 @@ mod tests {
             ..RouteMatch::default()
         };
         let message = message("http", "v", "/px?y");
-        let location = location(&prefix("/new", false), &route_match, &message);
+        let location = location(
+            &prefix("/new", false),
+            &route_match,
+            &message,
+            &Substitutions::default(),
+        );
         assert_eq!(location.as_deref(), Some("http://v/new?y"));
     }
 

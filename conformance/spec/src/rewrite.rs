@@ -3,39 +3,72 @@
 use envoy_types::pb::envoy::config::route::v3::{
     RouteAction, RouteMatch, route_action::HostRewriteSpecifier,
 };
+use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
 use crate::message::Message;
 use crate::path;
+use crate::substitution::Substitutions;
 
-/// The path with its query after `prefix_rewrite`.
-pub(crate) fn path(action: &RouteAction, route_match: &RouteMatch, message: &Message) -> String {
-    if action.prefix_rewrite.is_empty() {
-        return message.path.clone();
+/// The path with its query after `prefix_rewrite` or `regex_rewrite`; `None` where that is not
+/// decided.
+pub(crate) fn path(
+    action: &RouteAction,
+    route_match: &RouteMatch,
+    message: &Message,
+    substitutions: &Substitutions,
+) -> Option<String> {
+    if !action.prefix_rewrite.is_empty() {
+        let matched = path::matched_part(route_match, message.path_without_query());
+        let rest = message.path.get(matched.len()..).unwrap_or_default();
+        return Some(format!("{}{rest}", action.prefix_rewrite));
     }
-    let matched = path::matched_part(route_match, message.path_without_query());
-    let rest = message.path.get(matched.len()..).unwrap_or_default();
-    format!("{}{rest}", action.prefix_rewrite)
+    match &action.regex_rewrite {
+        Some(rule) => by_regex(rule, message, substitutions),
+        None => Some(message.path.clone()),
+    }
 }
 
-/// The authority after the route's rewrite, or that of the weighted cluster.
+/// The path with its query after a substitution, which the query has no part in. One that leaves
+/// nothing of the path changes nothing.
+pub(crate) fn by_regex(
+    rule: &RegexMatchAndSubstitute,
+    message: &Message,
+    substitutions: &Substitutions,
+) -> Option<String> {
+    let path = message.path_without_query();
+    let replaced = substitutions.apply(rule, path)?;
+    if replaced.is_empty() {
+        return Some(message.path.clone());
+    }
+    let query = message.path.get(path.len()..).unwrap_or_default();
+    Some(format!("{replaced}{query}"))
+}
+
+/// The authority after the route's rewrite, or that of the weighted cluster; `None` where that is
+/// not decided.
 pub(crate) fn authority(
     action: &RouteAction,
     of_weighted_cluster: Option<&str>,
     message: &Message,
     endpoint_hostname: &str,
-) -> String {
+    substitutions: &Substitutions,
+) -> Option<String> {
     let of_route = match &action.host_rewrite_specifier {
         Some(HostRewriteSpecifier::HostRewriteLiteral(literal)) => Some(literal.clone()),
         Some(HostRewriteSpecifier::HostRewriteHeader(name)) => message.first_value(name),
+        Some(HostRewriteSpecifier::HostRewritePathRegex(rule)) => {
+            Some(substitutions.apply(rule, message.path_without_query())?)
+        }
         Some(HostRewriteSpecifier::AutoHostRewrite(auto)) if auto.value => {
             Some(endpoint_hostname.to_owned())
         }
         _ => None,
     };
-    of_route
+    let rewritten = of_route
         .filter(|host| !host.is_empty())
         .or_else(|| of_weighted_cluster.map(str::to_owned))
-        .unwrap_or_else(|| message.authority.clone())
+        .filter(|host| !host.is_empty());
+    Some(rewritten.unwrap_or_else(|| message.authority.clone()))
 }
 
 #[cfg(test)]
@@ -46,6 +79,7 @@ mod tests {
 
     use super::*;
     use crate::message::tests::message;
+    use crate::substitution::tests::{rule, substitutions};
 
     #[rstest]
     #[case(PathSpecifier::Prefix("/p".to_owned()), "/new", "/p/x?q", "/new/x?q")]
@@ -70,7 +104,8 @@ mod tests {
             path: path.to_owned(),
             ..message(&[])
         };
-        assert_eq!(super::path(&action, &route_match, &message), expected);
+        let found = super::path(&action, &route_match, &message, &Substitutions::default());
+        assert_eq!(found.as_deref(), Some(expected));
     }
 
     #[rstest]
@@ -81,6 +116,19 @@ mod tests {
     #[case(Some(HostRewriteSpecifier::AutoHostRewrite(BoolValue { value: true })), None, "e")]
     #[case(Some(HostRewriteSpecifier::AutoHostRewrite(BoolValue { value: false })), None, "h.test")]
     #[case(None, Some("w"), "w")]
+    #[case(None, Some(""), "h.test")]
+    #[case(Some(HostRewriteSpecifier::HostRewriteLiteral("l".to_owned())), Some("w"), "l")]
+    #[case(Some(HostRewriteSpecifier::HostRewriteHeader("y".to_owned())), Some("w"), "w")]
+    #[case(
+        Some(HostRewriteSpecifier::HostRewritePathRegex(rule("^/", "p."))),
+        Some("w"),
+        "p."
+    )]
+    #[case(
+        Some(HostRewriteSpecifier::HostRewritePathRegex(rule(".*", ""))),
+        Some("w"),
+        "w"
+    )]
     fn authorities(
         #[case] specifier: Option<HostRewriteSpecifier>,
         #[case] of_weighted_cluster: Option<&str>,
@@ -91,9 +139,31 @@ mod tests {
             ..RouteAction::default()
         };
         let message = message(&[("x", "from-x")]);
-        assert_eq!(
-            authority(&action, of_weighted_cluster, &message, "e"),
-            expected
-        );
+        let substitutions = substitutions(&["^/", ".*"]);
+        let found = authority(&action, of_weighted_cluster, &message, "e", &substitutions);
+        assert_eq!(found.as_deref(), Some(expected));
+    }
+
+    // What Envoy 1.40 sent.
+    #[rstest]
+    #[case(rule("/", "//"), "/a/b?c/d", "//a//b?c/d")]
+    #[case(rule("^/a", ""), "/a?b", "/a?b")]
+    #[case(rule("b", "?q"), "/b?b", "/?q?b")]
+    fn paths_by_regex(
+        #[case] rule: RegexMatchAndSubstitute,
+        #[case] path: &str,
+        #[case] expected: &str,
+    ) {
+        let action = RouteAction {
+            regex_rewrite: Some(rule),
+            ..RouteAction::default()
+        };
+        let message = Message {
+            path: path.to_owned(),
+            ..message(&[])
+        };
+        let known = substitutions(&["/", "^/a", "b"]);
+        let found = super::path(&action, &RouteMatch::default(), &message, &known);
+        assert_eq!(found.as_deref(), Some(expected));
     }
 }

@@ -137,23 +137,15 @@ pub(crate) fn undecided_action(action: &RouteAction) -> Option<&'static str> {
                 | ClusterSpecifier::InlineClusterSpecifierPlugin(_)
         ) | None
     );
-    let host_rewrite = !matches!(
+    let host_rewrite = matches!(
         &action.host_rewrite_specifier,
-        None | Some(
-            HostRewriteSpecifier::HostRewriteLiteral(_)
-                | HostRewriteSpecifier::AutoHostRewrite(_)
-                | HostRewriteSpecifier::HostRewriteHeader(_)
-        )
+        Some(HostRewriteSpecifier::HostRewrite(_))
     );
     let undecided = [
         (by_plugin, "its cluster specifier plugin is not decided"),
         (
             by_header,
             "its cluster_header is one that the connection manager rewrites",
-        ),
-        (
-            action.regex_rewrite.is_some(),
-            "its regex_rewrite is not decided",
         ),
         (
             action.path_rewrite_policy.is_some(),

@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     weighted_cluster::cluster_weight::HostRewriteSpecifier,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use twinmesh_engine::{Answer, Chain, Decision, Outcome, Request, Step};
+use twinmesh_engine::{Answer, BadRequest, Chain, Decision, Outcome, Request, Step};
 use twinmesh_xds::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost};
 
 use crate::balancer::Chooser;
@@ -20,11 +20,12 @@ use crate::hash_policy::{self, Client};
 use crate::head::{self, Refused};
 use crate::listener::{Entry, canonical};
 use crate::message::Message;
-use crate::path_normalization;
+use crate::path_normalization::{self, Normalized};
 use crate::redirect;
 use crate::regex::Regexes;
 use crate::rewrite;
 use crate::route;
+use crate::substitution::Substitutions;
 use crate::upstream::Picked;
 use crate::virtual_host;
 use crate::weighted_cluster::{self, Choice};
@@ -33,6 +34,7 @@ use crate::weighted_cluster::{self, Choice};
 pub(crate) struct Run<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) regexes: &'a Regexes,
+    pub(crate) substitutions: &'a Substitutions,
     pub(crate) chooser: Chooser<'a>,
     pub(crate) request: &'a Request,
     pub(crate) random: u64,
@@ -150,10 +152,9 @@ impl<'a> Run<'a> {
                 let Some(message) = self.at_head(manager, *route_configuration, Some(port)) else {
                     return;
                 };
-                if let Some(reason) = path_normalization::undecided(manager, &message.path) {
-                    self.undecided(reason);
+                let Some(message) = self.at_path(manager, *route_configuration, message) else {
                     return;
-                }
+                };
                 match route_configuration {
                     Some(index) => self.at_route_configuration(*index, &message),
                     None => self.undecided("the snapshot does not hold the route configuration"),
@@ -189,6 +190,33 @@ impl<'a> Run<'a> {
                 }
                 self.decision().status = Some(status);
                 self.end(Outcome::BadRequest, format!("the head is refused: {why}"));
+                None
+            }
+        }
+    }
+
+    /// The message with its path normalised.
+    fn at_path(
+        &mut self,
+        manager: &HttpConnectionManager,
+        route_configuration: Option<usize>,
+        message: Message,
+    ) -> Option<Message> {
+        match path_normalization::normalize(manager, &message.path) {
+            Normalized::Path(path) => Some(Message { path, ..message }),
+            // gRPC is not redirected.
+            Normalized::Redirect(location) if !message.is_grpc() => {
+                self.name_route_configuration(route_configuration);
+                self.decision().location = Some(location);
+                let why = "the connection manager redirects to the path without escaped slashes";
+                self.reply(Outcome::Redirect, 307, &message, why);
+                None
+            }
+            Normalized::Redirect(_) | Normalized::Refused => {
+                self.step(Step::BadRequest(BadRequest::Target));
+                self.name_route_configuration(route_configuration);
+                let why = "the connection manager refuses the path";
+                self.reply(Outcome::BadRequest, 400, &message, why);
                 None
             }
         }
@@ -305,7 +333,8 @@ impl<'a> Run<'a> {
         };
         match &route.action {
             Some(Action::Redirect(action)) => {
-                match redirect::location(action, matched.route_match, message) {
+                let (route_match, substitutions) = (matched.route_match, self.substitutions);
+                match redirect::location(action, route_match, message, substitutions) {
                     Some(location) => {
                         self.decision().location = Some(location);
                         let status = redirect::status(action);
@@ -391,8 +420,15 @@ impl<'a> Run<'a> {
                 "the cluster has no endpoint that may be used",
             ),
             Picked::Endpoint { hostname } => {
-                let path = rewrite::path(action, matched.route_match, message);
-                let authority = rewrite::authority(action, host_rewrite, message, &hostname);
+                let substitutions = self.substitutions;
+                let path = rewrite::path(action, matched.route_match, message, substitutions);
+                let authority =
+                    rewrite::authority(action, host_rewrite, message, &hostname, substitutions);
+                // What is not decided of the two is so by the route, which has ended before.
+                let (Some(path), Some(authority)) = (path, authority) else {
+                    self.undecided("the route's rewrite is not decided");
+                    return;
+                };
                 let request = self.request;
                 let decision = self.decision();
                 decision.path = (path != request.path).then_some(path);

@@ -103,7 +103,8 @@ fn decide(request: &Request) -> Answer {
 #[case("/other", Outcome::NoRoute, Some(404))]
 #[case("/q?a", Outcome::Forward, None)]
 #[case("/a#b", Outcome::BadRequest, Some(400))]
-#[case("/a/../b", Outcome::Unsupported, None)]
+#[case("/a/../gone", Outcome::NoCluster, Some(404))]
+#[case("/a%00", Outcome::BadRequest, Some(400))]
 fn outcomes(#[case] path: &str, #[case] outcome: Outcome, #[case] status: Option<u32>) {
     let decision = decide(&request(path)).decision;
     assert_eq!((decision.outcome, decision.status), (outcome, status));

@@ -241,12 +241,16 @@ mod tests {
 
     #[test]
     fn messages_are_written() {
-        let mut message = Route::default();
-        message.name = "r".to_owned();
+        let message = Route {
+            name: "r".to_owned(),
+            ..Route::default()
+        };
         assert_eq!(route(&message), json!({"name": "r"}));
-        let mut host = VirtualHost::default();
-        host.name = "v".to_owned();
-        host.routes.push(message);
+        let host = VirtualHost {
+            name: "v".to_owned(),
+            routes: vec![message],
+            ..VirtualHost::default()
+        };
         assert_eq!(virtual_host(&host), json!({"name": "v"}));
         let mut resource = Cluster::default();
         resource.config.name = "c".to_owned();

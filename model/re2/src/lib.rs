@@ -21,4 +21,4 @@ mod unicode;
 
 pub use dfa::{DEFAULT_STATE_CAP, Dfa, MAX_TABLE_ENTRIES};
 pub use error::{Error, SyntaxError, SyntaxErrorKind, TooLarge};
-pub use parse::{MAX_NESTING, parse, parse_latin_1};
+pub use parse::{Captures, MAX_NESTING, parse, parse_latin_1, parse_latin_1_captures};

@@ -14,8 +14,10 @@ use twinmesh_model::layout::{
 use twinmesh_xds::RouteConfiguration;
 
 use crate::Compiled;
+use crate::managed::Managed;
 use crate::redirect;
 use crate::seen::Seen;
+use crate::substitution::Substitutions;
 
 /// The words that a decision leaves, from [`work::OUTCOME`] on.
 pub type Left = [u64; work::LEFT as usize];
@@ -52,6 +54,19 @@ impl Compiled {
         left: &Left,
         not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>>,
     ) -> Answer {
+        self.answer_managed(request, None, left, not_matched)
+    }
+
+    /// As [`Self::answer`], of a request that was decided as [`Self::managed`] gave it; `came` is
+    /// the request as it came.
+    pub fn answer_managed(
+        &self,
+        came: &Request,
+        managed: Option<&Managed>,
+        left: &Left,
+        not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>>,
+    ) -> Answer {
+        let request = managed.map_or(came, |managed| &managed.request);
         let record = Record { left };
         let code = record.word(work::OUTCOME);
         let mut answer = Answer::default();
@@ -97,10 +112,13 @@ impl Compiled {
         }
         let mut not_matched = not_matched;
         self.routing(&seen, &record, decision, &mut steps, &mut not_matched);
-        if let Some(held) = self.upstream(request, &seen, &record, decision, &mut steps) {
+        let seen = (came, request, &seen);
+        if let Some(held) = self.upstream(seen, &record, decision, &mut steps) {
             answer.held = Some(held);
         }
-        if code == outcome::UNSUPPORTED {
+        if code == outcome::UNSUPPORTED
+            && !self.managed_reply(request, &record, decision, &mut steps)
+        {
             steps.push(Step::Unsupported);
             decision.reason = Some(self.reason(record.word(work::REASON)));
         }
@@ -175,14 +193,14 @@ impl Compiled {
         } else {
             route.name.clone()
         });
-        local_reply(seen, route, code, decision);
+        local_reply(seen, route, code, &self.substitutions, decision);
     }
 
-    /// Cluster and endpoint; what the request holds.
+    /// Cluster and endpoint; what the request holds. The request stands there as it came, as it
+    /// was decided, and as routes see it.
     fn upstream(
         &self,
-        request: &Request,
-        seen: &Seen,
+        (came, request, seen): (&Request, &Request, &Seen),
         record: &Record<'_>,
         decision: &mut Decision,
         steps: &mut Vec<Step>,
@@ -217,7 +235,7 @@ impl Compiled {
                     decision.endpoint = Some(address.to_string());
                     decision.priority = Some(0);
                     if routed {
-                        seen.rewritten(request, decision);
+                        self.rewritten(came, request, seen, record, "", decision);
                     }
                 }
                 None => {
@@ -244,9 +262,6 @@ impl Compiled {
         if code != outcome::FORWARD {
             return None;
         }
-        if routed {
-            seen.rewritten(request, decision);
-        }
         let number = record.word(work::ENDPOINT).checked_sub(1)?;
         let (_, locality, position) = (*self.endpoints.get(number as usize)?)?;
         steps.push(Step::Endpoint {
@@ -256,7 +271,12 @@ impl Compiled {
         let group = cluster.load_assignment.as_ref()?.endpoints.get(locality)?;
         decision.priority = Some(group.priority);
         decision.locality = group.locality.as_ref().and_then(locality_name);
-        decision.endpoint = group.lb_endpoints.get(position).and_then(endpoint_name);
+        let endpoint = group.lb_endpoints.get(position);
+        decision.endpoint = endpoint.and_then(endpoint_name);
+        if routed {
+            let hostname = endpoint.map_or("", hostname);
+            self.rewritten(came, request, seen, record, hostname, decision);
+        }
         Some(Held {
             cluster: index,
             locality,
@@ -272,7 +292,7 @@ impl Compiled {
             unsupported::TOO_MANY_VALUES => {
                 "the request has more headers, parameters or candidate routes than this engine looks at".to_owned()
             }
-            unsupported::PATH_NOT_NORMAL => "path normalisation would change the path, which is not decided".to_owned(),
+            unsupported::PATH_NOT_NORMAL => "the connection manager changes the path, and it is not known how".to_owned(),
             unsupported::TARGET_FORM => "the form of the request's target is not decided".to_owned(),
             unsupported::HEADER_REWRITTEN => {
                 "Envoy rewrites a header of this request before routing, which is not decided".to_owned()
@@ -296,11 +316,17 @@ impl Compiled {
 }
 
 /// What a redirect, a direct response or a missing cluster answers.
-fn local_reply(seen: &Seen, route: &Route, code: u64, decision: &mut Decision) {
+fn local_reply(
+    seen: &Seen,
+    route: &Route,
+    code: u64,
+    substitutions: &Substitutions,
+    decision: &mut Decision,
+) {
     match (&route.action, code) {
         (Some(Action::Redirect(action)), outcome::REDIRECT) => {
             decision.status = Some(seen.status(redirect::status(action)));
-            decision.location = Some(redirect::location(seen, route, action));
+            decision.location = Some(redirect::location(seen, route, action, substitutions));
         }
         (Some(Action::DirectResponse(action)), outcome::DIRECT_RESPONSE) => {
             decision.status = Some(seen.status(action.status))
@@ -330,6 +356,14 @@ fn locality_name(locality: &Locality) -> Option<String> {
             locality.region, locality.zone, locality.sub_zone
         )
     })
+}
+
+/// The name that `auto_host_rewrite` takes.
+fn hostname(endpoint: &LbEndpoint) -> &str {
+    match &endpoint.host_identifier {
+        Some(HostIdentifier::Endpoint(endpoint)) => &endpoint.hostname,
+        _ => "",
+    }
 }
 
 /// `ip:port`, or a pipe's path.

@@ -10,6 +10,7 @@ use crate::arena::Arena;
 use crate::kept::Set;
 use crate::names::Names;
 use crate::numbers::Numbers;
+use crate::substitution::Substitutions;
 use crate::trie::Keys;
 use crate::undecided::Undecided;
 use crate::{CapacityError, capacity};
@@ -49,6 +50,8 @@ pub struct Compiler<'a> {
     pub classes: u64,
     /// The DFAs of the paths that connection managers leave as they are, by pattern.
     pub paths_dfas: HashMap<String, Result<u64, String>>,
+    /// The regexes of rewrites.
+    pub substitutions: Substitutions,
     clusters: HashMap<String, u64>,
     missing: Vec<String>,
 }
@@ -76,6 +79,7 @@ impl<'a> Compiler<'a> {
             plain_host: false,
             classes: 0,
             paths_dfas: HashMap::new(),
+            substitutions: Substitutions::default(),
             clusters: HashMap::new(),
             missing: Vec::new(),
         }

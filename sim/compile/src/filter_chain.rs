@@ -30,7 +30,6 @@ impl Compiler<'_> {
     /// default one; `configurations` are the route configurations' offsets.
     pub fn filter_chain(
         &mut self,
-        listener: usize,
         index: Option<usize>,
         chain: &FilterChain,
         configurations: &[u64],
@@ -53,18 +52,7 @@ impl Compiler<'_> {
                 }
                 if let Some(pattern) = unchanged_paths(manager) {
                     match self.paths_dfa(pattern) {
-                        Ok(dfa) => {
-                            normal = dfa;
-                            if reason.is_none() {
-                                self.manager_undecided(
-                                    listener,
-                                    index,
-                                    changes_paths(manager),
-                                    "only paths that it leaves as they are can be decided",
-                                    "requests whose path it changes",
-                                );
-                            }
-                        }
+                        Ok(dfa) => normal = dfa,
                         Err(too_large) => {
                             reason.get_or_insert(Unsupported {
                                 path: "normalize_path".to_owned(),
@@ -453,21 +441,9 @@ fn limits(manager: &HttpConnectionManager) -> u64 {
     kilobytes.min(0xffff) | count.min(0xffff) << 16
 }
 
-/// The field of a connection manager that changes paths.
-fn changes_paths(manager: &HttpConnectionManager) -> &'static str {
-    let normalize = manager.normalize_path.as_ref();
-    if normalize.is_some_and(|value| value.value) {
-        "normalize_path"
-    } else if manager.merge_slashes {
-        "merge_slashes"
-    } else {
-        "path_with_escaped_slashes_action"
-    }
-}
-
 /// The regex of paths (without query) that the connection manager's options leave as they are;
 /// `None` where it has none that change paths.
-fn unchanged_paths(manager: &HttpConnectionManager) -> Option<String> {
+pub fn unchanged_paths(manager: &HttpConnectionManager) -> Option<String> {
     let normalize = manager
         .normalize_path
         .as_ref()

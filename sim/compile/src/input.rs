@@ -58,6 +58,18 @@ impl Compiled {
         sequence: u64,
         to: &mut I,
     ) -> Result<(), EngineError> {
+        self.lay_out(request, random, sequence, 0, to)
+    }
+
+    /// As [`Self::prepare`], with bits of [`connection`] set from the start.
+    pub(crate) fn lay_out<I: Input>(
+        &self,
+        request: &Request,
+        random: u64,
+        sequence: u64,
+        bits: u64,
+        to: &mut I,
+    ) -> Result<(), EngineError> {
         let error = |message: String| EngineError {
             engine: "sim",
             message: format!("request {}: {message}", request.id),
@@ -115,7 +127,10 @@ impl Compiled {
         to.set_bytes(input::HTTP, b"http");
         to.set_bytes(input::HTTPS, b"https");
         to.set_bytes(input::HTTP_1_1, b"http/1.1");
-        let mut bits = if request.is_tls() { connection::TLS } else { 0 };
+        let mut bits = bits;
+        if request.is_tls() {
+            bits |= connection::TLS;
+        }
         if nowhere {
             bits |= connection::NOWHERE;
         }

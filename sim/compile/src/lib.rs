@@ -2,7 +2,8 @@
 //! names.
 //!
 //! [`compile`] writes the policy; [`Compiled::prepare`] lays a request out as the model's input;
-//! [`Compiled::answer`] turns what the model left into a decision and a trace.
+//! [`Compiled::answer`] turns what the model left into a decision and a trace. In between,
+//! [`Compiled::managed`] says whether the connection manager changes the request first.
 
 mod answer;
 mod arena;
@@ -16,17 +17,21 @@ mod head;
 pub mod input;
 mod kept;
 mod listener;
+mod managed;
 mod matcher;
 mod murmur;
 mod named;
 mod names;
+mod normalize;
 mod numbers;
 mod path;
 mod plain;
 mod redirect;
+mod rewrite;
 mod route;
 mod schedule;
 mod seen;
+mod substitution;
 mod trie;
 mod undecided;
 mod virtual_host;
@@ -41,10 +46,12 @@ pub use answer::Left;
 pub use capacity::CapacityError;
 pub use input::Input;
 pub use kept::Kept;
+pub use managed::Managed;
 pub use numbers::{Numbered, Numbers};
 pub use undecided::{Part, Undecided};
 
 use compiler::Compiler;
+use substitution::Substitutions;
 
 /// A snapshot's tables.
 #[derive(Debug, Clone)]
@@ -67,6 +74,8 @@ pub struct Compiled {
     listeners: HashMap<String, u64>,
     configurations: HashMap<String, u64>,
     bound: HashMap<String, std::net::SocketAddr>,
+    /// The regexes of rewrites.
+    substitutions: Substitutions,
     /// Names of the listeners with `use_original_dst`.
     catching: Vec<String>,
 }
@@ -184,6 +193,7 @@ fn compile_into(
             .collect(),
         endpoints: compiler.endpoints,
         missing,
+        substitutions: compiler.substitutions,
         bound: snapshot
             .listeners
             .iter()

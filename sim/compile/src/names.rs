@@ -56,6 +56,11 @@ const JOINED: [&str; 39] = [
     "x-request-id",
 ];
 
+/// Whether Envoy keeps one entry of a header, whose name is in lower case.
+pub fn is_joined(name: &str) -> bool {
+    JOINED.contains(&name)
+}
+
 /// Names and values seen so far.
 #[derive(Debug)]
 pub struct Names {

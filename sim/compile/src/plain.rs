@@ -25,6 +25,8 @@ use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 use twinmesh_xds::{FilterChain, Listener, Snapshot, Terminal};
 
+use crate::filter_chain::unchanged_paths;
+
 /// The name of the extension that says which protocol an upstream speaks.
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// The transport socket that changes nothing.
@@ -197,8 +199,12 @@ pub fn connect_time(listener: &Listener, snapshot: &Snapshot, plain: &HashSet<St
         Terminal::Tcp(proxy) => tcp_clusters(proxy, plain),
         Terminal::Http {
             route_configuration: Some(index),
-            ..
+            manager,
         } => {
+            // Nobody looks at the requests, so none of them may have to be changed.
+            if unchanged_paths(manager).is_some() {
+                return false;
+            }
             let Some(held) = snapshot.route_configurations.get(*index) else {
                 return false;
             };

@@ -4,10 +4,11 @@
 use envoy_types::pb::envoy::config::route::v3::{
     RedirectAction, Route,
     redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
-    route_match::PathSpecifier,
 };
 
+use crate::rewrite::{prefix_length, substituted};
 use crate::seen::Seen;
+use crate::substitution::Substitutions;
 
 /// `response_code`.
 pub fn status(action: &RedirectAction) -> u32 {
@@ -21,7 +22,12 @@ pub fn status(action: &RedirectAction) -> u32 {
 }
 
 /// The `Location` header.
-pub fn location(seen: &Seen, route: &Route, action: &RedirectAction) -> String {
+pub fn location(
+    seen: &Seen,
+    route: &Route,
+    action: &RedirectAction,
+    substitutions: &Substitutions,
+) -> String {
     let scheme = match &action.scheme_rewrite_specifier {
         Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => "https",
         Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) if !scheme.is_empty() => scheme,
@@ -37,7 +43,7 @@ pub fn location(seen: &Seen, route: &Route, action: &RedirectAction) -> String {
     } else {
         &action.host_redirect
     };
-    let path = path(seen, route, action);
+    let path = path(seen, route, action, substitutions);
     let slash = if path.starts_with('/') { "" } else { "/" };
     format!("{scheme}://{host}{port}{slash}{path}")
 }
@@ -70,7 +76,12 @@ fn host<'a>(seen: &'a Seen, scheme: &str, new_port: &str) -> &'a str {
 }
 
 /// The path and query.
-fn path(seen: &Seen, route: &Route, action: &RedirectAction) -> String {
+fn path(
+    seen: &Seen,
+    route: &Route,
+    action: &RedirectAction,
+    substitutions: &Substitutions,
+) -> String {
     let own = seen.path.as_str();
     let query_at = own.find('?').unwrap_or(own.len());
     let (own_path, query) = own.split_at(query_at);
@@ -80,20 +91,14 @@ fn path(seen: &Seen, route: &Route, action: &RedirectAction) -> String {
         }
         Some(PathRewriteSpecifier::PathRedirect(path)) if !path.is_empty() => (path.clone(), query),
         Some(PathRewriteSpecifier::PrefixRewrite(prefix)) if !prefix.is_empty() => {
-            let matched = match route
-                .r#match
-                .as_ref()
-                .and_then(|matched| matched.path_specifier.as_ref())
-            {
-                Some(PathSpecifier::Prefix(text) | PathSpecifier::PathSeparatedPrefix(text)) => {
-                    text.len()
-                }
-                _ => own_path.len(),
-            };
+            let matched = prefix_length(route, seen);
             (
                 format!("{prefix}{}", own_path.get(matched..).unwrap_or_default()),
                 query,
             )
+        }
+        Some(PathRewriteSpecifier::RegexRewrite(rule)) => {
+            (substituted(substitutions, rule, seen), "")
         }
         _ => (own_path.to_owned(), query),
     };
@@ -146,8 +151,14 @@ mod tests {
                 grpc: false,
             };
             let route = Route::default();
-            assert_eq!(location(&seen, &route, &https), *to_https);
-            assert_eq!(location(&seen, &route, &port), *to_port);
+            assert_eq!(
+                location(&seen, &route, &https, &Substitutions::default()),
+                *to_https
+            );
+            assert_eq!(
+                location(&seen, &route, &port, &Substitutions::default()),
+                *to_port
+            );
         }
     }
 }

@@ -171,6 +171,7 @@ impl Compiler<'_> {
         };
         let mut action = self.action(config, unsupported, &mut left);
         let more = self.more(routes, place, config, &mut action, &mut left);
+        self.rewrites(config, &mut left);
         // What the reader has reported needs no second line; what never takes a request, none.
         if unsupported.is_none() && taken {
             let mut first = None;

@@ -1,6 +1,6 @@
 //! The request as routes see it: what the model cut out of the head, as text.
 
-use twinmesh_engine::{Decision, Request};
+use twinmesh_engine::Request;
 use twinmesh_model::Span;
 use twinmesh_model::layout::{input, work};
 
@@ -28,46 +28,55 @@ impl Compiled {
             return Seen::default();
         }
         let head = request.head();
-        let text = |word: u64| {
-            let span = Span(word);
-            match span.offset() {
-                input::SLASH => "/".to_owned(),
-                input::HTTP => "http".to_owned(),
-                input::HTTPS => "https".to_owned(),
-                offset => {
-                    let from = offset.saturating_sub(input::HEAD) as usize;
-                    let bytes = head
-                        .get(from..from + span.length() as usize)
-                        .unwrap_or_default();
-                    String::from_utf8_lossy(bytes).into_owned()
-                }
-            }
-        };
-        let values = |name: &str| -> Vec<&str> {
-            let named = request
-                .headers
-                .iter()
-                .filter(|(other, _)| other.eq_ignore_ascii_case(name));
-            named
-                .map(|(_, value)| value.trim_matches([' ', '\t']))
-                .collect()
-        };
+        let text = |word: u64| text(&head, Span(record.word(word)));
         let connection = if request.is_tls() { "https" } else { "http" };
-        let forwarded = values("x-forwarded-proto");
-        let content_type = values("content-type").join(",");
-        let grpc = content_type.strip_prefix("application/grpc");
+        let forwarded = values(request, "x-forwarded-proto");
         Seen {
-            authority: text(record.word(work::HOST)),
-            path: text(record.word(work::TARGET)),
-            scheme: text(record.word(work::SCHEME)),
+            authority: text(work::HOST),
+            path: text(work::TARGET),
+            scheme: text(work::SCHEME),
             forwarded_proto: if forwarded.is_empty() {
                 connection.to_owned()
             } else {
                 forwarded.join(",")
             },
-            grpc: grpc.is_some_and(|rest| rest.is_empty() || rest.starts_with('+')),
+            grpc: is_grpc(request),
         }
     }
+}
+
+/// A stretch of the input as text.
+pub(crate) fn text(head: &[u8], span: Span) -> String {
+    match span.offset() {
+        input::SLASH => "/".to_owned(),
+        input::HTTP => "http".to_owned(),
+        input::HTTPS => "https".to_owned(),
+        offset => {
+            let from = offset.saturating_sub(input::HEAD) as usize;
+            let bytes = head
+                .get(from..from + span.length() as usize)
+                .unwrap_or_default();
+            String::from_utf8_lossy(bytes).into_owned()
+        }
+    }
+}
+
+/// The values of a header, each line apart.
+fn values<'r>(request: &'r Request, name: &str) -> Vec<&'r str> {
+    let named = request
+        .headers
+        .iter()
+        .filter(|(other, _)| other.eq_ignore_ascii_case(name));
+    named
+        .map(|(_, value)| value.trim_matches([' ', '\t']))
+        .collect()
+}
+
+/// Whether Envoy answers the request as it answers gRPC.
+pub(crate) fn is_grpc(request: &Request) -> bool {
+    let content_type = values(request, "content-type").join(",");
+    let rest = content_type.strip_prefix("application/grpc");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }
 
 impl Seen {
@@ -91,15 +100,5 @@ impl Seen {
                 value.trim_matches([' ', '\t']).to_owned()
             }
         })
-    }
-
-    /// Notes what goes upstream otherwise than it came.
-    pub fn rewritten(&self, request: &Request, decision: &mut Decision) {
-        if request.path != self.path {
-            decision.path = Some(self.path.clone());
-        }
-        if request.authority.as_deref() != Some(&self.authority) {
-            decision.authority = Some(self.authority.clone());
-        }
     }
 }

@@ -97,35 +97,6 @@ impl Compiler<'_> {
         })
     }
 
-    /// Some requests to a connection manager are undecided; `path` is the field in it.
-    pub fn manager_undecided(
-        &mut self,
-        listener: usize,
-        chain: Option<usize>,
-        path: &str,
-        reason: &str,
-        requests: &'static str,
-    ) {
-        let place = self.snapshot.listeners.get(listener).and_then(|listener| {
-            let config = match chain {
-                Some(index) => listener.filter_chains.get(index),
-                None => listener.default_filter_chain.as_ref(),
-            };
-            Some((
-                format!("listener {:?}", listener.name),
-                manager_path(chain, config?),
-            ))
-        });
-        let (resource, root) = place.unwrap_or_default();
-        self.note(Undecided {
-            part: None,
-            resource,
-            path: format!("{root}{path}"),
-            reason: reason.to_owned(),
-            requests,
-        });
-    }
-
     /// What of a route only userspace decides; `path` is the field in it.
     pub fn route_in_userspace(&mut self, route: (usize, usize, usize), path: &str, reason: &str) {
         let (configuration, host, index) = route;

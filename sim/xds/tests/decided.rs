@@ -159,17 +159,45 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
     None,
     Some("request_headers_to_add[0]")
 )]
-#[case::prefix_rewrite(
-    "route: {cluster: c, prefix_rewrite: /}",
-    Some("route.prefix_rewrite"),
+#[case::prefix_rewrite("route: {cluster: c, prefix_rewrite: /}", None, None)]
+#[case::regex_rewrite(
+    "route: {cluster: c, regex_rewrite: {pattern: {regex: a}, substitution: b}}",
+    None,
     None
 )]
-#[case::host_rewrite(
-    "route: {cluster: c, host_rewrite_literal: h}",
-    Some("route.host_rewrite_literal"),
+#[case::path_format(
+    "route: {cluster: c, path_rewrite: /a}",
+    Some("route.path_rewrite"),
     None
 )]
-#[case::auto_host("route: {cluster: c, auto_host_rewrite: false}", None, None)]
+#[case::host_rewrite("route: {cluster: c, host_rewrite_literal: h}", None, None)]
+#[case::host_regex(
+    "route: {cluster: c, host_rewrite_path_regex: {pattern: {regex: a}, substitution: b}}",
+    None,
+    None
+)]
+#[case::host_format(
+    "route: {cluster: c, host_rewrite: h}",
+    Some("route.host_rewrite"),
+    None
+)]
+#[case::host_header("route: {cluster: c, host_rewrite_header: x}", None, None)]
+#[case::written_host_header(
+    "route: {cluster: c, host_rewrite_header: x-envoy-y}",
+    Some("route.host_rewrite_header"),
+    None
+)]
+#[case::changed_host_header(
+    "route: {cluster: c, host_rewrite_header: x}\n  request_headers_to_remove: [X]",
+    Some("route.host_rewrite_header"),
+    Some("request_headers_to_remove[0]")
+)]
+#[case::auto_host("route: {cluster: c, auto_host_rewrite: true}", None, None)]
+#[case::weighted_host(
+    "route: {weighted_clusters: {clusters: [{name: a, weight: 1, host_rewrite_literal: h}]}}",
+    None,
+    None
+)]
 #[case::hashed(
     "route: {weighted_clusters: {use_hash_policy: true, clusters: [{name: a, weight: 1}]}}",
     None,
@@ -182,7 +210,7 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
 )]
 #[case::regex_redirect(
     "redirect: {regex_rewrite: {pattern: {regex: a}, substitution: b}}",
-    Some("redirect.regex_rewrite"),
+    None,
     None
 )]
 #[case::forwards_nothing("non_forwarding_action: {}", Some("non_forwarding_action"), None)]

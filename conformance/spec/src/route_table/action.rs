@@ -14,6 +14,7 @@ use super::mutation::{self, Mutation};
 use super::{Input, Known, Lines, Routed, Taker, Undecided};
 use crate::message::Message;
 use crate::regex::Regexes;
+use crate::substitution::Substitutions;
 use crate::{header, path, redirect, rewrite, route, weighted_cluster};
 
 const DEFAULT_TIMEOUT_NANOSECONDS: u128 = 15_000_000_000;
@@ -22,6 +23,7 @@ const DEFAULT_TIMEOUT_NANOSECONDS: u128 = 15_000_000_000;
 pub(super) struct At<'a> {
     pub(super) table: &'a RouteConfiguration,
     pub(super) regexes: &'a Regexes,
+    pub(super) substitutions: &'a Substitutions,
     pub(super) host: &'a VirtualHost,
     pub(super) route: &'a Route,
     pub(super) virtual_host: usize,
@@ -72,7 +74,13 @@ impl<'a> At<'a> {
         for mutation in self.mutations(weighted, Direction::Request) {
             mutation::of_request(mutation, &mut routed.request);
         }
-        rewrite(action, weighted, route_match, &mut routed.request)?;
+        rewrite(
+            action,
+            weighted,
+            route_match,
+            self.substitutions,
+            &mut routed.request,
+        )?;
         for mutation in self.mutations(weighted, Direction::Response) {
             mutation::of_response(mutation, &routed.request, &mut routed.response);
         }
@@ -89,7 +97,7 @@ impl<'a> At<'a> {
         mut routed: Routed,
     ) -> Known<Routed> {
         let message = routed.request.message()?;
-        routed.location = redirect::location(action, route_match, &message)
+        routed.location = redirect::location(action, route_match, &message, self.substitutions)
             .ok_or_else(|| Undecided::new("the redirect's path rewrite is not decided"));
         routed.status = redirect::status(action);
         if let Some(PathRewriteSpecifier::PrefixRewrite(prefix)) = &action.path_rewrite_specifier
@@ -114,8 +122,13 @@ impl<'a> At<'a> {
     ) -> Known<Routed> {
         // Its location is the URL of the request: a redirect that changes nothing.
         let message = routed.request.message()?;
-        routed.location = redirect::location(&RedirectAction::default(), route_match, &message)
-            .ok_or_else(|| Undecided::new("the request's own URL is not known"));
+        routed.location = redirect::location(
+            &RedirectAction::default(),
+            route_match,
+            &message,
+            self.substitutions,
+        )
+        .ok_or_else(|| Undecided::new("the request's own URL is not known"));
         routed.status = action.status;
         routed.response.add(":status", action.status.to_string());
         let body = action
@@ -267,6 +280,7 @@ fn rewrite(
     action: &RouteAction,
     weighted: Option<&ClusterWeight>,
     route_match: &RouteMatch,
+    substitutions: &Substitutions,
     lines: &mut Lines,
 ) -> Known<()> {
     let of_weighted = weighted.and_then(|weighted| match &weighted.host_rewrite_specifier {
@@ -297,7 +311,11 @@ fn rewrite(
             envoy_types::pb::envoy::config::route::v3::route_action::HostRewriteSpecifier::HostRewriteHeader(name),
         ) => lines.first(name)?,
         // No endpoint is chosen whose name could be taken.
-        Some(_) => Some(rewrite::authority(action, None, &message, &message.authority)),
+        Some(_) => {
+            let own = &message.authority;
+            let host = rewrite::authority(action, None, &message, own, substitutions);
+            Some(host.ok_or_else(|| Undecided::new("its host rewrite is not decided"))?)
+        }
         None => None,
     };
     if let Some(host) = host.filter(|host| !host.is_empty()) {
@@ -307,8 +325,9 @@ fn rewrite(
         lines.set("x-envoy-original-host", message.authority.clone());
         lines.set(":authority", host);
     }
-    if !action.prefix_rewrite.is_empty() {
-        let path = rewrite::path(action, route_match, &message);
+    if !action.prefix_rewrite.is_empty() || action.regex_rewrite.is_some() {
+        let path = rewrite::path(action, route_match, &message, substitutions)
+            .ok_or_else(|| Undecided::new("its regex_rewrite is not decided"))?;
         lines.set("x-envoy-original-path", message.path);
         lines.set(":path", path);
     }

@@ -17,6 +17,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use crate::header;
 use crate::redirect;
 use crate::regex::{self, Regexes};
+use crate::substitution::Substitutions;
 use crate::virtual_host;
 
 pub use lines::Lines;
@@ -126,6 +127,7 @@ pub struct Routed {
 pub struct RouteTable<'a> {
     config: &'a RouteConfiguration,
     regexes: Regexes,
+    substitutions: Substitutions,
 }
 
 impl<'a> RouteTable<'a> {
@@ -155,6 +157,7 @@ impl<'a> RouteTable<'a> {
         Ok(Self {
             config,
             regexes: Regexes::compile(patterns)?,
+            substitutions: Substitutions::of_routes(&config.virtual_hosts),
         })
     }
 
@@ -246,6 +249,7 @@ impl<'a> RouteTable<'a> {
         let at = action::At {
             table: self.config,
             regexes: &self.regexes,
+            substitutions: &self.substitutions,
             host,
             route: config,
             virtual_host,

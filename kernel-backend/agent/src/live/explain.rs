@@ -35,11 +35,22 @@ impl Live {
             ..error
         })?;
         twinmesh_model::decide(&mut memory);
+        let mut managed = None;
+        let compiled = &policy.compiled;
+        while let Some(next) = compiled.managed(request, managed.as_ref(), &memory.left()) {
+            let prepared = compiled.prepare_managed(&next, random, 2, &mut memory);
+            prepared.map_err(|error| EngineError {
+                engine: "agent",
+                ..error
+            })?;
+            twinmesh_model::decide(&mut memory);
+            managed = Some(next);
+        }
         let left = memory.left();
         let mut not_matched =
             |end: u64| -> Vec<Step> { twinmesh_sim::not_matched(&mut memory, end) };
         Ok(policy
             .compiled
-            .answer(request, &left, Some(&mut not_matched)))
+            .answer_managed(request, managed.as_ref(), &left, Some(&mut not_matched)))
     }
 }

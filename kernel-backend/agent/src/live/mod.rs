@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
-use twinmesh_compile::{CapacityError, Compiled, Kept, Left, Numbers, compile_on};
+use twinmesh_compile::{CapacityError, Compiled, Kept, Left, Managed, Numbers, compile_on};
 use twinmesh_engine::update::keep_order;
 use twinmesh_engine::{Answer, EngineError, Outcome, Request};
 use twinmesh_model::layout::work;
@@ -272,7 +272,7 @@ impl Live {
         request: &Request,
         random: u64,
         recorded: bool,
-        model: impl FnOnce(&mut area::Decision<'_>),
+        mut model: impl FnMut(&mut area::Decision<'_>),
     ) -> Result<Decided, EngineError> {
         let gate = self.gate();
         let Some(policy) = self.current() else {
@@ -285,7 +285,7 @@ impl Live {
         let left = area::with(|area| {
             let sequence = area.next_sequence();
             policy.compiled.prepare(request, random, sequence, area)?;
-            let decide = || {
+            let mut once = |area: &mut area::Area| {
                 model(&mut area::Decision {
                     area,
                     policy: &policy.compiled.policy,
@@ -293,21 +293,34 @@ impl Live {
                     queue: &self.inner.queue,
                 });
             };
-            let place = if recorded {
-                Some(self.inner.memory.order().alone(decide).1)
-            } else {
-                decide();
-                None
+            let mut decide = || {
+                once(area);
+                let compiled = &policy.compiled;
+                let mut managed = None;
+                while let Some(next) = compiled.managed(request, managed.as_ref(), &area.left()) {
+                    let sequence = area.next_sequence();
+                    compiled.prepare_managed(&next, random, sequence, area)?;
+                    once(area);
+                    managed = Some(next);
+                }
+                Ok(managed)
             };
-            Ok::<_, EngineError>((area.left(), place))
+            let (managed, place) = if recorded {
+                let (managed, place) = self.inner.memory.order().alone(decide);
+                (managed, Some(place))
+            } else {
+                (decide(), None)
+            };
+            Ok::<_, EngineError>((area.left(), managed?, place))
         });
-        let (left, place) = left.map_err(|error| EngineError {
+        let (left, managed, place) = left.map_err(|error| EngineError {
             engine: "agent",
             ..error
         })?;
         drop(gate);
         let hold = self.hold(&left, place);
-        let decided = decided(policy, request, &left, random, hold);
+        let asked = (request, managed.as_ref());
+        let decided = decided(policy, asked, &left, random, hold);
         if let Some(place) = place {
             self.decided(place, request, &decided);
         }
@@ -336,7 +349,7 @@ impl Live {
         }
         if let Some(policy) = self.by_generation(generation) {
             let random = request.random.unwrap_or_default();
-            let decided = decided(policy, request, left, random, None);
+            let decided = decided(policy, (request, None), left, random, None);
             self.decided(number, request, &decided);
             self.note(Note::Ended { number, end });
         }
@@ -375,7 +388,7 @@ impl Live {
         let policy = self.by_generation(generation)?;
         let place = self.recorder().is_some().then_some(number);
         let hold = self.hold(left, place);
-        let decided = decided(policy, request, left, random, hold);
+        let decided = decided(policy, (request, None), left, random, hold);
         if let Some(place) = place {
             self.decided(place, request, &decided);
         }
@@ -432,16 +445,18 @@ impl Live {
     }
 }
 
+/// The answer to a request; beside it stands what was decided in its place.
 fn decided(
     policy: Arc<Current>,
-    request: &Request,
+    (request, managed): (&Request, Option<&Managed>),
     left: &Left,
     random: u64,
     hold: Option<Hold>,
 ) -> Decided {
-    let mut answer = policy
-        .compiled
-        .answer(request, left, Some(&mut |_| Vec::new()));
+    let mut answer =
+        policy
+            .compiled
+            .answer_managed(request, managed, left, Some(&mut |_| Vec::new()));
     if let Some(held) = &mut answer.held {
         held.generation = policy.generation;
     }

@@ -55,7 +55,7 @@ impl Live {
         shadow.compare(|| {
             let snapshot = policy.snapshot().clone();
             Made {
-                answer: decided(policy, &request, left, random, None).answer,
+                answer: decided(policy, (&request, None), left, random, None).answer,
                 request,
                 random,
                 snapshot,

@@ -282,11 +282,14 @@ impl Forward<'_> {
     fn rewrite(&self, request: &mut Request<RequestBody>) -> Result<(), Reply> {
         let decision = &self.decided.answer.decision;
         let path = match &decision.path {
-            Some(path) => PathAndQuery::try_from(path.as_str()).ok(),
+            // A fragment, and bytes that no URI has, would be lost.
+            Some(path) => PathAndQuery::try_from(path.as_str())
+                .ok()
+                .filter(|sent| sent.as_str() == path),
             None => request.uri().path_and_query().cloned(),
         };
         let Some(path) = path else {
-            return Err(Reply::text(400, ""));
+            return Err(Reply::text(503, "the rewritten path cannot be sent"));
         };
         *request.uri_mut() = Uri::from(path);
         *request.version_mut() = Version::HTTP_11;

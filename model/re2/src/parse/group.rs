@@ -65,8 +65,7 @@ fn parse_flags(
             Some('i') => flags.fold_case = !negated,
             Some('m') => flags.multi_line = !negated,
             Some('s') => flags.dot_matches_newline = !negated,
-            // Greed decides which of several matches is taken; there is one full match at most.
-            Some('U') => {}
+            Some('U') => flags.swap_greed = !negated,
             Some('-') if !negated => {
                 negated = true;
                 flag_seen = false;

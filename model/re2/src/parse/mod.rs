@@ -24,24 +24,34 @@ pub const MAX_NESTING: usize = 100;
 /// RE2's limit of copies in `x{n}`, also for the product of nested repeats.
 const MAX_REPEAT: u32 = 1000;
 
-/// The flags of `(?ims)`, and the encoding, which never changes. `U` changes which match is found,
-/// never whether there is a full one.
+/// The flags of `(?imsU)`, and the encoding, which never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Flags {
     encoding: Encoding,
     fold_case: bool,
     multi_line: bool,
     dot_matches_newline: bool,
+    /// Which match is found, never whether there is a full one.
+    swap_greed: bool,
 }
 
-/// Parses `pattern` as RE2 does. The result matches what RE2 matches, over any bytes; captures
-/// are left out.
+/// A pattern whose captures count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captures {
+    /// The pattern, with its groups numbered from 1, and lazy where the pattern is.
+    pub hir: Hir,
+    /// How many groups the pattern has; a group that nothing can reach is not in `hir`.
+    pub count: u32,
+}
+
+/// Parses `pattern` as RE2 does. The result matches in full what RE2 matches in full, over any
+/// bytes; captures and greed are left out.
 ///
 /// # Errors
 ///
 /// Where RE2 refuses the pattern, and where it nests deeper than [`MAX_NESTING`].
 pub fn parse(pattern: &str) -> Result<Hir, SyntaxError> {
-    parse_as(pattern, Encoding::Utf8)
+    parse_as(pattern, Encoding::Utf8, false).map(|parsed| parsed.hir)
 }
 
 /// Parses `pattern` as RE2 does with its option `Latin1`: each byte of the pattern and of the text
@@ -51,8 +61,21 @@ pub fn parse(pattern: &str) -> Result<Hir, SyntaxError> {
 ///
 /// As [`parse`]; also for `\x{100}` and above.
 pub fn parse_latin_1(pattern: &str) -> Result<Hir, SyntaxError> {
+    latin_1_as(pattern, false).map(|parsed| parsed.hir)
+}
+
+/// As [`parse_latin_1`], for those that search and substitute: with captures and greed.
+///
+/// # Errors
+///
+/// As [`parse_latin_1`].
+pub fn parse_latin_1_captures(pattern: &str) -> Result<Captures, SyntaxError> {
+    latin_1_as(pattern, true)
+}
+
+fn latin_1_as(pattern: &str, captures: bool) -> Result<Captures, SyntaxError> {
     let decoded = latin_1::decode(pattern);
-    parse_as(&decoded, Encoding::Latin1).map_err(|error| {
+    parse_as(&decoded, Encoding::Latin1, captures).map_err(|error| {
         // The decoded pattern has a character for each byte.
         let length = |text: &str| text.chars().count();
         let offset = length(error.pattern.get(..error.offset).unwrap_or_default());
@@ -71,9 +94,9 @@ pub fn parse_latin_1(pattern: &str) -> Result<Hir, SyntaxError> {
     })
 }
 
-fn parse_as(pattern: &str, encoding: Encoding) -> Result<Hir, SyntaxError> {
+fn parse_as(pattern: &str, encoding: Encoding, captures: bool) -> Result<Captures, SyntaxError> {
     let mut cursor = Cursor::new(pattern);
-    let mut stack = Stack::new(encoding);
+    let mut stack = Stack::new(encoding, captures);
     // The operator just before the cursor, where that is a repeat: `a**` is refused.
     let mut repeat_before: Option<usize> = None;
     while let Some(c) = cursor.peek() {
@@ -107,11 +130,11 @@ fn parse_as(pattern: &str, encoding: Encoding) -> Result<Hir, SyntaxError> {
                 stack.push_class(set);
             }
             '*' | '+' | '?' | '{' => match parse_repeat(&mut cursor) {
-                Some(repeat) => {
+                Some((repeat, lazy)) => {
                     if let Some(before) = repeat_before {
                         return Err(cursor.error(SyntaxErrorKind::RepeatOp, before));
                     }
-                    stack.repeat(repeat, &cursor, start)?;
+                    stack.repeat(repeat, lazy, &cursor, start)?;
                     repeat_here = Some(start);
                 }
                 None => {
@@ -188,9 +211,9 @@ fn parse_backslash(cursor: &mut Cursor<'_>, stack: &mut Stack) -> Result<(), Syn
     Ok(())
 }
 
-/// Parses a repeat operator with the `?` that may follow it. `{` without a valid `n}`, `n,}` or
+/// Parses a repeat operator, and whether a `?` follows it. `{` without a valid `n}`, `n,}` or
 /// `n,m}` behind it is literal.
-fn parse_repeat(cursor: &mut Cursor<'_>) -> Option<Repeat> {
+fn parse_repeat(cursor: &mut Cursor<'_>) -> Option<(Repeat, bool)> {
     let mut after = *cursor;
     let repeat = match after.next()? {
         '*' => Repeat::Star,
@@ -211,9 +234,9 @@ fn parse_repeat(cursor: &mut Cursor<'_>) -> Option<Repeat> {
             Repeat::Counted { min, max }
         }
     };
-    after.eat("?");
+    let lazy = after.eat("?");
     *cursor = after;
-    Some(repeat)
+    Some((repeat, lazy))
 }
 
 /// A decimal number without leading zeros, of nine digits at most.

@@ -1,9 +1,9 @@
 //! The open groups and what has been parsed of each.
 
-use regex_syntax::hir::{Hir, Repetition};
+use regex_syntax::hir::{Capture, Hir, Repetition};
 
 use super::cursor::Cursor;
-use super::{Flags, MAX_NESTING, MAX_REPEAT, class};
+use super::{Captures, Flags, MAX_NESTING, MAX_REPEAT, class};
 use crate::encoding::Encoding;
 use crate::error::{SyntaxError, SyntaxErrorKind};
 use crate::program_size::{self, ProgramSize};
@@ -55,6 +55,22 @@ impl Node {
         }
     }
 
+    /// The same as a numbered group.
+    fn captured(self, index: u32) -> Self {
+        let (copies, depth, size) = (self.copies, self.depth + 1, self.size);
+        let hir = Hir::capture(Capture {
+            index,
+            name: None,
+            sub: Box::new(self.into_hir()),
+        });
+        Self {
+            piece: Piece::Hir(hir),
+            copies,
+            depth,
+            size,
+        }
+    }
+
     /// Joins `nodes` into one. The caller gives the size.
     fn join(nodes: Vec<Node>, size: ProgramSize, with: fn(Vec<Hir>) -> Hir) -> Self {
         let copies = nodes.iter().map(|node| node.copies).max().unwrap_or(1);
@@ -77,7 +93,8 @@ struct Frame {
     parts: Vec<Node>,
     /// Where the parenthesis is.
     offset: usize,
-    capturing: bool,
+    /// The group's number, where it captures.
+    capture: Option<u32>,
     /// The flags to return to at the end of the group.
     flags_outside: Flags,
 }
@@ -86,27 +103,38 @@ struct Frame {
 pub(super) struct Stack {
     outer: Vec<Frame>,
     frame: Frame,
+    /// Groups that capture, so far.
+    groups: u32,
+    /// Whether captures and greed are kept.
+    keeps_captures: bool,
     /// The flags at the cursor.
     pub(super) flags: Flags,
 }
 
 impl Stack {
-    pub(super) fn new(encoding: Encoding) -> Self {
+    pub(super) fn new(encoding: Encoding, keeps_captures: bool) -> Self {
         let flags = Flags {
             encoding,
             fold_case: false,
             multi_line: false,
             dot_matches_newline: false,
+            swap_greed: false,
         };
         Self {
             outer: Vec::new(),
-            frame: Frame::new(0, false, flags),
+            frame: Frame::new(0, None, flags),
+            groups: 0,
+            keeps_captures,
             flags,
         }
     }
 
     pub(super) fn open(&mut self, offset: usize, capturing: bool) {
-        let opened = Frame::new(offset, capturing, self.flags);
+        let capture = capturing.then(|| {
+            self.groups += 1;
+            self.groups
+        });
+        let opened = Frame::new(offset, capture, self.flags);
         self.outer.push(std::mem::replace(&mut self.frame, opened));
     }
 
@@ -120,10 +148,14 @@ impl Stack {
         };
         let inner = std::mem::replace(&mut self.frame, outer);
         self.flags = inner.flags_outside;
-        let (offset, capturing) = (inner.offset, inner.capturing);
+        let (offset, capture) = (inner.offset, inner.capture);
         let mut node = inner.into_node(cursor, offset)?;
-        if capturing {
+        if let Some(index) = capture {
             node.size = node.size.captured();
+            if self.keeps_captures {
+                node = node.captured(index);
+                check_depth(node.depth, cursor, offset)?;
+            }
         }
         self.frame.push(node);
         Ok(())
@@ -174,10 +206,12 @@ impl Stack {
         });
     }
 
-    /// Applies `repeat`, which the pattern has from `start` to the cursor, to what comes before.
+    /// Applies `repeat`, which the pattern has from `start` to the cursor, to what comes before;
+    /// `lazy` where a `?` follows it.
     pub(super) fn repeat(
         &mut self,
         repeat: Repeat,
+        lazy: bool,
         cursor: &Cursor<'_>,
         start: usize,
     ) -> Result<(), SyntaxError> {
@@ -207,7 +241,7 @@ impl Stack {
         let hir = Hir::repetition(Repetition {
             min,
             max,
-            greedy: true,
+            greedy: !self.keeps_captures || lazy == self.flags.swap_greed,
             sub: Box::new(node.into_hir()),
         });
         self.frame.push(Node {
@@ -219,7 +253,7 @@ impl Stack {
         Ok(())
     }
 
-    pub(super) fn finish(self, cursor: &Cursor<'_>) -> Result<Hir, SyntaxError> {
+    pub(super) fn finish(self, cursor: &Cursor<'_>) -> Result<Captures, SyntaxError> {
         if !self.outer.is_empty() {
             return Err(cursor.error_naming(
                 SyntaxErrorKind::MissingParen,
@@ -231,17 +265,20 @@ impl Stack {
         if node.size.over_limit() {
             return Err(cursor.error_naming(SyntaxErrorKind::PatternTooLarge, 0, ""));
         }
-        Ok(node.into_hir())
+        Ok(Captures {
+            hir: node.into_hir(),
+            count: self.groups,
+        })
     }
 }
 
 impl Frame {
-    fn new(offset: usize, capturing: bool, flags_outside: Flags) -> Self {
+    fn new(offset: usize, capture: Option<u32>, flags_outside: Flags) -> Self {
         Self {
             branches: Vec::new(),
             parts: Vec::new(),
             offset,
-            capturing,
+            capture,
             flags_outside,
         }
     }

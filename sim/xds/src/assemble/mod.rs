@@ -4,6 +4,7 @@
 mod cluster;
 mod hash_key;
 mod listener;
+mod rewrite;
 mod route;
 
 pub(crate) use cluster::balancer;

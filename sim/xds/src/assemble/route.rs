@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy;
 
-use super::{Assembly, decode};
+use super::{Assembly, decode, rewrite};
 use crate::{
     error::ReadError,
     path::{Path, Segment},
@@ -55,7 +55,14 @@ impl Assembly<'_> {
                 path.push(Segment::Field("routes"));
                 path.push(Segment::Index(index));
                 let too_large = self.compile(route, resource, &mut path, root)?;
-                verdicts.push(verdict.or(too_large));
+                let rewritten = match rewrite::undecided(route, host, &config) {
+                    Some((field, reason)) if verdict.is_none() => {
+                        let field = format!("{}.{field}", path.from(root));
+                        Some(self.unsupported(resource, field, reason))
+                    }
+                    _ => None,
+                };
+                verdicts.push(verdict.or(too_large).or(rewritten));
                 path.pop();
                 path.pop();
             }

@@ -51,6 +51,10 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[("google_re2", Decided), ("regex", Decided)],
     },
     Table {
+        message: "envoy.type.matcher.v3.RegexMatchAndSubstitute",
+        fields: &[("pattern", Decided), ("substitution", Decided)],
+    },
+    Table {
         message: "envoy.type.matcher.v3.RegexMatcher.GoogleRE2",
         fields: &[(
             "max_program_size",
@@ -86,7 +90,8 @@ const WRITTEN_BY_ENVOY: [&str; 16] = [
 
 const PREFIXES_WRITTEN_BY_ENVOY: [&str; 2] = ["x-envoy-", "x-forwarded-"];
 
-fn name(judged: &Judged<'_>) -> Verdict {
+/// The name of a header whose value a matcher or a rewrite reads.
+pub(super) fn name(judged: &Judged<'_>) -> Verdict {
     let name = judged.text().to_ascii_lowercase();
     let written = WRITTEN_BY_ENVOY.contains(&name.as_str())
         || PREFIXES_WRITTEN_BY_ENVOY

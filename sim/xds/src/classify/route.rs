@@ -3,7 +3,7 @@
 use super::{
     HEADERS_AFTER, Judged, METADATA, MIRRORING, RATE_LIMITS, RETRIES,
     Rule::{self, Decided, Inert, Judge, Part, ReadOver, Unsupported},
-    STATISTICS, TIMING, TRACING, Table, Verdict, per_filter, unless_set,
+    STATISTICS, TIMING, TRACING, Table, Verdict, header, per_filter, unless_set,
 };
 
 pub(super) const TABLES: &[Table] = &[
@@ -186,18 +186,18 @@ pub(super) const TABLES: &[Table] = &[
                     "only a cluster with subsets looks at it, and such a cluster is not decided",
                 ),
             ),
-            ("prefix_rewrite", REWRITE),
-            ("regex_rewrite", REWRITE),
-            ("path_rewrite_policy", REWRITE),
-            ("path_rewrite", REWRITE),
-            ("host_rewrite_literal", REWRITE),
+            ("prefix_rewrite", Decided),
+            ("regex_rewrite", Decided),
             (
-                "auto_host_rewrite",
-                Judge(|judged| unless_set(judged, "rewrites are not decided")),
+                "path_rewrite_policy",
+                Unsupported("path rewrite extensions are not decided"),
             ),
-            ("host_rewrite_header", REWRITE),
-            ("host_rewrite_path_regex", REWRITE),
-            ("host_rewrite", REWRITE),
+            ("path_rewrite", FORMATTED),
+            ("host_rewrite_literal", Decided),
+            ("auto_host_rewrite", Decided),
+            ("host_rewrite_header", Judge(header::name)),
+            ("host_rewrite_path_regex", Decided),
+            ("host_rewrite", FORMATTED),
             ("append_x_forwarded_host", Inert),
             ("timeout", TIMING),
             ("idle_timeout", TIMING),
@@ -315,7 +315,7 @@ pub(super) const TABLES: &[Table] = &[
             ("response_headers_to_add", HEADERS_AFTER),
             ("response_headers_to_remove", HEADERS_AFTER),
             ("typed_per_filter_config", Judge(per_filter::judge)),
-            ("host_rewrite_literal", REWRITE),
+            ("host_rewrite_literal", Decided),
         ],
     },
     Table {
@@ -327,8 +327,8 @@ pub(super) const TABLES: &[Table] = &[
             ("port_redirect", Decided),
             ("path_redirect", Decided),
             ("prefix_rewrite", Decided),
-            ("regex_rewrite", REWRITE),
-            ("path_rewrite", REWRITE),
+            ("regex_rewrite", Decided),
+            ("path_rewrite", FORMATTED),
             ("response_code", Decided),
             ("strip_query", Decided),
         ],
@@ -343,7 +343,7 @@ pub(super) const TABLES: &[Table] = &[
     },
 ];
 
-const REWRITE: Rule = Unsupported("rewrites are not decided");
+const FORMATTED: Rule = Unsupported("rewrites by format strings are not decided");
 
 /// What a body says is not decided. Where it is not in the snapshot, neither is what Envoy checks
 /// of it.

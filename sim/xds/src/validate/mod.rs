@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod listener;
 pub(crate) mod names;
+mod rewrite;
 pub(crate) mod route;
 
 use std::net::IpAddr;

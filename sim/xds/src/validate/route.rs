@@ -16,6 +16,7 @@ use crate::{
     path::{Path, Segment},
     snapshot::{Snapshot, Terminal},
     source::Source,
+    validate::rewrite,
     view::View,
 };
 
@@ -77,6 +78,7 @@ fn check_route(
     path: &Path,
     source: &Source<'_>,
 ) -> Result<(), ReadError> {
+    rewrite::check(route, path, source)?;
     match &route.action {
         Some(Action::Route(action)) => match &action.cluster_specifier {
             Some(ClusterSpecifier::WeightedClusters(weighted)) => check_weights(

@@ -1,0 +1,140 @@
+//! What the connection manager changes of a request before it is routed, where the model leaves
+//! that to be done: the request is then decided again, as the connection manager leaves it.
+
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use twinmesh_engine::{BadRequest, Decision, EngineError, Outcome, Request, Step};
+use twinmesh_model::Span;
+use twinmesh_model::layout::{connection, filter_chain, low, outcome, unsupported, work};
+use twinmesh_xds::Terminal;
+
+use crate::answer::Record;
+use crate::normalize::{Normal, normalize};
+use crate::seen::{is_grpc, text};
+use crate::{Compiled, Input, Left};
+
+/// `max_request_headers_kb` by default.
+const HEAD_KILOBYTES: u32 = 60;
+
+/// A request as the connection manager leaves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Managed {
+    /// What the model is to decide.
+    pub request: Request,
+    /// Bits of [`connection`]: what has been done.
+    bits: u64,
+}
+
+impl Compiled {
+    /// The connection manager that a request came to, where the model left it to that.
+    fn manager(&self, record: &Record<'_>) -> Option<&HttpConnectionManager> {
+        if record.word(work::OUTCOME) != outcome::UNSUPPORTED
+            || record.word(work::REASON) != unsupported::PATH_NOT_NORMAL
+        {
+            return None;
+        }
+        let listener = self.index(record.word(work::CHOSEN_LISTENER))?;
+        let listener = self.snapshot.listeners.get(listener)?;
+        let chain = match self.index(record.word(work::CHOSEN_FILTER_CHAIN))? {
+            default if default == u32::MAX as usize => listener.default_filter_chain.as_ref(),
+            index => listener.filter_chains.get(index),
+        };
+        match &chain?.terminal {
+            Terminal::Http { manager, .. } => Some(manager),
+            _ => None,
+        }
+    }
+
+    /// The request as the connection manager leaves it, where the model stopped for that: it is to
+    /// be laid out with [`Self::prepare_managed`] and decided again, until there is nothing more
+    /// to do. `before` is what the model decided, where that is not the request as it came.
+    pub fn managed(
+        &self,
+        came: &Request,
+        before: Option<&Managed>,
+        left: &Left,
+    ) -> Option<Managed> {
+        let record = Record { left };
+        let manager = self.manager(&record)?;
+        let (request, bits) = match before {
+            Some(before) => (&before.request, before.bits),
+            None => (came, 0),
+        };
+        let target = text(&request.head(), Span(record.word(work::TARGET)));
+        let Normal::Path(path) = normalize(manager, &target) else {
+            return None;
+        };
+        let mut managed = Managed {
+            request: request.clone(),
+            bits: bits | connection::MANAGED,
+        };
+        if path != target {
+            let given = request.path.trim_matches([' ', '\t']);
+            let before = given.strip_suffix(target.as_str())?;
+            managed.request.path = format!("{before}{path}");
+        }
+        // What the codec took has grown, and is not refused for that.
+        let most = manager
+            .max_request_headers_kb
+            .as_ref()
+            .map_or(HEAD_KILOBYTES, |most| most.value);
+        let length = managed.request.head().len() as u64;
+        (bits != managed.bits && length <= u64::from(most) * 1024).then_some(managed)
+    }
+
+    /// As [`Self::prepare`], for what [`Self::managed`] gave.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prepare_managed<I: Input>(
+        &self,
+        managed: &Managed,
+        random: u64,
+        sequence: u64,
+        to: &mut I,
+    ) -> Result<(), EngineError> {
+        self.lay_out(&managed.request, random, sequence, managed.bits, to)
+    }
+
+    /// What the connection manager answers itself, where the model left the request to it.
+    pub(crate) fn managed_reply(
+        &self,
+        request: &Request,
+        record: &Record<'_>,
+        decision: &mut Decision,
+        steps: &mut Vec<Step>,
+    ) -> bool {
+        let Some(manager) = self.manager(record) else {
+            return false;
+        };
+        let target = text(&request.head(), Span(record.word(work::TARGET)));
+        let grpc = is_grpc(request);
+        match normalize(manager, &target) {
+            Normal::Path(_) => return false,
+            // gRPC is not redirected.
+            Normal::Redirect(location) if !grpc => {
+                decision.outcome = Outcome::Redirect;
+                decision.status = Some(307);
+                decision.location = Some(location);
+            }
+            Normal::Redirect(_) | Normal::Refused => {
+                steps.push(Step::BadRequest(BadRequest::Target));
+                decision.outcome = Outcome::BadRequest;
+                decision.status = Some(if grpc { 200 } else { 400 });
+                decision.reason = Some("the connection manager refuses the path".to_owned());
+            }
+        }
+        let chain = record.word(work::CHOSEN_FILTER_CHAIN);
+        decision.route_config = self.configuration_name(chain).map(str::to_owned);
+        true
+    }
+
+    /// The name of a filter chain's route configuration, where it has one.
+    fn configuration_name(&self, chain: u64) -> Option<&str> {
+        let configuration = low(self.policy_word(chain + filter_chain::TARGET));
+        let held = self
+            .snapshot
+            .route_configurations
+            .get(self.index(configuration)?)?;
+        Some(held.name.as_str()).filter(|name| !name.is_empty())
+    }
+}

@@ -1,0 +1,85 @@
+//! Rewrites: which may stand beside which, and their regexes.
+
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteAction, redirect_action::PathRewriteSpecifier, route::Action,
+    route_action::HostRewriteSpecifier, route_match::PathSpecifier,
+};
+use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+
+use crate::{error::ReadError, path::Path, source::Source};
+
+pub(super) fn check(route: &Route, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    match &route.action {
+        Some(Action::Route(action)) => {
+            let at = path.field("route");
+            one_of_path(route, action, &at, source)?;
+            if let Some(rule) = &action.regex_rewrite {
+                regex(rule, &at.field("regex_rewrite"), source)?;
+            }
+            if let Some(HostRewriteSpecifier::HostRewritePathRegex(rule)) =
+                &action.host_rewrite_specifier
+            {
+                regex(rule, &at.field("host_rewrite_path_regex"), source)?;
+            }
+            Ok(())
+        }
+        Some(Action::Redirect(action)) => match &action.path_rewrite_specifier {
+            Some(PathRewriteSpecifier::RegexRewrite(rule)) => {
+                let at = path.field("redirect").field("regex_rewrite");
+                regex(rule, &at, source)
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// A path is rewritten in one way.
+fn one_of_path(
+    route: &Route,
+    action: &RouteAction,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    let ways = [
+        ("prefix_rewrite", !action.prefix_rewrite.is_empty()),
+        ("regex_rewrite", action.regex_rewrite.is_some()),
+        ("path_rewrite_policy", action.path_rewrite_policy.is_some()),
+        ("path_rewrite", !action.path_rewrite.is_empty()),
+    ];
+    let mut set = ways.iter().filter(|(_, is_set)| *is_set);
+    if let (Some((first, _)), Some((second, _))) = (set.next(), set.next()) {
+        let problem = format!("{first} stands beside it, and a path is rewritten in one way");
+        return Err(source.invalid(&path.field(second), problem));
+    }
+    let by_extension = matches!(
+        route
+            .r#match
+            .as_ref()
+            .and_then(|matched| matched.path_specifier.as_ref()),
+        Some(PathSpecifier::PathMatchPolicy(_))
+    );
+    if by_extension && !action.prefix_rewrite.is_empty() {
+        let problem = "the route's match is a path_match_policy, which has no prefix";
+        return Err(source.invalid(&path.field("prefix_rewrite"), problem));
+    }
+    Ok(())
+}
+
+fn regex(
+    rule: &RegexMatchAndSubstitute,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    let pattern = rule
+        .pattern
+        .as_ref()
+        .map_or("", |pattern| pattern.regex.as_str());
+    match twinmesh_re2::parse_latin_1(pattern) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let at = path.field("pattern").field("regex");
+            Err(source.invalid(&at, error.to_string()))
+        }
+    }
+}
