@@ -307,23 +307,23 @@ fn check_tells_first_what_makes_requests_unsupported() {
     let told: String = (0..25)
         .map(|index| format!("  - {{ name: c{index}, type: STATIC, outlier_detection: {{}} }}\n"))
         .collect();
-    let maglev = "  - { name: last, type: STATIC, lb_policy: MAGLEV }\n";
+    let subsets = "  - { name: last, type: STATIC, lb_subset_config: { subset_selectors: [{ keys: [v] }] } }\n";
     let write = |clusters: &str| {
         let snapshot = format!("static_resources:\n  clusters:\n{clusters}");
         std::fs::write(folder.path().join("s.yaml"), snapshot).expect("the snapshot");
     };
-    write(&format!("{told}{maglev}"));
+    write(&format!("{told}{subsets}"));
     let run = twinmesh_in(folder.path(), &["check", "s.yaml"]);
     let place = |text: &str| {
         let found = run.stdout.find(text);
         found.unwrap_or_else(|| panic!("{text} in {}", run.stdout))
     };
-    assert!(place("MAGLEV") < place("resources (decided"));
+    assert!(place("lb_subset_config") < place("resources (decided"));
     assert!(place("kernel (and") < place("\nread over:"));
     let run = twinmesh_in(folder.path(), &["check", "s.yaml", "--strict"]);
     assert_eq!(run.code, Some(2), "{}", run.stdout);
-    assert!(run.stderr.contains("MAGLEV"), "{}", run.stderr);
-    write(maglev);
+    assert!(run.stderr.contains("lb_subset_config"), "{}", run.stderr);
+    write(subsets);
     let run = twinmesh_in(folder.path(), &["check", "s.yaml"]);
     assert!(run.stdout.contains("1 finding: "), "{}", run.stdout);
     let run = twinmesh_in(folder.path(), &["check", "s.yaml", "--strict"]);
@@ -579,7 +579,7 @@ fn check_tells_what_only_the_tables_leave_undecided() {
     assert_eq!(report["kernel"]["routes"]["decided"], 2);
     assert_eq!(report["kernel"]["clusters"]["decided"], 1);
     let findings = report["table_findings"].as_array().expect("a list");
-    assert_eq!(findings.len(), 3, "{report}");
+    assert_eq!(findings.len(), 2, "{report}");
     assert_eq!(findings[0]["resource"], "cluster \"large\"");
     assert_eq!(findings[0]["path"], "load_assignment.endpoints");
     assert_eq!(findings[0]["requests"], "requests that choose the cluster");

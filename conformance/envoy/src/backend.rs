@@ -138,7 +138,11 @@ impl<'a> Head<'a> {
         let mut lines = head
             .split(|byte| *byte == b'\n')
             .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let target = lines.next()?.split(|byte| *byte == b' ').nth(1)?;
+        // A rewrite may have put blanks into it.
+        let line = lines.next()?;
+        let is_blank = |byte: &u8| *byte == b' ';
+        let from = line.iter().position(is_blank)? + 1;
+        let target = line.get(from..line.iter().rposition(is_blank)?)?;
         let mut found = Self {
             target,
             host: b"",
@@ -184,6 +188,20 @@ fn plain(hexadecimal: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::response::Reader;
+
+    #[test]
+    fn a_target_is_all_between_method_and_version() {
+        for (line, target) in [
+            ("GET /a HTTP/1.1", Some("/a")),
+            ("GET / a%62 b HTTP/1.1", Some("/ a%62 b")),
+            ("GET", None),
+            ("GET /", None),
+        ] {
+            let head = format!("{line}\r\nhost: h\r\n\r\n");
+            let found = Head::of(head.as_bytes()).map(|head| head.target.to_vec());
+            assert_eq!(found.as_deref(), target.map(str::as_bytes), "{line}");
+        }
+    }
 
     #[test]
     fn every_loopback_address_answers_with_what_came() {

@@ -4,6 +4,7 @@
 mod distribution;
 mod engines;
 mod field;
+mod fraction;
 mod live;
 mod phase;
 mod recorded;

@@ -36,6 +36,19 @@ pub fn shrink(
             None => tree.complicate(),
         };
     }
+    fewer(bench, best)
+}
+
+/// Leaves out the requests without which the divergence still shows: the generator has a least
+/// number of them.
+fn fewer(bench: &mut Bench, mut best: (Input, Divergence)) -> (Input, Divergence) {
+    for place in (0..best.0.1.len()).rev() {
+        let mut input = best.0.clone();
+        input.1.remove(place);
+        if let Some(divergence) = bench.shows(&input, &best.1) {
+            best = (input, divergence);
+        }
+    }
     best
 }
 

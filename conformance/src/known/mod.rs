@@ -197,7 +197,7 @@ mod tests {
     #[case(r#"says = "UO""#, "", "known[0].says")]
     #[case(r#"source = "README""#, r#"source = " ""#, "known[0].source")]
     #[case(r#"fields = ["outcome", "status"]"#, "fields = []", "known[0].fields")]
-    #[case(r#"says = "UO""#, "sais = 1", "known.toml:6")]
+    #[case(r#"says = "UO""#, "sais = 1", "known.toml:5")]
     fn what_is_wrong_is_named(#[case] from: &str, #[case] to: &str, #[case] named: &str) {
         let error = parse(&ENTRY.replace(from, to)).expect_err("it is wrong");
         assert!(error.to_string().contains(named), "{error}");

@@ -11,13 +11,12 @@ mod shares;
 use std::collections::{BTreeMap, BTreeSet};
 
 use envoy_types::pb::envoy::config::route::v3::{
-    RouteAction, VirtualHost, WeightedCluster, route::Action, route_action::ClusterSpecifier,
+    RouteAction, WeightedCluster, route::Action, route_action::ClusterSpecifier,
 };
-use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use twinmesh_engine::{Decision, Outcome, Request};
 use twinmesh_xds::Snapshot;
 
-use super::{Field, Fields, Inconsistent, Verdict, compare_with_recorded};
+use super::{Field, Fields, Inconsistent, Verdict, compare_with_recorded, fraction::hosts};
 use crate::case::{Comparison, Distribution, Phase};
 use picks::Picks;
 use shares::Shares;
@@ -98,8 +97,7 @@ pub fn compare_with_live(
 }
 
 /// Compares a live server's decisions with those recorded of another: as its `case.toml` says, but
-/// for shares, which are tested once, by the snapshot's weights. A difference where a runtime
-/// fraction draws the route says nothing.
+/// for shares, which are tested once, by the snapshot's weights.
 ///
 /// # Errors
 /// The recording contradicts its `case.toml`.
@@ -118,29 +116,7 @@ pub fn compare_live_with_recorded(
         .zip(found)
         .map(|(recorded, found)| with_unseen(recorded, found))
         .collect();
-    let mut verdicts = compare_with_recorded(snapshot, &comparison, recorded, &found)?;
-    for (recorded, verdict) in recorded.iter().zip(&mut verdicts) {
-        if matches!(verdict, Verdict::Diverges(_)) && is_fractional(snapshot, recorded) {
-            *verdict = Verdict::Unsupported;
-        }
-    }
-    Ok(verdicts)
-}
-
-/// Whether a route of the decision's virtual host takes a share of its requests.
-fn is_fractional(snapshot: &Snapshot, decision: &Decision) -> bool {
-    hosts(snapshot, decision)
-        .flat_map(|host| &host.routes)
-        .filter_map(|route| route.r#match.as_ref()?.runtime_fraction.as_ref())
-        .filter_map(|fraction| fraction.default_value.as_ref())
-        .any(|share| {
-            let whole = match share.denominator() {
-                DenominatorType::Hundred => 100,
-                DenominatorType::TenThousand => 10_000,
-                DenominatorType::Million => 1_000_000,
-            };
-            (1..whole).contains(&share.numerator)
-        })
+    compare_with_recorded(snapshot, &comparison, recorded, &found)
 }
 
 /// The decision with what a running server does not show as the reference has it: the name of a
@@ -285,17 +261,6 @@ fn route_name(decision: &Decision) -> RouteName<'_> {
         decision.virtual_host.as_deref(),
         decision.route.as_deref(),
     )
-}
-
-/// The virtual hosts that a decision can mean: names need not be unique.
-fn hosts<'a>(snapshot: &'a Snapshot, decision: &Decision) -> impl Iterator<Item = &'a VirtualHost> {
-    let (table, host, _) = route_name(decision);
-    let (table, host) = (table.unwrap_or_default(), host.unwrap_or_default());
-    let tables = snapshot.route_configurations.iter();
-    tables
-        .filter(move |it| it.name == table)
-        .flat_map(|it| &it.config.virtual_hosts)
-        .filter(move |it| it.name == host)
 }
 
 /// The actions of the routes that a decision can mean.

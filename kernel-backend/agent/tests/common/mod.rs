@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod kernel;
+pub mod lifecycle;
 pub mod node;
 pub mod place;
 pub mod process;
