@@ -18,6 +18,12 @@ pub(crate) fn includes(route_match: &RouteMatch, random: u64) -> bool {
     random % denominator < u64::from(share.numerator)
 }
 
+/// Whether the share is everything.
+pub(crate) fn is_everything(route_match: &RouteMatch) -> bool {
+    // The largest number modulo each denominator.
+    includes(route_match, 999_999)
+}
+
 /// Whether the share is nothing.
 pub(crate) fn is_nothing(route_match: &RouteMatch) -> bool {
     let fraction = route_match.runtime_fraction.as_ref();
@@ -61,5 +67,9 @@ mod tests {
         };
         assert_eq!(includes(&route_match, random), expected);
         assert!(includes(&RouteMatch::default(), random));
+        let all = (0..1_000_000).step_by(99).chain([99, 9_999, 999_999]);
+        let mut all = all.map(|random| includes(&route_match, random));
+        assert_eq!(is_everything(&route_match), all.clone().all(|it| it));
+        assert_eq!(is_nothing(&route_match), !all.any(|it| it));
     }
 }

@@ -125,6 +125,11 @@ pub fn is_never_taken(route_match: &RouteMatch) -> bool {
     crate::fraction::is_nothing(route_match)
 }
 
+/// Whether `runtime_fraction` lets every request through.
+pub fn is_always_taken(route_match: &RouteMatch) -> bool {
+    crate::fraction::is_everything(route_match)
+}
+
 /// What of the route's `match` is not decided: whether it takes a request is not known, then.
 pub fn undecided_match(route: &Route) -> Option<&'static str> {
     route.r#match.as_ref().and_then(route::undecided_match)

@@ -122,7 +122,7 @@ mod tests {
     #[case(
         Some(HostRewriteSpecifier::HostRewritePathRegex(rule("^/", "p."))),
         Some("w"),
-        "p."
+        "p.p"
     )]
     #[case(
         Some(HostRewriteSpecifier::HostRewritePathRegex(rule(".*", ""))),

@@ -5,7 +5,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
-use twinmesh_spec::reading::{Matchers, is_never_taken};
+use twinmesh_spec::reading::{Matchers, is_always_taken};
 use twinmesh_xds::Unsupported;
 
 use crate::reach::{exact, folds_case, match_undecided, takes_any_path};
@@ -19,7 +19,7 @@ pub(crate) fn covers(
     let (Some(wide), Some(narrow)) = (&earlier.0.r#match, &later.r#match) else {
         return false;
     };
-    if match_undecided(earlier.0, earlier.1).is_some() || is_never_taken(wide) {
+    if match_undecided(earlier.0, earlier.1).is_some() || !is_always_taken(wide) {
         return false;
     }
     let headers = wide.headers.iter().all(|wide| {

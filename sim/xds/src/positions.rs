@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(at("listener \"one\"", ""), Some((3, 5)));
         assert_eq!(at(inline, &format!("{host}.domains[1]")), Some((15, 30)));
         let prefix = format!("{host}.routes[0].match.path_separated_prefix");
-        assert_eq!(at(inline, &prefix), Some((17, 46)));
+        assert_eq!(at(inline, &prefix), Some((17, 47)));
         let manager = "filter_chains[0].filters[0].typed_config.stat_prefix";
         assert_eq!(at("listener \"one\"", manager), Some((10, 23)));
     }
@@ -242,7 +242,8 @@ mod tests {
         assert_eq!(at("cluster \"there\"", "lb_policy"), Some((20, 5)));
         assert_eq!(at("cluster \"there\"", ""), Some((20, 5)));
         assert_eq!(at("cluster \"elsewhere\"", "name"), None);
-        assert_eq!(at("Bootstrap", "static_resources.clusters"), Some((20, 3)));
+        // A list stands where its first element does.
+        assert_eq!(at("Bootstrap", "static_resources.clusters"), Some((20, 5)));
     }
 
     #[test]
