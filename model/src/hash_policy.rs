@@ -146,7 +146,7 @@ fn of_header<M: Machine>(machine: &M, slot: u64) -> Hash {
 /// all headers that have cookies.
 fn cookie<M: Machine>(machine: &M, slot: u64, name: u64) -> Option<Span> {
     let mut occurrence = slot::first(machine, slot);
-    while occurrence != 0 {
+    for _ in 0..slot::count(machine, slot) {
         let line = slot::span(machine, occurrence.wrapping_sub(1));
         let mut offset = line.offset();
         while offset < line.end() {

@@ -154,13 +154,13 @@ pub fn tables(bytes: &[u8]) -> usize {
     let requests = traffic::requests(&bootstrap, &tapes);
     let decide = || -> Vec<_> {
         let mut memory = Memory::new(&compiled);
-        let decide = |request| {
-            let prepared = compiled.prepare(request, 7, 1, &mut memory);
+        let decide = |(sequence, request)| {
+            let prepared = compiled.prepare(request, 7, sequence, &mut memory);
             prepared.expect("a generated request can be laid out");
             twinmesh_model::decide(&mut memory);
             compiled.answer(request, &memory.left(), None).decision
         };
-        requests.iter().map(decide).collect()
+        (1..).zip(&requests).map(decide).collect()
     };
     assert_eq!(decide(), decide(), "{bootstrap}");
     requests.len()
