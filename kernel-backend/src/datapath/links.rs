@@ -14,6 +14,7 @@ mod command {
     pub const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
     pub const LINK_CREATE: libc::c_long = 28;
     pub const LINK_UPDATE: libc::c_long = 29;
+    pub const LINK_DETACH: libc::c_long = 34;
 }
 
 /// `bpf_attr` of `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
@@ -97,6 +98,16 @@ pub fn create(
 pub fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let words: Words = [number(link), number(program), 0, 0];
     call(command::LINK_UPDATE, &words).map(|_| ())
+}
+
+/// Ends a link: its program does not run any more when this returns, whoever still holds the link. The
+/// end that a link finds when its last holder goes comes later, when the kernel has time for it.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let words: Words = [number(link), 0, 0, 0];
+    call(command::LINK_DETACH, &words).map(|_| ())
 }
 
 /// The id of the cgroup that a link is to, which is the inode number of its folder; 0 where the

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -198,7 +198,17 @@ pub fn has_links(root: &Path) -> bool {
 /// # Errors
 /// One cannot be removed.
 pub fn remove_links(folder: &Path) -> io::Result<()> {
-    remove_files(folder, |name| name.starts_with(LINK))
+    for file in files(folder, |name| name.starts_with(LINK))? {
+        let link = links::open(&file)?;
+        // One whose cgroup is gone has ended already.
+        if let Err(error) = links::detach(link.as_fd())
+            && links::cgroup(link.as_fd())? != 0
+        {
+            return Err(error);
+        }
+        fs::remove_file(file)?;
+    }
+    Ok(())
 }
 
 /// Removes all of a version: links first, so that nothing is taken that nobody would carry.
@@ -207,23 +217,27 @@ pub fn remove_links(folder: &Path) -> io::Result<()> {
 /// Something cannot be removed.
 pub fn remove_folder(folder: &Path) -> io::Result<()> {
     remove_links(folder)?;
-    remove_files(folder, |_| true)?;
+    for file in files(folder, |_| true)? {
+        fs::remove_file(file)?;
+    }
     match fs::remove_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-fn remove_files(folder: &Path, is_one: impl Fn(&str) -> bool) -> io::Result<()> {
+/// What stands in a folder; nothing where that is not there.
+fn files(folder: &Path, is_one: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
     let list = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         list => list?,
     };
+    let mut files = Vec::new();
     for entry in list {
         let entry = entry?;
         if is_one(&entry.file_name().to_string_lossy()) {
-            fs::remove_file(entry.path())?;
+            files.push(entry.path());
         }
     }
-    Ok(())
+    Ok(files)
 }

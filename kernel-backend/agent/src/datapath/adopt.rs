@@ -219,16 +219,20 @@ impl super::slots::Slots {
     }
 }
 
-/// Ends what agents of other versions left, once their connections have had time to end: new ones
-/// are taken by this version's programs already.
-pub async fn end_others(others: Others, keep: Arc<Keep>, deadline: Duration) {
-    if others.pins.is_empty() && others.sockets.is_empty() {
-        return;
-    }
+/// Takes no connection by the programs of other versions any more: attached before this version's, they
+/// would have the first say.
+pub fn detach_others(others: &Others) {
     for folder in &others.pins {
         if let Err(error) = pins::remove_links(folder) {
             tracing::error!("{}: {error}", folder.display());
         }
+    }
+}
+
+/// Ends what agents of other versions left, once their connections have had time to end.
+pub async fn end_others(others: Others, keep: Arc<Keep>, deadline: Duration) {
+    if others.pins.is_empty() && others.sockets.is_empty() {
+        return;
     }
     tracing::warn!(
         "another version's datapath was found: it takes no connections any more, and its {} sockets are closed in {deadline:?}",

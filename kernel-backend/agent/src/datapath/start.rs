@@ -362,6 +362,7 @@ impl Loaded {
             .attach(&self.cgroup, &self.root)
             .map_err(|why| why.to_string())?;
         self.datapath.maps().set_config(&config);
+        adopt::detach_others(&self.found.others);
         tasks.push(self.go_on(proxy, live, OTHERS));
         let at: Vec<String> = redirect.iter().map(ToString::to_string).collect();
         tracing::info!(
