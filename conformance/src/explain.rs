@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use twinmesh_engine::format::traffic;
-use twinmesh_engine::{Answer, Replay, Request, Step, request::parse_connection_end};
+use twinmesh_engine::{
+    Answer, ClientCertificate, Replay, Request, Step, request::parse_connection_end,
+};
 use twinmesh_xds::Snapshot;
 
 use crate::comparison::{Field, Fields, outcome_name};
@@ -85,6 +87,10 @@ struct RequestFlags {
     /// The connection is TLS; given with --sni or --alpn, it is anyway.
     #[arg(long, conflicts_with = "traffic")]
     tls: bool,
+    /// What became of the client's certificate on a TLS connection: `presented` (and not validated)
+    /// or `validated`; without it the client presented none.
+    #[arg(long, value_name = "STATE", conflicts_with = "traffic", value_parser = client_certificate)]
+    client_certificate: Option<ClientCertificate>,
     /// The request's random number; drawn from the seed unless given.
     #[arg(long, value_name = "N", conflicts_with = "traffic")]
     random: Option<u64>,
@@ -102,6 +108,14 @@ fn header(text: &str) -> Result<(String, String), String> {
         return Err("a line break cannot stand in a header".to_owned());
     }
     Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+fn client_certificate(text: &str) -> Result<ClientCertificate, String> {
+    match text {
+        "presented" => Ok(ClientCertificate::Presented),
+        "validated" => Ok(ClientCertificate::Validated),
+        _ => Err("expected `presented` or `validated`".to_owned()),
+    }
 }
 
 impl RequestFlags {
@@ -131,6 +145,7 @@ impl RequestFlags {
             sni: self.sni.clone(),
             alpn: self.alpn.clone(),
             tls: self.tls.then_some(true),
+            client_certificate: self.client_certificate,
             random: self.random,
             time_us: None,
             duration_us: 0,

@@ -180,6 +180,11 @@ impl<'a> Walk<'a> {
                     .route_at(*route)
                     .and_then(|route| route.r#match.as_ref());
                 let field = match failed {
+                    Failed::RuntimeFraction => "runtime_fraction".to_owned(),
+                    Failed::Grpc => "grpc".to_owned(),
+                    Failed::Cookie(index) => format!("cookies[{index}]"),
+                    Failed::TlsContext => "tls_context".to_owned(),
+                    Failed::DynamicMetadata(index) => format!("dynamic_metadata[{index}]"),
                     Failed::Header(index) => format!("headers[{index}]"),
                     Failed::QueryParameter(index) => format!("query_parameters[{index}]"),
                     Failed::Path => path_field(matched).to_owned(),

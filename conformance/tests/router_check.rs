@@ -50,7 +50,7 @@ fn failures_and_what_is_undecided() {
         "actual: [x-who: me], test type: request_header_matches.range_match",
         "expected: [302], actual: [301], test type: code_redirect",
         "undecided: a route table cannot tell what %UPSTREAM_HOST% comes to, test type: response_header_matches.present_match",
-        "undecided: route #0 of virtual host cookies: its cookie matchers are not decided, test type: route",
+        "undecided: route #0 of virtual host metadata: its metadata matchers are not decided, test type: route",
         "0 of 4 tests passed, 2 failed, 2 undecided",
     ] {
         assert!(

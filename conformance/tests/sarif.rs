@@ -212,7 +212,10 @@ fn findings_of_check_stand_at_their_lines() {
             "route: {cluster: small}",
             "route: {cluster: small, retry_policy: {retry_on: 5xx}}",
         )
-        .replace("{path: /large}", "{path: /large, grpc: {}}");
+        .replace(
+            "{path: /large}",
+            "{path: /large, filter_state: [{key: k, string_match: {exact: v}}]}",
+        );
     std::fs::write(folder.path().join("snapshot.yaml"), snapshot).expect("a copy");
     let run = twinmesh_in(
         folder.path(),

@@ -8,7 +8,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use xxhash_rust::xxh64::Xxh64;
 
 use crate::{
-    Machine, Span,
+    Machine, Span, cookie,
     layout::{
         RECORD, connection, filter_chain, hash_policy, high, input, low, more, unsupported, work,
     },
@@ -66,7 +66,7 @@ fn one<M: Machine>(machine: &M, policy: u64, flags: u64) -> Hash {
         },
         hash_policy::COOKIE => {
             let name = machine.policy64(policy.wrapping_add(hash_policy::NAME));
-            match cookie(machine, slot, name) {
+            match cookie::value(machine, slot, name) {
                 Some(value) if value.length() != 0 => Hash::Number(of_span(machine, value, 0)),
                 _ if flags & hash_policy::GENERATED != 0 => {
                     Hash::Undecided(unsupported::HASH_OF_COOKIE)
@@ -140,53 +140,6 @@ fn of_header<M: Machine>(machine: &M, slot: u64) -> Hash {
         of_span(machine, slot::span(machine, *number), hash)
     });
     Hash::Number(hash)
-}
-
-/// The value of the first cookie of a name (low: its offset in the policy; high: its length), over
-/// all headers that have cookies.
-fn cookie<M: Machine>(machine: &M, slot: u64, name: u64) -> Option<Span> {
-    let mut occurrence = slot::first(machine, slot);
-    for _ in 0..slot::count(machine, slot) {
-        let line = slot::span(machine, occurrence.wrapping_sub(1));
-        let mut offset = line.offset();
-        while offset < line.end() {
-            let end = find(machine, offset, line.end(), b';');
-            let equals = find(machine, offset, end, b'=');
-            let mut from = offset;
-            while from < equals && machine.input8(from) == u64::from(b' ') {
-                from = from.wrapping_add(1);
-            }
-            let is_named = equals.wrapping_sub(from) == high(name)
-                && (0..high(name)).all(|index| {
-                    machine.input8(from.wrapping_add(index))
-                        == machine.policy8(low(name).wrapping_add(index))
-                });
-            if equals < end && is_named {
-                return Some(unquoted(machine, equals.wrapping_add(1), end));
-            }
-            offset = end.wrapping_add(1);
-        }
-        occurrence = slot::next(machine, occurrence.wrapping_sub(1));
-    }
-    None
-}
-
-fn find<M: Machine>(machine: &M, mut offset: u64, end: u64, byte: u8) -> u64 {
-    while offset < end && machine.input8(offset) != u64::from(byte) {
-        offset = offset.wrapping_add(1);
-    }
-    offset
-}
-
-/// A cookie's value without the quotes around it.
-fn unquoted<M: Machine>(machine: &M, from: u64, end: u64) -> Span {
-    let quote = |offset: u64| machine.input8(offset) == u64::from(b'"');
-    let length = end.wrapping_sub(from);
-    if length >= 2 && quote(from) && quote(end.wrapping_sub(1)) {
-        Span::new(from.wrapping_add(1), length.wrapping_sub(2))
-    } else {
-        Span::new(from, length)
-    }
 }
 
 /// Bytes of an address as text, at most.

@@ -212,6 +212,10 @@ pub mod connection {
     pub const NOWHERE: u64 = 64;
     /// The head has been through the connection manager: its path is normalised.
     pub const MANAGED: u64 = 128;
+    /// The client has presented a certificate.
+    pub const CERTIFICATE_PRESENTED: u64 = 256;
+    /// The client's certificate was validated.
+    pub const CERTIFICATE_VALIDATED: u64 = 512;
 }
 
 /// Bits of [`work::FRAMING`].

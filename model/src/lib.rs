@@ -15,6 +15,7 @@
 
 pub mod bytes;
 pub mod chunk;
+pub mod cookie;
 pub mod decide;
 pub mod endpoint;
 pub mod filter_chain;
@@ -39,6 +40,7 @@ pub mod scan;
 pub mod slot;
 pub mod string;
 pub mod target;
+pub mod tls_context;
 pub mod trie;
 pub mod userspace;
 pub mod virtual_host;

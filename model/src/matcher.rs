@@ -52,7 +52,7 @@ pub fn value<M: Machine>(machine: &mut M, matcher: u64, occurrence: u64) -> u64 
 
 /// 1 where the text compares with the span as the kind says.
 #[inline(always)]
-fn text<M: Machine>(machine: &mut M, kind: u64, text: u64, length: u64, span: Span) -> u64 {
+pub fn text<M: Machine>(machine: &mut M, kind: u64, text: u64, length: u64, span: Span) -> u64 {
     if span.length() < length || (kind == matcher::EQUAL && span.length() != length) {
         return 0;
     }

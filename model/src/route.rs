@@ -6,9 +6,10 @@
 
 use crate::{
     Machine, Span, fraction,
-    layout::{RECORD, class, header, high, low, matcher, pair, route, virtual_host, work},
+    layout::{RECORD, class, header, high, low, matcher, of, pair, route, virtual_host, work},
     slot,
     trie::{self, mode},
+    userspace,
 };
 
 /// Matchers that a route may have in the kernel's loop; the compiler refuses more.
@@ -61,7 +62,7 @@ pub fn part<M: Machine>(machine: &mut M, best: u64) -> u64 {
         let record = routes.wrapping_add(number.wrapping_mul(RECORD));
         let matchers = machine.policy64(record);
         if (high(matchers) == 0 || machine.candidate(matchers) != 0)
-            && (!M::USERSPACE || fraction::passes(machine, record))
+            && (!M::USERSPACE || userspace::route(machine, record))
         {
             return next_list(machine, number);
         }
@@ -201,10 +202,16 @@ pub fn first_failed<M: Machine>(machine: &mut M, number: u64) -> u64 {
     let mut index = 0;
     while index < high(matchers) {
         let matcher = low(matchers).wrapping_add(index * RECORD);
-        if machine.matcher(matcher) == 0 {
+        // A path's regex stands here too, and comes last all the same.
+        let is_path = high(machine.policy64(matcher.wrapping_add(matcher::INDEX))) == of::PATH;
+        if !is_path && machine.matcher(matcher) == 0 {
             return matcher;
         }
         index += 1;
+    }
+    let more = userspace::first_failed(machine, record);
+    if more != 0 {
+        return more;
     }
     let path = low(machine.policy64(record.wrapping_add(route::PATH)));
     if path == 0 || path_matches(machine, path) {

@@ -1,12 +1,43 @@
-//! What only userspace decides of clusters: see [`Machine::USERSPACE`].
+//! What only userspace decides of routes and clusters: see [`Machine::USERSPACE`].
 
 use crate::{
-    Machine, decide, endpoint, hash_policy,
+    Machine, cookie, decide, endpoint, fraction, hash_policy,
     hash_policy::Hash,
     hashed,
-    layout::{cluster, header, high, low, outcome, set, work},
-    priority, random, slot,
+    layout::{RECORD, cluster, header, high, low, matcher, more, of, outcome, route, set, work},
+    priority, random, slot, tls_context,
 };
+
+/// Whether a route, whose other matchers accept the request, takes it.
+pub fn route<M: Machine>(machine: &mut M, record: u64) -> bool {
+    fraction::passes(machine, record) && first_failed(machine, record) == 0
+}
+
+/// The offset of the first matcher of a route's among those that only userspace decides which does
+/// not accept the request, or 0.
+pub fn first_failed<M: Machine>(machine: &mut M, record: u64) -> u64 {
+    let more = high(machine.policy64(record.wrapping_add(route::FORWARDING)));
+    if more == 0 {
+        return 0;
+    }
+    let block = low(machine.policy64(more.wrapping_add(more::MATCHERS)));
+    if block == 0 {
+        return 0;
+    }
+    for index in 0..machine.policy64(block) {
+        let record = block
+            .wrapping_add(8)
+            .wrapping_add(index.wrapping_mul(RECORD));
+        let accepts = match high(machine.policy64(record.wrapping_add(matcher::INDEX))) {
+            of::COOKIE => cookie::matches(machine, record),
+            _ => tls_context::matches(machine, record),
+        };
+        if !accepts {
+            return record;
+        }
+    }
+    0
+}
 
 /// The endpoint of such a cluster. 0.
 pub fn cluster<M: Machine>(machine: &mut M, record: u64) -> u64 {

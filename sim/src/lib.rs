@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use twinmesh_compile::{Compiled, Kept, compile};
 use twinmesh_engine::{Answer, Engine, EngineError, Failed, Held, Request, Step, Strictness};
-use twinmesh_model::layout::{Span, matcher, work};
+use twinmesh_model::layout::{Span, matcher, of, work};
 use twinmesh_model::{Machine, route};
 use twinmesh_xds::Snapshot;
 
@@ -156,8 +156,13 @@ pub fn not_matched<M: Machine>(memory: &mut M, end: u64) -> Vec<Step> {
             let index = memory.policy64(failed + matcher::INDEX);
             let position = (index & 0xffff_ffff) as usize;
             let failed = match index >> 32 {
-                0 => Failed::Header(position),
-                1 => Failed::QueryParameter(position),
+                of::HEADER => Failed::Header(position),
+                of::QUERY_PARAMETER => Failed::QueryParameter(position),
+                of::FRACTION => Failed::RuntimeFraction,
+                of::GRPC => Failed::Grpc,
+                of::COOKIE => Failed::Cookie(position),
+                of::TLS_CONTEXT => Failed::TlsContext,
+                of::DYNAMIC_METADATA => Failed::DynamicMetadata(position),
                 _ => Failed::Path,
             };
             Some(Step::RouteNotMatched {

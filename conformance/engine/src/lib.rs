@@ -14,5 +14,5 @@ pub use decision::{Decision, Outcome};
 pub use engine::{Answer, Engine, EngineError, Held, Strictness};
 pub use format::FormatError;
 pub use replay::{Decided, Replay, ReplayError};
-pub use request::Request;
+pub use request::{ClientCertificate, Request};
 pub use trace::{BadRequest, Chain, Domain, Failed, Step, Trace};

@@ -4,6 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
+/// What the server knows of a client's certificate (`RouteMatch.tls_context`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificate {
+    /// The client presented one, which was not validated.
+    Presented,
+    /// The client presented one, which was validated.
+    Validated,
+}
+
 /// A line of a `*.traffic.jsonl` file, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +64,10 @@ pub struct Request {
     /// Whether the connection is TLS; absent: it is where `sni` or `alpn` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<bool>,
+    /// What became of the client's certificate; absent: the client presented none, or the connection
+    /// is not TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
     /// The request's one random number; absent: drawn from the run's seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random: Option<u64>,

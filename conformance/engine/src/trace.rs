@@ -26,7 +26,7 @@ pub enum Step {
         domain: Domain,
     },
     /// A route before the matching one (or any, where none matched), and its first matcher that
-    /// failed, in Envoy's order: headers, query parameters, the path last.
+    /// failed, in Envoy's order: the runtime fraction first, the path last.
     RouteNotMatched {
         /// Index in the virtual host.
         route: usize,
@@ -92,13 +92,23 @@ pub enum Domain {
     Any,
 }
 
-/// A matcher that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A matcher that failed, in Envoy's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Failed {
+    /// `RouteMatch.runtime_fraction`.
+    RuntimeFraction,
+    /// `RouteMatch.grpc`.
+    Grpc,
     /// Index into `RouteMatch.headers`.
     Header(usize),
     /// Index into `RouteMatch.query_parameters`.
     QueryParameter(usize),
+    /// Index into `RouteMatch.cookies`.
+    Cookie(usize),
+    /// `RouteMatch.tls_context`.
+    TlsContext,
+    /// Index into `RouteMatch.dynamic_metadata`.
+    DynamicMetadata(usize),
     /// `RouteMatch.path_specifier`.
     Path,
 }

@@ -31,6 +31,10 @@ pub const RULES: &[&str] = &[
     "repeated header",
     "query parameter",
     "query parameter regex",
+    "URI template",
+    "URI template rewrite",
+    "gRPC",
+    "inverted dynamic metadata",
 ];
 
 /// Rules that are counted, and that userspace alone decides.
@@ -41,6 +45,8 @@ pub const USERSPACE_RULES: &[&str] = &[
     "random",
     "cluster header",
     "runtime fraction",
+    "cookie",
+    "TLS context",
     "hash by header",
     "hash by cookie",
     "hash by query parameter",
@@ -213,6 +219,10 @@ impl Reached {
             "cluster header",
             route.pointer("/route/cluster_header").is_some() && decision.cluster.is_some(),
         );
+        self.count_one(
+            "URI template rewrite",
+            route.pointer("/route/path_rewrite_policy").is_some(),
+        );
         let fraction = route.pointer("/match/runtime_fraction/default_value/numerator");
         let fraction = fraction.and_then(Value::as_u64);
         self.count_one("runtime fraction", fraction.is_some_and(|it| it < 100));
@@ -240,6 +250,12 @@ impl Reached {
             "path without case",
             matched.get("case_sensitive") == Some(&no),
         );
+        let asks = |field: &str| matched.get(field).is_some();
+        self.count_one("URI template", asks("path_match_policy"));
+        self.count_one("gRPC", asks("grpc"));
+        self.count_one("cookie", asks("cookies"));
+        self.count_one("TLS context", asks("tls_context"));
+        self.count_one("inverted dynamic metadata", asks("dynamic_metadata"));
         let yes = Value::Bool(true);
         let regex = |matcher: &Value| {
             matcher.pointer("/string_match/safe_regex").is_some()

@@ -7,10 +7,12 @@ use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
+use twinmesh_xds::uri_template;
 
-use crate::matcher::{header, query_parameter, set};
+use crate::matcher::{header, query_parameter, set, string};
 use crate::texts::{
     CLUSTER_HEADER, CLUSTERS, COOKIES, DOMAINS, HEADERS, PARAMETERS, PATH_REGEXES, PATHS,
+    URI_TEMPLATES,
 };
 
 fn path_specifier() -> impl Strategy<Value = Value> {
@@ -22,7 +24,41 @@ fn path_specifier() -> impl Strategy<Value = Value> {
             (!text.ends_with('/')).then(|| json!({"path_separated_prefix": text}))
         }),
         2 => select(PATH_REGEXES).prop_map(|(pattern, _)| json!({"safe_regex": {"regex": pattern}})),
+        1 => select(URI_TEMPLATES).prop_map(|(template, ..)| json!({"path_match_policy": {
+            "name": "t", "typed_config": {
+                "@type": format!("type.googleapis.com/{}", uri_template::MATCH),
+                "path_template": template}}})),
         1 => Just(json!({"prefix": ""})),
+    ]
+}
+
+/// What a route may ask beside path, headers and query, by the field's name.
+fn beside() -> impl Strategy<Value = (&'static str, Value)> {
+    let cookie = (select(COOKIES), string(), prop::bool::weighted(0.2));
+    let cookie = cookie.prop_map(|(name, string, inverted)| {
+        let mut matcher = json!({"name": name, "string_match": string});
+        if inverted {
+            set(&mut matcher, "invert_match", json!(true));
+        }
+        matcher
+    });
+    let side = || weighted(0.6, any::<bool>());
+    prop_oneof![
+        2 => Just(("grpc", json!({}))),
+        4 => vec(cookie, 1..3).prop_map(|cookies| ("cookies", Value::Array(cookies))),
+        2 => (side(), side()).prop_map(|(presented, validated)| {
+            let mut asked = json!({});
+            if let Some(presented) = presented {
+                set(&mut asked, "presented", json!(presented));
+            }
+            if let Some(validated) = validated {
+                set(&mut asked, "validated", json!(validated));
+            }
+            ("tls_context", asked)
+        }),
+        1 => prop::bool::weighted(0.7).prop_map(|invert| ("dynamic_metadata", json!([{
+            "filter": "f", "path": [{"key": "k"}], "value": {"present_match": true},
+            "invert": invert}]))),
     ]
 }
 
@@ -39,24 +75,30 @@ fn route_match() -> impl Strategy<Value = Value> {
                 select(&["HUNDRED", "TEN_THOUSAND"][..]),
             ),
         ),
+        weighted(0.12, beside()),
     )
-        .prop_map(|(mut matched, case, headers, parameters, fraction)| {
-            if let Some(case) = case {
-                set(&mut matched, "case_sensitive", json!(case));
-            }
-            if !headers.is_empty() {
-                set(&mut matched, "headers", Value::Array(headers));
-            }
-            if !parameters.is_empty() {
-                set(&mut matched, "query_parameters", Value::Array(parameters));
-            }
-            if let Some((numerator, denominator)) = fraction {
-                let share = json!({"numerator": numerator, "denominator": denominator});
-                let fraction = json!({"default_value": share});
-                set(&mut matched, "runtime_fraction", fraction);
-            }
-            matched
-        })
+        .prop_map(
+            |(mut matched, case, headers, parameters, fraction, beside)| {
+                if let Some(case) = case {
+                    set(&mut matched, "case_sensitive", json!(case));
+                }
+                if !headers.is_empty() {
+                    set(&mut matched, "headers", Value::Array(headers));
+                }
+                if !parameters.is_empty() {
+                    set(&mut matched, "query_parameters", Value::Array(parameters));
+                }
+                if let Some((numerator, denominator)) = fraction {
+                    let share = json!({"numerator": numerator, "denominator": denominator});
+                    let fraction = json!({"default_value": share});
+                    set(&mut matched, "runtime_fraction", fraction);
+                }
+                if let Some((field, value)) = beside {
+                    set(&mut matched, field, value);
+                }
+                matched
+            },
+        )
 }
 
 fn weighted_clusters() -> impl Strategy<Value = Value> {
@@ -147,7 +189,22 @@ fn action() -> impl Strategy<Value = Value> {
 }
 
 fn route() -> impl Strategy<Value = Value> {
-    (route_match(), action()).prop_map(|(matched, mut route)| {
+    let rewritten = any::<bool>();
+    (route_match(), action(), rewritten).prop_map(|(matched, mut route, rewritten)| {
+        if let Some(template) = matched.pointer("/path_match_policy/typed_config/path_template")
+            && let Some(action) = route.get_mut("route").and_then(Value::as_object_mut)
+        {
+            // Envoy refuses a prefix's rewrite without a prefix, and two rewrites of one path.
+            action.remove("prefix_rewrite");
+            let known = URI_TEMPLATES.iter().find(|(known, ..)| template == known);
+            if let (Some((_, rewrite, _)), true) = (known, rewritten) {
+                action.remove("regex_rewrite");
+                let policy = json!({"name": "r", "typed_config": {
+                    "@type": format!("type.googleapis.com/{}", uri_template::REWRITE),
+                    "path_template_rewrite": rewrite}});
+                action.insert("path_rewrite_policy".to_owned(), policy);
+            }
+        }
         set(&mut route, "match", matched);
         route
     })

@@ -19,6 +19,21 @@ pub const PATH_REGEXES: &[(&str, &[&str])] = &[
     (".*", &["/", "/a/b", "/B"]),
 ];
 
+/// URI templates, each with a rewrite and with paths around it, of which the first matches.
+pub const URI_TEMPLATES: &[(&str, &str, &[&str])] = &[
+    ("/a", "/b", &["/a", "/a/", "/aa", "/A"]),
+    ("/*", "/b", &["/a", "/", "/a/", "/a=b*", "/a|b"]),
+    ("/a/**", "/", &["/a/", "/a", "/a/b//a", "/b/a", "/a/|"]),
+    ("/{a}/b", "/{a}{a}", &["/a/b", "//b", "/a/a/b", "/a/b/"]),
+    (
+        "/a{a}b/{b=**}",
+        "/{b}/{a}",
+        &["/axb/", "/ab/", "/axxb/a/b", "/abb/b"],
+    ),
+    ("/{a=*/b}.{b}", "/x", &["/a/b.a", "/a/b", "/a/b.", "/b.a"]),
+    ("/**.a", "/a", &["/.a", "/b/c.a.a", "/.b", "/a"]),
+];
+
 /// As [`PATH_REGEXES`], for values of headers and query parameters.
 pub const VALUE_REGEXES: &[(&str, &[&str])] = &[
     ("a", &["a", "A", "aa", "", "a,a"]),

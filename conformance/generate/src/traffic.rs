@@ -3,11 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
-use twinmesh_engine::Request;
+use twinmesh_engine::{ClientCertificate, Request};
 
 use crate::listener::{PORTS, RANGES};
 use crate::matcher::value;
-use crate::texts::{CLUSTER_HEADER, HEADERS, PARAMETERS, VALUES, around, flip, of_regex};
+use crate::texts::{
+    CLUSTER_HEADER, HEADERS, PARAMETERS, URI_TEMPLATES, VALUES, around, flip, of_regex,
+};
 use crate::{Tape, malformed};
 
 /// One request for each tape, each aimed at a route of the bootstrap, at or right beside what the
@@ -59,6 +61,7 @@ pub fn plain(tape: &mut Tape<'_>) -> Request {
         sni: None,
         alpn: None,
         tls: None,
+        client_certificate: None,
         random: None,
         time_us: None,
         duration_us: 0,
@@ -139,6 +142,7 @@ fn aimed(bootstrap: &Value, aim: Aim, tape: &mut Tape<'_>) -> Request {
     headers(matched, &mut request, tape);
     named_cluster(route, &mut request, tape);
     hashed(route, &mut request, tape);
+    beside(matched, &mut request, tape);
     tape.aim(aim.hits(Part::Query));
     query(matched, &mut request, tape);
     request.random = Some(random(route, tape));
@@ -291,7 +295,10 @@ fn authority(domain: &str, tape: &mut Tape<'_>) -> String {
 
 fn path(matched: &Value, tape: &mut Tape<'_>) -> String {
     let pattern = text(matched, "/safe_regex/regex");
-    let mut path = if pattern.is_empty() {
+    let template = text(matched, "/path_match_policy/typed_config/path_template");
+    let mut path = if !template.is_empty() {
+        of_template(template, tape)
+    } else if pattern.is_empty() {
         let kinds = ["/prefix", "/path", "/path_separated_prefix"];
         let of: String = kinds.iter().map(|kind| text(matched, kind)).collect();
         around(&of, tape)
@@ -306,6 +313,17 @@ fn path(matched: &Value, tape: &mut Tape<'_>) -> String {
         path.insert(0, '/');
     }
     path
+}
+
+/// A path at the boundary of one of the templates.
+fn of_template(template: &str, tape: &mut Tape<'_>) -> String {
+    let known = URI_TEMPLATES.iter().find(|(known, ..)| *known == template);
+    let paths = known.map_or(&["/"][..], |(.., paths)| paths);
+    let given = tape.text(paths);
+    match paths.first() {
+        Some(first) if tape.is_aimed() => (*first).to_owned(),
+        _ => given,
+    }
 }
 
 fn headers(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
@@ -396,6 +414,57 @@ fn hashed(route: &Value, request: &mut Request, tape: &mut Tape<'_>) {
                     .headers
                     .push(("x-forwarded-for".to_owned(), address));
             }
+        }
+    }
+}
+
+/// What the route asks beside path, headers and query.
+fn beside(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
+    if matched.get("grpc").is_some() && !tape.misses_once_in(6) {
+        let given = tape.text(&[
+            "application/grpc",
+            "application/grpc+a",
+            "application/grpc-web",
+            "application/grpc+",
+            "Application/grpc",
+        ]);
+        let value = if tape.is_aimed() {
+            "application/grpc".to_owned()
+        } else {
+            given
+        };
+        request.headers.push(("content-type".to_owned(), value));
+    }
+    for matcher in list(matched, "cookies") {
+        if tape.misses_once_in(6) {
+            continue;
+        }
+        let Some(value) = value(matcher, tape) else {
+            continue;
+        };
+        let name = text(matcher, "/name");
+        let before = tape.text(&["", "", "", "x=1; ", ";"]);
+        let line = match tape.below(8) {
+            0 => format!("{before}{name}=\"{value}\""),
+            1 => format!("{before}{name}={value}; {name}=b"),
+            2 => format!("{before}{name} ={value}"),
+            _ => format!("{before}{name}={value}"),
+        };
+        let line = if tape.is_aimed() {
+            format!("{name}={value}")
+        } else {
+            line
+        };
+        request.headers.push(("cookie".to_owned(), line));
+    }
+    if matched.get("tls_context").is_some() || tape.once_in(20) {
+        request.client_certificate = match tape.below(4) {
+            0 => Some(ClientCertificate::Presented),
+            1 => Some(ClientCertificate::Validated),
+            _ => None,
+        };
+        if tape.once_in(2) {
+            request.tls.get_or_insert(true);
         }
     }
 }

@@ -91,6 +91,7 @@ pub(crate) mod tests {
             sni: None,
             alpn: None,
             tls: None,
+            client_certificate: None,
             random: None,
             time_us: None,
             duration_us: 0,

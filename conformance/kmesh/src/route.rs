@@ -73,7 +73,12 @@ pub(crate) fn blame(route: &Route, failed: Failed, head: &Head) -> Quirk {
             Some(matcher) => blame_header(matcher, head),
             None => Quirk::HeaderMatchers,
         },
-        Failed::QueryParameter(_) => Quirk::IgnoredFields,
+        Failed::RuntimeFraction
+        | Failed::Grpc
+        | Failed::QueryParameter(_)
+        | Failed::Cookie(_)
+        | Failed::TlsContext
+        | Failed::DynamicMetadata(_) => Quirk::IgnoredFields,
         Failed::Path => {
             if parsed_names::overwrites_path(head) {
                 Quirk::ParsedNames

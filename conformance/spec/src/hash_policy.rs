@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::r#type::v3::{
 };
 use xxhash_rust::xxh64::xxh64;
 
+use crate::cookie;
 use crate::message::{Message, arrives_as_sent};
 use crate::query_parameter;
 
@@ -93,25 +94,11 @@ fn of_header(header: &Header, message: &Message) -> Result<Option<u64>, &'static
 
 fn of_cookie(cookie: &Cookie, message: &Message) -> Result<Option<u64>, &'static str> {
     let lines = message.values("cookie");
-    match cookie_value(&lines, &cookie.name) {
+    match cookie::value(&lines, &cookie.name) {
         Some(value) if !value.is_empty() => Ok(Some(of_text(value))),
         _ if cookie.ttl.is_some() => Err("the cookie that Envoy would make up is not decided"),
         _ => Ok(None),
     }
-}
-
-/// The value of the first cookie of this name: only spaces before the name and one pair of quotes
-/// around the value are taken off.
-fn cookie_value<'a>(lines: &'a [String], name: &str) -> Option<&'a str> {
-    let cookies = lines.iter().flat_map(|line| line.split(';'));
-    let value = cookies
-        .filter_map(|cookie| cookie.trim_start_matches(' ').split_once('='))
-        .find(|(other, _)| *other == name)
-        .map(|(_, value)| value)?;
-    let unquoted = value
-        .strip_prefix('"')
-        .and_then(|value| value.strip_suffix('"'));
-    Some(unquoted.unwrap_or(value))
 }
 
 fn of_client(message: Option<&Message>, client: Client) -> Result<u64, &'static str> {

@@ -132,6 +132,7 @@ pub(crate) fn read(
     };
     let mut message = Message {
         method: method.to_owned(),
+        client_certificate: request.client_certificate.filter(|_| request.is_tls()),
         headers: header_lines(request, manager)?,
         ..Message::default()
     };

@@ -10,6 +10,7 @@
 mod balancer;
 mod cluster;
 mod connection;
+mod cookie;
 mod draw;
 mod edf;
 mod engine;
@@ -44,7 +45,9 @@ mod string_match;
 mod substitution;
 mod target;
 mod tcp_proxy;
+mod tls_context;
 mod upstream;
+mod uri_template;
 mod virtual_host;
 mod weighted_cluster;
 

@@ -1,5 +1,7 @@
 //! The request as routes see it.
 
+use twinmesh_engine::ClientCertificate;
+
 /// Headers of which Envoy keeps one entry each: repeated lines are joined with a comma before any
 /// matcher sees them (measured on Envoy 1.40).
 const JOINED: [&str; 39] = [
@@ -54,6 +56,8 @@ pub(crate) struct Message {
     pub(crate) path: String,
     /// `x-forwarded-proto` as the connection manager leaves it.
     pub(crate) forwarded_proto: String,
+    /// What the connection's client has presented.
+    pub(crate) client_certificate: Option<ClientCertificate>,
     /// In wire order: names lower-cased, values without white space around them.
     pub(crate) headers: Vec<(String, String)>,
 }
@@ -164,6 +168,7 @@ pub(crate) mod tests {
             sni: None,
             alpn: None,
             tls: None,
+            client_certificate: None,
             random: None,
             time_us: None,
             duration_us: 0,
@@ -183,6 +188,7 @@ pub(crate) mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            ..Message::default()
         }
     }
 

@@ -3,6 +3,7 @@
 use envoy_types::pb::envoy::config::route::v3::{RouteMatch, route_match::PathSpecifier};
 
 use crate::regex::Regexes;
+use crate::uri_template;
 
 /// Whether the route's path matcher accepts the path, which is given without its query. A matcher
 /// that is not decided here counts as accepting.
@@ -27,7 +28,10 @@ pub(crate) fn matches(route_match: &RouteMatch, path: &str, regexes: &Regexes) -
         Some(PathSpecifier::SafeRegex(pattern)) => regexes.matches(&pattern.regex, path),
         // It accepts CONNECT only, and such requests are undecided before they get here.
         Some(PathSpecifier::ConnectMatcher(_)) => false,
-        Some(PathSpecifier::PathMatchPolicy(_)) | None => true,
+        Some(PathSpecifier::PathMatchPolicy(policy)) => {
+            uri_template::of_match(policy).is_none_or(|template| template.matches(path))
+        }
+        None => true,
     }
 }
 

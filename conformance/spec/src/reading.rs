@@ -9,6 +9,7 @@ use twinmesh_engine::{Chain, Failed, Request};
 use twinmesh_xds::{Snapshot, Terminal};
 
 use crate::connection::Connection;
+use crate::cookie;
 use crate::head;
 use crate::header;
 use crate::message::Message;
@@ -16,6 +17,7 @@ use crate::path;
 use crate::query_parameter;
 use crate::regex::Regexes;
 use crate::route;
+use crate::tls_context;
 
 /// A request as the routes see it.
 #[derive(Debug, Clone)]
@@ -86,9 +88,30 @@ impl Matchers {
         let parameters = parameters
             .filter(|(_, matcher)| !query_parameter::matches(matcher, &message.path, &self.regexes))
             .map(|(index, _)| Failed::QueryParameter(index));
+        let grpc = route_match.grpc.iter().filter(|_| !message.is_grpc());
+        let grpc = grpc.map(|_| Failed::Grpc);
+        let cookies = route_match.cookies.iter().enumerate();
+        let cookies = cookies
+            .filter(|(_, matcher)| !cookie::matches(matcher, message, &self.regexes))
+            .map(|(index, _)| Failed::Cookie(index));
+        let tls_context = route_match.tls_context.iter();
+        let tls_context = tls_context
+            .filter(|asked| !tls_context::matches(asked, message.client_certificate))
+            .map(|_| Failed::TlsContext);
+        let metadata = route_match.dynamic_metadata.iter().enumerate();
+        let metadata = metadata
+            .filter(|(_, matcher)| !matcher.invert)
+            .map(|(index, _)| Failed::DynamicMetadata(index));
         let path = std::iter::once(Failed::Path)
             .filter(|_| !path::matches(route_match, message.path_without_query(), &self.regexes));
-        headers.chain(parameters).chain(path).take(most).collect()
+        grpc.chain(headers)
+            .chain(parameters)
+            .chain(cookies)
+            .chain(tls_context)
+            .chain(metadata)
+            .chain(path)
+            .take(most)
+            .collect()
     }
 
     /// Whether the matcher accepts a header with these values, one on each line; none: it is
@@ -120,14 +143,15 @@ impl Matchers {
     }
 }
 
-/// Whether `runtime_fraction` lets no request through.
+/// Whether `runtime_fraction` or `dynamic_metadata` lets no request through.
 pub fn is_never_taken(route_match: &RouteMatch) -> bool {
-    crate::fraction::is_nothing(route_match)
+    let mut metadata = route_match.dynamic_metadata.iter();
+    crate::fraction::is_nothing(route_match) || metadata.any(|matcher| !matcher.invert)
 }
 
-/// Whether `runtime_fraction` lets every request through.
+/// Whether `runtime_fraction` and `dynamic_metadata` let every request through.
 pub fn is_always_taken(route_match: &RouteMatch) -> bool {
-    crate::fraction::is_everything(route_match)
+    crate::fraction::is_everything(route_match) && !is_never_taken(route_match)
 }
 
 /// What of the route's `match` is not decided: whether it takes a request is not known, then.

@@ -79,10 +79,13 @@ pub(crate) fn patterns(route_match: &RouteMatch) -> Vec<&str> {
     };
     let of_headers = route_match.headers.iter().filter_map(of_header);
     let of_parameters = route_match.query_parameters.iter().filter_map(of_parameter);
+    let cookies = route_match.cookies.iter();
+    let of_cookies = cookies.filter_map(|cookie| of_string(cookie.string_match.as_ref()?));
     of_path
         .into_iter()
         .chain(of_headers)
         .chain(of_parameters)
+        .chain(of_cookies)
         .collect()
 }
 

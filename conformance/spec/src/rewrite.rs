@@ -1,13 +1,15 @@
 //! What the endpoint sees of path and authority.
 
+use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
 use envoy_types::pb::envoy::config::route::v3::{
-    RouteAction, RouteMatch, route_action::HostRewriteSpecifier,
+    RouteAction, RouteMatch, route_action::HostRewriteSpecifier, route_match::PathSpecifier,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
 use crate::message::Message;
 use crate::path;
 use crate::substitution::Substitutions;
+use crate::uri_template;
 
 /// The path with its query after `prefix_rewrite` or `regex_rewrite`; `None` where that is not
 /// decided.
@@ -22,8 +24,30 @@ pub(crate) fn path(
         let rest = message.path.get(matched.len()..).unwrap_or_default();
         return Some(format!("{}{rest}", action.prefix_rewrite));
     }
+    if let Some(policy) = &action.path_rewrite_policy {
+        return by_template(policy, route_match, message);
+    }
     match &action.regex_rewrite {
         Some(rule) => by_regex(rule, message, substitutions),
+        None => Some(message.path.clone()),
+    }
+}
+
+/// The path with its query after a `path_rewrite_policy`, which the query has no part in.
+fn by_template(
+    policy: &TypedExtensionConfig,
+    route_match: &RouteMatch,
+    message: &Message,
+) -> Option<String> {
+    let Some(PathSpecifier::PathMatchPolicy(matched)) = &route_match.path_specifier else {
+        return None;
+    };
+    let path = message.path_without_query();
+    let template = uri_template::of_match(matched)?;
+    let rewrite = uri_template::of_rewrite(policy)?;
+    let query = message.path.get(path.len()..).unwrap_or_default();
+    match template.rewrite(path, &rewrite) {
+        Some(made) => Some(format!("{made}{query}")),
         None => Some(message.path.clone()),
     }
 }
@@ -73,7 +97,6 @@ pub(crate) fn authority(
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
     use envoy_types::pb::google::protobuf::BoolValue;
     use rstest::rstest;
 

@@ -103,6 +103,7 @@ pub fn empty(id: String) -> Request {
         sni: None,
         alpn: None,
         tls: None,
+        client_certificate: None,
         random: None,
         time_us: None,
         duration_us: 0,

@@ -471,6 +471,20 @@ fn boundaries(route_match: &RouteMatch, part: Part) -> Vec<(Dimension, Probe)> {
             ),
             None => (None, Vec::new()),
         },
+        Part::Grpc => (
+            Some(Dimension::Header("content-type".to_owned())),
+            probes::grpc(),
+        ),
+        Part::Cookie(index) => match route_match.cookies.get(index) {
+            Some(matcher) => (
+                Some(Dimension::Cookie(matcher.name.clone())),
+                probes::cookie(matcher),
+            ),
+            None => (None, Vec::new()),
+        },
+        Part::TlsContext => (Some(Dimension::ClientCertificate), probes::tls_context()),
+        // Neither has sides that a part of the request chooses between.
+        Part::RuntimeFraction | Part::DynamicMetadata(_) => (None, Vec::new()),
     };
     let Some(dimension) = dimension else {
         return Vec::new();

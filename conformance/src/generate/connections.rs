@@ -36,6 +36,7 @@ pub(crate) fn plain() -> Request {
         sni: None,
         alpn: None,
         tls: None,
+        client_certificate: None,
         random: Some(0),
         time_us: None,
         duration_us: 0,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use twinmesh_engine::Request;
+use twinmesh_engine::{ClientCertificate, Request};
 
 /// A part of a request that matchers ask about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,10 @@ pub(crate) enum Dimension {
     Header(String),
     /// A query parameter, by its name.
     QueryParameter(String),
+    /// A cookie, by its name.
+    Cookie(String),
+    /// What became of the client's certificate, where the connection is TLS.
+    ClientCertificate,
 }
 
 impl Dimension {
@@ -39,6 +43,7 @@ pub(crate) struct Draft {
     path: String,
     headers: BTreeMap<String, Vec<String>>,
     parameters: BTreeMap<String, String>,
+    cookies: BTreeMap<String, String>,
 }
 
 impl Draft {
@@ -48,6 +53,7 @@ impl Draft {
             path: connection.path.clone(),
             headers: BTreeMap::new(),
             parameters: BTreeMap::new(),
+            cookies: BTreeMap::new(),
             connection,
         }
     }
@@ -82,6 +88,21 @@ impl Draft {
                     self.parameters.remove(name);
                 }
             },
+            Dimension::Cookie(name) => match first {
+                Some(value) => {
+                    self.cookies.insert(name.clone(), value.clone());
+                }
+                None => {
+                    self.cookies.remove(name);
+                }
+            },
+            Dimension::ClientCertificate => {
+                self.connection.client_certificate = match first.map(String::as_str) {
+                    Some("presented") => Some(ClientCertificate::Presented),
+                    Some(_) => Some(ClientCertificate::Validated),
+                    None => None,
+                };
+            }
         }
     }
 
@@ -103,6 +124,17 @@ impl Draft {
         for (name, values) in &self.headers {
             let lines = values.iter().map(|value| (name.clone(), value.clone()));
             request.headers.extend(lines);
+        }
+        let cookies = self.cookies.iter();
+        let cookies: Vec<String> = cookies
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        if !cookies.is_empty() {
+            let line = ("cookie".to_owned(), cookies.join("; "));
+            request.headers.push(line);
+        }
+        if !request.is_tls() {
+            request.client_certificate = None;
         }
         request
     }

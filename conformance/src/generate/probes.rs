@@ -1,10 +1,13 @@
 //! Values at the boundaries of a matcher.
 
 use envoy_types::pb::envoy::config::route::v3::{
-    HeaderMatcher, QueryParameterMatcher, RouteMatch, header_matcher::HeaderMatchSpecifier,
-    query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
+    CookieMatcher, HeaderMatcher, QueryParameterMatcher, RouteMatch,
+    header_matcher::HeaderMatchSpecifier, query_parameter_matcher::QueryParameterMatchSpecifier,
+    route_match::PathSpecifier,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
+
+use twinmesh_xds::uri_template;
 
 use super::sample;
 
@@ -80,6 +83,34 @@ pub(crate) fn query_parameter(matcher: &QueryParameterMatcher) -> Vec<Probe> {
     distinct(probes)
 }
 
+/// The probes of a cookie's matcher, for values that can stand in a cookie.
+pub(crate) fn cookie(matcher: &CookieMatcher) -> Vec<Probe> {
+    let string = matcher.string_match.as_ref();
+    let mut probes = string.map_or_else(Vec::new, of_string);
+    probes.push(missing());
+    probes.retain(|probe| probe.values.iter().all(|value| fits_a_cookie(value)));
+    distinct(probes)
+}
+
+/// The probes of `grpc`: content types.
+pub(crate) fn grpc() -> Vec<Probe> {
+    vec![
+        probe("gRPC", "application/grpc"),
+        probe("gRPC with a format", "application/grpc+proto"),
+        probe("gRPC-Web", "application/grpc-web"),
+        missing(),
+    ]
+}
+
+/// The probes of `tls_context`.
+pub(crate) fn tls_context() -> Vec<Probe> {
+    vec![
+        probe("a certificate that was validated", "validated"),
+        probe("a certificate that was not validated", "presented"),
+        missing(),
+    ]
+}
+
 /// The probes of a path matcher: paths without a query.
 pub(crate) fn path(route_match: &RouteMatch) -> Vec<Probe> {
     let mut probes = match &route_match.path_specifier {
@@ -100,6 +131,11 @@ pub(crate) fn path(route_match: &RouteMatch) -> Vec<Probe> {
             probes
         }
         Some(PathSpecifier::SafeRegex(pattern)) => regex(&pattern.regex),
+        Some(PathSpecifier::PathMatchPolicy(policy)) => {
+            let template = uri_template::template(policy);
+            let pattern = template.and_then(|template| uri_template::regex(&template).ok());
+            pattern.map_or_else(Vec::new, |pattern| regex(&pattern))
+        }
         _ => vec![probe("any", "/")],
     };
     probes.retain(|probe| probe.values.iter().all(|path| is_a_path(path)));
@@ -227,6 +263,12 @@ fn distinct(probes: Vec<Probe>) -> Vec<Probe> {
 
 fn fits_a_header(value: &str) -> bool {
     value.trim() == value && value.chars().all(|letter| !letter.is_control())
+}
+
+fn fits_a_cookie(value: &str) -> bool {
+    value
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b';' | b'"'))
 }
 
 fn fits_a_query(value: &str) -> bool {

@@ -30,7 +30,13 @@ pub(crate) fn covers(
         let mut same = narrow.query_parameters.iter();
         same.any(|narrow| parameter_covers(matchers, wide, narrow))
     });
-    headers && parameters && path_covers(matchers, wide, narrow)
+    // Each of these has to be asked by both in the same words.
+    let grpc = wide.grpc.is_none() || narrow.grpc.is_some();
+    let mut cookies = wide.cookies.iter();
+    let cookies = cookies.all(|wide| narrow.cookies.contains(wide));
+    let tls_context = wide.tls_context.is_none() || wide.tls_context == narrow.tls_context;
+    let beside = grpc && cookies && tls_context;
+    beside && headers && parameters && path_covers(matchers, wide, narrow)
 }
 
 fn path_covers(matchers: &Matchers, wide: &RouteMatch, narrow: &RouteMatch) -> bool {
@@ -44,6 +50,11 @@ fn path_covers(matchers: &Matchers, wide: &RouteMatch, narrow: &RouteMatch) -> b
     if let (PathSpecifier::SafeRegex(wide), PathSpecifier::SafeRegex(narrow)) = (of_wide, of_narrow)
     {
         return wide.regex == narrow.regex;
+    }
+    if let (PathSpecifier::PathMatchPolicy(wide), PathSpecifier::PathMatchPolicy(narrow)) =
+        (of_wide, of_narrow)
+    {
+        return wide.typed_config == narrow.typed_config;
     }
     let letters = |text: &str| text.bytes().any(|byte| byte.is_ascii_alphabetic());
     let text = match of_narrow {
@@ -233,6 +244,11 @@ mod tests {
     #[case(json!({"safe_regex": {"regex": "/[ab]+"}}), json!({"prefix": "/a"}), false)]
     #[case(json!({"prefix": "/", "runtime_fraction": {"default_value": {"numerator": 0}}}), json!({"prefix": "/a"}), false)]
     #[case(json!({"prefix": "/", "grpc": {}}), json!({"prefix": "/a"}), false)]
+    #[case(json!({"prefix": "/", "grpc": {}}), json!({"prefix": "/a", "grpc": {}}), true)]
+    #[case(json!({"prefix": "/", "tls_context": {"presented": true}}), json!({"prefix": "/a"}), false)]
+    #[case(json!({"prefix": "/", "cookies": [{"name": "c", "string_match": {"exact": "1"}}]}), json!({"prefix": "/"}), false)]
+    #[case(json!({"prefix": "/", "cookies": [{"name": "c", "string_match": {"exact": "1"}}]}), json!({"path": "/x", "cookies": [{"name": "c", "string_match": {"exact": "1"}}]}), true)]
+    #[case(json!({"prefix": "/", "dynamic_metadata": [{"filter": "f", "path": [{"key": "k"}], "value": {"present_match": true}}]}), json!({"prefix": "/"}), false)]
     fn paths(#[case] one: Value, #[case] other: Value, #[case] expected: bool) {
         assert_eq!(first_covers(one, other), expected);
     }

@@ -143,7 +143,7 @@ impl<'a> Solver<'a> {
         let seen = Seen::new(self.snapshot, &draft.request(), place.at)?;
         let config = place.config.routes.get(route)?.r#match.as_ref()?;
         let refusing = self.matchers.refusing(config, &seen, usize::MAX);
-        Some(refusing.into_iter().map(Part::from).collect())
+        Some(refusing)
     }
 
     fn climb(
@@ -221,7 +221,7 @@ impl<'a> Solver<'a> {
         let wrong = match want {
             Want::Take => refusing.len(),
             Want::Refuse(part) => {
-                let others = refusing.iter().filter(|it| Part::from(**it) != part);
+                let others = refusing.iter().filter(|it| **it != part);
                 let others = others.count();
                 others + usize::from(refusing.len() == others)
             }
@@ -279,6 +279,21 @@ fn options(route_match: &RouteMatch) -> Options {
         for probe in probes::query_parameter(matcher) {
             let dimension = Dimension::QueryParameter(matcher.name.clone());
             add(dimension, probe.values);
+        }
+    }
+    if route_match.grpc.is_some() {
+        for probe in probes::grpc() {
+            add(Dimension::Header("content-type".to_owned()), probe.values);
+        }
+    }
+    for matcher in &route_match.cookies {
+        for probe in probes::cookie(matcher) {
+            add(Dimension::Cookie(matcher.name.clone()), probe.values);
+        }
+    }
+    if route_match.tls_context.is_some() {
+        for probe in probes::tls_context() {
+            add(Dimension::ClientCertificate, probe.values);
         }
     }
     add_pairs(route_match, &mut options);

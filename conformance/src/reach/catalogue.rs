@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteMatch, route::Action, route_action::ClusterSpecifier,
+    route_match::TlsContextMatchOptions,
 };
 use twinmesh_spec::reading::{is_never_taken, undecided_match};
 use twinmesh_xds::{Snapshot, Unsupported};
@@ -158,10 +159,19 @@ pub(crate) fn parts(route_match: &RouteMatch) -> Vec<Part> {
     if is_never_taken(route_match) {
         return Vec::new();
     }
+    let grpc = route_match.grpc.iter().map(|_| Part::Grpc);
     let headers = (0..route_match.headers.len()).map(Part::Header);
     let parameters = (0..route_match.query_parameters.len()).map(Part::QueryParameter);
     let path = route_match.path_specifier.iter().map(|_| Part::Path);
-    headers.chain(parameters).chain(path).collect()
+    let cookies = (0..route_match.cookies.len()).map(Part::Cookie);
+    let asks = |it: &&TlsContextMatchOptions| it.presented.is_some() || it.validated.is_some();
+    let tls_context = route_match.tls_context.as_ref().filter(asks);
+    grpc.chain(headers)
+        .chain(parameters)
+        .chain(cookies)
+        .chain(tls_context.map(|_| Part::TlsContext))
+        .chain(path)
+        .collect()
 }
 
 /// Every path starts with a slash: a matcher that asks for no more has one side only.

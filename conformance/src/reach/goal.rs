@@ -1,7 +1,6 @@
 //! What a request can reach.
 
 use serde::Serialize;
-use twinmesh_engine::Failed;
 
 /// Where a route stands, in indices into the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,36 +13,8 @@ pub struct RouteAt {
     pub route: usize,
 }
 
-/// A matcher of a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
-    /// Index into `RouteMatch.headers`.
-    Header(usize),
-    /// Index into `RouteMatch.query_parameters`.
-    QueryParameter(usize),
-    /// `RouteMatch.path_specifier`.
-    Path,
-}
-
-impl From<Failed> for Part {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Header(index) => Self::Header(index),
-            Failed::QueryParameter(index) => Self::QueryParameter(index),
-            Failed::Path => Self::Path,
-        }
-    }
-}
-
-impl From<Part> for Failed {
-    fn from(part: Part) -> Self {
-        match part {
-            Part::Header(index) => Self::Header(index),
-            Part::QueryParameter(index) => Self::QueryParameter(index),
-            Part::Path => Self::Path,
-        }
-    }
-}
+/// A matcher of a route: the one that would fail.
+pub use twinmesh_engine::Failed as Part;
 
 /// One thing that a request reaches or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

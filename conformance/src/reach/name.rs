@@ -182,7 +182,7 @@ fn route_name(snapshot: &Snapshot, at: RouteAt) -> String {
 fn of_part(snapshot: &Snapshot, at: RouteAt, part: Part, side: &str) -> (String, String, String) {
     let found = route(snapshot, at).and_then(|route| route.r#match.as_ref());
     let (field, text) = match found {
-        Some(found) => words::matcher(found, part.into()),
+        Some(found) => words::matcher(found, part),
         None => (String::new(), String::new()),
     };
     (

@@ -121,7 +121,7 @@ impl Refusals {
                 let config = host.routes.get(*route).and_then(|it| it.r#match.as_ref());
                 let refusing = config.map(|config| matchers.refusing(config, seen, 2));
                 if let Some([only]) = refusing.as_deref() {
-                    let only = Part::from(*only);
+                    let only = *only;
                     if let Some(place) = parts.iter().position(|part| *part == only) {
                         parts.remove(place);
                         found(*route, only);

@@ -1,20 +1,27 @@
 //! Matchers of a route in words: what each expects, and what the request has instead.
 
 use envoy_types::pb::envoy::config::route::v3::{
-    HeaderMatcher, QueryParameterMatcher, RouteMatch, header_matcher::HeaderMatchSpecifier,
-    query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
+    CookieMatcher, HeaderMatcher, QueryParameterMatcher, RouteMatch,
+    header_matcher::HeaderMatchSpecifier,
+    query_parameter_matcher::QueryParameterMatchSpecifier,
+    route_match::{PathSpecifier, TlsContextMatchOptions},
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
-use twinmesh_engine::{Failed, Request};
+use twinmesh_engine::{ClientCertificate, Failed, Request};
+use twinmesh_xds::uri_template;
 
 /// A route's `match` in words, as one line.
 pub fn route_match(route_match: &RouteMatch) -> String {
     let mut parts = vec![path(route_match)];
     parts.extend(route_match.headers.iter().map(header));
     parts.extend(route_match.query_parameters.iter().map(query_parameter));
+    parts.extend(route_match.cookies.iter().map(cookie));
     if route_match.grpc.is_some() {
         parts.push("grpc".to_owned());
     }
+    parts.extend(route_match.tls_context.as_ref().map(tls_context));
+    let metadata = route_match.dynamic_metadata.iter();
+    parts.extend(metadata.map(|_| "dynamic metadata".to_owned()));
     if route_match.runtime_fraction.is_some() {
         parts.push("a runtime fraction".to_owned());
     }
@@ -38,6 +45,29 @@ pub fn named(route_match: &RouteMatch, matcher: Failed) -> (String, String) {
                 matcher.map_or_else(String::new, query_parameter),
             )
         }
+        Failed::RuntimeFraction => (
+            "runtime_fraction".to_owned(),
+            "a share of the requests".to_owned(),
+        ),
+        Failed::Grpc => ("grpc".to_owned(), "a gRPC request".to_owned()),
+        Failed::Cookie(index) => (
+            format!("cookies[{index}]"),
+            route_match
+                .cookies
+                .get(index)
+                .map_or_else(String::new, cookie),
+        ),
+        Failed::TlsContext => (
+            "tls_context".to_owned(),
+            route_match
+                .tls_context
+                .as_ref()
+                .map_or_else(String::new, tls_context),
+        ),
+        Failed::DynamicMetadata(index) => (
+            format!("dynamic_metadata[{index}]"),
+            "dynamic metadata".to_owned(),
+        ),
         Failed::Path => (path_field(route_match).to_owned(), path(route_match)),
     }
 }
@@ -61,37 +91,38 @@ pub fn failed(route_match: &RouteMatch, failed: Failed, request: &Request) -> St
             ),
             None => format!("match.query_parameters[{index}] does not match"),
         },
-        Failed::Path if path_fits(route_match, path_of(request)) => {
-            beside_path(route_match, request)
+        Failed::RuntimeFraction => {
+            "match.runtime_fraction does not take its random number".to_owned()
         }
+        Failed::Grpc => format!(
+            "match.grpc expects header content-type application/grpc; {}",
+            found_header("content-type", request)
+        ),
+        Failed::Cookie(index) => match route_match.cookies.get(index) {
+            Some(matcher) => format!(
+                "match.cookies[{index}] expects {}; {}",
+                cookie(matcher),
+                found_header("cookie", request)
+            ),
+            None => format!("match.cookies[{index}] does not match"),
+        },
+        Failed::TlsContext => format!(
+            "match.tls_context expects {}; {}",
+            route_match
+                .tls_context
+                .as_ref()
+                .map_or_else(String::new, tls_context),
+            found_certificate(request)
+        ),
+        Failed::DynamicMetadata(index) => format!(
+            "match.dynamic_metadata[{index}] finds none: there is no metadata when a route is chosen"
+        ),
         Failed::Path => format!(
             "match.{} expects {}; the request has {:?}",
             path_field(route_match),
             path(route_match),
             path_of(request)
         ),
-    }
-}
-
-/// What kept the request away where its path fits: traces don't tell these apart from the path.
-fn beside_path(route_match: &RouteMatch, request: &Request) -> String {
-    let mut parts = Vec::new();
-    if route_match.runtime_fraction.is_some() {
-        parts.push("match.runtime_fraction does not take its random number".to_owned());
-    }
-    if route_match.grpc.is_some() {
-        let found = found_header("content-type", request);
-        parts.push(format!(
-            "match.grpc expects header content-type application/grpc; {found}"
-        ));
-    }
-    if route_match.tls_context.is_some() {
-        parts.push("match.tls_context does not take the connection".to_owned());
-    }
-    if parts.is_empty() {
-        format!("match.{} does not take the path", path_field(route_match))
-    } else {
-        parts.join(", or ")
     }
 }
 
@@ -150,9 +181,10 @@ fn path(route_match: &RouteMatch) -> String {
         Some(PathSpecifier::PathSeparatedPrefix(value)) => {
             format!("the path {value:?} or one below it")
         }
-        Some(PathSpecifier::PathMatchPolicy(policy)) => {
-            format!("path_match_policy {}", policy.name)
-        }
+        Some(PathSpecifier::PathMatchPolicy(policy)) => match uri_template::template(policy) {
+            Some(template) => format!("a path of the template {template:?}"),
+            None => format!("path_match_policy {}", policy.name),
+        },
         None => "any path".to_owned(),
     };
     if folded {
@@ -186,6 +218,41 @@ pub fn header(matcher: &HeaderMatcher) -> String {
         ""
     };
     format!("header {} {not}{condition}{missing}", matcher.name)
+}
+
+/// A cookie's matcher in words.
+pub fn cookie(matcher: &CookieMatcher) -> String {
+    let condition = matcher.string_match.as_ref();
+    let condition = condition.map_or_else(|| "present".to_owned(), string);
+    let not = if matcher.invert_match { "not " } else { "" };
+    format!("cookie {} {not}{condition}", matcher.name)
+}
+
+/// `tls_context` in words.
+fn tls_context(asked: &TlsContextMatchOptions) -> String {
+    let side = |asked: bool, what: &str| {
+        if asked {
+            what.to_owned()
+        } else {
+            format!("not {what}")
+        }
+    };
+    let presented = asked.presented.as_ref();
+    let validated = asked.validated.as_ref();
+    let parts: Vec<String> = presented
+        .map(|it| side(it.value, "presented"))
+        .into_iter()
+        .chain(validated.map(|it| side(it.value, "validated")))
+        .collect();
+    format!("a client certificate {}", parts.join(" and "))
+}
+
+fn found_certificate(request: &Request) -> &'static str {
+    match request.client_certificate.filter(|_| request.is_tls()) {
+        Some(ClientCertificate::Validated) => "the client's was validated",
+        Some(ClientCertificate::Presented) => "the client's was presented, and not validated",
+        None => "the client presented none",
+    }
 }
 
 /// A query parameter matcher in words.

@@ -21,10 +21,14 @@ pub fn nearness(route: Option<&Route>, failed: Failed, request: &Request) -> Nea
     let route_match = route.and_then(|route| route.r#match.as_ref());
     let headers = route_match.map_or(0, |route_match| route_match.headers.len());
     let parameters = route_match.map_or(0, |route_match| route_match.query_parameters.len());
+    let cookies = route_match.map_or(0, |route_match| route_match.cookies.len());
     let (passed, at_path) = match failed {
+        Failed::RuntimeFraction | Failed::Grpc => (0, false),
         Failed::Header(index) => (index, false),
         Failed::QueryParameter(index) => (headers + index, false),
-        Failed::Path => (headers + parameters, true),
+        Failed::Cookie(index) => (headers + parameters + index, false),
+        Failed::TlsContext | Failed::DynamicMetadata(_) => (headers + parameters + cookies, false),
+        Failed::Path => (headers + parameters + cookies, true),
     };
     let path = path_of(request);
     Nearness {

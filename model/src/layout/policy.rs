@@ -218,9 +218,10 @@ pub mod more {
     pub const FRACTION: u64 = 8;
     /// Low: offset of the hash policies, a record each; high: how many.
     pub const HASH_POLICIES: u64 = 16;
-    /// Low: 0; high: as in [`matcher::INDEX`](super::matcher::INDEX) of a path matcher. For traces:
-    /// a route that the fraction does not pass stands for its path.
-    pub const INDEX: u64 = 24;
+    /// Low: offset of the matchers that only userspace decides, or 0: their number and a
+    /// [`matcher`](super::matcher) each. High: as in [`matcher::INDEX`](super::matcher::INDEX) of a
+    /// fraction, for traces.
+    pub const MATCHERS: u64 = 24;
 }
 
 /// A hash policy.
@@ -271,9 +272,9 @@ pub mod matcher {
     pub const KIND: u64 = 0;
     /// Offset of the text or DFA, number of the exact value, or the range's start.
     pub const VALUE: u64 = 8;
-    /// The range's end.
+    /// The range's end; of a cookie's matcher: low: offset of the name, high: its length.
     pub const END: u64 = 16;
-    /// Low: index in its message; high: 0 header, 1 query parameter, 2 path.
+    /// Low: index in its message; high: a code of [`super::of`].
     pub const INDEX: u64 = 24;
 
     /// Kind: any value.
@@ -297,6 +298,26 @@ pub mod matcher {
     pub const INVERT: u64 = 1;
     /// Flag: the result where the header or parameter is missing.
     pub const IF_MISSING: u64 = 2;
+}
+
+/// Which field of `RouteMatch` a matcher stands in: the high half of [`matcher::INDEX`].
+pub mod of {
+    /// `headers`.
+    pub const HEADER: u64 = 0;
+    /// `query_parameters`.
+    pub const QUERY_PARAMETER: u64 = 1;
+    /// The path.
+    pub const PATH: u64 = 2;
+    /// `runtime_fraction`.
+    pub const FRACTION: u64 = 3;
+    /// `grpc`.
+    pub const GRPC: u64 = 4;
+    /// `cookies`.
+    pub const COOKIE: u64 = 5;
+    /// `tls_context`.
+    pub const TLS_CONTEXT: u64 = 6;
+    /// `dynamic_metadata`.
+    pub const DYNAMIC_METADATA: u64 = 7;
 }
 
 /// Slot: what is known of a header or query parameter name that some route refers to.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use twinmesh_engine::{EngineError, Request};
+use twinmesh_engine::{ClientCertificate, EngineError, Request};
 use twinmesh_model::layout::{connection, input, work};
 
 use crate::Compiled;
@@ -131,6 +131,13 @@ impl Compiled {
         if request.is_tls() {
             bits |= connection::TLS;
         }
+        bits |= match request.client_certificate.filter(|_| request.is_tls()) {
+            None => 0,
+            Some(ClientCertificate::Presented) => connection::CERTIFICATE_PRESENTED,
+            Some(ClientCertificate::Validated) => {
+                connection::CERTIFICATE_PRESENTED | connection::CERTIFICATE_VALIDATED
+            }
+        };
         if nowhere {
             bits |= connection::NOWHERE;
         }

@@ -3,12 +3,12 @@
 #![expect(deprecated, reason = "Envoy still takes the deprecated forms")]
 
 use envoy_types::pb::envoy::config::route::v3::{
-    HeaderMatcher, QueryParameterMatcher, header_matcher::HeaderMatchSpecifier,
-    query_parameter_matcher::QueryParameterMatchSpecifier,
+    CookieMatcher, HeaderMatcher, QueryParameterMatcher, header_matcher::HeaderMatchSpecifier,
+    query_parameter_matcher::QueryParameterMatchSpecifier, route_match::TlsContextMatchOptions,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
-use twinmesh_model::layout::{matcher, pair};
-use twinmesh_re2::Dfa;
+use twinmesh_model::layout::{connection, matcher, of, pair};
+use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 use twinmesh_xds::Snapshot;
 
 use crate::arena::Arena;
@@ -31,16 +31,6 @@ enum Value {
     Text(u64, Vec<u8>),
     Dfa(u64),
     Range(i64, i64),
-}
-
-/// Which message a matcher stands in: the high half of [`matcher::INDEX`].
-pub mod of {
-    /// `RouteMatch.headers`.
-    pub const HEADER: u64 = 0;
-    /// `RouteMatch.query_parameters`.
-    pub const QUERY_PARAMETER: u64 = 1;
-    /// The path.
-    pub const PATH: u64 = 2;
 }
 
 /// The kind of a string matcher; `None` where it is not decided.
@@ -266,6 +256,99 @@ pub fn query_parameter(
         pair(index as u64, of::QUERY_PARAMETER),
     )
     .map(Some)
+}
+
+/// The matcher of a request's content type that `RouteMatch.grpc` is.
+///
+/// # Errors
+/// There are more names than slots.
+pub fn grpc(arena: &mut Arena, names: &mut Names) -> Result<Matcher, CapacityError> {
+    let slot = names.header("content-type")?;
+    let dfa = Dfa::latin_1(r"application/grpc(?:\+\C*)?", DEFAULT_STATE_CAP);
+    let dfa = dfa.map_err(|_| capacity::dfa())?;
+    let value = Value::Dfa(arena.dfa(&dfa));
+    record(arena, names, slot, value, 0, pair(0, of::GRPC))
+}
+
+/// A matcher that no request passes, for a route's `dynamic_metadata`: there is none when a route
+/// is chosen.
+///
+/// # Errors
+/// There are more names than slots.
+pub fn no_metadata(names: &mut Names, index: usize) -> Result<Matcher, CapacityError> {
+    let slot = names.header(":path")?;
+    Ok(Matcher {
+        record: [
+            matcher::EQUAL | slot << 16 | 0xffff_ffff << 32,
+            0,
+            0,
+            pair(index as u64, of::DYNAMIC_METADATA),
+        ],
+        key: None,
+    })
+}
+
+/// The record of a cookie's matcher, which only userspace decides; `None` where it is not decided
+/// and counts as matching.
+///
+/// # Errors
+/// Names or texts do not fit.
+pub fn cookie(
+    arena: &mut Arena,
+    names: &mut Names,
+    snapshot: &Snapshot,
+    matcher: &CookieMatcher,
+    index: usize,
+) -> Result<Option<[u64; 4]>, CapacityError> {
+    let slot = names.header("cookie")?;
+    let nothing = StringMatcher::default();
+    let asked = matcher.string_match.as_ref().unwrap_or(&nothing);
+    let (kind, length, data) = match string(arena, snapshot, asked)? {
+        // Cookies have no numbers of their own.
+        Some(Value::Exact(text)) => {
+            capacity::text(text.as_bytes())?;
+            (
+                matcher::EQUAL,
+                text.len() as u64,
+                arena.text(text.as_bytes()),
+            )
+        }
+        Some(Value::Text(kind, text)) => {
+            capacity::text(&text)?;
+            (kind, text.len() as u64, arena.text(&text))
+        }
+        Some(Value::Dfa(dfa)) => (matcher::REGEX, 0, dfa),
+        Some(Value::Present | Value::Range(..)) | None => return Ok(None),
+    };
+    let flags = if matcher.invert_match {
+        matcher::INVERT
+    } else {
+        0
+    };
+    let name = matcher.name.as_bytes();
+    capacity::text(name)?;
+    Ok(Some([
+        kind | flags << 8 | slot << 16 | length << 32,
+        data,
+        pair(arena.text(name), name.len() as u64),
+        pair(index as u64, of::COOKIE),
+    ]))
+}
+
+/// The record of `RouteMatch.tls_context`, which only userspace decides; `None` where it asks for
+/// nothing.
+pub fn tls_context(asked: &TlsContextMatchOptions) -> Option<[u64; 4]> {
+    let (mut counts, mut expected) = (0, 0);
+    for (field, bit) in [
+        (&asked.presented, connection::CERTIFICATE_PRESENTED),
+        (&asked.validated, connection::CERTIFICATE_VALIDATED),
+    ] {
+        if let Some(field) = field {
+            counts |= bit;
+            expected |= if field.value { bit } else { 0 };
+        }
+    }
+    (counts != 0).then(|| [0, pair(counts, expected), 0, pair(0, of::TLS_CONTEXT)])
 }
 
 /// The record of a path matcher that compares with a text of at most [`capacity::TEXT`] bytes.

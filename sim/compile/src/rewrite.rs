@@ -12,6 +12,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use twinmesh_engine::{Decision, Request};
 use twinmesh_model::layout::{filter_chain, high, low, work};
+use twinmesh_xds::uri_template;
 
 use crate::Compiled;
 use crate::answer::Record;
@@ -33,6 +34,9 @@ impl Compiler<'_> {
             Some(Action::Route(action)) => {
                 if let Some(rule) = &action.regex_rewrite {
                     add("route.regex_rewrite", rule);
+                }
+                if let Some(rule) = template(route) {
+                    add("route.path_rewrite_policy", &rule);
                 }
                 match &action.host_rewrite_specifier {
                     Some(HostRewriteSpecifier::HostRewritePathRegex(rule)) => {
@@ -106,11 +110,14 @@ impl Compiled {
         }
     }
 
-    /// The path and query after `prefix_rewrite` or `regex_rewrite`.
+    /// The path and query after `prefix_rewrite`, `path_rewrite_policy` or `regex_rewrite`.
     fn path(&self, action: &RouteAction, route: &Route, seen: &Seen) -> String {
         if !action.prefix_rewrite.is_empty() {
             let rest = seen.path.get(prefix_length(route, seen)..);
             return action.prefix_rewrite.clone() + rest.unwrap_or_default();
+        }
+        if let Some(rule) = template(route) {
+            return substituted(&self.substitutions, &rule, seen);
         }
         match &action.regex_rewrite {
             Some(rule) => substituted(&self.substitutions, rule, seen),
@@ -178,6 +185,19 @@ impl Compiled {
         }
         values.into_iter().next()
     }
+}
+
+/// The substitution that a route's `path_rewrite_policy` is.
+fn template(route: &Route) -> Option<RegexMatchAndSubstitute> {
+    let Some(Action::Route(action)) = &route.action else {
+        return None;
+    };
+    let rewrite = uri_template::rewrite(action.path_rewrite_policy.as_ref()?)?;
+    let matched = route.r#match.as_ref()?.path_specifier.as_ref()?;
+    let PathSpecifier::PathMatchPolicy(policy) = matched else {
+        return None;
+    };
+    uri_template::substitution(&uri_template::template(policy)?, &rewrite).ok()
 }
 
 /// The host that an entry of weighted clusters asks for.

@@ -5,10 +5,12 @@ use envoy_types::pb::envoy::config::route::v3::{
     route_match::PathSpecifier,
 };
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
-use twinmesh_model::layout::{RECORD, low, matcher, pair, route, unsupported, weighted_clusters};
+use twinmesh_model::layout::{
+    RECORD, low, matcher, of, pair, route, unsupported, weighted_clusters,
+};
 use twinmesh_model::route::MATCHERS;
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
-use twinmesh_xds::Unsupported;
+use twinmesh_xds::{Unsupported, uri_template};
 
 use crate::compiler::Compiler;
 use crate::path::{Candidate, Paths};
@@ -16,12 +18,7 @@ use crate::plain;
 use crate::{CapacityError, capacity, matcher as compile_matcher};
 
 /// A path matcher that no path passes: its text would be longer than any.
-const NEVER: [u64; 4] = [
-    matcher::EQUAL | 0xffff_ffff << 32,
-    0,
-    0,
-    pair(0, compile_matcher::of::PATH),
-];
+const NEVER: [u64; 4] = [matcher::EQUAL | 0xffff_ffff << 32, 0, 0, pair(0, of::PATH)];
 
 /// How many of the requests `runtime_fraction` lets a route take.
 enum Share {
@@ -130,6 +127,12 @@ impl Compiler<'_> {
         let mut left = not_decided(matched);
         // Envoy asks the share of requests first: of a route that takes none, no matcher counts.
         let taken = !matches!(share(matched), Share::None);
+        if matched.grpc.is_some() && taken {
+            match compile_matcher::grpc(&mut self.arena, &mut self.names) {
+                Ok(matcher) => matchers.push(matcher),
+                Err(over) => left.push(("match.grpc".to_owned(), over.of_a_part())),
+            }
+        }
         for (index, header) in matched.headers.iter().enumerate().filter(|_| taken) {
             match compile_matcher::header(
                 &mut self.arena,
@@ -158,6 +161,20 @@ impl Compiler<'_> {
                 }
             }
         }
+        let metadata = matched.dynamic_metadata.iter().enumerate();
+        for (index, _) in metadata.filter(|(_, matcher)| taken && !matcher.invert) {
+            match compile_matcher::no_metadata(&mut self.names, index) {
+                Ok(matcher) => matchers.push(matcher),
+                Err(over) => {
+                    left.push((format!("match.dynamic_metadata[{index}]"), over.of_a_part()));
+                }
+            }
+        }
+        let beside = if taken {
+            self.userspace_matchers(matched, &mut left)
+        } else {
+            Vec::new()
+        };
         let mut records: Vec<[u64; 4]> = matchers.iter().map(|matcher| matcher.record).collect();
         let path = self.file(routes, matched, number, &mut records, &mut left);
         if let Err(over) = capacity::check("matchers", records.len() as u64, MATCHERS) {
@@ -170,7 +187,7 @@ impl Compiler<'_> {
             self.arena.words(records.as_flattened())
         };
         let mut action = self.action(config, unsupported, &mut left);
-        let more = self.more(routes, place, config, &mut action, &mut left);
+        let more = self.more(routes, place, config, &beside, &mut action, &mut left);
         self.rewrites(config, &mut left);
         // What the reader has reported needs no second line; what never takes a request, none.
         if unsupported.is_none() && taken {
@@ -195,18 +212,41 @@ impl Compiler<'_> {
             path,
         ]);
         routes.candidates.push(Candidate {
-            unconditional: records.is_empty() && !matches!(share(matched), Share::Some(..)),
+            unconditional: records.is_empty()
+                && beside.is_empty()
+                && !matches!(share(matched), Share::Some(..)),
             keys: matchers.iter().filter_map(|matcher| matcher.key).collect(),
         });
     }
 
-    /// What a route has for userspace alone, or 0: a share of the requests, hash policies, and then
-    /// its `action`, which becomes undecided for others.
+    /// The matchers of a route that only userspace decides, in Envoy's order.
+    fn userspace_matchers(&mut self, matched: &RouteMatch, left: &mut Left) -> Vec<[u64; 4]> {
+        let mut records = Vec::new();
+        for (index, cookie) in matched.cookies.iter().enumerate() {
+            match compile_matcher::cookie(
+                &mut self.arena,
+                &mut self.names,
+                self.snapshot,
+                cookie,
+                index,
+            ) {
+                Ok(record) => records.extend(record),
+                Err(over) => left.push((format!("match.cookies[{index}]"), over.of_a_part())),
+            }
+        }
+        let tls_context = matched.tls_context.as_ref();
+        records.extend(tls_context.and_then(compile_matcher::tls_context));
+        records
+    }
+
+    /// What a route has for userspace alone, or 0: a share of the requests, matchers, hash policies,
+    /// and then its `action`, which becomes undecided for others.
     fn more(
         &mut self,
         routes: &mut Routes,
         place: (usize, usize, usize),
         config: &Route,
+        beside: &[[u64; 4]],
         action: &mut u64,
         left: &mut Left,
     ) -> u64 {
@@ -236,14 +276,21 @@ impl Compiler<'_> {
             let reason = "the cluster that a header names is found in userspace only";
             self.route_in_userspace(place, &path, reason);
         }
-        if fraction == 0 && hash_policies == 0 && !by_hash {
+        if fraction == 0 && beside.is_empty() && hash_policies == 0 && !by_hash {
             return 0;
         }
+        let matchers = if beside.is_empty() {
+            0
+        } else {
+            let block = self.arena.words(&[beside.len() as u64]);
+            self.arena.words(beside.as_flattened());
+            block
+        };
         let more = self.arena.record([
             *action,
             fraction,
             hash_policies,
-            pair(0, compile_matcher::of::PATH),
+            pair(matchers, of::FRACTION),
         ]);
         if low(*action) == route::UNSUPPORTED {
             return more;
@@ -252,12 +299,22 @@ impl Compiler<'_> {
             let reason = "a share of the requests is taken in userspace only";
             self.route_in_userspace(place, "match.runtime_fraction", reason);
         }
+        if let Some(first) = beside.first() {
+            let (path, reason) = match first[3] >> 32 {
+                of::COOKIE => ("match.cookies", "cookies are matched in userspace only"),
+                _ => (
+                    "match.tls_context",
+                    "the client's certificate is known in userspace only",
+                ),
+            };
+            self.route_in_userspace(place, path, reason);
+        }
         if by_hash {
             let reason = "a cluster is chosen by hash in userspace only";
             let path = "route.weighted_clusters.use_hash_policy";
             self.route_in_userspace(place, path, reason);
         }
-        if fraction != 0 || by_hash {
+        if fraction != 0 || by_hash || !beside.is_empty() {
             *action = pair(route::UNSUPPORTED, unsupported::USERSPACE);
         }
         more
@@ -274,7 +331,9 @@ impl Compiler<'_> {
         left: &mut Left,
     ) -> u64 {
         if matches!(share(matched), Share::None) {
-            return self.arena.record(NEVER);
+            let mut record = NEVER;
+            record[3] = pair(0, of::FRACTION);
+            return self.arena.record(record);
         }
         let sensitive = matched
             .case_sensitive
@@ -296,6 +355,25 @@ impl Compiler<'_> {
             Some(PathSpecifier::SafeRegex(regex)) => {
                 routes.paths.prefix(b"", number);
                 match self.snapshot.regexes.get(&regex.regex) {
+                    Some(Ok(dfa)) => {
+                        let dfa = self.arena.dfa(dfa);
+                        let slot = self.names.path_without_query();
+                        records.push(compile_matcher::path_dfa(dfa, slot));
+                        compile_matcher::path_dfa(dfa, slot)
+                    }
+                    _ => return 0,
+                }
+            }
+            Some(PathSpecifier::PathMatchPolicy(policy)) => {
+                let Some(template) = uri_template::template(policy) else {
+                    routes.paths.prefix(b"", number);
+                    return 0;
+                };
+                let regex = uri_template::regex(&template).unwrap_or_default();
+                routes
+                    .paths
+                    .prefix(uri_template::text_before(&template).as_bytes(), number);
+                match self.snapshot.regexes.get(&regex) {
                     Some(Ok(dfa)) => {
                         let dfa = self.arena.dfa(dfa);
                         let slot = self.names.path_without_query();

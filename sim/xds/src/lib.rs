@@ -16,6 +16,7 @@ mod schema;
 pub mod snapshot;
 mod source;
 mod text;
+pub mod uri_template;
 mod validate;
 mod view;
 mod walk;

@@ -1,6 +1,6 @@
 //! The regexes of route matchers, each compiled once.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use envoy_types::pb::envoy::{
     config::route::v3::{
@@ -11,7 +11,10 @@ use envoy_types::pb::envoy::{
 };
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa, Error, SyntaxError, TooLarge};
 
-use crate::path::{Path, Segment};
+use crate::{
+    path::{Path, Segment},
+    uri_template,
+};
 
 /// The patterns seen so far.
 #[derive(Default)]
@@ -43,7 +46,7 @@ impl Regexes {
 
 /// A regex, and where it stands below a RouteMatch.
 pub(crate) struct Pattern<'m> {
-    pub(crate) regex: &'m str,
+    pub(crate) regex: Cow<'m, str>,
     list: Option<(&'static str, usize)>,
     fields: &'static [&'static str],
 }
@@ -66,12 +69,22 @@ impl Pattern<'_> {
 pub(crate) fn patterns(matched: &RouteMatch) -> Vec<Pattern<'_>> {
     const IN_STRING: &[&str] = &["string_match", "safe_regex", "regex"];
     let mut found = Vec::new();
-    if let Some(PathSpecifier::SafeRegex(regex)) = &matched.path_specifier {
-        found.push(Pattern {
-            regex: &regex.regex,
+    match &matched.path_specifier {
+        Some(PathSpecifier::SafeRegex(regex)) => found.push(Pattern {
+            regex: Cow::Borrowed(&regex.regex),
             list: None,
             fields: &["safe_regex", "regex"],
-        });
+        }),
+        Some(PathSpecifier::PathMatchPolicy(policy)) => {
+            let template = uri_template::template(policy);
+            let regex = template.and_then(|template| uri_template::regex(&template).ok());
+            found.extend(regex.map(|regex| Pattern {
+                regex: Cow::Owned(regex),
+                list: None,
+                fields: &["path_match_policy"],
+            }));
+        }
+        _ => {}
     }
     for (index, header) in matched.headers.iter().enumerate() {
         let (regex, fields): (_, &'static [&'static str]) = match &header.header_match_specifier {
@@ -82,9 +95,17 @@ pub(crate) fn patterns(matched: &RouteMatch) -> Vec<Pattern<'_>> {
             _ => continue,
         };
         found.extend(regex.map(|regex| Pattern {
-            regex,
+            regex: Cow::Borrowed(regex),
             list: Some(("headers", index)),
             fields,
+        }));
+    }
+    for (index, cookie) in matched.cookies.iter().enumerate() {
+        let regex = cookie.string_match.as_ref().and_then(regex_of);
+        found.extend(regex.map(|regex| Pattern {
+            regex: Cow::Borrowed(regex),
+            list: Some(("cookies", index)),
+            fields: IN_STRING,
         }));
     }
     for (index, parameter) in matched.query_parameters.iter().enumerate() {
@@ -94,7 +115,7 @@ pub(crate) fn patterns(matched: &RouteMatch) -> Vec<Pattern<'_>> {
             continue;
         };
         found.extend(regex_of(matcher).map(|regex| Pattern {
-            regex,
+            regex: Cow::Borrowed(regex),
             list: Some(("query_parameters", index)),
             fields: IN_STRING,
         }));

@@ -73,15 +73,25 @@ fn first_route(snapshot: &Snapshot) -> Option<&str> {
     "{prefix: /, headers: [{name: a, string_match: {custom: {name: x, typed_config: {\"@type\": type.googleapis.com/google.protobuf.StringValue, value: text}}}}]}",
     Some("headers[0].string_match.custom")
 )]
-#[case::grpc("{prefix: /, grpc: {}}", Some("grpc"))]
-#[case::connect("{connect_matcher: {}}", Some("connect_matcher"))]
-#[case::cookies(
-    "{prefix: /, cookies: [{name: a, string_match: {exact: b}}]}",
-    Some("cookies[0]")
+#[case::grpc("{prefix: /, grpc: {}}", None)]
+#[case::filter_state(
+    "{prefix: /, filter_state: [{key: k, string_match: {exact: v}}]}",
+    Some("filter_state[0]")
 )]
+#[case::tls_context("{prefix: /, tls_context: {presented: true}}", None)]
+#[case::template(
+    "{path_match_policy: {name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig, path_template: \"/{a}/*\"}}}",
+    None
+)]
+#[case::star_in_text(
+    "{path_match_policy: {name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig, path_template: \"/a*b\"}}}",
+    Some("path_match_policy")
+)]
+#[case::connect("{connect_matcher: {}}", Some("connect_matcher"))]
+#[case::cookies("{prefix: /, cookies: [{name: a, string_match: {exact: b}}]}", None)]
 #[case::metadata(
     "{prefix: /, dynamic_metadata: [{filter: f, path: [{key: k}], value: {present_match: true}}]}",
-    Some("dynamic_metadata[0]")
+    None
 )]
 fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
     let snapshot = read_ok(
@@ -272,7 +282,7 @@ fn what_is_unsupported_stays_in_its_scope() {
         "f.yaml",
         "virtual_hosts:\n\
          - {name: a, domains: [a], require_tls: ALL, routes: [{match: {prefix: /}, redirect: {}}]}\n\
-         - {name: b, domains: [b], routes: [{match: {prefix: /}, redirect: {}}, {match: {prefix: /, grpc: {}}, redirect: {}}]}\n",
+         - {name: b, domains: [b], routes: [{match: {prefix: /}, redirect: {}}, {match: {prefix: /, filter_state: [{key: k, string_match: {exact: v}}]}, redirect: {}}]}\n",
     );
     let configuration = &snapshot.route_configurations[0];
     assert_eq!(configuration.unsupported, None);

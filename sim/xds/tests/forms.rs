@@ -131,7 +131,9 @@ fn a_dump_takes_what_is_in_force() {
 
 #[test]
 fn strict_refuses_what_is_only_reported_otherwise() {
-    let text = routes("- match: {prefix: /, grpc: {}}\n  redirect: {}");
+    let text = routes(
+        "- match: {prefix: /, filter_state: [{key: k, string_match: {exact: v}}]}\n  redirect: {}",
+    );
     let strict = ReadOptions { strict: true };
     let error = read_bytes("f.yaml", text.as_bytes(), &strict).expect_err("it is refused");
     assert!(matches!(error, ReadError::Strict { .. }));

@@ -140,6 +140,7 @@ impl Lines {
                 .filter(|(name, _)| !name.starts_with(':'))
                 .cloned()
                 .collect(),
+            ..Message::default()
         })
     }
 }

@@ -1,5 +1,5 @@
 //! Whether a route takes a request, in Envoy's order: runtime fraction, gRPC, headers, query
-//! parameters, the path last.
+//! parameters, cookies, TLS, the path last.
 
 use envoy_types::pb::envoy::config::core::v3::RuntimeFractionalPercent;
 use envoy_types::pb::envoy::config::route::v3::{Route, RouteMatch, route_match::PathSpecifier};
@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 
 use super::{Input, Known, Lines};
 use crate::regex::Regexes;
-use crate::{header, path, query_parameter};
+use crate::{cookie, header, path, query_parameter, tls_context, uri_template};
 
 /// What a route's matchers come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,14 @@ pub(super) fn matches(
     // What is not decided counts as accepting.
     let accepts_path = path::matches(route_match, message.path_without_query(), regexes);
     let undecided = undecided(route_match, input);
+    let mut cookies = route_match.cookies.iter();
+    let accepts_cookies = cookies.all(|matcher| cookie::matches(matcher, &message, regexes));
+    // The tool's connections are none of TLS.
+    let tls_context = route_match.tls_context.as_ref();
+    let accepts_connection = tls_context.is_none_or(|asked| tls_context::matches(asked, None));
+    if !accepts_cookies || !accepts_connection {
+        return Ok(Verdict::Fails);
+    }
     if !accepts_parameters || (!accepts_path && !is_connect(route_match, input)) {
         return Ok(Verdict::Fails);
     }
@@ -67,23 +75,15 @@ fn is_connect(route_match: &RouteMatch, input: &Input) -> bool {
 
 /// What of a match is not decided.
 fn undecided(route_match: &RouteMatch, input: &Input) -> Option<&'static str> {
-    let by_policy = matches!(
-        route_match.path_specifier,
-        Some(PathSpecifier::PathMatchPolicy(_)) | None
-    );
+    let by_policy = match &route_match.path_specifier {
+        Some(PathSpecifier::PathMatchPolicy(policy)) => uri_template::of_match(policy).is_none(),
+        specifier => specifier.is_none(),
+    };
     [
         (by_policy, "its path matcher is not decided"),
         (
             is_connect(route_match, input),
             "the method CONNECT is not decided",
-        ),
-        (
-            !route_match.cookies.is_empty(),
-            "its cookie matchers are not decided",
-        ),
-        (
-            route_match.tls_context.is_some(),
-            "its tls_context matcher is not decided",
         ),
         (
             !route_match.dynamic_metadata.is_empty(),

@@ -61,6 +61,11 @@ pub(crate) fn step(step: &Step) -> Value {
         }
         Step::RouteNotMatched { route, failed } => {
             let failed = match failed {
+                Failed::RuntimeFraction => "match.runtime_fraction".to_owned(),
+                Failed::Grpc => "match.grpc".to_owned(),
+                Failed::Cookie(index) => format!("match.cookies[{index}]"),
+                Failed::TlsContext => "match.tls_context".to_owned(),
+                Failed::DynamicMetadata(index) => format!("match.dynamic_metadata[{index}]"),
                 Failed::Header(index) => format!("match.headers[{index}]"),
                 Failed::QueryParameter(index) => format!("match.query_parameters[{index}]"),
                 Failed::Path => "match.path_specifier".to_owned(),

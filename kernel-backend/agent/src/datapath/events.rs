@@ -249,6 +249,7 @@ pub fn request_of(
         sni: None,
         alpn: None,
         tls: None,
+        client_certificate: None,
         random: Some(random),
         time_us: None,
         duration_us: 0,

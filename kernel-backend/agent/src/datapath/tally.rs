@@ -133,6 +133,7 @@ pub(super) fn nameless() -> Request {
         sni: None,
         alpn: None,
         tls: None,
+        client_certificate: None,
         random: None,
         time_us: None,
         duration_us: 0,

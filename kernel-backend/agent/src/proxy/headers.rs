@@ -168,6 +168,7 @@ pub fn connection(info: &ConnectionInfo) -> Request {
         sni: None,
         alpn: None,
         tls: None,
+        client_certificate: None,
         random: None,
         time_us: None,
         duration_us: 0,

@@ -99,7 +99,7 @@ impl Assembly<'_> {
             pattern.extend(path);
             let too_large = self
                 .regexes
-                .compile(pattern.regex)
+                .compile(&pattern.regex)
                 .map_err(|error| self.source.invalid(path, error.to_string()))?;
             if let Some(too_large) = too_large {
                 let found = self.unsupported(resource, path.from(root), too_large.to_string());

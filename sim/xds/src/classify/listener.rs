@@ -420,18 +420,24 @@ fn listener_filter(judged: &Judged<'_>) -> Verdict {
         "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
         "envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
         "envoy.extensions.filters.listener.original_src.v3.OriginalSrc",
-        "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+        PROXY_PROTOCOL,
         "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
     ];
+    const PROXY_PROTOCOL: &str =
+        "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol";
     const LIMIT: &str = "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit";
     let Some(listener_filter) = judged.child else {
         return Verdict::Decided;
     };
     let name = listener_filter.text("name");
-    let kind = listener_filter
-        .any("typed_config")
-        .map(|any| filter::content_type(&any))
-        .unwrap_or_default();
+    let any = listener_filter.any("typed_config");
+    let kind = any.as_ref().map(filter::content_type).unwrap_or_default();
+    let content = any.as_ref().and_then(|any| any.content());
+    if kind == PROXY_PROTOCOL && content.is_some_and(|it| !it.children("rules").is_empty()) {
+        return Verdict::Unsupported(
+            format!("the listener filter {name} writes metadata, which routes may match").into(),
+        );
+    }
     if KNOWN.contains(&kind.as_str()) {
         return if listener_filter.has("filter_disabled") {
             Verdict::ReadOver(

@@ -5,6 +5,7 @@ use super::{
     Rule::{self, Decided, Inert, Judge, Part, ReadOver, Unsupported},
     STATISTICS, TIMING, TRACING, Table, Verdict, header, per_filter, unless_set,
 };
+use crate::uri_template;
 
 pub(super) const TABLES: &[Table] = &[
     Table {
@@ -141,29 +142,50 @@ pub(super) const TABLES: &[Table] = &[
                 Unsupported("CONNECT requests are not decided"),
             ),
             ("path_separated_prefix", Decided),
-            (
-                "path_match_policy",
-                Unsupported("path match extensions are not decided"),
-            ),
+            ("path_match_policy", Judge(path_match)),
             ("case_sensitive", Decided),
             ("runtime_fraction", Decided),
             ("headers", Decided),
             ("query_parameters", Decided),
-            ("cookies", Unsupported("cookie matchers are not decided")),
-            ("grpc", Unsupported("the gRPC matcher is not decided")),
-            (
-                "tls_context",
-                Unsupported("matchers of the TLS context are not decided"),
-            ),
-            (
-                "dynamic_metadata",
-                Unsupported("matchers of dynamic metadata are not decided"),
-            ),
+            ("cookies", Decided),
+            ("grpc", Decided),
+            ("tls_context", Decided),
+            ("dynamic_metadata", Decided),
             (
                 "filter_state",
                 Unsupported("matchers of the filter state are not decided"),
             ),
         ],
+    },
+    Table {
+        message: "envoy.config.route.v3.CookieMatcher",
+        fields: &[
+            ("name", Decided),
+            ("string_match", Decided),
+            ("invert_match", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteMatch.TlsContextMatchOptions",
+        fields: &[("presented", Decided), ("validated", Decided)],
+    },
+    // Nothing writes metadata before a route is chosen, so that only `invert` counts.
+    Table {
+        message: "envoy.type.matcher.v3.MetadataMatcher",
+        fields: &[
+            ("filter", Inert),
+            ("path", Inert),
+            ("value", Inert),
+            ("invert", Decided),
+        ],
+    },
+    Table {
+        message: uri_template::MATCH,
+        fields: &[("path_template", Decided)],
+    },
+    Table {
+        message: uri_template::REWRITE,
+        fields: &[("path_template_rewrite", Decided)],
     },
     Table {
         message: "envoy.config.route.v3.RouteAction",
@@ -188,10 +210,7 @@ pub(super) const TABLES: &[Table] = &[
             ),
             ("prefix_rewrite", Decided),
             ("regex_rewrite", Decided),
-            (
-                "path_rewrite_policy",
-                Unsupported("path rewrite extensions are not decided"),
-            ),
+            ("path_rewrite_policy", Judge(path_rewrite)),
             ("path_rewrite", FORMATTED),
             ("host_rewrite_literal", Decided),
             ("auto_host_rewrite", Decided),
@@ -344,6 +363,34 @@ pub(super) const TABLES: &[Table] = &[
 ];
 
 const FORMATTED: Rule = Unsupported("rewrites by format strings are not decided");
+
+fn path_match(judged: &Judged<'_>) -> Verdict {
+    let any = judged.child.and_then(|child| child.any("typed_config"));
+    let content = any.as_ref().and_then(|any| any.content());
+    let template = content.map_or("", |content| content.text("path_template"));
+    if uri_template::has_star_in_text(template) {
+        return Verdict::Unsupported(
+            "Envoy takes a `*` in a template's text as one of the regex's".into(),
+        );
+    }
+    only(judged, uri_template::MATCH, "the path match extension")
+}
+
+fn path_rewrite(judged: &Judged<'_>) -> Verdict {
+    only(judged, uri_template::REWRITE, "the path rewrite extension")
+}
+
+/// An extension that is decided where its configuration is of one type.
+fn only(judged: &Judged<'_>, known: &str, what: &str) -> Verdict {
+    let any = judged.child.and_then(|child| child.any("typed_config"));
+    match any {
+        Some(any) if any.type_name() == known => Verdict::Decided,
+        Some(any) => {
+            Verdict::Unsupported(format!("{what} {} is not decided", any.type_name()).into())
+        }
+        None => Verdict::Unsupported(format!("{what} has no configuration").into()),
+    }
+}
 
 /// What a body says is not decided. Where it is not in the snapshot, neither is what Envoy checks
 /// of it.

@@ -6,9 +6,10 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
-use crate::{error::ReadError, path::Path, source::Source};
+use crate::{error::ReadError, path::Path, source::Source, uri_template};
 
 pub(super) fn check(route: &Route, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    check_template(route, path, source)?;
     match &route.action {
         Some(Action::Route(action)) => {
             let at = path.field("route");
@@ -31,6 +32,52 @@ pub(super) fn check(route: &Route, path: &Path, source: &Source<'_>) -> Result<(
             _ => Ok(()),
         },
         _ => Ok(()),
+    }
+}
+
+/// URI templates: the match's, and the rewrite's, whose variables are the match's.
+fn check_template(route: &Route, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    let specifier = route
+        .r#match
+        .as_ref()
+        .and_then(|it| it.path_specifier.as_ref());
+    let policy = match specifier {
+        Some(PathSpecifier::PathMatchPolicy(policy)) => Some(policy),
+        _ => None,
+    };
+    let template = policy.and_then(uri_template::template);
+    if let Some(template) = &template
+        && let Err(problem) = uri_template::regex(template)
+    {
+        let at = path.field("match").field("path_match_policy");
+        let at = at.field("typed_config").field("path_template");
+        return Err(source.invalid(&at, format!("the template {template:?}: {problem}")));
+    }
+    let Some(Action::Route(action)) = &route.action else {
+        return Ok(());
+    };
+    let rewrite = action
+        .path_rewrite_policy
+        .as_ref()
+        .and_then(uri_template::rewrite);
+    let Some(rewrite) = rewrite else {
+        return Ok(());
+    };
+    let at = path.field("route").field("path_rewrite_policy");
+    let at = at.field("typed_config").field("path_template_rewrite");
+    match (&template, policy) {
+        (Some(template), _) => match uri_template::substitution(template, &rewrite) {
+            Ok(_) => Ok(()),
+            Err(problem) => {
+                Err(source.invalid(&at, format!("the template {rewrite:?}: {problem}")))
+            }
+        },
+        // What another extension matches is not known here.
+        (None, Some(_)) => Ok(()),
+        (None, None) => {
+            let problem = "the route's match is no path_match_policy, whose variables it could use";
+            Err(source.invalid(&at, problem))
+        }
     }
 }
 
