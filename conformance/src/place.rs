@@ -207,6 +207,7 @@ impl<'a> Walk<'a> {
                 Some(route) => self.in_route(route, cluster_field(self.route_at(route))),
                 None => self.in_filter("cluster"),
             }),
+            Step::Filter { filter, .. } => one(self.in_filter(&format!("http_filters[{filter}]"))),
             Step::Priority { .. } => self.in_assignment(""),
             Step::Endpoint { locality, endpoint } => {
                 self.in_assignment(&format!("endpoints[{locality}].lb_endpoints[{endpoint}]"))

@@ -3,6 +3,7 @@
 use crate::{
     Machine, Span,
     head::HEADERS,
+    http_filter,
     layout::{
         RECORD, bad_request, cluster, connection, filter_chain, framing, header, high, input,
         listener, low, more, outcome, pair, route, route_configuration, slot, unsupported,
@@ -22,6 +23,9 @@ pub fn decide<M: Machine>(machine: &mut M) {
     while index < work::LEFT {
         machine.set_word(work::OUTCOME + index, 0);
         index += 1;
+    }
+    if M::FILTERS {
+        http_filter::begin(machine);
     }
     let chain = if machine.word(work::ROUTE_CONFIGURATION) == 0 {
         let chain = machine.connection();
@@ -57,6 +61,9 @@ pub fn decide<M: Machine>(machine: &mut M) {
     }
     let host = machine.request();
     if host == 0 {
+        if M::FILTERS && machine.word(work::OUTCOME) == outcome::NO_VIRTUAL_HOST {
+            http_filter::run(machine, 0);
+        }
         return;
     }
     let index = machine.policy64(host.wrapping_add(virtual_host::INDEX));
@@ -67,7 +74,9 @@ pub fn decide<M: Machine>(machine: &mut M) {
     let number = machine.route(host);
     if number >= NONE {
         if number == NONE {
-            end(machine, outcome::NO_ROUTE, 0);
+            if !M::FILTERS || http_filter::run(machine, 0) {
+                end(machine, outcome::NO_ROUTE, 0);
+            }
         } else {
             end(machine, outcome::UNSUPPORTED, unsupported::TOO_MANY_VALUES);
         }
@@ -114,6 +123,11 @@ pub fn connection<M: Machine>(machine: &mut M) -> u64 {
     }
     machine.set_word(work::CHOSEN_FILTER_CHAIN, chain);
     let reason = low(machine.policy64(chain.wrapping_add(filter_chain::REASON)));
+    if M::FILTERS && reason == unsupported::FILTERS {
+        let filters = low(machine.policy64(chain.wrapping_add(filter_chain::FILTERS)));
+        machine.set_word(work::FILTERS, filters);
+        return chain;
+    }
     if undecided(machine, reason) {
         return 0;
     }
@@ -339,6 +353,9 @@ pub fn action<M: Machine>(machine: &mut M, record: u64) -> u64 {
         }
         chosen
     } else {
+        if M::FILTERS && kind != route::UNSUPPORTED && !http_filter::run(machine, 0) {
+            return 0;
+        }
         let outcome = if kind == route::REDIRECT {
             outcome::REDIRECT
         } else if kind == route::DIRECT_RESPONSE {
@@ -349,6 +366,9 @@ pub fn action<M: Machine>(machine: &mut M, record: u64) -> u64 {
         end(machine, outcome, high(action));
         return 0;
     };
+    if M::FILTERS && !http_filter::run(machine, chosen) {
+        return 0;
+    }
     machine.cluster(chosen)
 }
 

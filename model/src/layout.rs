@@ -4,8 +4,10 @@
 //! 8-byte words. Two 32-bit fields share a word as *low* and *high*. Offset 0 is the header, so 0
 //! stands for "none" everywhere.
 
+mod filters;
 mod policy;
 
+pub use filters::*;
 pub use policy::*;
 
 /// A stretch of the input: its first byte's offset and its length in bytes.
@@ -190,6 +192,21 @@ pub mod work {
     pub const SLOTS_MAX: u64 = 2048;
     /// On the way, in userspace: offset of what the route has [`super::more`], or 0.
     pub const MORE: u64 = 2560;
+    /// Given, where filters run: the virtual time in microseconds.
+    pub const NOW: u64 = 2561;
+    /// Given, where filters run: how long an endpoint holds the request, in microseconds.
+    pub const DURATION: u64 = 2562;
+    /// On the way: offset of the chain's [`super::http_filters`], or 0.
+    pub const FILTERS: u64 = 2563;
+    /// Left, where filters run: by how many microseconds they delay the request.
+    pub const DELAY: u64 = 2564;
+    /// Left, where filters run: how many steps they took, then the steps ([`super::filter_step`]).
+    pub const FILTER_STEPS: u64 = 2565;
+    /// How many steps fit.
+    pub const FILTER_STEPS_MAX: u64 = 128;
+    /// On the way, where filters run: how many faults the request begins, then the state word of
+    /// each.
+    pub const FAULTS: u64 = 2700;
     /// Words in all.
     pub const WORDS: u64 = 4096;
 }
@@ -278,6 +295,9 @@ pub mod outcome {
     pub const UNSUPPORTED: u64 = 11;
     /// Sent to the connection's own destination.
     pub const FORWARD_TO_DESTINATION: u64 = 12;
+    /// Answered by an HTTP filter; the reason is the status, and above it the filter's index in the
+    /// connection manager's list.
+    pub const FILTER_REPLY: u64 = 13;
 }
 
 /// Codes of [`work::REASON`] where the outcome is `bad_request`. Up to [`bad_request::BY_CODEC`]
@@ -331,6 +351,19 @@ pub mod unsupported {
     /// Envoy rewrites a header before routing: obsolete folding, a CR inside a value, headers that
     /// Connection names, repeated headers that it joins.
     pub const HEADER_REWRITTEN: u64 = 5;
+    /// The connection manager has filters that may answer, and this machine runs none
+    /// ([`crate::Machine::FILTERS`]).
+    pub const FILTERS: u64 = 6;
+    /// A filter looks at the client's address, which is not known.
+    pub const CLIENT_ADDRESS: u64 = 7;
+    /// A filter looks at the destination, which is not known.
+    pub const DESTINATION: u64 = 8;
+    /// A filter looks at who a TLS connection's peer is.
+    pub const PEER: u64 = 9;
+    /// A filter looks at a header that the connection manager takes from requests from outside.
+    pub const INTERNAL_HEADER: u64 = 10;
+    /// More faults are active than are counted.
+    pub const ACTIVE_FAULTS: u64 = 11;
     /// Only machines in userspace decide it ([`crate::Machine::USERSPACE`]).
     pub const USERSPACE: u64 = 12;
     /// The hash takes a cookie that Envoy would make up.

@@ -15,14 +15,17 @@
 
 pub mod bytes;
 pub mod chunk;
+pub mod client_address;
 pub mod cookie;
 pub mod decide;
 pub mod endpoint;
+pub mod fault;
 pub mod filter_chain;
 pub mod fraction;
 pub mod hash_policy;
 pub mod hashed;
 pub mod head;
+pub mod http_filter;
 pub mod integer;
 pub mod layout;
 pub mod least_request;
@@ -32,6 +35,7 @@ pub mod matcher;
 pub mod priority;
 pub mod query_parameter;
 pub mod random;
+pub mod rbac;
 pub mod regex;
 pub mod response;
 pub mod round_robin;

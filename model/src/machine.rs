@@ -19,6 +19,11 @@ pub trait Machine: Sized {
     /// reason [`crate::layout::unsupported::USERSPACE`], and beside it what userspace reads.
     const USERSPACE: bool = true;
 
+    /// Whether it runs HTTP filters that may answer or delay a request. A filter chain with such
+    /// filters says `unsupported` with the reason [`crate::layout::unsupported::FILTERS`], and
+    /// beside it where they stand.
+    const FILTERS: bool = false;
+
     /// Eight bytes of input from this offset on, the first in the lowest bits.
     fn input64(&self, offset: u64) -> u64;
     /// One byte of input.

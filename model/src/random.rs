@@ -16,3 +16,5 @@ pub const fn draw(random: u64, index: u64) -> u64 {
 pub const PRIORITY: u64 = 1;
 /// The first draw that chooses among endpoints.
 pub const ENDPOINT: u64 = 2;
+/// The first draw that filters take: four for each, by its index in the connection manager's list.
+pub const FILTER: u64 = 1 << 32;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use twinmesh_compile::{Compiled, Kept, compile};
 use twinmesh_engine::{Answer, Engine, EngineError, Failed, Held, Request, Step, Strictness};
 use twinmesh_model::layout::{Span, matcher, of, work};
-use twinmesh_model::{Machine, route};
+use twinmesh_model::{Machine, fault, route};
 use twinmesh_xds::Snapshot;
 
 pub use memory::Memory;
@@ -36,7 +36,7 @@ type Refusals<'a> = dyn FnMut(&mut Memory, u64) -> Vec<Step> + 'a;
 
 impl Sim {
     /// Decides one request and traces it, but for the routes that did not match: telling those
-    /// costs time in their number.
+    /// costs time in their number. Virtual time stands still.
     ///
     /// # Errors
     /// As [`Engine::decide`].
@@ -45,7 +45,7 @@ impl Sim {
         request: &Request,
         random: u64,
     ) -> Result<Answer, EngineError> {
-        self.run(request, random, Some(&mut |_, _| Vec::new()))
+        self.run(request, random, 0, Some(&mut |_, _| Vec::new()))
     }
 
     /// `refusals` tells, where there is a trace, the routes before the one given.
@@ -53,12 +53,15 @@ impl Sim {
         &mut self,
         request: &Request,
         random: u64,
+        now_us: u64,
         refusals: Option<&mut Refusals<'_>>,
     ) -> Result<Answer, EngineError> {
         let Some((compiled, memory)) = &mut self.loaded else {
             return Err(error("no snapshot is loaded"));
         };
         self.sequence += 1;
+        memory.set_word(work::NOW, now_us);
+        memory.set_word(work::DURATION, request.duration_us);
         compiled.prepare(request, random, self.sequence, memory)?;
         twinmesh_model::decide(memory);
         let mut left = memory.left();
@@ -70,13 +73,15 @@ impl Sim {
             left = memory.left();
             managed = Some(next);
         }
+        fault::end(memory);
+        let filtered = memory.filtered();
         let managed = managed.as_ref();
         let mut answer = match refusals {
             Some(refusals) => {
                 let mut not_matched = |end: u64| refusals(memory, end);
-                compiled.answer_managed(request, managed, &left, Some(&mut not_matched))
+                compiled.answer_filtered(request, managed, &left, &filtered, Some(&mut not_matched))
             }
-            None => compiled.answer_managed(request, managed, &left, None),
+            None => compiled.answer_filtered(request, managed, &left, &filtered, None),
         };
         answer.decision.engine = Some(NAME.to_owned());
         if let Some(held) = &mut answer.held {
@@ -120,13 +125,13 @@ impl Engine for Sim {
         &mut self,
         request: &Request,
         random: u64,
-        _now_us: u64,
+        now_us: u64,
         trace: bool,
     ) -> Result<Answer, EngineError> {
         if trace {
-            self.run(request, random, Some(&mut not_matched))
+            self.run(request, random, now_us, Some(&mut not_matched))
         } else {
-            self.run(request, random, None)
+            self.run(request, random, now_us, None)
         }
     }
 

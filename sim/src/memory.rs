@@ -1,6 +1,6 @@
 //! The model's memory in userspace: plain vectors.
 
-use twinmesh_compile::{Compiled, Input, Left};
+use twinmesh_compile::{Compiled, Filtered, Input, Left};
 use twinmesh_model::Machine;
 use twinmesh_model::layout::{input, work};
 
@@ -41,8 +41,21 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// What the HTTP filters of the last decision left.
+    pub fn filtered(&self) -> Filtered {
+        let count = self.word(work::FILTER_STEPS).min(work::FILTER_STEPS_MAX);
+        let steps = (0..count).map(|index| self.word(work::FILTER_STEPS + 1 + index));
+        Filtered {
+            steps: steps.collect(),
+            delayed_us: self.word(work::DELAY),
+        }
+    }
+}
+
 impl Machine for Memory {
     const HEAD_BYTES: u64 = HEAD_BYTES;
+    const FILTERS: bool = true;
 
     #[inline(always)]
     fn input64(&self, offset: u64) -> u64 {

@@ -32,6 +32,9 @@ pub struct Answer {
     pub trace: Trace,
     /// What the request holds until it ends; `None` where nothing was forwarded.
     pub held: Option<Held>,
+    /// By how many microseconds HTTP filters delayed the request: so much later it gets to the
+    /// endpoint, and ends.
+    pub delayed_us: u64,
 }
 
 /// An endpoint that a request holds: what [`Engine::release`] gives back.
@@ -91,6 +94,8 @@ pub trait Engine {
     ///   source is not used. Picks by weight do not move it.
     /// - The schedules of weighted endpoints start anew in each priority whose endpoints, their
     ///   health or their weights changed; those of other priorities go on.
+    /// - The HTTP filters of a listener whose message is equal keep what they know; see
+    ///   [`keeps_filters`](crate::update::keeps_filters). Others start anew.
     ///
     /// The generation in [`Held`] stays as it is; the caller renumbers what it holds to the new
     /// snapshot's indices.

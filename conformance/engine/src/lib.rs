@@ -15,4 +15,4 @@ pub use engine::{Answer, Engine, EngineError, Held, Strictness};
 pub use format::FormatError;
 pub use replay::{Decided, Replay, ReplayError};
 pub use request::{ClientCertificate, Request};
-pub use trace::{BadRequest, Chain, Domain, Failed, Step, Trace};
+pub use trace::{BadRequest, Chain, Did, Domain, Failed, Step, Trace};

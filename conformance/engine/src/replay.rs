@@ -82,7 +82,8 @@ impl Replay<'_> {
             let answer = engine.decide(request, random, now, self.trace)?;
             let elapsed = started.elapsed() + std::mem::take(&mut ahead);
             if let Some(held) = answer.held {
-                state.hold(held, now.saturating_add(request.duration_us));
+                let arrives = now.saturating_add(answer.delayed_us);
+                state.hold(held, arrives.saturating_add(request.duration_us));
             }
             let decided = Decided {
                 index,

@@ -46,6 +46,13 @@ pub enum Step {
         /// End of the interval, exclusive.
         to: u64,
     },
+    /// An HTTP filter that looked at the request.
+    Filter {
+        /// Index into `HttpConnectionManager.http_filters`.
+        filter: usize,
+        /// What it did.
+        did: Did,
+    },
     /// The cluster: index into `Snapshot::clusters`.
     Cluster(usize),
     /// The priority chosen.
@@ -77,6 +84,17 @@ pub enum Chain {
     Index(usize),
     /// The default filter chain.
     Default,
+}
+
+/// What an HTTP filter did with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Did {
+    /// It let the request on.
+    Pass,
+    /// It delayed it by so many milliseconds.
+    Delay(u64),
+    /// It answered with this status, which a gRPC client gets inside a 200.
+    Answer(u32),
 }
 
 /// Which kind of domain of a virtual host matched; the more specific kinds go first.

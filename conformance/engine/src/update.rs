@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::core::v3::Locality;
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints,
 };
-use twinmesh_xds::{Cluster, Snapshot};
+use twinmesh_xds::{Cluster, Listener, Snapshot};
 
 use crate::{Held, endpoint};
 
@@ -16,6 +16,13 @@ use crate::{Held, endpoint};
 /// replaces a cluster whose message changed, and with it the balancer and the counts.
 pub fn keeps_state(cluster: &Cluster, next: &Cluster) -> bool {
     cluster.name == next.name && cluster.config == next.config
+}
+
+/// The listener of the snapshot before that goes on as this one, with all that its filters know: one
+/// of the same name with an equal message. Envoy replaces any other, and with it its filters.
+pub fn keeps_filters(before: &Snapshot, listener: &Listener) -> Option<usize> {
+    let same = |old: &Listener| old.name == listener.name && old.config == listener.config;
+    before.listeners.iter().position(same)
 }
 
 /// What an endpoint is known by: its address and its locality. Envoy takes one of another locality

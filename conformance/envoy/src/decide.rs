@@ -171,6 +171,7 @@ fn outcome(entry: &Entry, answer: &Answer) -> Option<(Outcome, Reach)> {
             (Outcome::Redirect, Reach::Route)
         }
         "direct_response" => (Outcome::DirectResponse, Reach::Route),
+        _ if by_filter(details) => (Outcome::DirectResponse, Reach::Route),
         "path_normalization_failed" if status == 307 => {
             (Outcome::Redirect, Reach::RouteConfiguration)
         }
@@ -188,6 +189,11 @@ fn outcome(entry: &Entry, answer: &Answer) -> Option<(Outcome, Reach)> {
         }
         _ => return None,
     })
+}
+
+/// Whether an HTTP filter answered.
+fn by_filter(details: &str) -> bool {
+    details == "fault_filter_abort" || details.starts_with("rbac_access_denied")
 }
 
 fn location(answer: &Answer) -> Option<String> {

@@ -202,6 +202,7 @@ impl Engine for Envoy {
             decision,
             trace: Trace::default(),
             held: None,
+            delayed_us: 0,
         })
     }
 

@@ -127,6 +127,7 @@ impl Engine for Kmesh {
             trace: if trace { steps } else { Trace::default() },
             // Envoy's balancers count active requests, and go on beside Kmesh's.
             held: envoy.held,
+            delayed_us: 0,
         })
     }
 

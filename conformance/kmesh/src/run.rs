@@ -3,7 +3,7 @@
 use envoy_types::pb::envoy::config::route::v3::{
     Route, VirtualHost, route_action::ClusterSpecifier,
 };
-use twinmesh_engine::{Answer, Decision, Domain, Failed, Outcome, Request, Step, Trace};
+use twinmesh_engine::{Answer, Chain, Decision, Domain, Failed, Outcome, Request, Step, Trace};
 use twinmesh_xds::{Balancer, Snapshot};
 
 use crate::cluster::{Clusters, Endpoint};
@@ -73,9 +73,27 @@ impl<'a> Run<'a> {
     /// Up to the route configuration both go one way.
     fn enter(&mut self) {
         let mut configuration = None;
+        let mut listener = None;
         for step in &self.envoy.trace.steps {
             match step {
-                Step::Listener(_) | Step::FilterChain(_) => self.trace.steps.push(step.clone()),
+                Step::Listener(index) => {
+                    self.trace.steps.push(step.clone());
+                    listener = self.snapshot.listeners.get(*index);
+                }
+                Step::FilterChain(chain) => {
+                    self.trace.steps.push(step.clone());
+                    let chain = listener.and_then(|listener| match chain {
+                        Chain::Index(index) => listener.filter_chains.get(*index),
+                        Chain::Default => listener.default_filter_chain.as_ref(),
+                    });
+                    if chain.is_some_and(|chain| !chain.http_filters.is_empty()) {
+                        self.trace.steps.push(Step::Unsupported);
+                        self.decision.outcome = Outcome::Unsupported;
+                        let why = "what Kmesh makes of the HTTP filters is not decided";
+                        self.decision.reason = Some(why.to_owned());
+                        return;
+                    }
+                }
                 Step::RouteConfiguration(index) => {
                     self.trace.steps.push(step.clone());
                     configuration = Some(*index);

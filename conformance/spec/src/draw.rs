@@ -6,6 +6,8 @@ pub(crate) const WEIGHTED_CLUSTER: u64 = 0;
 pub(crate) const PRIORITY: u64 = 1;
 /// The first of the draws that choose endpoints.
 pub(crate) const ENDPOINT: u64 = 2;
+/// The first of the draws of HTTP filters: four for each, by its index in the connection manager.
+pub(crate) const FILTER: u64 = 1 << 32;
 
 /// Number `index` drawn from `random`: the request's number itself, then the outputs of splitmix64
 /// started at it.

@@ -6,6 +6,7 @@ use twinmesh_engine::{Answer, Engine, EngineError, Held, Request, Strictness};
 use twinmesh_xds::Snapshot;
 
 use crate::balancer::{Balancers, Chooser};
+use crate::http_filter::Memory;
 use crate::listener;
 use crate::regex::Regexes;
 use crate::run::Run;
@@ -26,6 +27,7 @@ struct Loaded {
     regexes: Regexes,
     substitutions: Substitutions,
     balancers: Balancers,
+    filters: Memory,
 }
 
 impl Spec {
@@ -54,8 +56,9 @@ impl Spec {
             regexes,
             &loaded.substitutions,
             chooser,
+            &mut Memory::default(),
             request,
-            random,
+            (random, 0),
             self.generation,
             true,
         )
@@ -69,8 +72,9 @@ fn run<'a>(
     regexes: &'a Regexes,
     substitutions: &'a Substitutions,
     chooser: Chooser<'a>,
+    memory: &'a mut Memory,
     request: &'a Request,
-    random: u64,
+    (random, now_us): (u64, u64),
     generation: u64,
     traces: bool,
 ) -> Result<Answer, EngineError> {
@@ -86,11 +90,19 @@ fn run<'a>(
         traces,
         hash: Ok(None),
         trusts_forwarded_for: true,
+        now_us,
+        memory,
+        filters: None,
+        at: None,
+        begun_faults: Vec::new(),
+        server_name: String::new(),
         answer: Answer::default(),
     };
     run.answer.decision.id.clone_from(&request.id);
     run.answer.decision.engine = Some(NAME.to_owned());
     run.enter(entry);
+    run.end_faults();
+    run.tell_delay();
     Ok(run.answer)
 }
 
@@ -111,6 +123,7 @@ impl Engine for Spec {
             regexes,
             substitutions: Substitutions::of(snapshot),
             balancers: Balancers::default(),
+            filters: Memory::default(),
         });
         Ok(())
     }
@@ -123,6 +136,8 @@ impl Engine for Spec {
         loaded.substitutions = Substitutions::of(snapshot);
         let balancers = std::mem::take(&mut loaded.balancers);
         loaded.balancers = balancers.after_update(&loaded.snapshot, snapshot);
+        let filters = std::mem::take(&mut loaded.filters);
+        loaded.filters = filters.after_update(&loaded.snapshot, snapshot);
         loaded.snapshot = Arc::clone(snapshot);
         Ok(())
     }
@@ -131,7 +146,7 @@ impl Engine for Spec {
         &mut self,
         request: &Request,
         random: u64,
-        _now_us: u64,
+        now_us: u64,
         trace: bool,
     ) -> Result<Answer, EngineError> {
         let loaded = self.loaded.as_mut().ok_or_else(nothing_loaded)?;
@@ -142,8 +157,9 @@ impl Engine for Spec {
             regexes,
             &loaded.substitutions,
             chooser,
+            &mut loaded.filters,
             request,
-            random,
+            (random, now_us),
             self.generation,
             trace,
         )

@@ -8,12 +8,14 @@
 #![allow(deprecated)] // snapshots hold what Envoy has deprecated, and Envoy decides by it
 
 mod balancer;
+mod client_address;
 mod cluster;
 mod connection;
 mod cookie;
 mod draw;
 mod edf;
 mod engine;
+mod fault;
 mod filter_chain;
 mod fraction;
 mod hash_balancer;
@@ -21,6 +23,7 @@ mod hash_policy;
 mod head;
 mod header;
 mod host;
+mod http_filter;
 mod integer;
 mod least_request;
 mod listener;
@@ -31,6 +34,7 @@ mod path;
 mod path_normalization;
 mod priority;
 mod query_parameter;
+mod rbac;
 pub mod reading;
 mod redirect;
 mod referer;

@@ -21,7 +21,7 @@ pub(crate) struct Regexes {
 }
 
 impl Regexes {
-    /// Compiles every pattern that a route of the snapshot matches by, but those that the reader
+    /// Compiles every pattern that a route or an HTTP filter of the snapshot matches by, but those that the reader
     /// found not to be decided.
     ///
     /// # Errors
@@ -35,6 +35,8 @@ impl Regexes {
         let patterns = routes
             .filter_map(|route| route.r#match.as_ref())
             .flat_map(patterns)
+            // Those of HTTP filters.
+            .chain(snapshot.regexes.keys().map(String::as_str))
             .filter(|pattern| !matches!(snapshot.regexes.get(*pattern), Some(Err(_))));
         Self::compile(patterns)
     }

@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::filter_chain;
 use crate::hash_policy::{self, Client};
 use crate::head::{self, Refused};
+use crate::http_filter::{At, Filters, Memory, Place};
 use crate::listener::{Entry, canonical};
 use crate::message::Message;
 use crate::path_normalization::{self, Normalized};
@@ -44,6 +45,18 @@ pub(crate) struct Run<'a> {
     pub(crate) hash: Result<Option<u64>, &'static str>,
     /// The connection manager takes the client's address from x-forwarded-for.
     pub(crate) trusts_forwarded_for: bool,
+    /// The virtual time, in microseconds.
+    pub(crate) now_us: u64,
+    /// What HTTP filters remember.
+    pub(crate) memory: &'a mut Memory,
+    /// The HTTP filters that may do something to the request.
+    pub(crate) filters: Option<Filters<'a>>,
+    /// The route that took the request.
+    pub(crate) at: Option<At>,
+    /// The faults that the request has begun.
+    pub(crate) begun_faults: Vec<Place>,
+    /// The server name that the connection asks for, as far as the listener reads it.
+    pub(crate) server_name: String,
     pub(crate) answer: Answer,
 }
 
@@ -146,6 +159,14 @@ impl<'a> Run<'a> {
                 manager,
                 route_configuration,
             } => {
+                if !filter_chain.http_filters.is_empty() {
+                    self.filters = Some(Filters {
+                        manager,
+                        filters: &filter_chain.http_filters,
+                        place: (index, chain),
+                    });
+                }
+                self.server_name.clone_from(&connection.server_name);
                 let own = manager.use_remote_address.is_some_and(|own| own.value);
                 self.trusts_forwarded_for = !own || manager.xff_num_trusted_hops > 0;
                 let port = connection.destination.port();
@@ -238,7 +259,10 @@ impl<'a> Run<'a> {
             return;
         }
         let selected = virtual_host::select(&route_configuration.config, &message.authority);
-        let Some((index, domain)) = selected else {
+        let Some((host, domain)) = selected else {
+            if !self.at_filters(message, None) {
+                return;
+            }
             self.reply(
                 Outcome::NoVirtualHost,
                 404,
@@ -248,18 +272,20 @@ impl<'a> Run<'a> {
             return;
         };
         self.step(Step::VirtualHost {
-            virtual_host: index,
+            virtual_host: host,
             domain,
         });
-        self.at_virtual_host(route_configuration, index, message);
+        self.at_virtual_host(route_configuration, (index, host), message);
     }
 
+    /// `at` are the indices of the route configuration and the virtual host.
     fn at_virtual_host(
         &mut self,
         route_configuration: &'a RouteConfiguration,
-        index: usize,
+        at: (usize, usize),
         message: &Message,
     ) {
+        let (_, index) = at;
         let Some(config) = route_configuration.config.virtual_hosts.get(index) else {
             return;
         };
@@ -284,13 +310,14 @@ impl<'a> Run<'a> {
                 return;
             }
         }
-        self.at_routes(config, marks, message);
+        self.at_routes(config, marks, at, message);
     }
 
     fn at_routes(
         &mut self,
         virtual_host: &'a VirtualHostConfig,
         marks: Option<&VirtualHost>,
+        (configuration, host): (usize, usize),
         message: &Message,
     ) {
         let found = route::select(virtual_host, message, self.regexes, self.random);
@@ -304,6 +331,9 @@ impl<'a> Run<'a> {
             .route
             .and_then(|index| Some((index, virtual_host.routes.get(index)?)));
         let Some((index, route)) = taken else {
+            if !self.at_filters(message, None) {
+                return;
+            }
             self.reply(
                 Outcome::NoRoute,
                 404,
@@ -314,6 +344,12 @@ impl<'a> Run<'a> {
         };
         self.step(Step::Route(index));
         self.decision().route = Some(route::name(route, index));
+        self.at = Some(At {
+            configuration,
+            host,
+            route: index,
+            entry: None,
+        });
         let mark = marks.and_then(|marks| marks.routes.get(index)?.as_ref());
         if self.is_unsupported(mark) {
             return;
@@ -331,6 +367,10 @@ impl<'a> Run<'a> {
             route_match: route.r#match.as_ref().unwrap_or(&nothing),
             message,
         };
+        let forwards = matches!(route.action, Some(Action::Route(_)));
+        if !forwards && !self.at_filters(message, None) {
+            return;
+        }
         match &route.action {
             Some(Action::Redirect(action)) => {
                 let (route_match, substitutions) = (matched.route_match, self.substitutions);
@@ -375,6 +415,9 @@ impl<'a> Run<'a> {
                     }
                 };
                 self.weighted(choice);
+                if let Some(at) = &mut self.at {
+                    at.entry = Some(choice.entry);
+                }
                 let Some(entry) = weighted.clusters.get(choice.entry) else {
                     return;
                 };
@@ -394,6 +437,9 @@ impl<'a> Run<'a> {
                 return;
             }
         };
+        if !self.at_filters(message, name.as_deref()) {
+            return;
+        }
         self.decision().cluster.clone_from(&name);
         let Some(index) = name.and_then(|name| self.cluster_index(&name)) else {
             let status =

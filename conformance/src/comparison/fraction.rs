@@ -1,9 +1,9 @@
-//! Decisions that a runtime fraction draws.
+//! Decisions that a fraction of the requests draws.
 
 use envoy_types::pb::envoy::config::route::v3::VirtualHost;
-use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
+use envoy_types::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use twinmesh_engine::Decision;
-use twinmesh_xds::Snapshot;
+use twinmesh_xds::{Snapshot, http_filter::FilterKind};
 
 /// Whether a route of the decision's virtual host takes a share of its requests.
 pub(super) fn is_fractional(snapshot: &Snapshot, decision: &Decision) -> bool {
@@ -11,14 +11,41 @@ pub(super) fn is_fractional(snapshot: &Snapshot, decision: &Decision) -> bool {
         .flat_map(|host| &host.routes)
         .filter_map(|route| route.r#match.as_ref()?.runtime_fraction.as_ref())
         .filter_map(|fraction| fraction.default_value.as_ref())
-        .any(|share| {
-            let whole = match share.denominator() {
-                DenominatorType::Hundred => 100,
-                DenominatorType::TenThousand => 10_000,
-                DenominatorType::Million => 1_000_000,
-            };
-            (1..whole).contains(&share.numerator)
-        })
+        .any(is_some)
+}
+
+/// Whether it is some of the requests, neither none nor all.
+fn is_some(share: &FractionalPercent) -> bool {
+    let whole = match share.denominator() {
+        DenominatorType::Hundred => 100,
+        DenominatorType::TenThousand => 10_000,
+        DenominatorType::Million => 1_000_000,
+    };
+    (1..whole).contains(&share.numerator)
+}
+
+/// Whether some HTTP filter draws what it does with a request.
+pub(super) fn draws_faults(snapshot: &Snapshot) -> bool {
+    let chains = snapshot
+        .listeners
+        .iter()
+        .flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    let own = chains.flat_map(|chain| &chain.http_filters);
+    let said = snapshot
+        .route_configurations
+        .iter()
+        .flat_map(|it| it.per_filters.values())
+        .flat_map(|level| level.values())
+        .filter_map(|said| said.config.as_ref());
+    let mut all = own.map(|filter| &filter.config).chain(said);
+    all.any(|config| {
+        let FilterKind::Fault(fault) = config else {
+            return false;
+        };
+        let delay = fault.delay.as_ref().and_then(|it| it.percentage.as_ref());
+        let abort = fault.abort.as_ref().and_then(|it| it.percentage.as_ref());
+        delay.is_some_and(is_some) || abort.is_some_and(is_some)
+    })
 }
 
 /// The virtual hosts that a decision can mean.

@@ -5,7 +5,12 @@ use std::collections::HashSet;
 use twinmesh_engine::{Decision, Outcome, endpoint};
 use twinmesh_xds::Snapshot;
 
-use super::{Field, Fields, Verdict, distribution, fraction::is_fractional, phase, unseen::unseen};
+use super::{
+    Field, Fields, Verdict, distribution,
+    fraction::{draws_faults, is_fractional},
+    phase,
+    unseen::unseen,
+};
 use crate::case::{Comparison, Distribution};
 
 /// A recording that is not what its `case.toml` says.
@@ -14,7 +19,8 @@ use crate::case::{Comparison, Distribution};
 pub struct Inconsistent(pub String);
 
 /// Compares an engine's decisions with the recorded ones of the same requests: a verdict for each.
-/// Where a runtime fraction draws the route, and another was drawn, nothing can be said.
+/// Where a runtime fraction draws the route, or a filter whether there is a fault, and another was
+/// drawn, nothing can be said.
 ///
 /// # Errors
 /// The recording contradicts its `case.toml`, so that nothing can be said.
@@ -59,10 +65,14 @@ pub fn compare_with_recorded(
         distribution::compare(selection.rule, &selected, found, &mut verdicts);
     }
     // Another draw, which `case.toml` may not know of: two recordings can agree by chance.
+    let faults = draws_faults(snapshot);
     for (expected, verdict) in recorded.iter().zip(&mut verdicts) {
-        if let Verdict::Diverges(divergence) = verdict
-            && divergence.fields.contains(Field::Route)
-            && is_fractional(snapshot, expected)
+        let Verdict::Diverges(divergence) = &*verdict else {
+            continue;
+        };
+        let fields = &divergence.fields;
+        if faults && fields.contains(Field::Outcome)
+            || fields.contains(Field::Route) && is_fractional(snapshot, expected)
         {
             *verdict = Verdict::Unsupported;
         }

@@ -4,7 +4,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     Route, VirtualHost, route::Action, route_action::ClusterSpecifier,
     weighted_cluster::RandomValueSpecifier,
 };
-use twinmesh_engine::{Chain, Domain, Request, Step, endpoint};
+use twinmesh_engine::{Chain, Did, Domain, Request, Step, endpoint};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use twinmesh_xds::{Balancer, FilterChain, Snapshot, Terminal};
 
@@ -106,6 +106,7 @@ impl<'a> Narrator<'a> {
                 from,
                 to,
             } => self.tell_weighted_cluster(*entry, *value, *from, *to),
+            Step::Filter { filter, did } => self.tell_filter(*filter, *did),
             Step::Cluster(index) => {
                 self.cluster = Some(*index);
                 self.tell_cluster(*index)
@@ -293,6 +294,24 @@ impl<'a> Narrator<'a> {
             topic: "virtual host",
             choice: quoted(name),
             because,
+        }
+    }
+
+    fn tell_filter(&self, index: usize, did: Did) -> Sentence {
+        let chain = self.chain.and_then(|chain| self.filter_chain(chain));
+        let name = match chain.map(|chain| &chain.terminal) {
+            Some(Terminal::Http { manager, .. }) => manager.http_filters.get(index),
+            _ => None,
+        };
+        let name = name.map_or("", |filter| &filter.name);
+        Sentence {
+            topic: "HTTP filter",
+            choice: format!("http_filters[{index}] {}", quoted(name)),
+            because: match did {
+                Did::Pass => "it lets the request on".to_owned(),
+                Did::Delay(milliseconds) => format!("it delays the request by {milliseconds} ms"),
+                Did::Answer(status) => format!("it answers with {status}"),
+            },
         }
     }
 

@@ -28,6 +28,8 @@ pub mod header {
     pub const PSEUDO_HEADERS: u64 = 80;
     /// Low: root of the clusters' names, or 0.
     pub const CLUSTERS: u64 = 88;
+    /// What levels of route configurations say to filters. Low: offset; high: how many records.
+    pub const PER_FILTERS: u64 = 96;
     /// Bytes of the header.
     pub const BYTES: u64 = 128;
 }
@@ -112,6 +114,9 @@ pub mod filter_chain {
     /// Low: number of the reason why it is not decided, or 0; high: DFA of the paths that path
     /// normalisation leaves as they are, or 0.
     pub const REASON: u64 = 24;
+    /// Low: offset of its [`http_filters`](super::http_filters). Only there where the reason is
+    /// [`unsupported::FILTERS`](super::unsupported::FILTERS).
+    pub const FILTERS: u64 = 32;
 
     /// Kind: HTTP connection manager.
     pub const HTTP: u64 = 1;

@@ -6,10 +6,11 @@ use envoy_types::pb::envoy::config::core::v3::{
 use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
 use envoy_types::pb::envoy::config::route::v3::{Route, route::Action};
 use twinmesh_engine::{
-    Answer, BadRequest, Chain, Decision, Domain, Held, Outcome, Request, Step, Trace,
+    Answer, BadRequest, Chain, Decision, Did, Domain, Held, Outcome, Request, Step, Trace,
 };
 use twinmesh_model::layout::{
-    bad_request, cluster, domain, level, listener, low, outcome, unsupported, work,
+    bad_request, cluster, domain, filter_step, high, level, listener, low, outcome, unsupported,
+    work,
 };
 use twinmesh_xds::RouteConfiguration;
 
@@ -21,6 +22,15 @@ use crate::substitution::Substitutions;
 
 /// The words that a decision leaves, from [`work::OUTCOME`] on.
 pub type Left = [u64; work::LEFT as usize];
+
+/// What HTTP filters left, where they run.
+#[derive(Debug, Clone, Default)]
+pub struct Filtered {
+    /// Their steps, as in [`filter_step`].
+    pub steps: Vec<u64>,
+    /// By how many microseconds they delayed the request.
+    pub delayed_us: u64,
+}
 
 /// What the model left, by name.
 pub(crate) struct Record<'a> {
@@ -64,6 +74,18 @@ impl Compiled {
         came: &Request,
         managed: Option<&Managed>,
         left: &Left,
+        not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>>,
+    ) -> Answer {
+        self.answer_filtered(came, managed, left, &Filtered::default(), not_matched)
+    }
+
+    /// As [`Self::answer_managed`], of a machine that runs HTTP filters.
+    pub fn answer_filtered(
+        &self,
+        came: &Request,
+        managed: Option<&Managed>,
+        left: &Left,
+        filtered: &Filtered,
         not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>>,
     ) -> Answer {
         let request = managed.map_or(came, |managed| &managed.request);
@@ -112,6 +134,22 @@ impl Compiled {
         }
         let mut not_matched = not_matched;
         self.routing(&seen, &record, decision, &mut steps, &mut not_matched);
+        if let Some(entry) = record.word(work::ENTRY).checked_sub(1) {
+            steps.push(Step::WeightedCluster {
+                entry: entry as usize,
+                value: record.word(work::VALUE),
+                from: record.word(work::INTERVAL_FROM),
+                to: record.word(work::INTERVAL_TO),
+            });
+        }
+        steps.extend(filtered.steps.iter().map(|&step| filter_step(step)));
+        answer.delayed_us = filtered.delayed_us;
+        if code == outcome::FILTER_REPLY {
+            let status = low(record.word(work::REASON)) as u32;
+            decision.status = Some(seen.status(status));
+            let name = self.filter_name(&record);
+            decision.reason = Some(format!("the HTTP filter {name:?} answers"));
+        }
         let seen = (came, request, &seen);
         if let Some(held) = self.upstream(seen, &record, decision, &mut steps) {
             answer.held = Some(held);
@@ -122,10 +160,25 @@ impl Compiled {
             steps.push(Step::Unsupported);
             decision.reason = Some(self.reason(record.word(work::REASON)));
         }
+        if answer.delayed_us != 0 {
+            let delay = format!("HTTP filters delay it by {} ms", answer.delayed_us / 1000);
+            decision.reason = Some(match decision.reason.take() {
+                Some(reason) => format!("{reason}; {delay}"),
+                None => delay,
+            });
+        }
         if not_matched.is_some() {
             answer.trace = Trace { steps };
         }
         answer
+    }
+
+    /// The name of the filter that answered.
+    fn filter_name(&self, record: &Record<'_>) -> &str {
+        let index = high(record.word(work::REASON)) as usize;
+        let manager = self.manager_of(record);
+        let filter = manager.and_then(|manager| manager.http_filters.get(index));
+        filter.map_or("", |filter| filter.name.as_str())
     }
 
     /// Route configuration, virtual host and route.
@@ -172,7 +225,13 @@ impl Compiled {
                 .is_some_and(|host| host.unsupported.is_some())
         };
         let Some(number) = record.word(work::CHOSEN_ROUTE).checked_sub(1) else {
-            if code == outcome::NO_ROUTE
+            // Where there is no route, filters may answer, or leave it undecided.
+            if [
+                outcome::NO_ROUTE,
+                outcome::FILTER_REPLY,
+                outcome::UNSUPPORTED,
+            ]
+            .contains(&code)
                 && !marked(configuration)
                 && let Some(not_matched) = not_matched
             {
@@ -205,14 +264,6 @@ impl Compiled {
         decision: &mut Decision,
         steps: &mut Vec<Step>,
     ) -> Option<Held> {
-        if let Some(entry) = record.word(work::ENTRY).checked_sub(1) {
-            steps.push(Step::WeightedCluster {
-                entry: entry as usize,
-                value: record.word(work::VALUE),
-                from: record.word(work::INTERVAL_FROM),
-                to: record.word(work::INTERVAL_TO),
-            });
-        }
         let index = self.index(record.word(work::CHOSEN_CLUSTER))?;
         let code = record.word(work::OUTCOME);
         let Some(cluster) = self.snapshot.clusters.get(index) else {
@@ -297,6 +348,22 @@ impl Compiled {
             unsupported::HEADER_REWRITTEN => {
                 "Envoy rewrites a header of this request before routing, which is not decided".to_owned()
             }
+            unsupported::FILTERS => {
+                "the connection manager has HTTP filters that may answer, which this engine does not run".to_owned()
+            }
+            unsupported::CLIENT_ADDRESS => {
+                "an HTTP filter looks at the client's address, which the request does not say".to_owned()
+            }
+            unsupported::DESTINATION => {
+                "an HTTP filter looks at the destination, which the request does not say".to_owned()
+            }
+            unsupported::PEER => {
+                "an HTTP filter looks at who a TLS connection's peer is, which is not decided".to_owned()
+            }
+            unsupported::INTERNAL_HEADER => {
+                "an HTTP filter looks at a header that is taken from requests from outside, which is not decided".to_owned()
+            }
+            unsupported::ACTIVE_FAULTS => "more faults are active than this engine counts".to_owned(),
             unsupported::USERSPACE => {
                 "what the route or the cluster asks for is decided in userspace only".to_owned()
             }
@@ -312,6 +379,19 @@ impl Compiled {
                 .and_then(|index| self.reasons.get(index as usize))
                 .map_or_else(|| format!("reason {number}"), ToString::to_string),
         }
+    }
+}
+
+/// A step of a filter.
+fn filter_step(step: u64) -> Step {
+    let did = match step >> 16 & 0xffff {
+        filter_step::DELAYED => Did::Delay(step >> 32),
+        filter_step::ANSWERED => Did::Answer((step >> 32) as u32),
+        _ => Did::Pass,
+    };
+    Step::Filter {
+        filter: (step & 0xffff) as usize,
+        did,
     }
 }
 
@@ -391,7 +471,7 @@ fn outcome_of(code: u64) -> Outcome {
     match code {
         outcome::FORWARD | outcome::FORWARD_TO_DESTINATION => Outcome::Forward,
         outcome::REDIRECT => Outcome::Redirect,
-        outcome::DIRECT_RESPONSE => Outcome::DirectResponse,
+        outcome::DIRECT_RESPONSE | outcome::FILTER_REPLY => Outcome::DirectResponse,
         outcome::NO_LISTENER => Outcome::NoListener,
         outcome::NO_FILTER_CHAIN => Outcome::NoFilterChain,
         outcome::NO_VIRTUAL_HOST => Outcome::NoVirtualHost,

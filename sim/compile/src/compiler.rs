@@ -7,6 +7,7 @@ use twinmesh_model::layout::{cluster, header, pair, unsupported};
 use twinmesh_xds::{Snapshot, Unsupported};
 
 use crate::arena::Arena;
+use crate::http_filter::Filters;
 use crate::kept::Set;
 use crate::names::Names;
 use crate::numbers::Numbers;
@@ -48,6 +49,8 @@ pub struct Compiler<'a> {
     pub plain_host: bool,
     /// The next class's number.
     pub classes: u64,
+    /// What the filters of connection managers share.
+    pub filters: Filters,
     /// The DFAs of the paths that connection managers leave as they are, by pattern.
     pub paths_dfas: HashMap<String, Result<u64, String>>,
     /// The regexes of rewrites.
@@ -78,6 +81,7 @@ impl<'a> Compiler<'a> {
             plain_clusters: HashSet::new(),
             plain_host: false,
             classes: 0,
+            filters: Filters::of(snapshot),
             paths_dfas: HashMap::new(),
             substitutions: Substitutions::default(),
             clusters: HashMap::new(),

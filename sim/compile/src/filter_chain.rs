@@ -14,7 +14,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
     http_connection_manager::{PathWithEscapedSlashesAction, StripPortMode},
 };
 use twinmesh_model::head::HEADERS;
-use twinmesh_model::layout::{filter_chain, filter_chain_node, pair};
+use twinmesh_model::layout::{filter_chain, filter_chain_node, pair, unsupported};
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 use twinmesh_xds::{FilterChain, Terminal, Unsupported};
 
@@ -30,6 +30,7 @@ impl Compiler<'_> {
     /// default one; `configurations` are the route configurations' offsets.
     pub fn filter_chain(
         &mut self,
+        listener: usize,
         index: Option<usize>,
         chain: &FilterChain,
         configurations: &[u64],
@@ -80,10 +81,20 @@ impl Compiler<'_> {
                 (0, 0)
             }
         };
-        let reason = self.reason_or_none(reason.as_ref());
+        let mut filters = 0;
+        if reason.is_none() && !chain.http_filters.is_empty() {
+            match self.http_filters((listener, index), chain) {
+                Ok(found) => filters = found,
+                Err(undecided) => reason = Some(undecided),
+            }
+        }
+        let reason = match filters {
+            0 => self.reason_or_none(reason.as_ref()),
+            _ => unsupported::FILTERS,
+        };
         let index = index.map_or(u64::from(u32::MAX), |index| index as u64);
         self.arena
-            .record([kind, target, index, pair(reason, normal)])
+            .words(&[kind, target, index, pair(reason, normal), filters])
     }
 
     /// The offset of the DFA of a pattern of paths; compiled once, as all listeners of a mesh have

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use twinmesh_engine::update::{Identity, identity, keeps_state};
+use twinmesh_engine::update::{Identity, identity, keeps_filters, keeps_state};
 use twinmesh_model::layout::set;
 use twinmesh_xds::{Cluster, Snapshot};
 
@@ -39,6 +39,21 @@ pub struct Set {
     pub words: usize,
 }
 
+/// Where the state of an HTTP filter stands.
+#[derive(Debug, Clone, Copy)]
+pub struct FilterState {
+    /// Index into `Snapshot::listeners`.
+    pub listener: usize,
+    /// Index into its filter chains; `None`: the default one.
+    pub chain: Option<usize>,
+    /// Index into the connection manager's filters.
+    pub filter: usize,
+    /// The first word.
+    pub state: usize,
+    /// How many words there are.
+    pub words: usize,
+}
+
 /// What one balancer remembers.
 #[derive(Debug, Clone, Default)]
 struct Balancer {
@@ -62,6 +77,7 @@ impl Kept {
         self.forget(&before.snapshot, &next.snapshot);
         self.restore(next);
         carry_active(before, &state, next);
+        carry_filters(before, &state, next);
     }
 
     fn remember(&mut self, compiled: &Compiled, state: impl Fn(usize) -> u64) {
@@ -155,6 +171,27 @@ fn carry_active(before: &Compiled, state: impl Fn(usize) -> u64, next: &mut Comp
             && let Some(word) = next.state.get_mut(number)
         {
             *word = count;
+        }
+    }
+}
+
+/// Filters of a listener that goes on keep what they know.
+fn carry_filters(before: &Compiled, state: impl Fn(usize) -> u64, next: &mut Compiled) {
+    for place in &next.filter_states {
+        let listener = next.snapshot.listeners.get(place.listener);
+        let Some(old) = listener.and_then(|it| keeps_filters(&before.snapshot, it)) else {
+            continue;
+        };
+        let same = |it: &&FilterState| {
+            (it.listener, it.chain, it.filter, it.words)
+                == (old, place.chain, place.filter, place.words)
+        };
+        let Some(known) = before.filter_states.iter().find(same) else {
+            continue;
+        };
+        let words = next.state.iter_mut().skip(place.state).take(place.words);
+        for (to, from) in words.zip(known.state..) {
+            *to = state(from);
         }
     }
 }

@@ -10,10 +10,12 @@ mod arena;
 pub mod capacity;
 mod cluster;
 mod compiler;
+mod fault;
 mod filter_chain;
 mod hash_policy;
 mod hashing;
 mod head;
+mod http_filter;
 pub mod input;
 mod kept;
 mod listener;
@@ -26,6 +28,7 @@ mod normalize;
 mod numbers;
 mod path;
 mod plain;
+mod rbac;
 mod redirect;
 mod rewrite;
 mod route;
@@ -42,7 +45,7 @@ use std::sync::Arc;
 use twinmesh_engine::Held;
 use twinmesh_xds::{Snapshot, Unsupported};
 
-pub use answer::Left;
+pub use answer::{Filtered, Left};
 pub use capacity::CapacityError;
 pub use input::Input;
 pub use kept::Kept;
@@ -68,6 +71,7 @@ pub struct Compiled {
     undecided: Vec<Undecided>,
     userspace: Vec<Undecided>,
     sets: Vec<kept::Set>,
+    filter_states: Vec<kept::FilterState>,
     endpoints: Vec<Option<(usize, usize, usize)>>,
     numbers: HashMap<(usize, usize, usize), u64>,
     missing: Vec<String>,
@@ -142,6 +146,7 @@ fn compile_into(
     for (index, configuration) in snapshot.route_configurations.iter().enumerate() {
         configurations.push(compiler.route_configuration(index, configuration)?);
     }
+    compiler.write_per_filters();
     let listeners = compiler.listeners(&configurations);
     compiler.write_routes();
     let names = compiler.names.len() as u64;
@@ -185,6 +190,7 @@ fn compile_into(
         undecided: compiler.undecided,
         userspace: compiler.userspace,
         sets: compiler.sets,
+        filter_states: compiler.filters.states,
         numbers: compiler
             .endpoints
             .iter()

@@ -60,7 +60,7 @@ pub fn uses_original_dst(listener: &Listener) -> bool {
 
 /// Whether the ClientHello is read: by a configured TLS inspector, or by the one that Envoy adds
 /// where a filter chain match needs it.
-fn inspects_tls(config: &ListenerConfig) -> bool {
+pub fn inspects_tls(config: &ListenerConfig) -> bool {
     let mut matches = config
         .filter_chains
         .iter()
@@ -133,7 +133,7 @@ impl Compiler<'_> {
     fn listener(&mut self, index: usize, listener: &Listener, configurations: &[u64]) -> u64 {
         let mut chains = Vec::with_capacity(listener.filter_chains.len());
         for (position, chain) in listener.filter_chains.iter().enumerate() {
-            let offset = self.filter_chain(Some(position), chain, configurations);
+            let offset = self.filter_chain(index, Some(position), chain, configurations);
             let matched = chain
                 .config
                 .filter_chain_match
@@ -142,7 +142,7 @@ impl Compiler<'_> {
             chains.push((matched, offset));
         }
         let default = match &listener.default_filter_chain {
-            Some(chain) => self.filter_chain(None, chain, configurations),
+            Some(chain) => self.filter_chain(index, None, chain, configurations),
             None => 0,
         };
         let root = if chains.is_empty() {

@@ -32,6 +32,11 @@ impl Compiled {
         {
             return None;
         }
+        self.manager_of(record)
+    }
+
+    /// The connection manager that a request came to.
+    pub(crate) fn manager_of(&self, record: &Record<'_>) -> Option<&HttpConnectionManager> {
         let listener = self.index(record.word(work::CHOSEN_LISTENER))?;
         let listener = self.snapshot.listeners.get(listener)?;
         let chain = match self.index(record.word(work::CHOSEN_FILTER_CHAIN))? {

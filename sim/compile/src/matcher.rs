@@ -224,6 +224,23 @@ pub fn header(
     .map(Some)
 }
 
+/// A string matcher over the values of a slot; `None` where it is not decided.
+///
+/// # Errors
+/// A text does not fit.
+pub fn text(
+    arena: &mut Arena,
+    names: &mut Names,
+    snapshot: &Snapshot,
+    matcher: &StringMatcher,
+    slot: u64,
+) -> Result<Option<Matcher>, CapacityError> {
+    let Some(value) = string(arena, snapshot, matcher)? else {
+        return Ok(None);
+    };
+    record(arena, names, slot, value, 0, pair(0, of::HEADER)).map(Some)
+}
+
 /// A query parameter matcher; `None` where it is not decided and counts as matching.
 ///
 /// # Errors

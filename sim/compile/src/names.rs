@@ -76,6 +76,9 @@ struct Slot {
     values: BTreeMap<Vec<u8>, u64>,
 }
 
+/// No header's name, as those that start with a colon are not looked for in the head.
+const SERVER_NAME: &str = ":requested-server-name";
+
 impl Names {
     /// The names that have slots of their own.
     pub fn new() -> Self {
@@ -146,6 +149,14 @@ impl Names {
     pub fn path_without_query(&mut self) -> u64 {
         self.want(slot::PATH_WITHOUT_QUERY);
         slot::PATH_WITHOUT_QUERY
+    }
+
+    /// The slot of the server name that a connection asks for, which is no header.
+    ///
+    /// # Errors
+    /// There are more names than slots.
+    pub fn server_name(&mut self) -> Result<u64, CapacityError> {
+        self.header(SERVER_NAME)
     }
 
     /// The number of a value of a slot; never 0.

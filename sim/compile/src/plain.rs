@@ -160,7 +160,10 @@ pub fn filter_chain(chain: &FilterChain) -> bool {
         Terminal::Http { manager, .. } => keeps_host(manager),
         _ => true,
     };
-    is_raw(chain.config.transport_socket.as_ref()) && chain.unsupported.is_none() && terminal
+    is_raw(chain.config.transport_socket.as_ref())
+        && chain.unsupported.is_none()
+        && chain.http_filters.is_empty()
+        && terminal
 }
 
 /// A connection manager that strips the host passes on what is left of it.

@@ -127,6 +127,67 @@ impl Compiler<'_> {
         });
     }
 
+    /// A filter of a connection manager is undecided.
+    pub fn filter_undecided(
+        &mut self,
+        place: (usize, Option<usize>),
+        chain: &FilterChain,
+        filter: usize,
+        reason: String,
+    ) -> Unsupported {
+        let undecided = self.filter_place(place, chain, filter, reason);
+        self.note(undecided)
+    }
+
+    /// A filter of a connection manager only userspace runs.
+    pub fn filter_in_userspace(
+        &mut self,
+        place: (usize, Option<usize>),
+        chain: &FilterChain,
+        filter: usize,
+    ) {
+        let reason = "a filter that may answer or delay requests is run in userspace only";
+        let undecided = self.filter_place(place, chain, filter, reason.to_owned());
+        self.userspace.push(undecided);
+    }
+
+    fn filter_place(
+        &self,
+        (listener, position): (usize, Option<usize>),
+        chain: &FilterChain,
+        filter: usize,
+        reason: String,
+    ) -> Undecided {
+        let listener = self.snapshot.listeners.get(listener);
+        let name = listener.map_or("", |listener| listener.name.as_str());
+        Undecided {
+            part: None,
+            resource: format!("listener {name:?}"),
+            path: format!("{}http_filters[{filter}]", manager_path(position, chain)),
+            reason,
+            requests: "requests to the filter chain",
+        }
+    }
+
+    /// What a level of a route configuration says to a filter is undecided; `level` is its field
+    /// path.
+    pub fn per_filter_undecided(
+        &mut self,
+        configuration: usize,
+        level: &str,
+        name: &str,
+        reason: String,
+    ) -> Unsupported {
+        let (resource, root) = configuration_place(self.snapshot, configuration);
+        self.note(Undecided {
+            part: None,
+            resource,
+            path: format!("{root}{level}typed_per_filter_config[{name:?}]"),
+            reason,
+            requests: "requests that the filter looks at there",
+        })
+    }
+
     fn note(&mut self, undecided: Undecided) -> Unsupported {
         let unsupported = Unsupported {
             path: undecided.path.clone(),

@@ -25,9 +25,12 @@ impl Compiler<'_> {
         let mut any = 0;
         let mut unsupported = configuration.unsupported.clone();
         let none = VirtualHost::default();
+        let mut hosts = Vec::with_capacity(configuration.config.virtual_hosts.len());
         for (position, config) in configuration.config.virtual_hosts.iter().enumerate() {
             let marks = configuration.virtual_hosts.get(position).unwrap_or(&none);
+            let first = self.routes.len() as u64 / (RECORD / 8);
             let offset = self.virtual_host(index, position, config, marks)?;
+            hosts.push((offset, first));
             for (place, domain) in config.domains.iter().enumerate() {
                 // Whatever a host that long leads to, it must not be another virtual host.
                 if let Err(over) = capacity::text(domain.as_bytes()) {
@@ -57,9 +60,10 @@ impl Compiler<'_> {
         };
         let domains = pair(self.arena.trie(&domains), self.arena.trie(&suffixes));
         let reason = self.reason_or_none(unsupported.as_ref());
-        Ok(self
-            .arena
-            .record([domains, pair(any, flags), index as u64, reason]))
+        let record = [domains, pair(any, flags), index as u64, reason];
+        let offset = self.arena.record(record);
+        self.place_per_filters(index, configuration, offset, &hosts);
+        Ok(offset)
     }
 
     fn virtual_host(

@@ -5,6 +5,7 @@ mod classify;
 mod encode;
 pub mod error;
 mod form;
+pub mod http_filter;
 mod message;
 mod path;
 pub mod positions;

@@ -18,6 +18,7 @@ use envoy_types::pb::envoy::extensions::filters::network::{
     http_connection_manager::v3::HttpConnectionManager, tcp_proxy::v3::TcpProxy,
 };
 
+use crate::http_filter::{HttpFilter, PerFilters};
 use crate::report::Report;
 
 /// A consistent set of resources, validated as Envoy validates it.
@@ -76,6 +77,8 @@ pub struct FilterChain {
     pub config: FilterChainConfig,
     /// What decides where the connection goes.
     pub terminal: Terminal,
+    /// The connection manager's filters that may do something to a request, in order.
+    pub http_filters: Vec<HttpFilter>,
     /// Every request that comes through this filter chain is undecided.
     pub unsupported: Option<Unsupported>,
 }
@@ -109,6 +112,8 @@ pub struct RouteConfiguration {
     pub unsupported: Option<Unsupported>,
     /// One for each of `config.virtual_hosts`, in order.
     pub virtual_hosts: Vec<VirtualHost>,
+    /// What it says to filters (`typed_per_filter_config`), by level.
+    pub per_filters: PerFilters,
 }
 
 /// What is not decided in a virtual host.

@@ -2,7 +2,7 @@
 
 use crate::{
     path::{Path, Segment},
-    schema::{Field, Message, schema},
+    schema::{Field, Message, Special, schema},
     wire::{self, Raw},
 };
 
@@ -117,6 +117,32 @@ impl<'a> View<'a> {
     /// The Any of this field.
     pub(crate) fn any(&self, name: &str) -> Option<AnyView<'a>> {
         self.child(name).map(|child| child.as_any())
+    }
+
+    /// Appends the regexes below this message, also those in an Any, and where each stands.
+    pub(crate) fn regexes(&self, found: &mut Vec<(Path, &'a str)>) {
+        if self.message.name == "envoy.type.matcher.v3.RegexMatcher" {
+            found.push((self.path.field("regex"), self.text("regex")));
+            return;
+        }
+        if self.message.special == Special::Any {
+            if let Some(content) = self.as_any().content() {
+                content.regexes(found);
+            }
+            return;
+        }
+        for field in &self.message.fields {
+            if field.message().is_none() {
+                continue;
+            }
+            if field.repeated {
+                for child in self.children(&field.name) {
+                    child.regexes(found);
+                }
+            } else if let Some(child) = self.child(&field.name) {
+                child.regexes(found);
+            }
+        }
     }
 
     /// This message, which is an Any.

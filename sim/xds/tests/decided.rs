@@ -232,21 +232,26 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
 #[case::disabled(
     "route: {cluster: c}\n  typed_per_filter_config: {f: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}",
     None,
-    Some("typed_per_filter_config[0]")
+    None
 )]
 #[case::enabled(
     "route: {cluster: c}\n  typed_per_filter_config: {f: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {}}}",
-    Some("typed_per_filter_config[0]"),
+    None,
     None
 )]
 #[case::delay(
     "route: {cluster: c}\n  typed_per_filter_config: {f: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, delay: {fixed_delay: 1s, percentage: {numerator: 1}}}}",
     None,
-    Some("typed_per_filter_config[0]")
+    None
 )]
 #[case::abort(
     "route: {cluster: c}\n  typed_per_filter_config: {f: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, abort: {http_status: 503, percentage: {numerator: 1}}}}",
-    Some("typed_per_filter_config[0]"),
+    None,
+    None
+)]
+#[case::fault_of_the_runtime(
+    "route: {cluster: c}\n  typed_per_filter_config: {f: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, abort_percent_runtime: k}}",
+    Some("typed_per_filter_config[0].value.abort_percent_runtime"),
     None
 )]
 fn actions(
@@ -372,7 +377,17 @@ fn headers_that_are_stripped_before_routing_are_not_matched() {
 #[case::rbac(
     "",
     "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}\n",
-    Some("http_filters[0]")
+    None
+)]
+#[case::rbac_by_metadata(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {policies: {p: {permissions: [{metadata: {filter: f, path: [{key: k}], value: {present_match: true}}}], principals: [{any: true}]}}}}\n",
+    Some("http_filters[0].typed_config.rules.policies[0].value.permissions[0].metadata")
+)]
+#[case::behind_a_mutation(
+    "",
+    "- name: m\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation}\n- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}\n",
+    Some("http_filters[1]")
 )]
 #[case::disabled(
     "",

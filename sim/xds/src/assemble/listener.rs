@@ -20,6 +20,7 @@ use super::{Assembly, decode};
 use crate::{
     classify::{MANAGER, ROUTER, TCP_PROXY},
     error::ReadError,
+    http_filter::{FilterKind, filters},
     snapshot::{FilterChain, Listener, RouteConfiguration, Snapshot, Terminal},
     source::Source,
     validate,
@@ -207,6 +208,7 @@ impl Assembly<'_> {
         let mut chain = FilterChain {
             config: from.config.clone(),
             terminal: Terminal::Unknown,
+            http_filters: Vec::new(),
             unsupported: from.scope.unsupported.take(),
         };
         let terminal = from
@@ -232,12 +234,19 @@ impl Assembly<'_> {
                 let mut manager: HttpConnectionManager = decode(&terminal, self.source)?;
                 validate::listener::check_manager(&manager, &terminal.path, self.source)?;
                 validate::listener::check_filters(&terminal, self.source)?;
+                chain.http_filters = filters(&manager);
+                self.compile_filters(&terminal, &mut chain, &from)?;
                 let route_configuration = match &mut manager.route_specifier {
                     Some(RouteSpecifier::RouteConfig(config)) => {
                         let path = terminal.path.field("route_config");
+                        let mut routes = routes.unwrap_or_default();
+                        if let Some(view) = terminal.child("route_config") {
+                            let place = (from.resource, from.root);
+                            self.compile_per_filters(config, &view, &mut routes, place)?;
+                        }
                         let configuration = self.finish_routes(
                             config.clone(),
-                            routes.unwrap_or_default(),
+                            routes,
                             from.resource,
                             &path,
                             from.root,
@@ -275,6 +284,38 @@ impl Assembly<'_> {
             _ => {}
         }
         Ok(chain)
+    }
+}
+
+impl Assembly<'_> {
+    /// Compiles the regexes of the connection manager's filters; one over the cap makes the chain
+    /// undecided.
+    fn compile_filters(
+        &mut self,
+        manager: &View<'_>,
+        chain: &mut FilterChain,
+        from: &Chain<'_, '_>,
+    ) -> Result<(), ReadError> {
+        let views = manager.children("http_filters");
+        let decided = chain.http_filters.clone();
+        for filter in decided
+            .iter()
+            .filter(|it| it.config != FilterKind::Undecided)
+        {
+            let Some(view) = views
+                .get(filter.index)
+                .and_then(|it| it.child("typed_config"))
+            else {
+                continue;
+            };
+            if let Some((path, reason)) = self.compile_within(&view)?
+                && chain.unsupported.is_none()
+            {
+                let found = self.unsupported(from.resource, path.from(from.root), reason);
+                chain.unsupported = Some(found);
+            }
+        }
+        Ok(())
     }
 }
 

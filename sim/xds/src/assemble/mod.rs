@@ -3,6 +3,7 @@
 
 mod cluster;
 mod hash_key;
+mod http_filter;
 mod listener;
 mod rewrite;
 mod route;
@@ -84,6 +85,7 @@ pub(crate) fn assemble(
         }
     }
     listeners.put_into(&mut snapshot);
+    assembly.http_filters(&mut snapshot);
     let held = Held {
         load_assignments: &resources.load_assignments,
         dumped: resources.dumped_endpoints,

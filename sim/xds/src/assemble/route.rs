@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 use super::{Assembly, decode, rewrite};
 use crate::{
     error::ReadError,
+    http_filter::{is_decided_per_route, per_filters},
     path::{Path, Segment},
     regexes::patterns,
     snapshot::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost},
@@ -25,8 +26,9 @@ impl Assembly<'_> {
     ) -> Result<RouteConfiguration, ReadError> {
         let resource = format!("route configuration {:?}", view.text("name"));
         let walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
-        let scope = walker.resource(view)?;
+        let mut scope = walker.resource(view)?;
         let config = decode(view, self.source)?;
+        self.compile_per_filters(&config, view, &mut scope, (&resource, view.path.len()))?;
         self.finish_routes(config, scope, &resource, &view.path, view.path.len())
     }
 
@@ -75,10 +77,48 @@ impl Assembly<'_> {
         }
         Ok(RouteConfiguration {
             name: config.name.clone(),
+            per_filters: per_filters(&config),
             config,
             unsupported: scope.unsupported,
             virtual_hosts,
         })
+    }
+
+    /// Compiles the regexes of what a route configuration says to filters; one over the cap makes
+    /// the whole undecided.
+    pub(super) fn compile_per_filters(
+        &mut self,
+        config: &RouteConfigurationConfig,
+        view: &View<'_>,
+        scope: &mut Scope,
+        (resource, root): (&str, usize),
+    ) -> Result<(), ReadError> {
+        if per_filters(config).is_empty() {
+            return Ok(());
+        }
+        let mut levels = vec![view.clone()];
+        for host in view.children("virtual_hosts") {
+            for route in host.children("routes") {
+                let weighted = route
+                    .child("route")
+                    .and_then(|action| action.child("weighted_clusters"));
+                levels.extend(weighted.iter().flat_map(|it| it.children("clusters")));
+                levels.push(route);
+            }
+            levels.push(host);
+        }
+        for level in levels {
+            for entry in level.children("typed_per_filter_config") {
+                if let Some(content) = decided_content(&entry)
+                    && let Some((path, reason)) = self.compile_within(&content)?
+                    && scope.unsupported.is_none()
+                {
+                    let found = self.unsupported(resource, path.from(root), reason);
+                    scope.unsupported = Some(found);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Compiles the regexes of a route; one over the cap makes the route undecided.
@@ -110,6 +150,15 @@ impl Assembly<'_> {
         path.pop();
         Ok(unsupported)
     }
+}
+
+/// What an entry of `typed_per_filter_config` says to a filter that is decided.
+fn decided_content<'a>(entry: &View<'a>) -> Option<View<'a>> {
+    let mut content = entry.any("value")?.content()?;
+    if let Some(inner) = content.any("config") {
+        content = inner.content()?;
+    }
+    is_decided_per_route(&content.message.name).then_some(content)
 }
 
 /// The names of all clusters that routes and TCP proxies send to.

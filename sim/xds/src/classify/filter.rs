@@ -1,8 +1,8 @@
 //! HTTP filters: which ones leave a decision alone.
 //!
 //! A filter runs after the route is chosen, so one that only changes headers changes no decision,
-//! unless it asks for the route to be chosen anew. One that may answer in the route's place, or
-//! send the request elsewhere, makes its connection manager undecided.
+//! unless it asks for the route to be chosen anew. Of those that may answer in the route's place,
+//! some are decided by tables of their own; any other makes its connection manager undecided.
 
 use super::{
     Judged,
@@ -10,6 +10,7 @@ use super::{
     Table, Verdict,
 };
 use crate::{
+    http_filter,
     schema::type_name,
     view::{AnyView, View},
 };
@@ -22,7 +23,7 @@ pub(super) const TABLES: &[Table] = &[
             ("typed_config", Decided),
             ("config_discovery", Decided),
             ("is_optional", Inert),
-            ("disabled", Inert),
+            ("disabled", Decided),
         ],
     },
     Table {
@@ -97,10 +98,6 @@ const FILTERS: &[(&str, Effect)] = &[
         Effect::None("it changes bodies"),
     ),
     (
-        "envoy.extensions.filters.http.fault.v3.HTTPFault",
-        Effect::Depends(fault),
-    ),
-    (
         "envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig",
         Effect::None("it waits for the body"),
     ),
@@ -139,10 +136,6 @@ const FILTERS: &[(&str, Effect)] = &[
     (
         "envoy.extensions.filters.http.original_src.v3.OriginalSrc",
         Effect::None("it sets the upstream connection's source"),
-    ),
-    (
-        "envoy.extensions.filters.http.rbac.v3.RBAC",
-        Effect::Depends(rbac),
     ),
     (
         "envoy.extensions.filters.http.set_filter_state.v3.Config",
@@ -192,13 +185,20 @@ pub(super) fn http_filter(judged: &Judged<'_>) -> Verdict {
         return Verdict::Decided;
     };
     let name = filter.text("name");
+    let any = filter.any("typed_config");
+    if any
+        .as_ref()
+        .is_some_and(|any| http_filter::is_decided(any.type_name()))
+    {
+        return Verdict::Decided;
+    }
     if filter.number("disabled") != 0 {
         return Verdict::ReadOver(
-            format!("the filter {name} is disabled; where a route enables it, that is looked at")
+            format!("the filter {name} is disabled; requests for which a route enables it are not decided")
                 .into(),
         );
     }
-    let Some(any) = filter.any("typed_config") else {
+    let Some(any) = any else {
         // By discovery; its own table says what that means.
         return Verdict::Decided;
     };
@@ -258,10 +258,6 @@ pub(super) fn effect(any: &AnyView<'_>) -> Result<Option<&'static str>, &'static
     }
 }
 
-fn fault(config: &View<'_>) -> Option<&'static str> {
-    config.has("abort").then_some("may abort requests")
-}
-
 fn health_check(config: &View<'_>) -> Option<&'static str> {
     let passes = config.wrapped("pass_through_mode").unwrap_or_default() != 0;
     (!passes).then_some("answers health checks itself")
@@ -274,10 +270,6 @@ fn local_rate_limit(config: &View<'_>) -> Option<&'static str> {
 fn lua(config: &View<'_>) -> Option<&'static str> {
     (config.has("inline_code") || config.has("default_source_code"))
         .then_some("runs a script on requests")
-}
-
-fn rbac(config: &View<'_>) -> Option<&'static str> {
-    (config.has("rules") || config.has("matcher")).then_some("may refuse requests")
 }
 
 fn set_filter_state(config: &View<'_>) -> Option<&'static str> {

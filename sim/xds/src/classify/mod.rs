@@ -11,10 +11,12 @@
 //!    reported.
 
 mod cluster;
+mod fault;
 mod filter;
 mod header;
 mod listener;
 mod per_filter;
+mod rbac;
 mod route;
 
 use std::borrow::Cow;
@@ -136,6 +138,9 @@ fn tables() -> impl Iterator<Item = &'static Table> {
         header::TABLES,
         listener::TABLES,
         filter::TABLES,
+        fault::TABLES,
+        per_filter::TABLES,
+        rbac::TABLES,
         cluster::TABLES,
     ]
     .into_iter()
@@ -175,11 +180,12 @@ mod tests {
     use crate::schema::{Special, schema};
 
     /// Messages that are decided as a whole, without a table of their own.
-    const LEAVES: [&str; 6] = [
+    const LEAVES: [&str; 7] = [
         "envoy.config.core.v3.Locality",
         "envoy.config.core.v3.RuntimeDouble",
         "envoy.config.core.v3.RuntimeFractionalPercent",
         "envoy.type.v3.FractionalPercent",
+        "envoy.type.v3.Int32Range",
         "envoy.type.v3.Int64Range",
         "envoy.type.v3.Percent",
     ];

@@ -1,13 +1,47 @@
 //! `typed_per_filter_config`: what a route configuration, virtual host, route or weighted cluster
 //! says to filters.
 //!
-//! A connection manager with a filter that may change decisions is undecided as a whole, so it is
-//! enough to look for what makes an otherwise idle filter act, or enables a disabled one.
+//! What it says to filters that are decided is, too. Of the others it is enough to look for what
+//! makes an otherwise idle filter act: a connection manager with one that acts by itself is
+//! undecided as a whole.
 
-use super::{Judged, Verdict, filter};
-use crate::view::AnyView;
+use super::{
+    Judged,
+    Rule::{Decided, Inert},
+    Table, Verdict, filter,
+};
+use crate::{http_filter, view::AnyView};
 
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
+
+const ENTRY: &[(&str, super::Rule)] = &[("key", Decided), ("value", Decided)];
+
+pub(super) const TABLES: &[Table] = &[
+    Table {
+        message: FILTER_CONFIG,
+        fields: &[
+            ("config", Decided),
+            ("is_optional", Inert),
+            ("disabled", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteConfiguration.TypedPerFilterConfigEntry",
+        fields: ENTRY,
+    },
+    Table {
+        message: "envoy.config.route.v3.VirtualHost.TypedPerFilterConfigEntry",
+        fields: ENTRY,
+    },
+    Table {
+        message: "envoy.config.route.v3.Route.TypedPerFilterConfigEntry",
+        fields: ENTRY,
+    },
+    Table {
+        message: "envoy.config.route.v3.WeightedCluster.ClusterWeight.TypedPerFilterConfigEntry",
+        fields: ENTRY,
+    },
+];
 
 /// Types that leave decisions alone.
 const INERT: &[&str] = &[
@@ -29,11 +63,27 @@ pub(super) fn judge(judged: &Judged<'_>) -> Verdict {
     let Some(any) = entry.any("value") else {
         return Verdict::Inert;
     };
-    if acts(&any) {
+    if is_decided(&any) {
+        Verdict::Decided
+    } else if acts(&any) {
         Verdict::Unsupported(format!("what it says to the filter {name} is not decided").into())
     } else {
         Verdict::ReadOver(format!("what it says to the filter {name} changes no decision").into())
     }
+}
+
+/// Whether it speaks to a filter that is decided, or only switches one on or off.
+fn is_decided(any: &AnyView<'_>) -> bool {
+    if any.type_name() != FILTER_CONFIG {
+        return http_filter::is_decided_per_route(any.type_name());
+    }
+    let Some(wrapper) = any.content() else {
+        return false;
+    };
+    wrapper.number("disabled") != 0
+        || wrapper.any("config").is_none_or(|config| {
+            config.type_url.is_empty() || http_filter::is_decided_per_route(config.type_name())
+        })
 }
 
 fn acts(any: &AnyView<'_>) -> bool {
@@ -46,12 +96,8 @@ fn acts(any: &AnyView<'_>) -> bool {
     match any.type_name() {
         FILTER_CONFIG => match content.any("config") {
             Some(inner) => acts(&inner),
-            // It enables the filter, whichever that is.
-            None => true,
+            None => false,
         },
-        "envoy.extensions.filters.http.rbac.v3.RBACPerRoute" => content
-            .child("rbac")
-            .is_some_and(|rbac| rbac.has("rules") || rbac.has("matcher")),
         name if INERT.contains(&name) => false,
         _ => filter::effect(any).is_err(),
     }

@@ -1,6 +1,8 @@
 //! What Envoy refuses in a message wherever it stands, beyond the constraints in its .proto files:
 //! what it finds out when it builds a matcher, a route or a header mutation from the message.
 
+use std::net::IpAddr;
+
 use super::format;
 use crate::view::View;
 
@@ -34,6 +36,8 @@ pub(super) fn check(view: &View<'_>) -> Result<(), Fault> {
         | "envoy.config.route.v3.Route"
         | "envoy.config.route.v3.WeightedCluster.ClusterWeight" => header_mutations(view),
         "envoy.config.route.v3.RouteAction.RequestMirrorPolicy" => mirror_policy(view),
+        "envoy.config.route.v3.FilterConfig" => filter_config(view),
+        "envoy.config.rbac.v3.Permission" | "envoy.config.rbac.v3.Principal" => rbac_rule(view),
         _ => Ok(()),
     }
 }
@@ -163,4 +167,41 @@ fn mirror_policy(view: &View<'_>) -> Result<(), Fault> {
         _ => return Ok(()),
     };
     Err((None, problem.to_owned()))
+}
+
+fn filter_config(view: &View<'_>) -> Result<(), Fault> {
+    if view.has("config") || view.number("disabled") != 0 {
+        return Ok(());
+    }
+    Err((None, "one of config and disabled is required".to_owned()))
+}
+
+/// Addresses and ports of a permission or a principal.
+fn rbac_rule(view: &View<'_>) -> Result<(), Fault> {
+    for field in [
+        "destination_ip",
+        "source_ip",
+        "direct_remote_ip",
+        "remote_ip",
+    ] {
+        let Some(range) = view.child(field) else {
+            continue;
+        };
+        let address = range.text("address_prefix");
+        if address.parse::<IpAddr>().is_err() {
+            let problem = format!("an IP address was expected, {address:?} found");
+            return Err((Place::field(field), problem));
+        }
+    }
+    let field = "destination_port_range";
+    if let Some(range) = view.child(field) {
+        let [start, end] = ["start", "end"].map(|edge| range.number(edge) as i32);
+        if !(0..=65_536).contains(&start) || !(0..=65_536).contains(&end) || start >= end {
+            let problem = format!(
+                "a range of ports from 0 to less than 65536 was expected, {start} to {end} found"
+            );
+            return Err((Place::field(field), problem));
+        }
+    }
+    Ok(())
 }

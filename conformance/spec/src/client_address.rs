@@ -1,0 +1,87 @@
+//! The client's address as the connection manager finds it.
+
+use std::net::IpAddr;
+
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+
+use crate::message::Message;
+
+/// The client that a request comes from; `None` where it is not known.
+///
+/// Without `use_remote_address` it is the last address of x-forwarded-for, behind as many as
+/// `xff_num_trusted_hops` says; with it, one fewer is skipped, and without hops the header does not
+/// count. Where there is no such address, or it is none, it is the connection's source.
+pub(crate) fn client(
+    manager: &HttpConnectionManager,
+    message: &Message,
+    source: Option<IpAddr>,
+) -> Option<IpAddr> {
+    let hops = manager.xff_num_trusted_hops as usize;
+    let uses_own = manager.use_remote_address.is_some_and(|own| own.value);
+    let skipped = match (uses_own, hops) {
+        (false, hops) => Some(hops),
+        (true, 0) => None,
+        (true, hops) => Some(hops - 1),
+    };
+    let list = message.values("x-forwarded-for").join(",");
+    let said = skipped.and_then(|skipped| {
+        let mut list = list.as_str();
+        for _ in 0..skipped {
+            list = list.rsplit_once(',')?.0;
+        }
+        let last = match list.rsplit_once(',') {
+            // Envoy takes the whole list then, which is no address.
+            Some((_, "")) => list,
+            Some((_, last)) => last,
+            None => list,
+        };
+        last.trim_ascii().parse().ok()
+    });
+    said.or(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::google::protobuf::BoolValue;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::message::tests::message;
+
+    // Measured on Envoy 1.40: whether the client was 10.1.1.1, by use_remote_address and hops.
+    #[rstest]
+    #[case(&["10.1.1.1"], [true, false, false, true])]
+    #[case(&["1.1.1.1, 10.1.1.1"], [true, false, false, true])]
+    #[case(&["10.1.1.1, 1.1.1.1"], [false, true, false, false])]
+    #[case(&["10.1.1.1:80"], [false, false, false, false])]
+    #[case(&["10.1.1.1,"], [false, true, false, false])]
+    #[case(&["x"], [false, false, false, false])]
+    #[case(&[""], [false, false, false, false])]
+    #[case(&["10.1.1.1", "2.2.2.2"], [false, true, false, false])]
+    #[case(&["2.2.2.2", "10.1.1.1"], [true, false, false, true])]
+    #[case(&["::ffff:10.1.1.1"], [false, false, false, false])]
+    #[case(&[], [false, false, false, false])]
+    fn addresses(#[case] lines: &[&str], #[case] expected: [bool; 4]) {
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|&line| ("x-forwarded-for", line))
+            .collect();
+        let options = [(false, 0), (false, 1), (true, 0), (true, 1)];
+        for ((value, xff_num_trusted_hops), expected) in options.into_iter().zip(expected) {
+            let manager = HttpConnectionManager {
+                use_remote_address: Some(BoolValue { value }),
+                xff_num_trusted_hops,
+                ..HttpConnectionManager::default()
+            };
+            let source = "127.0.0.1".parse().ok();
+            let found = client(&manager, &message(&lines), source);
+            let is_it = found == "10.1.1.1".parse().ok();
+            assert_eq!(is_it, expected, "{value} {xff_num_trusted_hops}");
+            assert!(
+                is_it
+                    || found == source
+                    || found.is_some_and(|it| it != source.expect("it is one"))
+            );
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The HTTP filters of a connection manager: in order, once the route is chosen, before it acts.
+//!
+//! The most specific level of the route that speaks to a filter says whether it runs, and the most
+//! specific that has a configuration for it how (measured). A request without a route is looked at
+//! by the filters' own configurations.
+
+use std::collections::BTreeMap;
+
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use twinmesh_engine::{Chain, Did, Outcome, Step, update::keeps_filters};
+use twinmesh_xds::Snapshot;
+use twinmesh_xds::http_filter::{FilterKind, HttpFilter, Level};
+
+use crate::fault::{self, Fault};
+use crate::message::Message;
+use crate::rbac;
+use crate::run::Run;
+
+/// The filters that a request meets, and where they stand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filters<'a> {
+    pub(crate) manager: &'a HttpConnectionManager,
+    pub(crate) filters: &'a [HttpFilter],
+    pub(crate) place: (usize, Chain),
+}
+
+/// The route that took a request, by its indices.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) configuration: usize,
+    pub(crate) host: usize,
+    pub(crate) route: usize,
+    pub(crate) entry: Option<usize>,
+}
+
+/// A filter by listener, filter chain, and its index in the connection manager.
+pub(crate) type Place = (usize, Option<usize>, usize);
+
+/// What filters remember.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Memory {
+    /// The ends of the faults that are active.
+    pub(crate) faults: BTreeMap<Place, Vec<u64>>,
+}
+
+impl Memory {
+    /// What filters still know with the snapshot that follows: those of listeners that go on.
+    pub(crate) fn after_update(self, before: &Snapshot, after: &Snapshot) -> Self {
+        let mut next = Self::default();
+        for (index, listener) in after.listeners.iter().enumerate() {
+            let Some(old) = keeps_filters(before, listener) else {
+                continue;
+            };
+            for (&(at, chain, filter), ends) in &self.faults {
+                if at == old {
+                    next.faults.insert((index, chain, filter), ends.clone());
+                }
+            }
+        }
+        next
+    }
+}
+
+/// What a filter does with a request.
+pub(crate) enum Verdict {
+    Pass,
+    /// It leaves the request alone, and has not looked at all of it.
+    Ignore,
+    Answer(u32),
+    Undecided(&'static str),
+}
+
+impl<'a> Run<'a> {
+    /// Whether the request gets past the filters; otherwise it has ended there. `cluster` is the
+    /// name that the route chose.
+    pub(crate) fn at_filters(&mut self, message: &Message, cluster: Option<&str>) -> bool {
+        let Some(met) = self.filters else {
+            return true;
+        };
+        for filter in met.filters {
+            let Some(config) = self.effective(filter, self.at) else {
+                continue;
+            };
+            let (listener, chain) = met.place;
+            let chain = match chain {
+                Chain::Index(index) => Some(index),
+                Chain::Default => None,
+            };
+            let verdict = match config {
+                FilterKind::Undecided => {
+                    Verdict::Undecided("a filter that the route enables is not decided")
+                }
+                FilterKind::Rbac(rbac) => rbac::verdict(rbac, &self.asked(message, met)),
+                FilterKind::Fault(config) => self.at_fault(
+                    Fault {
+                        config,
+                        index: filter.index,
+                        place: (listener, chain, filter.index),
+                        hides_nodes: met.manager.use_remote_address.is_some_and(|own| own.value),
+                    },
+                    message,
+                    cluster,
+                ),
+            };
+            let filter = filter.index;
+            match verdict {
+                Verdict::Ignore => {}
+                Verdict::Pass => self.step(Step::Filter {
+                    filter,
+                    did: Did::Pass,
+                }),
+                Verdict::Answer(status) => {
+                    self.step(Step::Filter {
+                        filter,
+                        did: Did::Answer(status),
+                    });
+                    let config = met.manager.http_filters.get(filter);
+                    let name = config.map_or("", |config| config.name.as_str());
+                    let why = format!("the HTTP filter {name:?} answers");
+                    self.decision().status = Some(message.local_reply_status(status));
+                    self.end(Outcome::DirectResponse, why);
+                    return false;
+                }
+                Verdict::Undecided(why) => {
+                    self.undecided(why);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// The configuration by which a filter runs; `None` where it does not.
+    fn effective(&self, filter: &'a HttpFilter, at: Option<At>) -> Option<&'a FilterKind> {
+        let snapshot = self.snapshot;
+        let mut said = Vec::new();
+        if let Some(at) = at {
+            let configuration = snapshot.route_configurations.get(at.configuration)?;
+            let entry = at.entry.map(|entry| Level::Entry(at.host, at.route, entry));
+            let levels = entry.into_iter().chain([
+                Level::Route(at.host, at.route),
+                Level::VirtualHost(at.host),
+                Level::RouteConfiguration,
+            ]);
+            let of_level = |level| configuration.per_filters.get(&level)?.get(&filter.name);
+            said.extend(levels.filter_map(of_level));
+        }
+        let is_off = said.first().map_or(filter.disabled, |said| said.disabled);
+        if is_off {
+            return None;
+        }
+        let own = said.iter().filter_map(|said| said.config.as_ref());
+        let mut own = own.filter(|config| config.is_like(&filter.config));
+        Some(own.next().unwrap_or(&filter.config))
+    }
+
+    /// What rules may look at.
+    fn asked<'m>(&self, message: &'m Message, met: Filters<'a>) -> rbac::Asked<'m>
+    where
+        'a: 'm,
+    {
+        let snapshot = self.snapshot;
+        let listener = snapshot.listeners.get(met.place.0);
+        let bound = listener.and_then(|it| crate::listener::ip_and_port(&it.config.address));
+        let destination = self
+            .request
+            .destination
+            .or(bound.map(|(address, _)| address));
+        let source = self
+            .request
+            .source
+            .map(|it| crate::listener::canonical(it).ip());
+        let source = source.filter(|it| !it.is_unspecified());
+        rbac::Asked {
+            message,
+            destination: destination.map(crate::listener::canonical),
+            source,
+            client: crate::client_address::client(met.manager, message, source),
+            server_name: self.server_name.clone(),
+            is_tls: self.request.is_tls(),
+            regexes: self.regexes,
+        }
+    }
+
+    /// Faults are of the filter, whichever configuration counts.
+    fn at_fault(&mut self, fault: Fault<'_>, message: &Message, cluster: Option<&str>) -> Verdict {
+        let active = self.memory.faults.entry(fault.place).or_default();
+        let now = self.now_us;
+        active.retain(|end| *end > now);
+        let count = active.len();
+        let met = fault::meets(fault, message, cluster, self.random, count, self.regexes);
+        let met = match met {
+            Ok(met) => met,
+            Err(why) => return Verdict::Undecided(why),
+        };
+        if let Some(milliseconds) = met.delay {
+            self.step(Step::Filter {
+                filter: fault.index,
+                did: Did::Delay(milliseconds),
+            });
+            let delay = milliseconds.saturating_mul(1000);
+            self.answer.delayed_us = self.answer.delayed_us.saturating_add(delay);
+            self.begun_faults.push(fault.place);
+        }
+        match met.status {
+            Some(status) => Verdict::Answer(status),
+            None => Verdict::Ignore,
+        }
+    }
+
+    /// Adds to the reason by how much filters delayed the request.
+    pub(crate) fn tell_delay(&mut self) {
+        let delay = self.answer.delayed_us / 1000;
+        if let Some(reason) = &mut self.answer.decision.reason
+            && delay != 0
+        {
+            reason.push_str(&format!("; HTTP filters delay it by {delay} ms"));
+        }
+    }
+
+    /// Notes how long the faults of the request are active: until it ends.
+    pub(crate) fn end_faults(&mut self) {
+        let held = match self.answer.decision.outcome {
+            Outcome::Forward => self.request.duration_us,
+            _ => 0,
+        };
+        let end = self.now_us.saturating_add(self.answer.delayed_us);
+        let end = end.saturating_add(held);
+        for place in std::mem::take(&mut self.begun_faults) {
+            self.memory.faults.entry(place).or_default().push(end);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! HTTP filters, which userspace alone runs ([`crate::Machine::FILTERS`]).
+
+/// The filters of a connection manager: three words, then the filters, a record each.
+pub mod http_filters {
+    /// Low: how many; high: slot of the server name that the connection asked for plus one, or 0
+    /// where no filter looks at it.
+    pub const COUNT: u64 = 0;
+    /// Low: `xff_num_trusted_hops`; high: flags.
+    pub const CLIENT: u64 = 8;
+    /// Slot of x-forwarded-for.
+    pub const FORWARDED_FOR: u64 = 16;
+    /// The filters.
+    pub const FILTERS: u64 = 24;
+
+    /// Flag: `use_remote_address`.
+    pub const REMOTE_ADDRESS: u64 = 1;
+    /// Flag: the listener reads the ClientHello.
+    pub const INSPECTS_TLS: u64 = 2;
+}
+
+/// An HTTP filter.
+pub mod http_filter {
+    /// Low: kind; high: index in the connection manager's list.
+    pub const KIND: u64 = 0;
+    /// Low: offset of its configuration, or 0 where it does nothing; high: flags.
+    pub const CONFIG: u64 = 8;
+    /// Low: number of its name, by which levels speak to it; high: 0.
+    pub const NAME: u64 = 16;
+    /// Low: first state word; high: how many.
+    pub const STATE: u64 = 24;
+
+    /// Kind: RBAC.
+    pub const RBAC: u64 = 1;
+    /// Kind: faults.
+    pub const FAULT: u64 = 2;
+    /// Kind: another.
+    pub const OTHER: u64 = 3;
+
+    /// Flag: `disabled`.
+    pub const DISABLED: u64 = 1;
+    /// Flag: it is not decided, by the reason of this number, which stands in the configuration's
+    /// place.
+    pub const UNDECIDED: u64 = 2;
+}
+
+/// What a level of a route configuration says to a filter: records in order of their first two
+/// words.
+pub mod per_filter {
+    /// Low: as the level has it, an offset or the route's number; high: the level.
+    pub const PLACE: u64 = 0;
+    /// Low: number of the filter's name; high: index of the weighted cluster's entry.
+    pub const FILTER: u64 = 8;
+    /// Low: offset of the configuration, or 0 for one that does nothing; high: flags.
+    pub const CONFIG: u64 = 16;
+    /// The kind of filter that the configuration is for; 0 where there is none.
+    pub const KIND: u64 = 24;
+
+    /// Level: a route configuration, by its record.
+    pub const ROUTE_CONFIGURATION: u64 = 0;
+    /// Level: a virtual host, by its record.
+    pub const VIRTUAL_HOST: u64 = 1;
+    /// Level: a route, by its number.
+    pub const ROUTE: u64 = 2;
+    /// Level: an entry of weighted clusters, by the route's number.
+    pub const ENTRY: u64 = 3;
+}
+
+/// A fraction of the requests. Low: numerator; high: denominator.
+pub mod fraction {
+    /// Every request.
+    pub const ALL: u64 = 1 | 1 << 32;
+}
+
+/// RBAC.
+pub mod rbac {
+    /// The outcome where the rules match: 1 to go on, 0 to refuse; the other where they do not.
+    pub const PASSES: u64 = 0;
+    /// The first condition: as in [`condition::NEXT`](super::condition::NEXT).
+    pub const RULES: u64 = 8;
+    /// Bytes of the record.
+    pub const BYTES: u64 = 16;
+}
+
+/// A condition of RBAC's rules, with where to go on from it.
+pub mod condition {
+    /// Bits 0..8 the kind, 8..16 what of the request is compared, 16..24 whether the range is
+    /// IPv6; high: bits of the prefix.
+    pub const KIND: u64 = 0;
+    /// Offset of the matcher, or of the range's address, 16 bytes; or the ports from low to high,
+    /// the last not included.
+    pub const VALUE: u64 = 8;
+    /// Low: the condition to go on with where it holds; high: where it does not. [`FALSE`] and
+    /// [`TRUE`] end the rules.
+    pub const NEXT: u64 = 16;
+
+    /// The rules do not match.
+    pub const FALSE: u64 = 0;
+    /// The rules match.
+    pub const TRUE: u64 = 1;
+
+    /// Kind: a matcher of a header, the path or the server name.
+    pub const MATCHER: u64 = 1;
+    /// Kind: an address range.
+    pub const ADDRESS: u64 = 2;
+    /// Kind: a range of the destination's port.
+    pub const PORT: u64 = 3;
+    /// Kind: the connection is TLS, of which it is not decided who the peer is.
+    pub const AUTHENTICATED: u64 = 4;
+
+    /// Address: the destination's.
+    pub const DESTINATION: u64 = 0;
+    /// Address: the connection's source.
+    pub const SOURCE: u64 = 1;
+    /// Address: the client's, which x-forwarded-for may say.
+    pub const CLIENT: u64 = 2;
+}
+
+/// Faults: a record of words.
+pub mod fault {
+    /// Low: flags; high: `max_active_faults`, or [`UNLIMITED`].
+    pub const FLAGS: u64 = 0;
+    /// `fixed_delay`, in milliseconds.
+    pub const DELAY: u64 = 8;
+    /// The share of the requests that are delayed.
+    pub const DELAYED: u64 = 16;
+    /// The status of an abort.
+    pub const STATUS: u64 = 24;
+    /// The share of the requests that are aborted.
+    pub const ABORTED: u64 = 32;
+    /// `headers`. Low: offset of the matchers; high: how many.
+    pub const HEADERS: u64 = 40;
+    /// `downstream_nodes`: matchers of which one has to hold, where there are any.
+    pub const NODES: u64 = 48;
+    /// `upstream_cluster`. Low: the cluster's record, or 0 where any will do; high: the offset of
+    /// its name.
+    pub const CLUSTER: u64 = 56;
+    /// Length of the cluster's name.
+    pub const NAME: u64 = 64;
+    /// Slots of the headers that say a delay and its share.
+    pub const DELAY_SLOTS: u64 = 72;
+    /// Slots of the headers that say an abort's HTTP status and its share.
+    pub const ABORT_SLOTS: u64 = 80;
+    /// Low: slot of the header that says an abort's gRPC status.
+    pub const GRPC_SLOT: u64 = 88;
+    /// Bytes of the record.
+    pub const BYTES: u64 = 96;
+
+    /// No limit to the active faults.
+    pub const UNLIMITED: u64 = 0xffff_ffff;
+
+    /// Flag: there is a delay.
+    pub const DELAYS: u64 = 1;
+    /// Flag: `header_delay`.
+    pub const DELAY_BY_HEADER: u64 = 2;
+    /// Flag: there is an abort.
+    pub const ABORTS: u64 = 4;
+    /// Flag: `header_abort`.
+    pub const ABORT_BY_HEADER: u64 = 8;
+}
+
+/// What a filter did: a word of [`work::FILTER_STEPS`](super::work::FILTER_STEPS). Bits 0..16 its
+/// index in the connection manager's list, 16..32 what, 32..64 the status or the milliseconds.
+pub mod filter_step {
+    /// It looked at the request and let it on.
+    pub const PASSED: u64 = 1;
+    /// It delayed it.
+    pub const DELAYED: u64 = 2;
+    /// It answered.
+    pub const ANSWERED: u64 = 3;
+}

@@ -1,0 +1,83 @@
+//! `envoy.extensions.filters.http.rbac.v3`: rules over the connection and the request, compiled to
+//! conditions each of which says where to go on.
+
+use core::net::IpAddr;
+
+use crate::{
+    Machine, client_address,
+    http_filter::{Filter, Verdict},
+    layout::{condition, connection, high, input, low, rbac, unsupported, work},
+};
+
+/// The status of a request that is refused.
+const FORBIDDEN: u64 = 403;
+
+/// What the rules make of the request.
+pub fn verdict<M: Machine>(machine: &mut M, filter: Filter) -> Verdict {
+    let passes = machine.policy64(filter.config.wrapping_add(rbac::PASSES));
+    match matched(machine, filter) {
+        Ok(matched) if u64::from(matched) == passes => Verdict::Pass,
+        Ok(_) => Verdict::Answer(FORBIDDEN),
+        Err(reason) => Verdict::Undecided(reason),
+    }
+}
+
+/// Whether the rules match; the error is the number of a reason.
+fn matched<M: Machine>(machine: &mut M, filter: Filter) -> Result<bool, u64> {
+    let mut at = machine.policy64(filter.config.wrapping_add(rbac::RULES));
+    // They lead forward only, so this ends.
+    while at != condition::FALSE && at != condition::TRUE {
+        let next = machine.policy64(at.wrapping_add(condition::NEXT));
+        at = if holds(machine, filter, at)? {
+            low(next)
+        } else {
+            high(next)
+        };
+    }
+    Ok(at == condition::TRUE)
+}
+
+fn holds<M: Machine>(machine: &mut M, filter: Filter, at: u64) -> Result<bool, u64> {
+    let kind = machine.policy64(at);
+    let value = machine.policy64(at.wrapping_add(condition::VALUE));
+    match kind & 0xff {
+        condition::MATCHER => Ok(machine.matcher(value) != 0),
+        condition::ADDRESS => {
+            let address = address(machine, filter, kind >> 8 & 0xff)?;
+            let v6 = kind >> 16 & 0xff != 0;
+            Ok(within(machine, address, value, v6, high(kind)))
+        }
+        condition::PORT => {
+            let port = u64::from((machine.input64(input::DESTINATION_PORT) as u16).swap_bytes());
+            let known = connection::DESTINATION_V4 | connection::DESTINATION_V6;
+            if machine.word(work::CONNECTION) & known == 0 {
+                return Err(unsupported::DESTINATION);
+            }
+            Ok(low(value) <= port && port < high(value))
+        }
+        _ if machine.word(work::CONNECTION) & connection::TLS != 0 => Err(unsupported::PEER),
+        _ => Ok(false),
+    }
+}
+
+fn address<M: Machine>(machine: &M, filter: Filter, which: u64) -> Result<IpAddr, u64> {
+    match which {
+        condition::DESTINATION => client_address::destination(machine),
+        condition::SOURCE => client_address::source(machine),
+        _ => client_address::client(machine, filter.chain),
+    }
+}
+
+/// Whether an address is in the range of so many bits at `range`; a family takes none of the other.
+fn within<M: Machine>(machine: &M, address: IpAddr, range: u64, v6: bool, bits: u64) -> bool {
+    let word = |at: u64| machine.policy64(range.wrapping_add(at));
+    let base = u128::from(word(0)) << 64 | u128::from(word(8));
+    let (address, width) = match address {
+        IpAddr::V4(address) if !v6 => (u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) if v6 => (address.to_bits(), 128),
+        _ => return false,
+    };
+    let rest = u64::min(bits, width).abs_diff(width) as u32;
+    // All bits are beyond the prefix where that is empty.
+    (address ^ base).checked_shr(rest).unwrap_or(0) == 0
+}

@@ -1,0 +1,117 @@
+//! The RBAC filter: its rules, permissions and principals.
+
+use super::{
+    Rule::{Decided, Inert, ReadOver, Unsupported},
+    STATISTICS, Table,
+};
+
+const TREE: super::Rule = Unsupported("rules in a matcher tree are not decided");
+const CEL: super::Rule = Unsupported("conditions in CEL are not decided");
+const METADATA: super::Rule = Unsupported("rules over metadata are not decided");
+
+pub(super) const TABLES: &[Table] = &[
+    Table {
+        message: "envoy.extensions.filters.http.rbac.v3.RBAC",
+        fields: &[
+            ("rules", Decided),
+            ("rules_stat_prefix", STATISTICS),
+            ("matcher", TREE),
+            ("shadow_rules", Inert),
+            ("shadow_matcher", Inert),
+            ("shadow_rules_stat_prefix", STATISTICS),
+            ("track_per_rule_stats", STATISTICS),
+        ],
+    },
+    Table {
+        message: "envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
+        fields: &[("rbac", Decided)],
+    },
+    Table {
+        message: "envoy.config.rbac.v3.RBAC",
+        fields: &[
+            ("action", Decided),
+            ("policies", Decided),
+            (
+                "audit_logging_options",
+                ReadOver("audit logs are not written here"),
+            ),
+        ],
+    },
+    Table {
+        message: "envoy.config.rbac.v3.RBAC.PoliciesEntry",
+        fields: &[("key", Decided), ("value", Decided)],
+    },
+    Table {
+        message: "envoy.config.rbac.v3.Policy",
+        fields: &[
+            ("permissions", Decided),
+            ("principals", Decided),
+            ("condition", CEL),
+            ("checked_condition", CEL),
+            ("cel_config", CEL),
+        ],
+    },
+    Table {
+        message: "envoy.config.rbac.v3.Permission",
+        fields: &[
+            ("and_rules", Decided),
+            ("or_rules", Decided),
+            ("any", Decided),
+            ("header", Decided),
+            ("url_path", Decided),
+            ("destination_ip", Decided),
+            ("destination_port", Decided),
+            ("destination_port_range", Decided),
+            ("metadata", METADATA),
+            ("not_rule", Decided),
+            ("requested_server_name", Decided),
+            (
+                "matcher",
+                Unsupported("permissions of extensions are not decided"),
+            ),
+            ("uri_template", Unsupported("URI templates are not decided")),
+            ("sourced_metadata", METADATA),
+        ],
+    },
+    Table {
+        message: "envoy.config.rbac.v3.Permission.Set",
+        fields: &[("rules", Decided)],
+    },
+    Table {
+        message: "envoy.config.rbac.v3.Principal",
+        fields: &[
+            ("and_ids", Decided),
+            ("or_ids", Decided),
+            ("any", Decided),
+            ("authenticated", Decided),
+            ("source_ip", Decided),
+            ("direct_remote_ip", Decided),
+            ("remote_ip", Decided),
+            ("header", Decided),
+            ("url_path", Decided),
+            ("metadata", METADATA),
+            (
+                "filter_state",
+                Unsupported("rules over the filter state are not decided"),
+            ),
+            ("not_id", Decided),
+            ("sourced_metadata", METADATA),
+            (
+                "custom",
+                Unsupported("principals of extensions are not decided"),
+            ),
+        ],
+    },
+    Table {
+        message: "envoy.config.rbac.v3.Principal.Set",
+        fields: &[("ids", Decided)],
+    },
+    Table {
+        message: "envoy.config.rbac.v3.Principal.Authenticated",
+        fields: &[("principal_name", Decided)],
+    },
+    Table {
+        message: "envoy.type.matcher.v3.PathMatcher",
+        fields: &[("path", Decided)],
+    },
+];
