@@ -7,6 +7,7 @@
 
 mod cluster;
 pub mod fuzz;
+mod http_filter;
 mod listener;
 mod malformed;
 mod matcher;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
+use crate::http_filter::http_filters;
 use crate::matcher::set;
 use crate::route::virtual_hosts;
 use crate::texts::CLUSTERS;
@@ -102,9 +103,11 @@ fn manager() -> impl Strategy<Value = Value> {
         1 => Just(json!({"strip_matching_host_port": true})),
         1 => Just(json!({"strip_trailing_host_dot": true})),
         1 => Just(json!({"use_remote_address": true})),
+        1 => Just(json!({"xff_num_trusted_hops": 1})),
     ];
-    (option, virtual_hosts(), weighted(0.1, Just(true))).prop_map(
-        |(mut manager, virtual_hosts, ignore_port)| {
+    let ignore_port = weighted(0.1, Just(true));
+    (option, virtual_hosts(), ignore_port, http_filters()).prop_map(
+        |(mut manager, virtual_hosts, ignore_port, mut filters)| {
             let mut routes = json!({"virtual_hosts": virtual_hosts, "validate_clusters": false});
             if let Some(ignore) = ignore_port {
                 set(&mut routes, "ignore_port_in_host_matching", json!(ignore));
@@ -112,8 +115,8 @@ fn manager() -> impl Strategy<Value = Value> {
             set(&mut manager, "@type", json!(MANAGER));
             set(&mut manager, "stat_prefix", json!("s"));
             set(&mut manager, "route_config", routes);
-            let router = json!({"name": "router", "typed_config": {"@type": ROUTER}});
-            set(&mut manager, "http_filters", json!([router]));
+            filters.push(json!({"name": "router", "typed_config": {"@type": ROUTER}}));
+            set(&mut manager, "http_filters", Value::Array(filters));
             manager
         },
     )

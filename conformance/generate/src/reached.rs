@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use twinmesh_engine::{Decision, Outcome, Request, Step, Trace};
+use twinmesh_engine::{Decision, Did, Outcome, Request, Step, Trace};
 
 /// Every rule that is counted.
 pub const RULES: &[&str] = &[
@@ -50,6 +50,9 @@ pub const USERSPACE_RULES: &[&str] = &[
     "hash by header",
     "hash by cookie",
     "hash by query parameter",
+    "HTTP filter that passes",
+    "HTTP filter that answers",
+    "HTTP filter that delays",
 ];
 
 /// How many requests went through each of [`RULES`] and [`USERSPACE_RULES`].
@@ -142,6 +145,19 @@ impl Reached {
             "weighted clusters",
             has(|step| matches!(step, Step::WeightedCluster { .. })),
         );
+        let filter = |what: fn(&Did) -> bool| {
+            steps
+                .iter()
+                .any(|step| matches!(step, Step::Filter { did, .. } if what(did)))
+        };
+        let (passes, answers, delays) = (
+            filter(|did| matches!(did, Did::Pass)),
+            filter(|did| matches!(did, Did::Answer(_))),
+            filter(|did| matches!(did, Did::Delay(_))),
+        );
+        self.count_one("HTTP filter that passes", passes);
+        self.count_one("HTTP filter that answers", answers);
+        self.count_one("HTTP filter that delays", delays);
         self.count_one("redirect", decision.outcome == Outcome::Redirect);
         self.count_one(
             "direct response",

@@ -9,6 +9,7 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 use twinmesh_xds::uri_template;
 
+use crate::http_filter::per_filter;
 use crate::matcher::{header, query_parameter, set, string};
 use crate::texts::{
     CLUSTER_HEADER, CLUSTERS, COOKIES, DOMAINS, HEADERS, PARAMETERS, PATH_REGEXES, PATHS,
@@ -190,24 +191,29 @@ fn action() -> impl Strategy<Value = Value> {
 
 fn route() -> impl Strategy<Value = Value> {
     let rewritten = any::<bool>();
-    (route_match(), action(), rewritten).prop_map(|(matched, mut route, rewritten)| {
-        if let Some(template) = matched.pointer("/path_match_policy/typed_config/path_template")
-            && let Some(action) = route.get_mut("route").and_then(Value::as_object_mut)
-        {
-            // Envoy refuses a prefix's rewrite without a prefix, and two rewrites of one path.
-            action.remove("prefix_rewrite");
-            let known = URI_TEMPLATES.iter().find(|(known, ..)| template == known);
-            if let (Some((_, rewrite, _)), true) = (known, rewritten) {
-                action.remove("regex_rewrite");
-                let policy = json!({"name": "r", "typed_config": {
+    (route_match(), action(), rewritten, per_filter()).prop_map(
+        |(matched, mut route, rewritten, said)| {
+            if let Some(template) = matched.pointer("/path_match_policy/typed_config/path_template")
+                && let Some(action) = route.get_mut("route").and_then(Value::as_object_mut)
+            {
+                // Envoy refuses a prefix's rewrite without a prefix, and two rewrites of one path.
+                action.remove("prefix_rewrite");
+                let known = URI_TEMPLATES.iter().find(|(known, ..)| template == known);
+                if let (Some((_, rewrite, _)), true) = (known, rewritten) {
+                    action.remove("regex_rewrite");
+                    let policy = json!({"name": "r", "typed_config": {
                     "@type": format!("type.googleapis.com/{}", uri_template::REWRITE),
                     "path_template_rewrite": rewrite}});
-                action.insert("path_rewrite_policy".to_owned(), policy);
+                    action.insert("path_rewrite_policy".to_owned(), policy);
+                }
             }
-        }
-        set(&mut route, "match", matched);
-        route
-    })
+            set(&mut route, "match", matched);
+            if let Some(said) = said {
+                set(&mut route, "typed_per_filter_config", said);
+            }
+            route
+        },
+    )
 }
 
 /// Virtual hosts: their domains are distinct over the whole configuration.
@@ -216,11 +222,12 @@ pub fn virtual_hosts() -> impl Strategy<Value = Vec<Value>> {
         subsequence(DOMAINS, 1..4),
         prop_oneof![1 => vec(route(), 0..2), 8 => vec(route(), 1..5), 3 => vec(route(), 5..12)],
         weighted(0.02, select(&["ALL", "EXTERNAL_ONLY"][..])),
+        per_filter(),
     );
     vec(host, 1..5).prop_map(|hosts| {
         let mut taken = HashSet::new();
         let mut list = Vec::new();
-        for (index, (domains, routes, tls)) in hosts.into_iter().enumerate() {
+        for (index, (domains, routes, tls, said)) in hosts.into_iter().enumerate() {
             let domains: Vec<&str> = domains
                 .into_iter()
                 .filter(|domain| taken.insert(*domain))
@@ -232,6 +239,9 @@ pub fn virtual_hosts() -> impl Strategy<Value = Vec<Value>> {
                 json!({"name": format!("v{index}"), "domains": domains, "routes": routes});
             if let Some(tls) = tls {
                 set(&mut host, "require_tls", json!(tls));
+            }
+            if let Some(said) = said {
+                set(&mut host, "typed_per_filter_config", said);
             }
             list.push(host);
         }

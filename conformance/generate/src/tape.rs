@@ -1,7 +1,7 @@
 //! Choices, in the order in which they are asked for.
 
 /// How many choices a request's tape holds; after them, every choice is the first.
-pub const LENGTH: usize = 96;
+pub const LENGTH: usize = 112;
 
 /// A run of choices. The number 0 is always the plainest one, so that shrinking the numbers makes
 /// a request plainer.

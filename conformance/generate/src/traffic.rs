@@ -146,6 +146,7 @@ fn aimed(bootstrap: &Value, aim: Aim, tape: &mut Tape<'_>) -> Request {
     tape.aim(aim.hits(Part::Query));
     query(matched, &mut request, tape);
     request.random = Some(random(route, tape));
+    filtered(chain, &mut request, tape);
     request
 }
 
@@ -466,6 +467,50 @@ fn beside(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
         if tape.once_in(2) {
             request.tls.get_or_insert(true);
         }
+    }
+}
+
+/// What the HTTP filters of the chain look at.
+fn filtered(chain: &Value, request: &mut Request, tape: &mut Tape<'_>) {
+    let manager = chain.pointer("/filters/0/typed_config");
+    let filters = list(manager.unwrap_or(&Value::Null), "http_filters");
+    // The router is one of them.
+    if filters.len() < 2 {
+        return;
+    }
+    let mut add = |name: &str, value: String| {
+        request.headers.push((name.to_owned(), value));
+    };
+    if tape.once_in(3) {
+        let values = [
+            "10.0.0.1",
+            "10.1.0.1",
+            "x",
+            "10.1.0.1, 127.0.0.1",
+            "fd00::1,",
+            "",
+        ];
+        add("x-forwarded-for", tape.text(&values));
+    }
+    for (name, values) in [
+        ("x-envoy-fault-abort-request", ["503", "200", "x", "600"]),
+        (
+            "x-envoy-fault-abort-request-percentage",
+            ["0", "100", "20", "x"],
+        ),
+        ("x-envoy-fault-abort-grpc-request", ["5", "x", "0", "14"]),
+        ("x-envoy-fault-delay-request", ["1", "0", "x", "+20"]),
+        (
+            "x-envoy-fault-delay-request-percentage",
+            ["0", "100", "70", ""],
+        ),
+    ] {
+        if tape.once_in(4) {
+            add(name, tape.text(&values));
+        }
+    }
+    if request.source.is_none() && tape.once_in(2) {
+        request.source = Some(SocketAddr::new(address(&[], tape), 1000));
     }
 }
 

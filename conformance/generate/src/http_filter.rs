@@ -1,0 +1,178 @@
+//! HTTP filters in front of the router, and what routes say to them.
+
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Map, Value, json};
+
+use crate::listener::{PORTS, RANGES, SERVER_NAMES};
+use crate::matcher::{header, set};
+use crate::texts::{CLUSTERS, PATHS};
+
+const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
+const RBAC_PER_ROUTE: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
+const FAULT: &str = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault";
+const FILTER_CONFIG: &str = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
+
+/// The names that filters have.
+const NAMES: [&str; 3] = ["rbac", "fault", "late"];
+
+fn range() -> impl Strategy<Value = Value> {
+    select(RANGES)
+        .prop_map(|(prefix, length)| json!({"address_prefix": prefix, "prefix_len": length}))
+}
+
+fn path() -> impl Strategy<Value = Value> {
+    (select(PATHS), select(&["exact", "prefix"][..]))
+        .prop_map(|(text, kind)| json!({"url_path": {"path": {kind: text}}}))
+}
+
+fn permission() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        2 => Just(json!({"any": true})),
+        4 => header().prop_map(|matcher| json!({"header": matcher})),
+        4 => path(),
+        1 => range().prop_map(|range| json!({"destination_ip": range})),
+        1 => select(PORTS).prop_map(|port| json!({"destination_port": port})),
+        1 => select(PORTS)
+            .prop_map(|port| json!({"destination_port_range": {"start": port, "end": port + 1}})),
+        1 => select(SERVER_NAMES)
+            .prop_map(|name| json!({"requested_server_name": {"suffix": name.trim_start_matches('*')}})),
+    ];
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|rule| json!({"not_rule": rule})),
+            vec(inner.clone(), 1..3).prop_map(|rules| json!({"and_rules": {"rules": rules}})),
+            vec(inner, 1..3).prop_map(|rules| json!({"or_rules": {"rules": rules}})),
+        ]
+    })
+}
+
+fn principal() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        5 => Just(json!({"any": true})),
+        3 => header().prop_map(|matcher| json!({"header": matcher})),
+        1 => path(),
+        1 => range().prop_map(|range| json!({"direct_remote_ip": range})),
+        1 => range().prop_map(|range| json!({"remote_ip": range})),
+        1 => Just(json!({"authenticated": {}})),
+    ];
+    leaf.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|id| json!({"not_id": id})),
+            vec(inner.clone(), 1..3).prop_map(|ids| json!({"and_ids": {"ids": ids}})),
+            vec(inner, 1..3).prop_map(|ids| json!({"or_ids": {"ids": ids}})),
+        ]
+    })
+}
+
+/// The fields of an RBAC filter.
+fn rbac() -> impl Strategy<Value = Value> {
+    let policy = (vec(permission(), 1..3), vec(principal(), 1..3)).prop_map(
+        |(permissions, principals)| json!({"permissions": permissions, "principals": principals}),
+    );
+    let action = select(&["ALLOW", "DENY", "DENY", "LOG"][..]);
+    (action, vec(policy, 0..3)).prop_map(|(action, policies)| {
+        let policies: Map<String, Value> = policies
+            .into_iter()
+            .enumerate()
+            .map(|(index, policy)| (format!("p{index}"), policy))
+            .collect();
+        json!({"rules": {"action": action, "policies": policies}})
+    })
+}
+
+fn percentage() -> impl Strategy<Value = Value> {
+    let numerator = select(&[0_u32, 50, 100, 100, 100][..]);
+    let denominator = select(&["HUNDRED", "HUNDRED", "TEN_THOUSAND"][..]);
+    (numerator, denominator).prop_map(|(share, of)| json!({"numerator": share, "denominator": of}))
+}
+
+/// The fields of a fault filter.
+fn fault() -> impl Strategy<Value = Value> {
+    let delay = prop_oneof![
+        Just(json!({"fixed_delay": "0.001s"})),
+        Just(json!({"fixed_delay": "0.0015s"})),
+        Just(json!({"header_delay": {}})),
+    ];
+    let abort = prop_oneof![
+        Just(json!({"http_status": 503})),
+        Just(json!({"grpc_status": 14})),
+        Just(json!({"header_abort": {}})),
+    ];
+    (
+        weighted(0.9, (delay, percentage())),
+        weighted(0.6, (abort, percentage())),
+        weighted(0.1, select(CLUSTERS)),
+        prop_oneof![4 => vec(header(), 0..1), 1 => vec(header(), 1..2)],
+        weighted(0.3, 0..3_u32),
+    )
+        .prop_map(|(delay, abort, cluster, headers, limit)| {
+            let mut fault = json!({});
+            for (name, part) in [("delay", delay), ("abort", abort)] {
+                if let Some((mut part, share)) = part {
+                    set(&mut part, "percentage", share);
+                    set(&mut fault, name, part);
+                }
+            }
+            if let Some(cluster) = cluster {
+                set(&mut fault, "upstream_cluster", json!(cluster));
+            }
+            if !headers.is_empty() {
+                set(&mut fault, "headers", Value::Array(headers));
+            }
+            if let Some(limit) = limit {
+                set(&mut fault, "max_active_faults", json!(limit));
+            }
+            fault
+        })
+}
+
+fn typed(kind: &str, mut config: Value) -> Value {
+    set(&mut config, "@type", json!(kind));
+    config
+}
+
+/// The filters of a connection manager, without the router; mostly none.
+pub fn http_filters() -> impl Strategy<Value = Vec<Value>> {
+    let filter = (
+        prop_oneof![
+            3 => rbac().prop_map(|config| ("rbac", typed(RBAC, config))),
+            4 => fault().prop_map(|config| ("fault", typed(FAULT, config))),
+            1 => rbac().prop_map(|config| ("late", typed(RBAC, config))),
+        ],
+        prop::bool::weighted(0.2),
+    )
+        .prop_map(|((name, config), disabled)| {
+            let mut filter = json!({"name": name, "typed_config": config});
+            if disabled {
+                set(&mut filter, "disabled", json!(true));
+            }
+            filter
+        });
+    prop_oneof![4 => vec(filter.clone(), 0..1), 1 => vec(filter, 1..3)].prop_map(|mut filters| {
+        // Of two with one name neither would be decided.
+        let mut taken = std::collections::HashSet::new();
+        filters.retain(|filter| taken.insert(filter.get("name").cloned().map(|it| it.to_string())));
+        filters
+    })
+}
+
+/// `typed_per_filter_config`.
+pub fn per_filter() -> impl Strategy<Value = Option<Value>> {
+    let said = prop_oneof![
+        2 => rbac().prop_map(|rbac| {
+            typed(RBAC_PER_ROUTE, json!({"rbac": rbac}))
+        }),
+        1 => Just(json!({"@type": RBAC_PER_ROUTE})),
+        3 => fault().prop_map(|fault| typed(FAULT, fault)),
+        1 => Just(json!({"@type": FILTER_CONFIG, "disabled": true})),
+        1 => Just(json!({"@type": FILTER_CONFIG, "config": {}})),
+    ];
+    weighted(
+        0.12,
+        (select(&NAMES[..]), said).prop_map(|(name, said)| json!({name: said})),
+    )
+}
