@@ -45,7 +45,8 @@ def random_splits(recording: Recording, requests: list[dict]) -> list[dict]:
         weighted = recording.topology.routes.get(key, {}).get("route", {}).get("weighted_clusters")
         if weighted is None or is_share(recording.topology.routes[key]):
             continue
-        if is_pinned(request, weighted) or (
+        # Where a filter answered, nothing was drawn that shows.
+        if found["outcome"] == "direct_response" or is_pinned(request, weighted) or (
                 weighted.get("use_hash_policy") and are_equal(recording, key)):
             pinned[key] = pinned.get(key, 0) + 1
             continue

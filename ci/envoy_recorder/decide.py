@@ -42,6 +42,8 @@ def decision(request: dict, answer: Answer, entry: dict | None, topology: Topolo
     return found
 
 
+# What the details of an HTTP filter's answer start with.
+BY_FILTER = ("fault_filter_abort", "rbac_access_denied")
 UP_TO_MANAGER = ("listener", "filter_chain")
 UP_TO_TABLE = UP_TO_MANAGER + ("route_config",)
 UP_TO_HOST = UP_TO_TABLE + ("virtual_host",)
@@ -73,6 +75,8 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict) -> tuple[s
         if location is not None and 300 < status < 400:
             known["location"] = location
             return "redirect", UP_TO_ROUTE + ("status", "location")
+        return "direct_response", UP_TO_ROUTE + ("status",)
+    elif details is not None and details.startswith(BY_FILTER):
         return "direct_response", UP_TO_ROUTE + ("status",)
     elif details == "route_not_found" and known["virtual_host"] is not None:
         return "no_route", UP_TO_HOST + ("status",)

@@ -37,11 +37,15 @@ fn replay(case: &Path, differences: &mut Vec<String>) -> (usize, usize) {
     sim.load(&snapshot).expect("sim loads");
     let mut undecided = 0;
     let mut random = 1;
+    let mut now = 0;
     for request in &requests {
+        now = request.time_us.unwrap_or(now);
         random = twinmesh_model::random::draw(random, 1);
         let random = request.random.unwrap_or(random);
-        let mut one = spec.decide(request, random, 0, true).expect("spec decides");
-        let mut two = sim.decide(request, random, 0, true).expect("sim decides");
+        let mut one = spec
+            .decide(request, random, now, true)
+            .expect("spec decides");
+        let mut two = sim.decide(request, random, now, true).expect("sim decides");
         for answer in [&mut one, &mut two] {
             answer.decision.engine = None;
             answer.decision.reason = None;

@@ -45,6 +45,21 @@ def http_chain(name: str, hosts: list[dict], match: dict | None = None, table: s
                                "typed_config": manager})
 
 
+def http_filter(name: str, kind: str, **config) -> dict:
+    """An HTTP filter, its type given below envoy.extensions.filters.http."""
+    return {"name": name, "typed_config": filter_config(kind, **config)}
+
+
+def filter_config(kind: str, **config) -> dict:
+    """A configuration of an HTTP filter, its type given below envoy.extensions.filters.http."""
+    return {"@type": f"type.googleapis.com/envoy.extensions.filters.http.{kind}", **config}
+
+
+def filters(*before: dict) -> list[dict]:
+    """The filters of a connection manager, with the router behind them."""
+    return [*before, http_filter("envoy.filters.http.router", "router.v3.Router")]
+
+
 def tcp_chain(name: str, cluster: str, match: dict | None = None) -> dict:
     """A filter chain with a TCP proxy."""
     return chain(name, match, {"name": "envoy.filters.network.tcp_proxy", "typed_config": {

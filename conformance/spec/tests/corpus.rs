@@ -131,9 +131,11 @@ fn replay(folder: &Path, tally: &mut Tally) {
     let mut engine = Spec::new();
     engine.load(&snapshot).expect("the snapshot loads");
     let mut ours = Vec::new();
+    let mut now = 0;
     for (line, request) in requests.iter().enumerate() {
+        now = request.time_us.unwrap_or(now);
         let answer = engine
-            .decide(request, random(request, line), 0, true)
+            .decide(request, random(request, line), now, true)
             .unwrap_or_else(|e| panic!("{}: {}: {e}", folder.display(), request.id));
         if let Some(held) = answer.held {
             engine.release(held).expect("what is held can be released");
