@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use twinmesh_engine::format::traffic;
+use twinmesh_engine::format::{endpoints::Script, traffic};
 use twinmesh_engine::{
     Answer, ClientCertificate, Replay, Request, Step, request::parse_connection_end,
 };
@@ -41,6 +41,9 @@ pub struct Arguments {
     /// What the random numbers are drawn from that requests don't give.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// What endpoints do with the requests that reach them: the attempts are told then.
+    #[arg(long, value_name = "FILE")]
+    endpoints: Option<PathBuf>,
     /// How many of the routes that did not match are shown: the nearest, in their order.
     #[arg(long, value_name = "N", default_value_t = 5)]
     routes: usize,
@@ -186,10 +189,16 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
             }
         }
     }
+    let endpoints = arguments
+        .endpoints
+        .as_deref()
+        .map(Script::read)
+        .transpose()?;
     let replay = Replay {
         seed: arguments.seed,
         trace: true,
         schedule: None,
+        endpoints: endpoints.as_ref(),
     };
     let mut answer = None;
     replay.run(engine.as_mut(), &snapshot, &requests, &mut |decided| {
@@ -255,6 +264,7 @@ pub fn explain(
         let candidates = candidates.iter();
         lines.extend(candidates.map(|candidate| entry(style, "", &style.dim(candidate))));
     }
+    lines.extend(attempts(answer, style));
     lines.extend(decision(answer, style));
     lines
 }
@@ -272,6 +282,26 @@ fn connection(request: &Request) -> Option<String> {
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The attempts, one a line.
+fn attempts(answer: &Answer, style: Style) -> Vec<String> {
+    let mut title = "attempts";
+    let mut lines = Vec::new();
+    for attempt in &answer.decision.tries {
+        let endpoint = attempt.endpoint.as_deref().unwrap_or("no endpoint");
+        let came = match (attempt.status, attempt.failure) {
+            (Some(status), None) => format!("status {status}"),
+            (Some(status), Some(failure)) => format!("status {status}, {}", failure.words()),
+            (None, Some(failure)) => failure.words().to_owned(),
+            (None, None) => "nothing".to_owned(),
+        };
+        let (from, to) = (attempt.start_us, attempt.end_us);
+        let text = format!("{endpoint}, {from} to {to} µs: {came}");
+        lines.push(entry(style, title, &text));
+        title = "";
+    }
+    lines
 }
 
 /// The filter chains that do not take the connection: the nearest, and how many others.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use twinmesh_engine::format::events::Schedule;
+use twinmesh_engine::format::{endpoints::Script, events::Schedule};
 use twinmesh_engine::{Decided, Decision, Engine, Outcome, Replay, Request, Strictness, Trace};
 use twinmesh_xds::Snapshot;
 
@@ -29,6 +29,8 @@ pub struct Question<'a> {
     pub comparison: &'a Comparison,
     /// What changes while they arrive.
     pub schedule: Option<&'a Schedule>,
+    /// What endpoints do with them.
+    pub endpoints: Option<&'a Script>,
     /// From what the random numbers are drawn that requests don't give.
     pub seed: u64,
 }
@@ -54,6 +56,7 @@ impl Question<'_> {
             seed: self.seed,
             trace: false,
             schedule: self.schedule,
+            endpoints: self.endpoints,
         };
         Ok(replay.snapshot_at(&self.snapshot, self.requests, index)?)
     }
@@ -91,6 +94,7 @@ impl Question<'_> {
             seed: self.seed,
             trace,
             schedule: self.schedule,
+            endpoints: self.endpoints,
         };
         let mut whole = true;
         replay.run(engine, &self.snapshot, self.requests, &mut |decided| {

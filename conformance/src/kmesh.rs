@@ -61,6 +61,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
         seed: arguments.seed,
         trace: false,
         schedule: schedule.as_ref(),
+        endpoints: None,
     };
     let (mut engine, log) = Kmesh::explaining();
     let mut whole = true;

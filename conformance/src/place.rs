@@ -99,6 +99,9 @@ fn decides(step: &Step, field: Field) -> bool {
         Field::Endpoint | Field::Priority | Field::Locality => {
             matches!(step, Step::Endpoint { .. } | Step::Cluster(_))
         }
+        Field::Attempts | Field::ResponseFlags | Field::DurationUs | Field::Tries => {
+            matches!(step, Step::Route(_))
+        }
         Field::Outcome | Field::Engine | Field::Reason => false,
     }
 }

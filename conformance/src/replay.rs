@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use hdrhistogram::Histogram;
-use twinmesh_engine::format::{decisions, traffic};
+use twinmesh_engine::format::{decisions, endpoints::Script, traffic};
 use twinmesh_engine::{Decision, Replay};
 
 use crate::comparison::outcome_name;
@@ -37,6 +37,10 @@ pub struct Arguments {
     /// What changes while the requests come: endpoints' health, endpoints, snapshots.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    /// What endpoints do with the requests that reach them: latencies, statuses, resets, outages.
+    /// Timeouts and retries are decided then.
+    #[arg(long, value_name = "FILE")]
+    endpoints: Option<PathBuf>,
     /// Refuse a snapshot in which anything is not known or not decided.
     #[arg(long)]
     strict: bool,
@@ -55,11 +59,17 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
         Some(file) => Some(input::schedule(file, &snapshot, arguments.strict)?),
         None => None,
     };
+    let endpoints = arguments
+        .endpoints
+        .as_deref()
+        .map(Script::read)
+        .transpose()?;
     start::check(&arguments.traffic, &requests, &snapshot, schedule.as_ref())?;
     let replay = Replay {
         seed: arguments.seed,
         trace: false,
         schedule: schedule.as_ref(),
+        endpoints: endpoints.as_ref(),
     };
     let mut output = Output::stdout();
     let mut summary = Summary::new()?;

@@ -178,6 +178,7 @@ fn replay(
         seed: 1,
         trace: true,
         schedule: Some(schedule),
+        endpoints: None,
     };
     let mut all = Vec::new();
     let run = replay.run(engine, snapshot, &requests, &mut |decided| {

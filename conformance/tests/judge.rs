@@ -6,7 +6,7 @@ use std::sync::Arc;
 use twinmesh::case::Comparison;
 use twinmesh::comparison::{Field, Verdict, compare_traces, compare_with_engine};
 use twinmesh::judge::{Question, Run};
-use twinmesh_engine::{Decision, Outcome, Request, Step, Strictness, Trace};
+use twinmesh_engine::{Decision, Outcome, Request, Step, Strictness, Trace, Try};
 use twinmesh_xds::Snapshot;
 
 fn decision(outcome: Outcome, cluster: &str) -> Decision {
@@ -78,6 +78,10 @@ fn every_field_but_who_and_why_is_compared() {
         location: Some("x".to_owned()),
         path: Some("x".to_owned()),
         authority: Some("x".to_owned()),
+        attempts: Some(1),
+        response_flags: Some("x".to_owned()),
+        duration_us: Some(1),
+        tries: vec![Try::default()],
         engine: Some("x".to_owned()),
         reason: Some("x".to_owned()),
     };
@@ -88,7 +92,8 @@ fn every_field_but_who_and_why_is_compared() {
         let mut other = value.clone();
         other[name] = match name.as_str() {
             "outcome" => "no_route".into(),
-            "priority" | "status" => 2.into(),
+            "priority" | "status" | "attempts" | "duration_us" => 2.into(),
+            "tries" => serde_json::json!([]),
             _ => "y".into(),
         };
         let other: Decision = serde_json::from_value(other).expect("a decision");
@@ -136,6 +141,7 @@ fn equal_decisions_with_other_traces_diverge() {
         recorded: None,
         comparison: &comparison,
         schedule: None,
+        endpoints: None,
         seed: 0,
     };
     let run = |steps: &[usize]| Run {

@@ -82,6 +82,7 @@ fn reproduce(mut engine: Wrong, index: usize) -> case::Case {
         recorded: None,
         comparison: &case.comparison,
         schedule: case.schedule.as_ref(),
+        endpoints: None,
         seed: 0,
     };
     let mut spec = Spec::default();
@@ -160,6 +161,7 @@ fn what_does_not_diverge_has_no_reproducer() {
         recorded: None,
         comparison: &case.comparison,
         schedule: case.schedule.as_ref(),
+        endpoints: None,
         seed: 0,
     };
     let found = folder.parent.path().join("found");

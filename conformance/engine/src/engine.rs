@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use twinmesh_xds::Snapshot;
 
-use crate::{Decision, Request, Trace};
+use crate::{Decision, Request, Streams, Trace};
 
 /// How strictly an engine's decisions can be compared with another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +123,12 @@ pub trait Engine {
     /// # Errors
     /// The engine itself failed.
     fn release(&mut self, held: Held) -> Result<(), EngineError>;
+
+    /// The engine as one that decides what becomes of requests after their endpoint is chosen;
+    /// `None` where it does not.
+    fn streams(&mut self) -> Option<&mut dyn Streams> {
+        None
+    }
 }
 
 /// An engine could not do its work.

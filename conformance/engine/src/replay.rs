@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use twinmesh_xds::Snapshot;
 
-use crate::format::{FormatError, events::Schedule};
+use crate::format::{FormatError, endpoints::Script, events::Schedule};
+use crate::play;
 use crate::update::{keep_order, renumber};
 use crate::{Answer, Engine, EngineError, Held, Request, random};
 
@@ -21,6 +22,9 @@ pub struct Replay<'a> {
     pub trace: bool,
     /// What changes while the run goes on.
     pub schedule: Option<&'a Schedule>,
+    /// What endpoints do with requests; without it each holds a request for its `duration_us`, and
+    /// responses are not looked at.
+    pub endpoints: Option<&'a Script>,
 }
 
 /// A request and what the engine made of it.
@@ -54,6 +58,8 @@ impl Replay<'_> {
     /// At each arrival, in this order: what ended by then is released and what events changed by
     /// then is changed, by time (at one time releases go first), then the request is decided. A
     /// request of no duration ends before the next one, even where that arrives at the same time.
+    /// With a script of endpoints, what endpoints do goes before what timers say of one time, and
+    /// decisions are handed out once their requests have ended.
     ///
     /// # Errors
     /// The engine failed; what was handed out before then is no whole run.
@@ -64,6 +70,9 @@ impl Replay<'_> {
         requests: &[Request],
         each: &mut dyn FnMut(Decided<'_>) -> ControlFlow<()>,
     ) -> Result<usize, ReplayError> {
+        if let Some(script) = self.endpoints {
+            return play::run(self, script, engine, snapshot, requests, each);
+        }
         engine.load(snapshot)?;
         let mut ahead = engine.foresee(self.before_events(requests))?;
         let mut state = State {
@@ -129,15 +138,15 @@ impl Replay<'_> {
 }
 
 /// The snapshot in force, as events replace it.
-struct InForce<'a> {
+pub(crate) struct InForce<'a> {
     schedule: Option<&'a Schedule>,
-    snapshot: Arc<Snapshot>,
+    pub(crate) snapshot: Arc<Snapshot>,
     /// How many events are applied.
-    events: usize,
+    pub(crate) events: usize,
 }
 
 impl<'a> InForce<'a> {
-    fn new(schedule: Option<&'a Schedule>, first: &Arc<Snapshot>) -> Self {
+    pub(crate) fn new(schedule: Option<&'a Schedule>, first: &Arc<Snapshot>) -> Self {
         Self {
             schedule,
             snapshot: Arc::clone(first),
@@ -146,13 +155,13 @@ impl<'a> InForce<'a> {
     }
 
     /// The time of the next events, where that is not after `now`.
-    fn due(&self, now: u64) -> Option<u64> {
+    pub(crate) fn due(&self, now: u64) -> Option<u64> {
         let time = self.schedule?.time(self.events)?;
         (time <= now).then_some(time)
     }
 
     /// Applies the next events, all of one time; returns the snapshot before them.
-    fn advance(&mut self) -> Result<Arc<Snapshot>, FormatError> {
+    pub(crate) fn advance(&mut self) -> Result<Arc<Snapshot>, FormatError> {
         let before = Arc::clone(&self.snapshot);
         let Some(schedule) = self.schedule else {
             return Ok(before);

@@ -129,7 +129,7 @@ fn sorted(groups: &[LocalityLbEndpoints]) -> Option<Vec<impl PartialEq + use<>>>
 
 /// What is held, in the indices of the snapshot that follows; `None` where the cluster has gone or
 /// is another one, which knows nothing of it.
-pub(crate) fn renumber(held: Held, before: &Snapshot, after: &Snapshot) -> Option<Held> {
+pub fn renumber(held: Held, before: &Snapshot, after: &Snapshot) -> Option<Held> {
     let cluster = before.clusters.get(held.cluster)?;
     let index = after
         .clusters

@@ -138,6 +138,7 @@ fn run(snapshot: &Arc<Snapshot>, lines: &str, schedule: Option<&Schedule>) -> Ve
         seed: 3,
         trace: false,
         schedule,
+        endpoints: None,
     };
     let mut each = |_: twinmesh_engine::Decided<'_>| ControlFlow::Continue(());
     replay

@@ -7,7 +7,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use twinmesh_engine::format::{decisions, events::Schedule, traffic};
+use twinmesh_engine::format::{decisions, endpoints::Script, events::Schedule, traffic};
 use twinmesh_engine::{Decision, FormatError, Request};
 use twinmesh_xds::Snapshot;
 
@@ -34,6 +34,8 @@ pub struct Case {
     pub recorded: Option<Vec<Decision>>,
     /// `requests.events.jsonl`: what changes while the requests arrive.
     pub schedule: Option<Schedule>,
+    /// `requests.endpoints.toml`: what endpoints do with the requests.
+    pub endpoints: Option<Script>,
     /// How what was recorded is compared.
     pub comparison: Comparison,
 }
@@ -46,6 +48,8 @@ pub mod files {
     pub const TRAFFIC: &str = "requests.traffic.jsonl";
     /// What changes meanwhile.
     pub const EVENTS: &str = "requests.events.jsonl";
+    /// What endpoints do.
+    pub const ENDPOINTS: &str = "requests.endpoints.toml";
     /// What was recorded.
     pub const RECORDED: &str = "recorded.decisions.jsonl";
     /// The snapshot, without its ending: one of `.json`, `.yaml`, `.yml`, `.pb`.
@@ -94,6 +98,12 @@ impl Case {
         } else {
             None
         };
+        let endpoints_file = folder.join(files::ENDPOINTS);
+        let endpoints = if endpoints_file.exists() {
+            Some(Script::read(&endpoints_file)?)
+        } else {
+            None
+        };
         start::check(&traffic_file, &requests, &snapshot, schedule.as_ref())?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -102,6 +112,7 @@ impl Case {
             requests,
             recorded,
             schedule,
+            endpoints,
             comparison: settings.comparison,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use twinmesh_engine::format::events::Schedule;
+use twinmesh_engine::format::{endpoints::Script, events::Schedule};
 use twinmesh_engine::{Decision, Request, format};
 use twinmesh_xds::Snapshot;
 
@@ -56,6 +56,8 @@ pub struct Content<'a> {
     pub recorded: Option<&'a [Decision]>,
     /// What changes while they arrive.
     pub schedule: Option<&'a Schedule>,
+    /// What endpoints do with them.
+    pub endpoints: Option<&'a Script>,
 }
 
 /// Writes a case into a folder: what [`Case::read`](super::Case::read) reads again. `case.toml`,
@@ -81,6 +83,16 @@ pub fn write(folder: &Path, content: &Content<'_>, settings: &Settings) -> Resul
         let mut lines = Vec::new();
         format::events::write(&events, &mut lines).map_err(unwritable)?;
         output::file(&folder.join(files::EVENTS), &lines)?;
+    }
+    if let Some(script) = content.endpoints {
+        let text = toml::to_string(script).map_err(|error| {
+            Failure(format!(
+                "{}: {}: {error}",
+                folder.display(),
+                files::ENDPOINTS
+            ))
+        })?;
+        output::file(&folder.join(files::ENDPOINTS), text.as_bytes())?;
     }
     if let Some(recorded) = content.recorded {
         let mut lines = Vec::new();

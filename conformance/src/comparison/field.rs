@@ -24,13 +24,17 @@ pub enum Field {
     Location,
     Path,
     Authority,
+    Attempts,
+    ResponseFlags,
+    DurationUs,
+    Tries,
     Engine,
     Reason,
 }
 
 impl Field {
     /// Every field, in the order of the format.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Outcome,
         Self::Listener,
         Self::FilterChain,
@@ -45,9 +49,22 @@ impl Field {
         Self::Location,
         Self::Path,
         Self::Authority,
+        Self::Attempts,
+        Self::ResponseFlags,
+        Self::DurationUs,
+        Self::Tries,
         Self::Engine,
         Self::Reason,
     ];
+
+    /// What is known only where endpoints follow a script; a `case.toml` that does not name one of
+    /// them ignores it.
+    pub const OF_SCRIPTS: Fields = Fields(
+        1 << Self::Attempts as u32
+            | 1 << Self::ResponseFlags as u32
+            | 1 << Self::DurationUs as u32
+            | 1 << Self::Tries as u32,
+    );
 
     /// What says who decided, and in which words, and so never agrees between two engines.
     pub const NEVER_COMPARED: Fields = Fields(1 << Self::Engine as u32 | 1 << Self::Reason as u32);
@@ -69,6 +86,10 @@ impl Field {
             Self::Location => "location",
             Self::Path => "path",
             Self::Authority => "authority",
+            Self::Attempts => "attempts",
+            Self::ResponseFlags => "response_flags",
+            Self::DurationUs => "duration_us",
+            Self::Tries => "tries",
             Self::Engine => "engine",
             Self::Reason => "reason",
         }
@@ -92,6 +113,15 @@ impl Field {
             Self::Location => text(&decision.location),
             Self::Path => text(&decision.path),
             Self::Authority => text(&decision.authority),
+            Self::Attempts => decision.attempts.map(|value| Cow::Owned(value.to_string())),
+            Self::ResponseFlags => text(&decision.response_flags),
+            Self::DurationUs => decision
+                .duration_us
+                .map(|value| Cow::Owned(value.to_string())),
+            Self::Tries => serde_json::to_string(&decision.tries)
+                .ok()
+                .filter(|_| !decision.tries.is_empty())
+                .map(Cow::Owned),
             Self::Engine => text(&decision.engine),
             Self::Reason => text(&decision.reason),
         }
@@ -114,6 +144,10 @@ impl Field {
             Self::Location => one.location == other.location,
             Self::Path => one.path == other.path,
             Self::Authority => one.authority == other.authority,
+            Self::Attempts => one.attempts == other.attempts,
+            Self::ResponseFlags => one.response_flags == other.response_flags,
+            Self::DurationUs => one.duration_us == other.duration_us,
+            Self::Tries => one.tries == other.tries,
             Self::Engine => one.engine == other.engine,
             Self::Reason => one.reason == other.reason,
         }

@@ -56,6 +56,10 @@ pub struct Arguments {
     /// Refuse snapshots in which anything is not known or not decided.
     #[arg(long)]
     pub strict: bool,
+    /// What endpoints do with the requests of every case, in the place of the cases' own scripts:
+    /// engines are compared with one another then, and with no recording.
+    #[arg(long, value_name = "FILE")]
+    pub endpoints: Option<PathBuf>,
     /// What the random numbers are drawn from that requests don't give.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use twinmesh_engine::format::endpoints::Script;
 use twinmesh_engine::{Decision, Engine, Strictness};
 
 use super::observed::{self, Observed, Seen};
@@ -185,6 +186,11 @@ pub fn run(
             .collect(),
         ..Report::default()
     };
+    let script = arguments
+        .endpoints
+        .as_deref()
+        .map(Script::read)
+        .transpose()?;
     let progress = progress(cases.len());
     for (index, folder) in cases.iter().enumerate() {
         if interrupt::requested() {
@@ -194,7 +200,10 @@ pub fn run(
         let name = folder.display().to_string();
         progress.set_message(name.clone());
         match Case::read(folder, &name, arguments.strict) {
-            Ok(case) => run_case(arguments, &case, engines, known, &mut report)?,
+            Ok(case) => {
+                let script = script.as_ref();
+                run_case(arguments, &case, script, engines, known, &mut report)?;
+            }
             Err(error) => report.errors.push(CaseError {
                 case: name,
                 engine: None,
@@ -223,6 +232,7 @@ fn progress(cases: usize) -> ProgressBar {
 fn run_case(
     arguments: &Arguments,
     case: &Case,
+    script: Option<&Script>,
     engines: &mut [Box<dyn Engine>],
     known: &Known,
     report: &mut Report,
@@ -230,9 +240,11 @@ fn run_case(
     let question = Question {
         snapshot: case.snapshot.clone(),
         requests: &case.requests,
-        recorded: case.recorded.as_deref(),
+        // What was recorded had other endpoints than those of the command line.
+        recorded: case.recorded.as_deref().filter(|_| script.is_none()),
         comparison: &case.comparison,
         schedule: case.schedule.as_ref(),
+        endpoints: script.or(case.endpoints.as_ref()),
         seed: arguments.seed,
     };
     let mut reference: Option<Run> = None;

@@ -160,6 +160,7 @@ pub fn measure(
             seed,
             trace: true,
             schedule: None,
+            endpoints: None,
         };
         replay.run(engine.as_mut(), snapshot, requests, &mut |decided| {
             coverage.requests += 1;

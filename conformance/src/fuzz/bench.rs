@@ -196,6 +196,7 @@ impl Looked<'_> {
             recorded: None,
             comparison,
             schedule: None,
+            endpoints: None,
             seed: 1,
         }
     }

@@ -71,6 +71,7 @@ pub fn write(
         requests: &requests,
         recorded: None,
         schedule: None,
+        endpoints: None,
     };
     let settings = Settings {
         requests: Some(requests.len()),

@@ -83,6 +83,7 @@ pub fn write(
             requests: &shrunk.requests,
             recorded: shrunk.recorded.as_deref(),
             schedule: question.schedule,
+            endpoints: question.endpoints,
         },
         &Settings::reproducer(case, &shrunk),
     )?;
@@ -173,6 +174,7 @@ impl Asked<'_, '_> {
             recorded: candidate.recorded.as_deref(),
             comparison: self.question.comparison,
             schedule: self.question.schedule,
+            endpoints: self.question.endpoints,
             seed: self.question.seed,
         }
     }

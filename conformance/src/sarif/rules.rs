@@ -100,6 +100,16 @@ pub fn divergence(field: Option<Field>) -> &'static Rule {
             "divergence/authority",
             "Engines differ in the authority sent upstream"
         ),
+        Some(Field::Attempts | Field::Tries) => {
+            rule!("divergence/attempts", "Engines differ in the attempts")
+        }
+        Some(Field::ResponseFlags) => rule!(
+            "divergence/response-flags",
+            "Engines differ in the response flags"
+        ),
+        Some(Field::DurationUs) => {
+            rule!("divergence/duration", "Engines differ in the duration")
+        }
         Some(Field::Engine | Field::Reason) | None => rule!(
             "divergence/trace",
             "Engines agree in the decision and differ in its steps, or in shares"

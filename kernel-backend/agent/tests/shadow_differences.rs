@@ -95,6 +95,7 @@ fn replayed(case: &Case, engine: &mut dyn Engine) -> BTreeSet<&'static str> {
         recorded: case.recorded.as_deref(),
         comparison: &case.comparison,
         schedule: None,
+        endpoints: None,
         seed: 0,
     };
     let run = question.put(engine, false).expect("it runs");

@@ -1,6 +1,8 @@
-//! The JSON Lines formats: traffic, decisions, events. `docs/formats.md` describes them.
+//! The JSON Lines formats (traffic, decisions, events) and endpoint scripts. `docs/formats.md`
+//! describes them.
 
 pub mod decisions;
+pub mod endpoints;
 pub mod events;
 mod json_lines;
 pub mod traffic;
