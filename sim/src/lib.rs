@@ -1,12 +1,16 @@
 //! The engine `sim`: the model in userspace, over virtual time.
 
+mod again;
 mod memory;
+mod streams;
 pub mod tables;
 
 use std::sync::Arc;
 
-use twinmesh_compile::{Compiled, Kept, compile};
-use twinmesh_engine::{Answer, Engine, EngineError, Failed, Held, Request, Step, Strictness};
+use twinmesh_compile::{Compiled, Kept, Left, Managed, attempts::Plan, compile};
+use twinmesh_engine::{
+    Answer, Engine, EngineError, Failed, Held, Request, Step, Streams, Strictness,
+};
 use twinmesh_model::layout::{Span, matcher, of, work};
 use twinmesh_model::{Machine, fault, route};
 use twinmesh_xds::Snapshot;
@@ -22,6 +26,7 @@ pub struct Sim {
     kept: Kept,
     generation: u64,
     sequence: u64,
+    under: streams::Under,
 }
 
 fn error(message: impl ToString) -> EngineError {
@@ -56,6 +61,29 @@ impl Sim {
         now_us: u64,
         refusals: Option<&mut Refusals<'_>>,
     ) -> Result<Answer, EngineError> {
+        Ok(self.decided(request, (random, now_us), refusals, |_, _, _| ())?.0)
+    }
+
+    /// As [`Self::run`], with what a request that is forwarded has before it.
+    fn run_planned(
+        &mut self,
+        request: &Request,
+        (random, now_us): (u64, u64),
+        refusals: Option<&mut Refusals<'_>>,
+    ) -> Result<(Answer, Option<Result<Plan, String>>), EngineError> {
+        self.decided(request, (random, now_us), refusals, |compiled, managed, left| {
+            compiled.plan(request, managed, left)
+        })
+    }
+
+    /// The answer, and what else is made of what the model left.
+    fn decided<T>(
+        &mut self,
+        request: &Request,
+        (random, now_us): (u64, u64),
+        refusals: Option<&mut Refusals<'_>>,
+        more: impl FnOnce(&Compiled, Option<&Managed>, &Left) -> T,
+    ) -> Result<(Answer, T), EngineError> {
         let Some((compiled, memory)) = &mut self.loaded else {
             return Err(error("no snapshot is loaded"));
         };
@@ -87,7 +115,8 @@ impl Sim {
         if let Some(held) = &mut answer.held {
             held.generation = self.generation;
         }
-        Ok(answer)
+        let more = more(compiled, managed, &left);
+        Ok((answer, more))
     }
 }
 
@@ -105,6 +134,7 @@ impl Engine for Sim {
         let memory = Memory::new(&compiled);
         self.generation += 1;
         self.kept = Kept::default();
+        self.under = streams::Under::default();
         self.loaded = Some((compiled, memory));
         Ok(())
     }
@@ -116,6 +146,7 @@ impl Engine for Sim {
         let mut compiled = compile(snapshot).map_err(error)?;
         let state = |word: usize| memory.state(word as u64);
         self.kept.carry(before, state, &mut compiled);
+        self.under.update(&before.snapshot, snapshot);
         let memory = Memory::new(&compiled);
         self.loaded = Some((compiled, memory));
         Ok(())
@@ -144,6 +175,10 @@ impl Engine for Sim {
             memory.set_state(word, active.saturating_sub(1));
         }
         Ok(())
+    }
+
+    fn streams(&mut self) -> Option<&mut dyn Streams> {
+        Some(self)
     }
 }
 

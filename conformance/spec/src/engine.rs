@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use twinmesh_engine::{Answer, Engine, EngineError, Held, Request, Strictness};
+use twinmesh_engine::{Answer, Engine, EngineError, Held, Request, Streams, Strictness};
 use twinmesh_xds::Snapshot;
 
 use crate::balancer::{Balancers, Chooser};
@@ -10,6 +10,7 @@ use crate::http_filter::Memory;
 use crate::listener;
 use crate::regex::Regexes;
 use crate::run::Run;
+use crate::stream::Following;
 use crate::substitution::Substitutions;
 
 const NAME: &str = "spec";
@@ -17,17 +18,18 @@ const NAME: &str = "spec";
 /// The engine `spec`.
 #[derive(Debug, Default)]
 pub struct Spec {
-    loaded: Option<Loaded>,
-    generation: u64,
+    pub(crate) loaded: Option<Loaded>,
+    pub(crate) generation: u64,
+    pub(crate) following: Following,
 }
 
 #[derive(Debug)]
-struct Loaded {
-    snapshot: Arc<Snapshot>,
-    regexes: Regexes,
-    substitutions: Substitutions,
-    balancers: Balancers,
-    filters: Memory,
+pub(crate) struct Loaded {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) regexes: Regexes,
+    pub(crate) substitutions: Substitutions,
+    pub(crate) balancers: Balancers,
+    pub(crate) filters: Memory,
 }
 
 impl Spec {
@@ -78,6 +80,33 @@ fn run<'a>(
     generation: u64,
     traces: bool,
 ) -> Result<Answer, EngineError> {
+    let run = start(
+        snapshot,
+        regexes,
+        substitutions,
+        chooser,
+        memory,
+        request,
+        (random, now_us),
+        generation,
+        traces,
+    )?;
+    Ok(run.answer)
+}
+
+/// One request through all rules.
+#[expect(clippy::too_many_arguments, reason = "a run has all of them")]
+pub(crate) fn start<'a>(
+    snapshot: &'a Snapshot,
+    regexes: &'a Regexes,
+    substitutions: &'a Substitutions,
+    chooser: Chooser<'a>,
+    memory: &'a mut Memory,
+    request: &'a Request,
+    (random, now_us): (u64, u64),
+    generation: u64,
+    traces: bool,
+) -> Result<Run<'a>, EngineError> {
     let entry = listener::select(snapshot, request).map_err(|e| error(e.to_string()))?;
     let mut run = Run {
         snapshot,
@@ -96,6 +125,10 @@ fn run<'a>(
         at: None,
         begun_faults: Vec::new(),
         server_name: String::new(),
+        manager: None,
+        table: None,
+        virtual_host: None,
+        forwarded: None,
         answer: Answer::default(),
     };
     run.answer.decision.id.clone_from(&request.id);
@@ -103,7 +136,7 @@ fn run<'a>(
     run.enter(entry);
     run.end_faults();
     run.tell_delay();
-    Ok(run.answer)
+    Ok(run)
 }
 
 impl Engine for Spec {
@@ -118,6 +151,7 @@ impl Engine for Spec {
     fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
         let regexes = Regexes::of(snapshot).map_err(error)?;
         self.generation += 1;
+        self.following = Following::default();
         self.loaded = Some(Loaded {
             snapshot: Arc::clone(snapshot),
             regexes,
@@ -138,6 +172,7 @@ impl Engine for Spec {
         loaded.balancers = balancers.after_update(&loaded.snapshot, snapshot);
         let filters = std::mem::take(&mut loaded.filters);
         loaded.filters = filters.after_update(&loaded.snapshot, snapshot);
+        self.following.update(&loaded.snapshot, snapshot);
         loaded.snapshot = Arc::clone(snapshot);
         Ok(())
     }
@@ -173,9 +208,13 @@ impl Engine for Spec {
         }
         Ok(())
     }
+
+    fn streams(&mut self) -> Option<&mut dyn Streams> {
+        Some(self)
+    }
 }
 
-fn nothing_loaded() -> EngineError {
+pub(crate) fn nothing_loaded() -> EngineError {
     error("no snapshot is loaded".to_owned())
 }
 

@@ -45,6 +45,7 @@ mod round_robin;
 mod route;
 pub mod route_table;
 mod run;
+mod stream;
 mod string_match;
 mod substitution;
 mod target;

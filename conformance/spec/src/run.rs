@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use envoy_types::pb::envoy::config::route::v3::{
-    Route, RouteAction, RouteMatch, VirtualHost as VirtualHostConfig,
+    Route, RouteAction, RouteConfiguration as RouteConfigurationConfig, RouteMatch,
+    VirtualHost as VirtualHostConfig,
     route::Action,
     route_action::{ClusterNotFoundResponseCode, ClusterSpecifier},
     virtual_host::TlsRequirementType,
@@ -15,6 +16,7 @@ use twinmesh_xds::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualH
 
 use crate::balancer::Chooser;
 use crate::connection::Connection;
+use crate::engine::Loaded;
 use crate::filter_chain;
 use crate::hash_policy::{self, Client};
 use crate::head::{self, Refused};
@@ -26,6 +28,7 @@ use crate::redirect;
 use crate::regex::Regexes;
 use crate::rewrite;
 use crate::route;
+use crate::stream::Forwarded;
 use crate::substitution::Substitutions;
 use crate::upstream::Picked;
 use crate::virtual_host;
@@ -57,6 +60,12 @@ pub(crate) struct Run<'a> {
     pub(crate) begun_faults: Vec<Place>,
     /// The server name that the connection asks for, as far as the listener reads it.
     pub(crate) server_name: String,
+    /// The connection manager, the route configuration and the virtual host that the request is at.
+    pub(crate) manager: Option<&'a HttpConnectionManager>,
+    pub(crate) table: Option<&'a RouteConfigurationConfig>,
+    pub(crate) virtual_host: Option<&'a VirtualHostConfig>,
+    /// What its way on depends on, once it has a cluster.
+    pub(crate) forwarded: Option<Forwarded<'a>>,
     pub(crate) answer: Answer,
 }
 
@@ -67,6 +76,33 @@ struct Matched<'a> {
 }
 
 impl<'a> Run<'a> {
+    /// A request that has a cluster, and chooses another endpoint of it.
+    pub(crate) fn again(
+        loaded: &'a mut Loaded,
+        request: &'a Request,
+        random: u64,
+        generation: u64,
+        hash: Result<Option<u64>, &'static str>,
+    ) -> Self {
+        Self {
+            snapshot: &loaded.snapshot,
+            regexes: &loaded.regexes,
+            substitutions: &loaded.substitutions,
+            chooser: Chooser::Balancers(&mut loaded.balancers),
+            request,
+            random,
+            generation,
+            traces: false,
+            hash,
+            trusts_forwarded_for: true,
+            manager: None,
+            table: None,
+            virtual_host: None,
+            forwarded: None,
+            answer: Answer::default(),
+        }
+    }
+
     pub(crate) fn decision(&mut self) -> &mut Decision {
         &mut self.answer.decision
     }
@@ -167,6 +203,7 @@ impl<'a> Run<'a> {
                     });
                 }
                 self.server_name.clone_from(&connection.server_name);
+                self.manager = Some(manager);
                 let own = manager.use_remote_address.is_some_and(|own| own.value);
                 self.trusts_forwarded_for = !own || manager.xff_num_trusted_hops > 0;
                 let port = connection.destination.port();
@@ -258,6 +295,7 @@ impl<'a> Run<'a> {
         if self.is_unsupported(route_configuration.unsupported.as_ref()) {
             return;
         }
+        self.table = Some(&route_configuration.config);
         let selected = virtual_host::select(&route_configuration.config, &message.authority);
         let Some((host, domain)) = selected else {
             if !self.at_filters(message, None) {
@@ -320,6 +358,7 @@ impl<'a> Run<'a> {
         (configuration, host): (usize, usize),
         message: &Message,
     ) {
+        self.virtual_host = Some(virtual_host);
         let found = route::select(virtual_host, message, self.regexes, self.random);
         for (route, failed) in found.failed.iter().enumerate() {
             self.step(Step::RouteNotMatched {
@@ -389,12 +428,17 @@ impl<'a> Run<'a> {
                 message,
                 "the route answers by itself",
             ),
-            Some(Action::Route(action)) => self.at_route_action(action, &matched),
+            Some(Action::Route(action)) => self.at_route_action(route, action, &matched),
             _ => self.undecided("the route's action is not decided"),
         }
     }
 
-    fn at_route_action(&mut self, action: &'a RouteAction, matched: &Matched<'_>) {
+    fn at_route_action(
+        &mut self,
+        route: &'a Route,
+        action: &'a RouteAction,
+        matched: &Matched<'_>,
+    ) {
         let message = matched.message;
         self.hash = hash_policy::hash(&action.hash_policy, message, self.client());
         let mut host_rewrite = None;
@@ -457,6 +501,18 @@ impl<'a> Run<'a> {
             );
             return;
         };
+        let snapshot = self.snapshot;
+        self.forwarded = snapshot.clusters.get(index).map(|cluster| Forwarded {
+            manager: self.manager,
+            table: self.table,
+            virtual_host: self.virtual_host,
+            route,
+            action,
+            host_rewrite: host_rewrite.map(str::to_owned),
+            message: message.clone(),
+            hash: self.hash,
+            cluster: &cluster.config,
+        });
         match self.at_cluster(index) {
             Picked::Undecided => {}
             Picked::Nothing => self.reply(

@@ -427,7 +427,7 @@ fn local_reply(
 }
 
 /// `region/zone/sub_zone`; nothing where all are empty.
-fn locality_name(locality: &Locality) -> Option<String> {
+pub(crate) fn locality_name(locality: &Locality) -> Option<String> {
     let empty =
         locality.region.is_empty() && locality.zone.is_empty() && locality.sub_zone.is_empty();
     (!empty).then(|| {
@@ -439,7 +439,7 @@ fn locality_name(locality: &Locality) -> Option<String> {
 }
 
 /// The name that `auto_host_rewrite` takes.
-fn hostname(endpoint: &LbEndpoint) -> &str {
+pub(crate) fn hostname(endpoint: &LbEndpoint) -> &str {
     match &endpoint.host_identifier {
         Some(HostIdentifier::Endpoint(endpoint)) => &endpoint.hostname,
         _ => "",
@@ -447,7 +447,7 @@ fn hostname(endpoint: &LbEndpoint) -> &str {
 }
 
 /// `ip:port`, or a pipe's path.
-fn endpoint_name(endpoint: &LbEndpoint) -> Option<String> {
+pub(crate) fn endpoint_name(endpoint: &LbEndpoint) -> Option<String> {
     let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
         return None;
     };

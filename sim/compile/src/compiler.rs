@@ -55,7 +55,7 @@ pub struct Compiler<'a> {
     pub paths_dfas: HashMap<String, Result<u64, String>>,
     /// The regexes of rewrites.
     pub substitutions: Substitutions,
-    clusters: HashMap<String, u64>,
+    pub clusters: HashMap<String, u64>,
     missing: Vec<String>,
 }
 

@@ -7,6 +7,7 @@
 
 mod answer;
 mod arena;
+pub mod attempts;
 pub mod capacity;
 mod cluster;
 mod compiler;
@@ -77,6 +78,8 @@ pub struct Compiled {
     missing: Vec<String>,
     listeners: HashMap<String, u64>,
     configurations: HashMap<String, u64>,
+    /// The clusters' records.
+    clusters: Vec<u64>,
     bound: HashMap<String, std::net::SocketAddr>,
     /// The regexes of rewrites.
     substitutions: Substitutions,
@@ -218,6 +221,11 @@ fn compile_into(
             .collect(),
         listeners: by_name,
         configurations: configurations_by_name,
+        clusters: snapshot
+            .clusters
+            .iter()
+            .map(|cluster| compiler.clusters.get(&cluster.name).copied().unwrap_or(0))
+            .collect(),
     })
 }
 

@@ -201,7 +201,7 @@ fn template(route: &Route) -> Option<RegexMatchAndSubstitute> {
 }
 
 /// The host that an entry of weighted clusters asks for.
-fn of_weighted_cluster(action: &RouteAction, entry: u64) -> Option<&str> {
+pub(crate) fn of_weighted_cluster(action: &RouteAction, entry: u64) -> Option<&str> {
     let Some(ClusterSpecifier::WeightedClusters(weighted)) = &action.cluster_specifier else {
         return None;
     };

@@ -169,7 +169,9 @@ const ACCESS_LOG: Rule = Rule::ReadOver("access logs are not written here");
 const TRACING: Rule = Rule::ReadOver("tracing does not influence a decision");
 const HEADERS_AFTER: Rule =
     Rule::ReadOver("headers are changed after the route is chosen; decisions do not tell of them");
-const RETRIES: Rule = Rule::ReadOver("retries are not played: a decision is the first attempt");
+const RETRIES: Rule = Rule::ReadOver(
+    "retries are played only where endpoints follow a script (--endpoints): else a decision is the first attempt",
+);
 const MIRRORING: Rule = Rule::ReadOver("mirrored requests are not decided");
 const RATE_LIMITS: Rule =
     Rule::ReadOver("rate limits act only with a rate limit filter, and one is not decided");

@@ -1,0 +1,162 @@
+//! What is known of a request when its first endpoint is chosen, as far as its way on depends on it.
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
+use envoy_types::pb::envoy::config::core::v3::HeaderValueOption;
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteAction, RouteConfiguration, VirtualHost,
+};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3::{
+    HttpProtocolOptions,
+    http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig},
+};
+use envoy_types::pb::google::protobuf::Duration;
+use prost::Message as _;
+use twinmesh_engine::Request;
+
+use super::internal::{self, Told};
+use super::retry::Retry;
+use super::timeouts::Timeouts;
+use crate::message::Message;
+
+const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+const DEFAULT_CONNECT_TIMEOUT_US: u64 = 5_000_000;
+
+/// What a request that is forwarded came through.
+#[derive(Debug)]
+pub(crate) struct Forwarded<'a> {
+    pub(crate) manager: Option<&'a HttpConnectionManager>,
+    pub(crate) table: Option<&'a RouteConfiguration>,
+    pub(crate) virtual_host: Option<&'a VirtualHost>,
+    pub(crate) route: &'a Route,
+    pub(crate) action: &'a RouteAction,
+    /// `host_rewrite_literal` of the weighted cluster.
+    pub(crate) host_rewrite: Option<String>,
+    pub(crate) message: Message,
+    pub(crate) hash: Result<Option<u64>, &'static str>,
+    pub(crate) cluster: &'a ClusterConfig,
+}
+
+/// What becomes of a request that is forwarded.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) cluster: String,
+    pub(super) action: RouteAction,
+    pub(super) host_rewrite: Option<String>,
+    pub(super) message: Message,
+    pub(super) hash: Result<Option<u64>, &'static str>,
+    pub(super) timeouts: Timeouts,
+    pub(super) retry: Retry,
+    pub(super) connect_timeout_us: u64,
+    /// The cluster's endpoints are spoken to by HTTP/2.
+    pub(super) http2: bool,
+}
+
+impl Plan {
+    /// The plan; the error is why it is not decided.
+    pub(super) fn new(forwarded: &Forwarded<'_>, request: &Request) -> Result<Self, String> {
+        let nothing = HttpConnectionManager::default();
+        let manager = forwarded.manager.unwrap_or(&nothing);
+        let virtual_host = forwarded.virtual_host;
+        let action = forwarded.action;
+        no_header_is_written(forwarded)?;
+        let told = internal::told(manager, request, &forwarded.message)?;
+        let told = if told.is_internal {
+            told
+        } else {
+            Told::default()
+        };
+        if action.hedge_policy.is_some() || virtual_host.is_some_and(|it| it.hedge_policy.is_some())
+        {
+            return Err("hedged requests are not decided".to_owned());
+        }
+        let typed = action.retry_policy_typed_config.is_some()
+            || virtual_host.is_some_and(|it| it.retry_policy_typed_config.is_some());
+        if typed {
+            return Err("retry policies by extension are not decided".to_owned());
+        }
+        let policy = action
+            .retry_policy
+            .as_ref()
+            .or(virtual_host.and_then(|host| host.retry_policy.as_ref()));
+        Ok(Self {
+            cluster: forwarded.cluster.name.clone(),
+            action: action.clone(),
+            host_rewrite: forwarded.host_rewrite.clone(),
+            message: forwarded.message.clone(),
+            hash: forwarded.hash,
+            timeouts: Timeouts::new(manager, action, policy, &forwarded.message, &told),
+            retry: Retry::new(policy, &forwarded.message, &told)?,
+            connect_timeout_us: microseconds(forwarded.cluster.connect_timeout.as_ref())
+                .unwrap_or(DEFAULT_CONNECT_TIMEOUT_US),
+            http2: speaks_http2(forwarded.cluster)?,
+        })
+    }
+}
+
+/// Whole milliseconds, in microseconds: what Envoy's timers take of a duration.
+pub(super) fn microseconds(duration: Option<&Duration>) -> Option<u64> {
+    let duration = duration?;
+    let seconds = u64::try_from(duration.seconds).unwrap_or(0);
+    let milliseconds = u64::try_from(duration.nanos).unwrap_or(0) / 1_000_000;
+    Some(
+        seconds
+            .saturating_mul(1000)
+            .saturating_add(milliseconds)
+            .saturating_mul(1000),
+    )
+}
+
+/// Headers that the route configuration writes are read by the router where they are its own.
+fn no_header_is_written(forwarded: &Forwarded<'_>) -> Result<(), String> {
+    let of_table = forwarded.table.map(|it| &it.request_headers_to_add);
+    let of_host = forwarded.virtual_host.map(|it| &it.request_headers_to_add);
+    let all: Vec<&HeaderValueOption> = [
+        of_table,
+        of_host,
+        Some(&forwarded.route.request_headers_to_add),
+    ]
+    .into_iter()
+    .flatten()
+    .flatten()
+    .collect();
+    let mut names = all.iter().filter_map(|option| option.header.as_ref());
+    match names.find(|header| header.key.to_ascii_lowercase().starts_with("x-envoy-")) {
+        Some(header) => Err(format!(
+            "the route configuration writes {}, which the router may read",
+            header.key
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether the cluster's endpoints are spoken to by HTTP/2.
+fn speaks_http2(cluster: &ClusterConfig) -> Result<bool, String> {
+    let Some(any) = cluster
+        .typed_extension_protocol_options
+        .get(PROTOCOL_OPTIONS)
+    else {
+        return Ok(cluster.http2_protocol_options.is_some());
+    };
+    let options = HttpProtocolOptions::decode(any.value.as_slice())
+        .map_err(|_| format!("{PROTOCOL_OPTIONS} cannot be read"))?;
+    if options.outlier_detection.is_some() {
+        return Err("what counts as an error of an endpoint is not decided".to_owned());
+    }
+    match options.upstream_protocol_options {
+        // Requests come by HTTP/1.1 here.
+        None | Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_)) => Ok(false),
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => {
+            match explicit.protocol_config {
+                None | Some(ProtocolConfig::HttpProtocolOptions(_)) => Ok(false),
+                Some(ProtocolConfig::Http2ProtocolOptions(_)) => Ok(true),
+                Some(ProtocolConfig::Http3ProtocolOptions(_)) => {
+                    Err("HTTP/3 to endpoints is not decided".to_owned())
+                }
+            }
+        }
+        Some(UpstreamProtocolOptions::AutoConfig(_)) => {
+            Err("a protocol that endpoints choose is not decided".to_owned())
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What becomes of a request after its endpoint is chosen, as Envoy decides it: how long it may
+//! take, and whether it is tried again.
+//!
+//! `no_std`, no allocation, no panics, and no state of its own: clock, random numbers and counters
+//! are arguments. Times are in milliseconds, as Envoy's timers are; 0 stands for none where a
+//! function says so.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod retry;
+pub mod timeout;

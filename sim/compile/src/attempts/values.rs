@@ -1,0 +1,131 @@
+//! Header values, and the matchers of a retry policy on them.
+
+#![allow(deprecated)] // Envoy decides by what it has deprecated
+
+use envoy_types::pb::envoy::config::route::v3::{
+    HeaderMatcher, header_matcher::HeaderMatchSpecifier as Specifier,
+};
+use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
+use twinmesh_engine::Request;
+
+use crate::names;
+use crate::seen::Seen;
+
+/// A header's values, each line apart.
+pub(super) fn all<'r>(request: &'r Request, name: &str) -> Vec<&'r str> {
+    let headers = request.headers.iter();
+    let named = headers.filter(|(other, _)| other.eq_ignore_ascii_case(name));
+    named
+        .map(|(_, value)| value.trim_matches([' ', '\t']))
+        .collect()
+}
+
+/// A header's value, as one line.
+pub(super) fn first(request: &Request, name: &str) -> Option<String> {
+    let values = all(request, name);
+    if values.is_empty() {
+        return None;
+    }
+    let filled: Vec<&str> = values
+        .into_iter()
+        .filter(|value| !value.is_empty())
+        .collect();
+    Some(filled.join(","))
+}
+
+/// An unsigned number, as absl::SimpleAtoi reads it.
+pub(super) fn number(text: &str) -> Option<u64> {
+    let text = text.trim_matches([' ', '\t']);
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+fn signed(text: &str) -> Option<i64> {
+    let text = text.trim_matches([' ', '\t']);
+    match text.strip_prefix('-') {
+        Some(digits) if !digits.starts_with(['+', '-', ' ']) => {
+            0_i64.checked_sub_unsigned(number(digits)?)
+        }
+        Some(_) => None,
+        None => i64::try_from(number(text)?).ok(),
+    }
+}
+
+/// Whether a matcher is a regex, or of an extension.
+pub(super) fn is_regex(matcher: &HeaderMatcher) -> bool {
+    match &matcher.header_match_specifier {
+        Some(Specifier::SafeRegexMatch(_)) => true,
+        Some(Specifier::StringMatch(StringMatcher { match_pattern, .. })) => matches!(
+            match_pattern,
+            Some(MatchPattern::SafeRegex(_) | MatchPattern::Custom(_))
+        ),
+        _ => false,
+    }
+}
+
+/// Whether a matcher accepts the request.
+pub(super) fn of_request(matcher: &HeaderMatcher, request: &Request, seen: &Seen) -> bool {
+    let name = matcher.name.to_ascii_lowercase();
+    let is_pseudo = name.starts_with(':') || name == "host" || name == "x-forwarded-proto";
+    if is_pseudo {
+        let value = seen.first_value(request, &name);
+        return accepts(matcher, &value.as_deref().into_iter().collect::<Vec<_>>());
+    }
+    let values = all(request, &name);
+    if values.len() > 1 && names::is_joined(&name) {
+        let value = first(request, &name).unwrap_or_default();
+        return accepts(matcher, &[&value]);
+    }
+    accepts(matcher, &values)
+}
+
+/// Whether a matcher accepts these values of its header.
+pub(super) fn accepts(matcher: &HeaderMatcher, values: &[&str]) -> bool {
+    let values = match values {
+        [] if matcher.treat_missing_header_as_empty => &[""],
+        values => values,
+    };
+    let present = !values.is_empty();
+    let found = match &matcher.header_match_specifier {
+        None => return present != matcher.invert_match,
+        Some(Specifier::PresentMatch(wanted)) => {
+            return (present == *wanted) != matcher.invert_match;
+        }
+        _ if !present => return false,
+        Some(specifier) => values.iter().any(|value| one(specifier, value)),
+    };
+    found != matcher.invert_match
+}
+
+fn one(specifier: &Specifier, value: &str) -> bool {
+    match specifier {
+        Specifier::ExactMatch(text) => text.is_empty() || value == text,
+        Specifier::PrefixMatch(text) => value.starts_with(text.as_str()),
+        Specifier::SuffixMatch(text) => value.ends_with(text.as_str()),
+        Specifier::ContainsMatch(text) => value.contains(text.as_str()),
+        Specifier::RangeMatch(range) => {
+            signed(value).is_some_and(|number| (range.start..range.end).contains(&number))
+        }
+        Specifier::StringMatch(string) => text(string, value),
+        // `is_regex` keeps these out, and the caller has seen to the last.
+        Specifier::SafeRegexMatch(_) | Specifier::PresentMatch(_) => false,
+    }
+}
+
+fn text(matcher: &StringMatcher, value: &str) -> bool {
+    let fold = |text: &str| match matcher.ignore_case {
+        true => text.to_ascii_lowercase(),
+        false => text.to_owned(),
+    };
+    let value = fold(value);
+    match &matcher.match_pattern {
+        Some(MatchPattern::Exact(text)) => value == fold(text),
+        Some(MatchPattern::Prefix(text)) => value.starts_with(&fold(text)),
+        Some(MatchPattern::Suffix(text)) => value.ends_with(&fold(text)),
+        Some(MatchPattern::Contains(text)) => value.contains(&fold(text)),
+        _ => false,
+    }
+}
