@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from envoy_recorder import RecorderError, dump as dumps
-from envoy_recorder.decide import FIELDS
+from envoy_recorder.decide import FIELDS, SCRIPTED
 from envoy_recorder.install import VERSION
 from envoy_recorder.record import RUNS
 
@@ -13,6 +13,7 @@ DUMP = "config_dump.json"
 TRAFFIC = "requests.traffic.jsonl"
 DECISIONS = "recorded.decisions.jsonl"
 SETTINGS = "case.toml"
+ENDPOINTS = "requests.endpoints.toml"
 EXACT = ("outcome",) + FIELDS
 LICENCE = "same as the project"
 
@@ -67,13 +68,22 @@ def read_about(folder: Path) -> dict:
         raise RecorderError(f"{path}: {error!r}") from error
 
 
-def files(folder: Path, recording, requests: list[dict], rules, about: dict) -> dict[Path, str]:
+def read_script(folder: Path) -> str | None:
+    """What endpoints do, where the case says so."""
+    path = folder / ENDPOINTS
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def files(folder: Path, recording, requests: list[dict], rules, about: dict,
+          script: str | None = None) -> dict[Path, str]:
     """The texts of the case's files."""
-    return {
+    texts = {} if script is None else {folder / ENDPOINTS: script}
+    return texts | {
         folder / DUMP: dumps.text(recording.dump),
         folder / TRAFFIC: json_lines(requests),
         folder / DECISIONS: json_lines(recording.runs[0]),
-        folder / SETTINGS: settings(folder.name, recording.runs[0], rules, about),
+        folder / SETTINGS: settings(folder.name, recording.runs[0], rules, about,
+                                      script is not None),
     }
 
 
@@ -82,7 +92,7 @@ def json_lines(values: list[dict]) -> str:
     return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
 
 
-def settings(name: str, decisions: list[dict], rules, about: dict) -> str:
+def settings(name: str, decisions: list[dict], rules, about: dict, scripted: bool) -> str:
     """case.toml."""
     phases, distributions = rules
     counts = collections.Counter(found["outcome"] for found in decisions)
@@ -108,7 +118,7 @@ def settings(name: str, decisions: list[dict], rules, about: dict) -> str:
         "",
         "[comparison]",
         "# every field in exact is equal in both runs, save where a table below frees it",
-        f"exact = {toml(EXACT)}",
+        f"exact = {toml(EXACT + SCRIPTED if scripted else EXACT)}",
         'ignored = ["engine", "reason"]',
     ]
     for rule in phases:

@@ -6,9 +6,12 @@ from envoy_recorder.topology import Topology, split
 
 FIELDS = ("listener", "filter_chain", "route_config", "virtual_host", "route", "cluster",
           "endpoint", "priority", "locality", "status", "location", "path", "authority")
+# Where endpoints follow a script.
+SCRIPTED = ("attempts", "response_flags")
 
 
-def decision(request: dict, answer: Answer, entry: dict | None, topology: Topology) -> dict:
+def decision(request: dict, answer: Answer, entry: dict | None, topology: Topology,
+             scripted: bool = False) -> dict:
     """The decision that Envoy took, in the project's format."""
     found = {"id": request["id"]}
     if answer.received is None:
@@ -22,7 +25,10 @@ def decision(request: dict, answer: Answer, entry: dict | None, topology: Topolo
                         "reason": "connection closed: no filter chain match"}
     known = {key: entry.get(key) for key in FIELDS}
     known["status"] = entry["status"] or None
-    outcome, keep = classify(request, answer, entry, known)
+    if scripted and entry["attempts"]:
+        outcome, keep = followed(entry, known)
+    else:
+        outcome, keep = classify(request, answer, entry, known)
     if known["endpoint"] is not None:
         place = topology.endpoints.get(known["cluster"], {}).get(known["endpoint"])
         if place is None:
@@ -33,8 +39,8 @@ def decision(request: dict, answer: Answer, entry: dict | None, topology: Topolo
         known["cluster"] = named_cluster(request, known, topology)
     sent(request, answer, known)
     found["outcome"] = outcome
-    for key in FIELDS:
-        if key in keep and known[key] not in (None, ""):
+    for key in FIELDS + SCRIPTED:
+        if key in keep and known.get(key) not in (None, ""):
             found[key] = known[key]
     found["engine"] = "envoy"
     found["reason"] = " ".join(part for part in (entry["details"], entry["flags"])
@@ -48,6 +54,17 @@ UP_TO_MANAGER = ("listener", "filter_chain")
 UP_TO_TABLE = UP_TO_MANAGER + ("route_config",)
 UP_TO_HOST = UP_TO_TABLE + ("virtual_host",)
 UP_TO_ROUTE = UP_TO_HOST + ("route",)
+
+
+def followed(entry: dict, known: dict) -> tuple[str, tuple]:
+    """The same of a request that was followed through its attempts."""
+    known["attempts"] = entry["attempts"]
+    known["response_flags"] = None if entry["flags"] == "-" else entry["flags"]
+    fields = UP_TO_ROUTE + ("cluster", "endpoint", "priority", "locality", "status", "path",
+                            "authority") + SCRIPTED
+    if "{overflow}" in entry["details"]:
+        return "overflow", fields
+    return "no_healthy_upstream" if "UH" in entry["flags"] else "forward", fields
 
 
 def classify(request: dict, answer: Answer, entry: dict, known: dict) -> tuple[str, tuple]:

@@ -66,6 +66,7 @@ def log(folder: Path, names: dict) -> dict:
             "endpoint": "%UPSTREAM_HOST%",
             "status": "%RESPONSE_CODE%",
             "details": "%RESPONSE_CODE_DETAILS%",
+            "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
             "flags": "%RESPONSE_FLAGS%"}}}}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from envoy_recorder import RecorderError, client, dump as dumps, instrument
 from envoy_recorder.backend import Backend
 from envoy_recorder.decide import decision
+from envoy_recorder.scripted import Scripted
 from envoy_recorder.server import Envoy
 from envoy_recorder.topology import Topology
 
@@ -22,20 +23,24 @@ class Recording:
         self.topology = topology
 
 
-def record(binary: Path, bootstrap: dict, requests: list[dict]) -> Recording:
+def record(binary: Path, bootstrap: dict, requests: list[dict],
+           script: dict | None = None) -> Recording:
     """Runs the bootstrap as it is for its dump, and an instrumented copy of it for decisions."""
     with Envoy(binary, lambda _: bootstrap) as envoy:
         dump = dumps.fetch(envoy)
     # From here on only what the dump says is used: what is stored is what was recorded.
     bootstrap = dumps.bootstrap(dump)
     topology = Topology(bootstrap)
-    with Backend(topology.addresses()):
-        runs = [run(binary, bootstrap, requests, topology, dump) for _ in range(RUNS)]
+    addresses = topology.addresses()
+    runs = []
+    for _ in range(RUNS):
+        with Backend(addresses) if script is None else Scripted(addresses, script):
+            runs.append(run(binary, bootstrap, requests, topology, dump, script is not None))
     return Recording(dump, runs, topology)
 
 
 def run(binary: Path, bootstrap: dict, requests: list[dict], topology: Topology,
-        dump: dict) -> list[dict]:
+        dump: dict, scripted: bool) -> list[dict]:
     """The decisions of one fresh process."""
     with Envoy(binary, lambda folder: instrument.instrument(bootstrap, folder)) as envoy:
         if not instrument.same(instrument.strip(dumps.fetch(envoy)), dump):
@@ -47,7 +52,7 @@ def run(binary: Path, bootstrap: dict, requests: list[dict], topology: Topology,
             if not envoy.alive():
                 raise RecorderError(f"Envoy ended at request {request['id']}")
         entries = logged(envoy, answers)
-        decisions = [decision(request, answer, entries.get(answer.source), topology)
+        decisions = [decision(request, answer, entries.get(answer.source), topology, scripted)
                      for request, answer in zip(requests, answers)]
         check_unmatched(envoy, decisions)
         return decisions

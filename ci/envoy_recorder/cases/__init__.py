@@ -1,16 +1,16 @@
 """The generated cases: each module has NAME, NOTES, config() and traffic()."""
 
 from envoy_recorder.cases import (
-    bookinfo, canary, canary_pinned, cluster_header, faults, filter_chains, filter_chains_tls,
-    hash_balancers, hash_policies, header_matchers, header_view, host_precedence,
-    least_request, original_destination, path_kinds, path_normalization, priorities,
-    query_parameters, random_endpoints, rbac, redirect_direct_response, rewrites,
+    attempts, bookinfo, canary, canary_pinned, cluster_header, faults, filter_chains,
+    filter_chains_tls, hash_balancers, hash_policies, header_matchers, header_view,
+    host_precedence, least_request, original_destination, path_kinds, path_normalization,
+    priorities, query_parameters, random_endpoints, rbac, redirect_direct_response, rewrites,
     route_matchers, runtime_fraction, uri_templates, weighted_round_robin)
 
 MODULES = (
-    bookinfo, canary, canary_pinned, cluster_header, faults, filter_chains, filter_chains_tls,
-    hash_balancers, hash_policies, header_matchers, header_view, host_precedence,
-    least_request, original_destination, path_kinds, path_normalization, priorities,
-    query_parameters, random_endpoints, rbac, redirect_direct_response, rewrites,
+    attempts, bookinfo, canary, canary_pinned, cluster_header, faults, filter_chains,
+    filter_chains_tls, hash_balancers, hash_policies, header_matchers, header_view,
+    host_precedence, least_request, original_destination, path_kinds, path_normalization,
+    priorities, query_parameters, random_endpoints, rbac, redirect_direct_response, rewrites,
     route_matchers, runtime_fraction, uri_templates, weighted_round_robin)
 CASES = {module.NAME: module for module in MODULES}

@@ -3,4 +3,5 @@
 
 mod generated;
 mod measured;
+mod recorded;
 mod snapshot;
