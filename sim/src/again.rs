@@ -76,6 +76,13 @@ fn in_userspace(memory: &mut Memory, record: u64, hash: Option<u64>, number: u64
     endpoint::take(memory, found, position)
 }
 
+/// An endpoint has a request.
+pub(crate) fn hold(compiled: &Compiled, memory: &mut Memory, held: Held) {
+    if let Some(word) = compiled.active_word(held) {
+        memory.tick(word);
+    }
+}
+
 /// An endpoint's active request has ended.
 pub(crate) fn release(compiled: &Compiled, memory: &mut Memory, held: Held) {
     if let Some(word) = compiled.active_word(held) {

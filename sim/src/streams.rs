@@ -1,16 +1,19 @@
 //! What becomes of requests after their endpoint is chosen, by the model's rules.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use twinmesh_attempts::circuit_breaker::Thresholds;
 use twinmesh_attempts::retry::{self, Left, Reset};
-use twinmesh_compile::attempts::Plan;
+use twinmesh_compile::attempts::{self, Plan};
 use twinmesh_engine::stream::{Action, Arrival, ConnectionId, Event, Response, StreamId, Timer};
-use twinmesh_engine::update::renumber;
+use twinmesh_engine::update::{keeps_state, renumber};
 use twinmesh_engine::{Answer, EngineError, Failure, Held, Outcome, Request, Step, Streams, Try};
 use twinmesh_model::random;
 use twinmesh_xds::Snapshot;
 
 use crate::again::{self, Chosen};
+use crate::pools::{Admission, ClusterKey, Moves, PoolKey, Pools};
 use crate::{Sim, not_matched};
 
 /// Draws of a request's number that attempts after the first take, one each for a selection.
@@ -23,7 +26,7 @@ const BACK_OFF: u64 = 1 << 33;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// It waits for a connection.
-    Connecting(ConnectionId),
+    Queued,
     /// The endpoint has it.
     Sent,
     /// It waits for another attempt.
@@ -43,6 +46,10 @@ struct Stream {
     hash: Option<u64>,
     left: Left,
     state: State,
+    /// Where the attempt goes, or went.
+    pool: Option<PoolKey>,
+    /// Where it counts as a retry.
+    retry_of: Option<ClusterKey>,
     held: Option<Held>,
     tries: Vec<Try>,
 }
@@ -51,8 +58,9 @@ struct Stream {
 #[derive(Debug, Default)]
 pub(crate) struct Under {
     streams: HashMap<StreamId, Stream>,
-    connecting: HashMap<ConnectionId, StreamId>,
-    connections: ConnectionId,
+    pools: Pools,
+    /// How often each cluster was replaced.
+    replaced: HashMap<String, u64>,
 }
 
 impl Under {
@@ -60,6 +68,12 @@ impl Under {
     pub(crate) fn update(&mut self, before: &Snapshot, after: &Snapshot) {
         for stream in self.streams.values_mut() {
             stream.held = stream.held.and_then(|held| renumber(held, before, after));
+        }
+        for cluster in &before.clusters {
+            match after.cluster(&cluster.name) {
+                Some(next) if keeps_state(cluster, next) => {}
+                _ => *self.replaced.entry(cluster.name.clone()).or_default() += 1,
+            }
         }
     }
 }
@@ -71,8 +85,16 @@ enum Ending<'a> {
     Failure(Failure),
 }
 
+/// Whether an attempt is made again.
+#[derive(Debug, Clone, Copy)]
+enum Again {
+    Yes,
+    /// Not; with what the response flags say of it.
+    No(Option<&'static str>),
+}
+
 /// What goes to the client where nothing is tried again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reply {
     status: Option<u32>,
     flags: Vec<&'static str>,
@@ -150,13 +172,15 @@ impl Streams for Sim {
                 plan,
                 hash,
                 left,
-                state: State::Sent,
+                state: State::BackingOff,
+                pool: None,
+                retry_of: None,
                 held,
                 tries: Vec::new(),
             },
         );
         if followed {
-            self.connect(id, now, actions);
+            self.attempt(id, now, actions);
         }
         Ok(())
     }
@@ -170,8 +194,10 @@ impl Streams for Sim {
         match event {
             Event::Connected(connection) => {
                 actions.push(Action::Clear(Timer::Connect(connection)));
-                if let Some(id) = self.under.connecting.remove(&connection) {
-                    self.send(id, now_us, actions);
+                if let Some(key) = self.under.pools.key(connection) {
+                    let limits = self.limits(&key.cluster);
+                    let moves = self.under.pools.opened(&limits, connection);
+                    self.moved(moves, now_us, actions);
                 }
             }
             Event::Refused(connection) => {
@@ -235,30 +261,102 @@ impl Sim {
         }
     }
 
-    /// Opens a connection to the endpoint that the stream has.
-    fn connect(&mut self, id: StreamId, now: u64, actions: &mut Vec<Action>) {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        let loaded = self.loaded.as_ref();
+        loaded
+            .map(|(compiled, _)| Arc::clone(&compiled.snapshot))
+            .unwrap_or_default()
+    }
+
+    fn limits(&self, (name, _, high): &ClusterKey) -> Thresholds {
+        let snapshot = self.snapshot();
+        let cluster = snapshot.cluster(name);
+        cluster
+            .map(|it| attempts::thresholds(&it.config, *high))
+            .unwrap_or_default()
+    }
+
+    /// Makes an attempt at the endpoint that the stream has.
+    fn attempt(&mut self, id: StreamId, now: u64, actions: &mut Vec<Action>) {
         let Some(stream) = self.under.streams.get_mut(&id) else {
             return;
         };
-        let connect_ms = stream.plan.as_ref().map_or(0, |plan| plan.connect_ms);
-        let endpoint = stream.answer.decision.endpoint.clone();
+        let Some(plan) = &stream.plan else {
+            return;
+        };
+        let decision = &stream.answer.decision;
+        let endpoint = decision.endpoint.clone();
+        let replaced = self.under.replaced.get(&plan.cluster).copied();
+        let key = PoolKey {
+            cluster: (plan.cluster.clone(), replaced.unwrap_or(0), plan.high),
+            locality: decision.locality.clone(),
+            endpoint: endpoint.clone().unwrap_or_default(),
+        };
+        let (http2, held) = (plan.http2, stream.held);
         stream.tries.push(Try {
-            endpoint: endpoint.clone(),
+            endpoint,
             start_us: now,
             end_us: now,
             ..Try::default()
         });
-        self.under.connections += 1;
-        let connection = self.under.connections;
-        stream.state = State::Connecting(connection);
-        self.under.connecting.insert(connection, id);
-        let timeout = now.saturating_add(connect_ms.saturating_mul(1000));
-        actions.push(Action::Set(Timer::Connect(connection), timeout));
-        let endpoint = endpoint.unwrap_or_default();
+        stream.pool = Some(key.clone());
+        // What is not with the endpoint yet does not count as its own.
+        self.release_held(held);
+        let limits = self.limits(&key.cluster);
+        match self.under.pools.admit(&limits, &key, http2, id) {
+            Admission::Sent => self.send(id, now, actions),
+            Admission::Queued(opens) => {
+                if let Some(stream) = self.under.streams.get_mut(&id) {
+                    stream.state = State::Queued;
+                }
+                let opens = opens.map(|connection| (connection, key.endpoint.clone()));
+                self.open(opens, now, actions);
+            }
+            Admission::TooManyRequests => {
+                self.ended(id, Ending::Failure(Failure::Overflow), now, actions);
+            }
+            Admission::TooManyPending => {
+                if let Some(stream) = self.under.streams.get_mut(&id) {
+                    // Nobody gets to know which one it was.
+                    no_endpoint(&mut stream.answer);
+                    if let Some(last) = stream.tries.last_mut() {
+                        last.endpoint = None;
+                    }
+                }
+                self.ended(id, Ending::Failure(Failure::Overflow), now, actions);
+            }
+        }
+    }
+
+    fn open(&mut self, opens: Option<(ConnectionId, String)>, now: u64, actions: &mut Vec<Action>) {
+        let Some((connection, endpoint)) = opens else {
+            return;
+        };
+        let snapshot = self.snapshot();
+        let key = self.under.pools.key(connection);
+        let cluster = key.and_then(|key| snapshot.cluster(&key.cluster.0));
+        let timeout = cluster.map_or(0, |cluster| attempts::connect_ms(&cluster.config));
+        let at = now.saturating_add(timeout.saturating_mul(1000));
+        actions.push(Action::Set(Timer::Connect(connection), at));
         actions.push(Action::Connect {
             connection,
             endpoint,
         });
+    }
+
+    /// What a change in a pool means to others.
+    fn moved(&mut self, moves: Moves, now: u64, actions: &mut Vec<Action>) {
+        for (id, may) in moves.streams {
+            if may {
+                self.send(id, now, actions);
+                continue;
+            }
+            if let Some(stream) = self.under.streams.get_mut(&id) {
+                stream.state = State::BackingOff;
+            }
+            self.ended(id, Ending::Failure(Failure::Overflow), now, actions);
+        }
+        self.open(moves.opens, now, actions);
     }
 
     fn not_connected(
@@ -268,7 +366,10 @@ impl Sim {
         now: u64,
         actions: &mut Vec<Action>,
     ) {
-        if let Some(id) = self.under.connecting.remove(&connection) {
+        for id in self.under.pools.not_opened(connection) {
+            if let Some(stream) = self.under.streams.get_mut(&id) {
+                stream.state = State::BackingOff;
+            }
             self.ended(id, Ending::Failure(failure), now, actions);
         }
     }
@@ -278,6 +379,9 @@ impl Sim {
             return;
         };
         stream.state = State::Sent;
+        if let (Some(held), Some((compiled, memory))) = (stream.held, &mut self.loaded) {
+            again::hold(compiled, memory, held);
+        }
         if let Some(plan) = &stream.plan {
             let times = [
                 (Timer::Try(id), plan.per_try_ms),
@@ -306,64 +410,124 @@ impl Sim {
         let Some(stream) = self.under.streams.get_mut(&id) else {
             return;
         };
-        stream.state = State::BackingOff;
+        let state = std::mem::replace(&mut stream.state, State::BackingOff);
         if let Some(last) = stream.tries.last_mut() {
             (last.end_us, last.status, last.failure) = (now, status, failure);
         }
         let held = stream.held.take();
+        let pool = stream.pool.take();
         actions.extend([Timer::Try(id), Timer::TryIdle(id)].map(Action::Clear));
-        self.release_held(held);
+        match (state, pool) {
+            (State::Sent, Some(key)) => {
+                self.release_held(held);
+                let limits = self.limits(&key.cluster);
+                let closes = status.is_none() || failure.is_some();
+                let moves = self.under.pools.end(&limits, &key, closes);
+                self.moved(moves, now, actions);
+            }
+            (State::Queued, Some(key)) => self.under.pools.withdraw(&key, id),
+            _ => {}
+        }
     }
 
-    /// An attempt has ended: it is made again, or the stream ends with it.
-    fn ended(&mut self, id: StreamId, result: Ending<'_>, now: u64, actions: &mut Vec<Action>) {
-        let cut = |response: &Response| response.cut.then_some(Failure::ResetAfterHeaders);
-        let ending = match result {
-            Ending::Response(response) => (Some(response.status), cut(response)),
+    /// An attempt has ended: it is made again, or the stream ends with it. What it counts as is
+    /// given back after that is decided.
+    fn ended(&mut self, id: StreamId, ending: Ending<'_>, now: u64, actions: &mut Vec<Action>) {
+        let again = self.again(id, ending, now, actions);
+        let came_to = match ending {
+            Ending::Response(response) => {
+                let cut = response.cut.then_some(Failure::ResetAfterHeaders);
+                (Some(response.status), cut)
+            }
             Ending::Failure(failure) => (None, Some(failure)),
         };
-        self.close_try(id, ending, now, actions);
+        self.close_try(id, came_to, now, actions);
+        let mut flags: Vec<&'static str> = match again {
+            Again::Yes => return,
+            Again::No(flag) => flag.into_iter().collect(),
+        };
         let Some(stream) = self.under.streams.get_mut(&id) else {
             return;
         };
         let Some(plan) = &stream.plan else {
             return;
         };
-        let retriable = match result {
-            Ending::Response(response) => retry::response(plan.conditions, plan.facts(response)),
-            Ending::Failure(failure) => retry::reset(plan.conditions, reset_of(failure)),
-        };
-        let mut reply = Reply::default();
-        if retriable && stream.left.take() {
-            let number = random::draw(stream.random, BACK_OFF + stream.tries.len() as u64);
-            let asked = match result {
-                Ending::Response(response) => plan.asks_to_wait(response, now, number),
-                Ending::Failure(_) => None,
-            };
-            let wait = asked.unwrap_or_else(|| stream.left.back_off(plan.intervals, number));
-            let at = now.saturating_add(wait.saturating_mul(1000));
-            actions.push(Action::Set(Timer::BackOff(id), at));
-            return;
-        }
-        if retriable {
-            reply.flags.push("URX");
-        }
-        match result {
+        let (status, reason) = match ending {
             Ending::Response(response) => {
-                reply.status = Some(response.status);
-                reply.reason = "the endpoint responds";
                 if response.cut {
-                    reply.flags.push(if plan.http2 { "UR" } else { "UPE" });
+                    flags.push(if plan.http2 { "UR" } else { "UPE" });
                 }
+                (response.status, "the endpoint responds")
             }
             Ending::Failure(failure) => {
                 let (status, flag, reason) = local_reply(failure, plan);
-                reply.status = Some(plan.status(status));
-                reply.flags.push(flag);
-                reply.reason = reason;
+                flags.push(flag);
+                if failure == Failure::Overflow {
+                    stream.answer.decision.outcome = Outcome::Overflow;
+                }
+                (plan.status(status), reason)
             }
-        }
+        };
+        let status = Some(status);
+        let reply = Reply {
+            status,
+            flags,
+            reason,
+        };
         self.finish(id, reply, now, actions);
+    }
+
+    /// Whether an attempt is made again; sets the timer for it.
+    fn again(
+        &mut self,
+        id: StreamId,
+        ending: Ending<'_>,
+        now: u64,
+        actions: &mut Vec<Action>,
+    ) -> Again {
+        let replaced = &self.under.replaced;
+        let Some(stream) = self.under.streams.get_mut(&id) else {
+            return Again::No(None);
+        };
+        if let Some(key) = stream.retry_of.take() {
+            self.under.pools.retried(&key);
+        }
+        let Some(plan) = &stream.plan else {
+            return Again::No(None);
+        };
+        let retriable = match ending {
+            Ending::Response(response) => retry::response(plan.conditions, plan.facts(response)),
+            Ending::Failure(Failure::Overflow) => false,
+            Ending::Failure(failure) => retry::reset(plan.conditions, reset_of(failure)),
+        };
+        if !retriable {
+            return Again::No(None);
+        }
+        if !stream.left.take() {
+            return Again::No(Some("URX"));
+        }
+        let replaced = replaced.get(&plan.cluster).copied().unwrap_or(0);
+        let key = (plan.cluster.clone(), replaced, plan.high);
+        let limits = match &self.loaded {
+            Some((compiled, _)) => compiled.snapshot.cluster(&key.0),
+            None => None,
+        };
+        let limits = limits
+            .map(|it| attempts::thresholds(&it.config, key.2))
+            .unwrap_or_default();
+        if !self.under.pools.retry(&limits, &key) {
+            return Again::No(Some("UO"));
+        }
+        stream.retry_of = Some(key);
+        let number = random::draw(stream.random, BACK_OFF + stream.tries.len() as u64);
+        let asked = match ending {
+            Ending::Response(response) => plan.asks_to_wait(response, now, number),
+            Ending::Failure(_) => None,
+        };
+        let wait = asked.unwrap_or_else(|| stream.left.back_off(plan.intervals, number));
+        let at = now.saturating_add(wait.saturating_mul(1000));
+        actions.push(Action::Set(Timer::BackOff(id), at));
+        Again::Yes
     }
 
     /// Makes another attempt, where there is an endpoint for it.
@@ -408,7 +572,7 @@ impl Sim {
                     generation: self.generation,
                     ..held
                 });
-                self.connect(id, now, actions);
+                self.attempt(id, now, actions);
             }
             Chosen::Nothing => {
                 stream.tries.push(Try {
@@ -423,12 +587,14 @@ impl Sim {
                     reason: "the cluster has no endpoint that may be used",
                 };
                 decision.outcome = Outcome::NoHealthyUpstream;
-                (decision.endpoint, decision.priority, decision.locality) = (None, None, None);
-                (decision.path, decision.authority) = (None, None);
+                no_endpoint(&mut stream.answer);
                 self.finish(id, reply, now, actions);
             }
             Chosen::Undecided(reason) => {
                 if let Some(mut stream) = self.under.streams.remove(&id) {
+                    if let Some(key) = &stream.retry_of {
+                        self.under.pools.retried(key);
+                    }
                     undecide(&mut stream.answer, reason, stream.traced);
                     end(id, stream.answer, actions);
                 }
@@ -441,11 +607,6 @@ impl Sim {
         let Some(stream) = self.under.streams.get(&id) else {
             return;
         };
-        if let State::Connecting(connection) = stream.state {
-            self.under.connecting.remove(&connection);
-            actions.push(Action::Clear(Timer::Connect(connection)));
-            actions.push(Action::GiveUp(connection));
-        }
         let attempting = stream.state != State::BackingOff;
         let reply = stream.plan.as_ref().map(|plan| {
             let (status, flag, reason) = match why {
@@ -486,6 +647,9 @@ impl Sim {
         let Some(stream) = self.under.streams.remove(&id) else {
             return;
         };
+        if let Some(key) = &stream.retry_of {
+            self.under.pools.retried(key);
+        }
         let mut answer = stream.answer;
         let decision = &mut answer.decision;
         decision.status = reply.status;
@@ -512,6 +676,7 @@ fn reset_of(failure: Failure) -> Reset {
 
 fn local_reply(failure: Failure, plan: &Plan) -> (u32, &'static str, &'static str) {
     match failure {
+        Failure::Overflow => (503, "UO", "a circuit breaker refuses the request"),
         Failure::ConnectFailure => (503, "UF", "the connection is refused"),
         Failure::ConnectTimeout => (503, "UF", "the connection does not come about in time"),
         Failure::PerTryTimeout | Failure::PerTryIdleTimeout => {
@@ -520,6 +685,16 @@ fn local_reply(failure: Failure, plan: &Plan) -> (u32, &'static str, &'static st
         _ if plan.http2 => (503, "UR", "the endpoint resets the stream"),
         _ => (503, "UC", "the endpoint closes the connection"),
     }
+}
+
+/// No endpoint is known for the request.
+fn no_endpoint(answer: &mut Answer) {
+    let decision = &mut answer.decision;
+    decision.endpoint = None;
+    decision.priority = None;
+    decision.locality = None;
+    decision.path = None;
+    decision.authority = None;
 }
 
 fn undecide(answer: &mut Answer, reason: String, traced: bool) {

@@ -1,5 +1,5 @@
 //! What becomes of a request after its endpoint is chosen, as Envoy decides it: how long it may
-//! take, and whether it is tried again.
+//! take, whether it is tried again, and what there may be of all at one time.
 //!
 //! `no_std`, no allocation, no panics, and no state of its own: clock, random numbers and counters
 //! are arguments. Times are in milliseconds, as Envoy's timers are; 0 stands for none where a
@@ -8,5 +8,6 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod circuit_breaker;
 pub mod retry;
 pub mod timeout;

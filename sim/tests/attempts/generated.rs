@@ -110,7 +110,30 @@ fn clusters() -> impl Strategy<Value = Vec<Value>> {
     let http2 = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http2_protocol_options": {}}}});
+    let number = |most: u32| (0..most).prop_map(Value::from).boxed();
+    let budget = some(vec![
+        ("min_retry_concurrency", 5, number(3)),
+        (
+            "budget_percent",
+            5,
+            one_of(&["20", "50"])
+                .prop_map(|it| json!({"value": it.parse::<f64>().unwrap_or(0.0)}))
+                .boxed(),
+        ),
+    ]);
+    let thresholds = some(vec![
+        ("priority", 3, Just(json!("HIGH")).boxed()),
+        ("max_connections", 4, number(4)),
+        ("max_pending_requests", 3, number(4)),
+        ("max_requests", 3, number(4)),
+        ("max_retries", 3, number(3)),
+        ("retry_budget", 3, budget),
+    ]);
+    let of_endpoint = some(vec![("max_connections", 5, number(3))]);
+    let breakers = (thresholds, of_endpoint)
+        .prop_map(|(all, each)| json!({"thresholds": [all], "per_host_thresholds": [each]}));
     let more = some(vec![
+        ("circuit_breakers", 4, breakers.boxed()),
         ("lb_policy", 5, balancer.prop_map(Value::from).boxed()),
         (
             "connect_timeout",
@@ -283,22 +306,27 @@ fn engines_agree() {
             proptest::test_runner::RngAlgorithm::ChaCha,
         ),
     );
-    let counts = std::cell::Cell::new((0_usize, 0_usize, 0_usize));
+    let counts = std::cell::Cell::new((0_usize, 0_usize, 0_usize, 0_usize));
     let strategy = (snapshots(), requests(), rules());
     let result = runner.run(&strategy, |(snapshot, requests, rules)| {
-        let (mut all, mut again, mut undecided) = counts.get();
+        let (mut all, mut again, mut undecided, mut over) = counts.get();
         for answer in both(&snapshot, &requests, &script(&rules)) {
             all += 1;
             again += usize::from(answer.decision.attempts.is_some_and(|it| it > 1));
+            over += usize::from(answer.decision.outcome == Outcome::Overflow);
             undecided += usize::from(answer.decision.outcome == Outcome::Unsupported);
         }
-        counts.set((all, again, undecided));
+        counts.set((all, again, undecided, over));
         Ok(())
     });
     if let Err(failure) = result {
         panic!("{failure}");
     }
-    let (all, again, undecided) = counts.get();
+    let (all, again, undecided, over) = counts.get();
+    assert!(
+        over * 100 > all,
+        "{over} of {all} requests are over a threshold"
+    );
     assert!(
         again * 12 > all,
         "{again} of {all} requests are tried again"

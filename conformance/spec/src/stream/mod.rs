@@ -1,14 +1,18 @@
-//! What becomes of a request after its first endpoint is chosen: attempts, timeouts, retries.
+//! What becomes of a request after its first endpoint is chosen: attempts, timeouts, retries, circuit
+//! breakers.
 
+mod breakers;
 mod internal;
 mod plan;
 mod retry;
 mod timeouts;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use twinmesh_engine::stream::{Action, Arrival, ConnectionId, Event, Response, StreamId, Timer};
-use twinmesh_engine::update::renumber;
+use twinmesh_engine::update::{keeps_state, renumber};
 use twinmesh_engine::{Answer, EngineError, Failure, Held, Outcome, Request, Step, Streams, Try};
 use twinmesh_xds::Snapshot;
 
@@ -19,6 +23,7 @@ use crate::rewrite;
 use crate::run::Run;
 use crate::upstream::Picked;
 
+use breakers::{Asked, Breakers, Endpoint, Follows, Kept, Of};
 pub(crate) use plan::Forwarded;
 use plan::Plan;
 use retry::{Ended, Left};
@@ -32,9 +37,20 @@ const SELECTIONS: u64 = 1 << 16;
 #[derive(Debug, Default)]
 pub(crate) struct Following {
     streams: BTreeMap<StreamId, Stream>,
-    /// Connections that are being opened, each for a stream.
-    connecting: BTreeMap<ConnectionId, StreamId>,
-    connections: ConnectionId,
+    breakers: Breakers,
+    /// How often a cluster was replaced by another one of its name.
+    replaced: BTreeMap<String, u64>,
+}
+
+/// Where an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It waits for a connection.
+    Waits,
+    /// The endpoint has it.
+    Sent,
+    /// It has ended, or was never made.
+    Over,
 }
 
 #[derive(Debug)]
@@ -49,7 +65,11 @@ struct Stream {
     left: Left,
     tries: Vec<Try>,
     held: Option<Held>,
-    connection: Option<ConnectionId>,
+    /// Where the attempt goes.
+    place: Option<(Of, Endpoint)>,
+    phase: Phase,
+    /// Where the attempt counts as a retry, if it is one.
+    retries_of: Option<Of>,
     trace: bool,
 }
 
@@ -58,6 +78,14 @@ impl Following {
     pub(crate) fn update(&mut self, before: &Snapshot, after: &Snapshot) {
         for stream in self.streams.values_mut() {
             stream.held = stream.held.and_then(|held| renumber(held, before, after));
+        }
+        for cluster in &before.clusters {
+            let goes_on = after
+                .cluster(&cluster.name)
+                .is_some_and(|next| keeps_state(cluster, next));
+            if !goes_on {
+                *self.replaced.entry(cluster.name.clone()).or_default() += 1;
+            }
         }
     }
 }
@@ -142,7 +170,9 @@ impl Streams for Spec {
             left,
             tries: Vec::new(),
             held,
-            connection: None,
+            place: None,
+            phase: Phase::Over,
+            retries_of: None,
             trace: arrival.trace,
         };
         self.following.streams.insert(id, stream);
@@ -161,15 +191,17 @@ impl Streams for Spec {
         match event {
             Event::Connected(connection) => {
                 actions.push(Action::Clear(Timer::Connect(connection)));
-                if let Some(id) = self.connection_ends(connection) {
-                    self.send(id, now_us, actions);
+                let place = self.following.breakers.place_of(connection).cloned();
+                if let Some(((name, ..), _)) = place {
+                    let snapshot = self.snapshot();
+                    let cluster = cluster_of(&snapshot, &name);
+                    let follows = self.following.breakers.connected(&cluster, connection);
+                    self.follow(follows, now_us, actions);
                 }
             }
             Event::Refused(connection) => {
                 actions.push(Action::Clear(Timer::Connect(connection)));
-                if let Some(id) = self.connection_ends(connection) {
-                    self.failed(id, Failure::ConnectFailure, now_us, actions);
-                }
+                self.not_connected(connection, Failure::ConnectFailure, now_us, actions);
             }
             Event::Response { stream, response } => {
                 self.responded(stream, &response, now_us, actions);
@@ -217,19 +249,72 @@ impl Spec {
             }
             Timer::Connect(connection) => {
                 actions.push(Action::GiveUp(connection));
-                if let Some(id) = self.connection_ends(connection) {
-                    self.failed(id, Failure::ConnectTimeout, now, actions);
-                }
+                self.not_connected(connection, Failure::ConnectTimeout, now, actions);
             }
             Timer::Outliers(_) => {}
         }
     }
 
-    /// The connection is not being opened any more; the stream it was for.
-    fn connection_ends(&mut self, connection: ConnectionId) -> Option<StreamId> {
-        let id = self.following.connecting.remove(&connection)?;
-        self.following.streams.get_mut(&id)?.connection = None;
-        Some(id)
+    fn snapshot(&self) -> Arc<Snapshot> {
+        let loaded = self.loaded.as_ref();
+        loaded
+            .map(|loaded| Arc::clone(&loaded.snapshot))
+            .unwrap_or_default()
+    }
+
+    /// A connection does not come about.
+    fn not_connected(
+        &mut self,
+        connection: ConnectionId,
+        failure: Failure,
+        now: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        for id in self.following.breakers.not_connected(connection) {
+            if let Some(stream) = self.following.streams.get_mut(&id) {
+                stream.phase = Phase::Over;
+            }
+            self.failed(id, failure, now, actions);
+        }
+    }
+
+    /// What a connection's opening or closing means to others.
+    fn follow(&mut self, follows: Follows, now: u64, actions: &mut Vec<Action>) {
+        for id in follows.sent {
+            self.send(id, now, actions);
+        }
+        for id in follows.not_sent {
+            if let Some(stream) = self.following.streams.get_mut(&id) {
+                stream.phase = Phase::Over;
+            }
+            self.failed(id, Failure::Overflow, now, actions);
+        }
+        if let Some((connection, endpoint)) = follows.connect {
+            self.connect(connection, endpoint, now, actions);
+        }
+    }
+
+    fn connect(
+        &mut self,
+        connection: ConnectionId,
+        endpoint: String,
+        now: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        let snapshot = self.snapshot();
+        let place = self.following.breakers.place_of(connection);
+        let cluster = place
+            .map(|((name, ..), _)| cluster_of(&snapshot, name))
+            .unwrap_or_default();
+        let timeout = plan::connect_timeout_us(&cluster);
+        actions.push(Action::Set(
+            Timer::Connect(connection),
+            now.saturating_add(timeout),
+        ));
+        actions.push(Action::Connect {
+            connection,
+            endpoint,
+        });
     }
 
     /// An attempt at the endpoint that the stream's decision names.
@@ -241,6 +326,9 @@ impl Spec {
         let Some(plan) = &stream.plan else {
             return;
         };
+        let Some(loaded) = &mut self.loaded else {
+            return;
+        };
         let endpoint = stream.answer.decision.endpoint.clone();
         stream.tries.push(Try {
             endpoint: endpoint.clone(),
@@ -248,16 +336,38 @@ impl Spec {
             end_us: now,
             ..Try::default()
         });
-        following.connections += 1;
-        let connection = following.connections;
-        following.connecting.insert(connection, id);
-        stream.connection = Some(connection);
-        let timeout = now.saturating_add(plan.connect_timeout_us);
-        actions.push(Action::Set(Timer::Connect(connection), timeout));
-        actions.push(Action::Connect {
-            connection,
-            endpoint: endpoint.unwrap_or_default(),
-        });
+        let replaced = following.replaced.get(&plan.cluster).copied().unwrap_or(0);
+        let of = (plan.cluster.clone(), replaced, plan.high);
+        let endpoint = endpoint.unwrap_or_default();
+        let place = (
+            of,
+            (stream.answer.decision.locality.clone(), endpoint.clone()),
+        );
+        stream.place = Some(place.clone());
+        let held = stream.held;
+        let snapshot = Arc::clone(&loaded.snapshot);
+        let cluster = cluster_of(&snapshot, &plan.cluster);
+        // It counts as the endpoint's when it is sent.
+        if let Some(held) = held {
+            loaded.balancers.release(held);
+        }
+        match following.breakers.ask(&cluster, plan.http2, &place, id) {
+            Asked::Sent => self.send(id, now, actions),
+            Asked::Waits(connection) => {
+                stream.phase = Phase::Waits;
+                if let Some(connection) = connection {
+                    self.connect(connection, endpoint, now, actions);
+                }
+            }
+            Asked::NotSent => self.failed(id, Failure::Overflow, now, actions),
+            Asked::NotWaiting => {
+                if let Some(last) = stream.tries.last_mut() {
+                    last.endpoint = None;
+                }
+                name_nothing(&mut stream.answer);
+                self.failed(id, Failure::Overflow, now, actions);
+            }
+        }
     }
 
     /// Sends the attempt, which has a connection.
@@ -268,6 +378,12 @@ impl Spec {
         let Some(plan) = &stream.plan else {
             return;
         };
+        stream.phase = Phase::Sent;
+        if let Some(held) = stream.held
+            && let Some(loaded) = &mut self.loaded
+        {
+            loaded.balancers.hold(held);
+        }
         for (timer, time) in [
             (Timer::Try(id), plan.timeouts.per_try),
             (Timer::TryIdle(id), plan.timeouts.per_try_idle),
@@ -299,10 +415,32 @@ impl Spec {
             last.status = status;
             last.failure = failure;
         }
-        if let Some(held) = stream.held.take()
+        let held = stream.held.take();
+        let phase = std::mem::replace(&mut stream.phase, Phase::Over);
+        let place = stream.place.take();
+        if let Some(held) = held
+            && phase == Phase::Sent
             && let Some(loaded) = &mut self.loaded
         {
             loaded.balancers.release(held);
+        }
+        let Some(place) = place else {
+            return;
+        };
+        match phase {
+            Phase::Sent => {
+                let snapshot = self.snapshot();
+                let cluster = cluster_of(&snapshot, &place.0.0);
+                let kept = if status.is_some() && failure.is_none() {
+                    Kept::Open
+                } else {
+                    Kept::Closed
+                };
+                let follows = self.following.breakers.ended(&cluster, &place, kept);
+                self.follow(follows, now, actions);
+            }
+            Phase::Waits => self.following.breakers.leaves(&place, id),
+            Phase::Over => {}
         }
     }
 
@@ -314,8 +452,8 @@ impl Spec {
         actions: &mut Vec<Action>,
     ) {
         let cut = response.cut.then_some(Failure::ResetAfterHeaders);
-        self.attempt_ends(id, Some(response.status), cut, now, actions);
         let retried = self.retry(id, Ended::Response(response), now, actions);
+        self.attempt_ends(id, Some(response.status), cut, now, actions);
         if retried.is_again {
             return;
         }
@@ -338,27 +476,37 @@ impl Spec {
     }
 
     fn failed(&mut self, id: StreamId, failure: Failure, now: u64, actions: &mut Vec<Action>) {
-        self.attempt_ends(id, None, Some(failure), now, actions);
         let retried = self.retry(id, Ended::Failure(failure), now, actions);
+        self.attempt_ends(id, None, Some(failure), now, actions);
         if retried.is_again {
             return;
         }
         let Some(plan) = self.plan(id) else {
             return;
         };
+        let http2 = plan.http2;
+        let timeout_status = plan.timeouts.status;
+        if failure == Failure::Overflow
+            && let Some(stream) = self.following.streams.get_mut(&id)
+        {
+            stream.answer.decision.outcome = Outcome::Overflow;
+        }
         let (status, flag, reason) = match failure {
+            Failure::Overflow => (503, "UO", "a circuit breaker refuses the request"),
             Failure::ConnectFailure => (503, "UF", "the connection is refused"),
             Failure::ConnectTimeout => (503, "UF", "the connection does not come about in time"),
             Failure::PerTryTimeout | Failure::PerTryIdleTimeout => {
-                (plan.timeouts.status, "UT", "the attempt takes too long")
+                (timeout_status, "UT", "the attempt takes too long")
             }
-            _ if plan.http2 => (503, "UR", "the endpoint resets the stream"),
+            _ if http2 => (503, "UR", "the endpoint resets the stream"),
             _ => (503, "UC", "the endpoint closes the connection"),
         };
-        let status = plan.message.local_reply_status(status);
+        let status = self
+            .plan(id)
+            .map(|plan| plan.message.local_reply_status(status));
         self.end(
             id,
-            Some(status),
+            status,
             &[retried.flag, Some(flag)],
             reason,
             now,
@@ -384,6 +532,16 @@ impl Spec {
         let Some(plan) = &stream.plan else {
             return nothing;
         };
+        let replaced = self
+            .following
+            .replaced
+            .get(&plan.cluster)
+            .copied()
+            .unwrap_or(0);
+        let of = (plan.cluster.clone(), replaced, plan.high);
+        if let Some(before) = stream.retries_of.take() {
+            self.following.breakers.retried(&before);
+        }
         if !plan.retry.would_retry(ended) {
             return nothing;
         }
@@ -394,6 +552,18 @@ impl Spec {
             };
         }
         stream.left.retries -= 1;
+        let snapshot = self
+            .loaded
+            .as_ref()
+            .map(|loaded| Arc::clone(&loaded.snapshot));
+        let cluster = cluster_of(&snapshot.unwrap_or_default(), &plan.cluster);
+        if !self.following.breakers.retry(&cluster, &of) {
+            return Retried {
+                flag: Some("UO"),
+                ..nothing
+            };
+        }
+        stream.retries_of = Some(of);
         let attempt = stream.tries.len() as u64;
         let left = &mut stream.left;
         let wait = plan
@@ -424,10 +594,8 @@ impl Spec {
                     failure: Some(Failure::NoHealthyUpstream),
                     ..Try::default()
                 });
-                let decision = &mut stream.answer.decision;
-                decision.outcome = Outcome::NoHealthyUpstream;
-                (decision.endpoint, decision.priority, decision.locality) = (None, None, None);
-                (decision.path, decision.authority) = (None, None);
+                stream.answer.decision.outcome = Outcome::NoHealthyUpstream;
+                name_nothing(&mut stream.answer);
                 let status = stream
                     .plan
                     .as_ref()
@@ -437,6 +605,9 @@ impl Spec {
             }
             Selected::Undecided(reason) => {
                 if let Some(mut stream) = self.following.streams.remove(&id) {
+                    if let Some(of) = &stream.retries_of {
+                        self.following.breakers.retried(of);
+                    }
                     undecide(&mut stream.answer, reason, stream.trace);
                     clear(id, actions);
                     let answer = stream.answer;
@@ -455,15 +626,7 @@ impl Spec {
         let Some(stream) = self.following.streams.get(&id) else {
             return;
         };
-        let backing_off = stream
-            .tries
-            .last()
-            .is_some_and(|last| last.status.is_some() || last.failure.is_some());
-        if let Some(connection) = stream.connection {
-            self.connection_ends(connection);
-            actions.push(Action::Clear(Timer::Connect(connection)));
-            actions.push(Action::GiveUp(connection));
-        }
+        let backing_off = stream.phase == Phase::Over;
         actions.push(Action::Cancel(id));
         if !backing_off {
             self.attempt_ends(id, None, Some(failure), now, actions);
@@ -510,6 +673,9 @@ impl Spec {
             return;
         };
         clear(id, actions);
+        if let Some(of) = &stream.retries_of {
+            self.following.breakers.retried(of);
+        }
         let mut answer = stream.answer;
         let flags: Vec<&str> = flags.iter().flatten().copied().collect();
         let decision = &mut answer.decision;
@@ -623,6 +789,21 @@ fn undecide(answer: &mut Answer, reason: String, trace: bool) {
     let decision = &mut answer.decision;
     decision.outcome = Outcome::Unsupported;
     decision.reason = Some(reason);
+}
+
+/// No endpoint is known for the request.
+fn name_nothing(answer: &mut Answer) {
+    let decision = &mut answer.decision;
+    (decision.endpoint, decision.priority, decision.locality) = (None, None, None);
+    (decision.path, decision.authority) = (None, None);
+}
+
+/// What a cluster is configured to; nothing, where it has gone.
+fn cluster_of(snapshot: &Snapshot, name: &str) -> ClusterConfig {
+    let cluster = snapshot.cluster(name);
+    cluster
+        .map(|cluster| cluster.config.clone())
+        .unwrap_or_default()
 }
 
 /// Puts off whatever timers a stream has.

@@ -1,7 +1,7 @@
 //! What is known of a request when its first endpoint is chosen, as far as its way on depends on it.
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
-use envoy_types::pb::envoy::config::core::v3::HeaderValueOption;
+use envoy_types::pb::envoy::config::core::v3::{HeaderValueOption, RoutingPriority};
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteConfiguration, VirtualHost,
 };
@@ -14,6 +14,7 @@ use envoy_types::pb::google::protobuf::Duration;
 use prost::Message as _;
 use twinmesh_engine::Request;
 
+use super::breakers;
 use super::internal::{self, Told};
 use super::retry::Retry;
 use super::timeouts::Timeouts;
@@ -47,9 +48,10 @@ pub(super) struct Plan {
     pub(super) hash: Result<Option<u64>, &'static str>,
     pub(super) timeouts: Timeouts,
     pub(super) retry: Retry,
-    pub(super) connect_timeout_us: u64,
     /// The cluster's endpoints are spoken to by HTTP/2.
     pub(super) http2: bool,
+    /// `RouteAction.priority` is HIGH.
+    pub(super) high: bool,
 }
 
 impl Plan {
@@ -75,6 +77,9 @@ impl Plan {
         if typed {
             return Err("retry policies by extension are not decided".to_owned());
         }
+        if let Some(reason) = breakers::undecided(forwarded.cluster) {
+            return Err(reason.to_owned());
+        }
         let policy = action
             .retry_policy
             .as_ref()
@@ -87,11 +92,15 @@ impl Plan {
             hash: forwarded.hash,
             timeouts: Timeouts::new(manager, action, policy, &forwarded.message, &told),
             retry: Retry::new(policy, &forwarded.message, &told)?,
-            connect_timeout_us: microseconds(forwarded.cluster.connect_timeout.as_ref())
-                .unwrap_or(DEFAULT_CONNECT_TIMEOUT_US),
             http2: speaks_http2(forwarded.cluster)?,
+            high: action.priority == RoutingPriority::High as i32,
         })
     }
+}
+
+/// `Cluster.connect_timeout`, in microseconds.
+pub(super) fn connect_timeout_us(cluster: &ClusterConfig) -> u64 {
+    microseconds(cluster.connect_timeout.as_ref()).unwrap_or(DEFAULT_CONNECT_TIMEOUT_US)
 }
 
 /// Whole milliseconds, in microseconds: what Envoy's timers take of a duration.

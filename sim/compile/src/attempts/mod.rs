@@ -4,9 +4,11 @@
 #![allow(deprecated)] // Envoy decides by what it has deprecated
 
 mod asked;
+mod breakers;
 mod values;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
+use envoy_types::pb::envoy::config::core::v3::RoutingPriority;
 use envoy_types::pb::envoy::config::route::v3::{
     HeaderMatcher, RetryPolicy, RouteAction, VirtualHost,
     retry_policy::{ResetHeader, ResetHeaderFormat, retry_host_predicate},
@@ -34,6 +36,8 @@ use crate::seen::{Seen, is_grpc};
 use crate::{Compiled, Left};
 use asked::Asked;
 
+pub use breakers::thresholds;
+
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
 
@@ -54,12 +58,12 @@ pub struct Plan {
     pub per_try_ms: u64,
     /// An attempt's idle timeout; 0: none.
     pub per_try_idle_ms: u64,
-    /// The cluster's `connect_timeout`.
-    pub connect_ms: u64,
     /// The status where a timeout of the route or of an attempt is over.
     pub timeout_status: u32,
     /// Its endpoints are spoken to by HTTP/2.
     pub http2: bool,
+    /// `RouteAction.priority` is HIGH.
+    pub high: bool,
     /// What is tried again: bits of [`retry::on`].
     pub conditions: u32,
     /// How often.
@@ -210,6 +214,9 @@ impl Plan {
         let policy = action.retry_policy.as_ref().or(host.retry_policy.as_ref());
         let policy = policy.unwrap_or(&none);
         undecided(policy)?;
+        if let Some(reason) = breakers::undecided(cluster) {
+            return Err(reason.to_owned());
+        }
         let grpc = is_grpc(request);
         let grpc_ms =
             values::first(request, "grpc-timeout").and_then(|it| timeout::grpc(it.as_bytes()));
@@ -271,10 +278,9 @@ impl Plan {
                 route_ms,
             ),
             per_try_idle_ms: milliseconds(policy.per_try_idle_timeout.as_ref()).unwrap_or(0),
-            connect_ms: milliseconds(cluster.connect_timeout.as_ref())
-                .unwrap_or(timeout::CONNECT_MS),
             timeout_status: if asked.other_status { 204 } else { 504 },
             http2: http2(cluster)?,
+            high: action.priority == RoutingPriority::High as i32,
             conditions,
             retries: asked
                 .retries
@@ -344,7 +350,12 @@ fn authority(action: &RouteAction, entry: Option<u64>, seen: &Seen) -> Option<St
     }
 }
 
-pub(crate) fn milliseconds(duration: Option<&Duration>) -> Option<u64> {
+/// `Cluster.connect_timeout`, in milliseconds.
+pub fn connect_ms(cluster: &ClusterConfig) -> u64 {
+    milliseconds(cluster.connect_timeout.as_ref()).unwrap_or(timeout::CONNECT_MS)
+}
+
+fn milliseconds(duration: Option<&Duration>) -> Option<u64> {
     let duration = duration?;
     let whole = u64::try_from(duration.seconds)
         .unwrap_or(0)

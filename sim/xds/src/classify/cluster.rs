@@ -33,7 +33,9 @@ pub(super) const TABLES: &[Table] = &[
             ("max_requests_per_connection", Inert),
             (
                 "circuit_breakers",
-                ReadOver("requests are decided as if its thresholds are not reached"),
+                ReadOver(
+                    "requests are decided as if its thresholds are not reached, but where endpoints follow a script (--endpoints)",
+                ),
             ),
             ("upstream_http_protocol_options", PROTOCOL),
             ("common_http_protocol_options", PROTOCOL),

@@ -228,7 +228,7 @@ pub(super) const TABLES: &[Table] = &[
             (
                 "priority",
                 ReadOver(
-                    "circuit breakers have priorities, and are decided as if their thresholds are not reached",
+                    "circuit breakers have priorities, and are decided only where endpoints follow a script (--endpoints)",
                 ),
             ),
             ("rate_limits", RATE_LIMITS),
