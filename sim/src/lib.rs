@@ -2,6 +2,7 @@
 
 mod again;
 mod memory;
+mod outliers;
 mod pools;
 mod streams;
 pub mod tables;

@@ -1,19 +1,22 @@
 //! What becomes of requests after their endpoint is chosen, by the model's rules.
 
-use std::collections::HashMap;
+mod connecting;
+mod detection;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use twinmesh_attempts::circuit_breaker::Thresholds;
 use twinmesh_attempts::retry::{self, Left, Reset};
 use twinmesh_compile::attempts::{self, Plan};
-use twinmesh_engine::stream::{Action, Arrival, ConnectionId, Event, Response, StreamId, Timer};
-use twinmesh_engine::update::{keeps_state, renumber};
+use twinmesh_engine::stream::{Action, Arrival, Event, Response, StreamId, Timer};
+use twinmesh_engine::update::{Identity, keeps_state, renumber};
 use twinmesh_engine::{Answer, EngineError, Failure, Held, Outcome, Request, Step, Streams, Try};
 use twinmesh_model::random;
 use twinmesh_xds::Snapshot;
 
 use crate::again::{self, Chosen};
-use crate::pools::{Admission, ClusterKey, Moves, PoolKey, Pools};
+use crate::outliers::Watched;
+use crate::pools::{ClusterKey, PoolKey, Pools};
 use crate::{Sim, not_matched};
 
 /// Draws of a request's number that attempts after the first take, one each for a selection.
@@ -48,6 +51,8 @@ struct Stream {
     state: State,
     /// Where the attempt goes, or went.
     pool: Option<PoolKey>,
+    /// What its endpoint is known by.
+    identity: Option<Identity>,
     /// Where it counts as a retry.
     retry_of: Option<ClusterKey>,
     held: Option<Held>,
@@ -61,6 +66,9 @@ pub(crate) struct Under {
     pools: Pools,
     /// How often each cluster was replaced.
     replaced: HashMap<String, u64>,
+    /// By the number of the timer.
+    watched: BTreeMap<usize, Watched>,
+    numbers: usize,
 }
 
 impl Under {
@@ -102,7 +110,8 @@ struct Reply {
 }
 
 impl Streams for Sim {
-    fn begin(&mut self, _: u64, _: &mut Vec<Action>) -> Result<(), EngineError> {
+    fn begin(&mut self, now_us: u64, actions: &mut Vec<Action>) -> Result<(), EngineError> {
+        self.detect(now_us, actions);
         Ok(())
     }
 
@@ -174,6 +183,7 @@ impl Streams for Sim {
                 left,
                 state: State::BackingOff,
                 pool: None,
+                identity: None,
                 retry_of: None,
                 held,
                 tries: Vec::new(),
@@ -241,7 +251,7 @@ impl Streams for Sim {
                 Timer::Duration(id) => {
                     self.stop(id, Failure::MaxStreamDuration, now_us, actions);
                 }
-                Timer::Outliers(_) => {}
+                Timer::Outliers(number) => self.interval(number, now_us, actions),
             },
             Event::Forgotten(id) => self.stop(id, Failure::NeverEnds, now_us, actions),
         }
@@ -266,137 +276,6 @@ impl Sim {
         loaded
             .map(|(compiled, _)| Arc::clone(&compiled.snapshot))
             .unwrap_or_default()
-    }
-
-    fn limits(&self, (name, _, high): &ClusterKey) -> Thresholds {
-        let snapshot = self.snapshot();
-        let cluster = snapshot.cluster(name);
-        cluster
-            .map(|it| attempts::thresholds(&it.config, *high))
-            .unwrap_or_default()
-    }
-
-    /// Makes an attempt at the endpoint that the stream has.
-    fn attempt(&mut self, id: StreamId, now: u64, actions: &mut Vec<Action>) {
-        let Some(stream) = self.under.streams.get_mut(&id) else {
-            return;
-        };
-        let Some(plan) = &stream.plan else {
-            return;
-        };
-        let decision = &stream.answer.decision;
-        let endpoint = decision.endpoint.clone();
-        let replaced = self.under.replaced.get(&plan.cluster).copied();
-        let key = PoolKey {
-            cluster: (plan.cluster.clone(), replaced.unwrap_or(0), plan.high),
-            locality: decision.locality.clone(),
-            endpoint: endpoint.clone().unwrap_or_default(),
-        };
-        let (http2, held) = (plan.http2, stream.held);
-        stream.tries.push(Try {
-            endpoint,
-            start_us: now,
-            end_us: now,
-            ..Try::default()
-        });
-        stream.pool = Some(key.clone());
-        // What is not with the endpoint yet does not count as its own.
-        self.release_held(held);
-        let limits = self.limits(&key.cluster);
-        match self.under.pools.admit(&limits, &key, http2, id) {
-            Admission::Sent => self.send(id, now, actions),
-            Admission::Queued(opens) => {
-                if let Some(stream) = self.under.streams.get_mut(&id) {
-                    stream.state = State::Queued;
-                }
-                let opens = opens.map(|connection| (connection, key.endpoint.clone()));
-                self.open(opens, now, actions);
-            }
-            Admission::TooManyRequests => {
-                self.ended(id, Ending::Failure(Failure::Overflow), now, actions);
-            }
-            Admission::TooManyPending => {
-                if let Some(stream) = self.under.streams.get_mut(&id) {
-                    // Nobody gets to know which one it was.
-                    no_endpoint(&mut stream.answer);
-                    if let Some(last) = stream.tries.last_mut() {
-                        last.endpoint = None;
-                    }
-                }
-                self.ended(id, Ending::Failure(Failure::Overflow), now, actions);
-            }
-        }
-    }
-
-    fn open(&mut self, opens: Option<(ConnectionId, String)>, now: u64, actions: &mut Vec<Action>) {
-        let Some((connection, endpoint)) = opens else {
-            return;
-        };
-        let snapshot = self.snapshot();
-        let key = self.under.pools.key(connection);
-        let cluster = key.and_then(|key| snapshot.cluster(&key.cluster.0));
-        let timeout = cluster.map_or(0, |cluster| attempts::connect_ms(&cluster.config));
-        let at = now.saturating_add(timeout.saturating_mul(1000));
-        actions.push(Action::Set(Timer::Connect(connection), at));
-        actions.push(Action::Connect {
-            connection,
-            endpoint,
-        });
-    }
-
-    /// What a change in a pool means to others.
-    fn moved(&mut self, moves: Moves, now: u64, actions: &mut Vec<Action>) {
-        for (id, may) in moves.streams {
-            if may {
-                self.send(id, now, actions);
-                continue;
-            }
-            if let Some(stream) = self.under.streams.get_mut(&id) {
-                stream.state = State::BackingOff;
-            }
-            self.ended(id, Ending::Failure(Failure::Overflow), now, actions);
-        }
-        self.open(moves.opens, now, actions);
-    }
-
-    fn not_connected(
-        &mut self,
-        connection: ConnectionId,
-        failure: Failure,
-        now: u64,
-        actions: &mut Vec<Action>,
-    ) {
-        for id in self.under.pools.not_opened(connection) {
-            if let Some(stream) = self.under.streams.get_mut(&id) {
-                stream.state = State::BackingOff;
-            }
-            self.ended(id, Ending::Failure(failure), now, actions);
-        }
-    }
-
-    fn send(&mut self, id: StreamId, now: u64, actions: &mut Vec<Action>) {
-        let Some(stream) = self.under.streams.get_mut(&id) else {
-            return;
-        };
-        stream.state = State::Sent;
-        if let (Some(held), Some((compiled, memory))) = (stream.held, &mut self.loaded) {
-            again::hold(compiled, memory, held);
-        }
-        if let Some(plan) = &stream.plan {
-            let times = [
-                (Timer::Try(id), plan.per_try_ms),
-                (Timer::TryIdle(id), plan.per_try_idle_ms),
-            ];
-            for (timer, time) in times {
-                let time = microseconds(time);
-                actions.extend(time.map(|it| Action::Set(timer, now.saturating_add(it))));
-            }
-        }
-        let endpoint = stream.answer.decision.endpoint.clone().unwrap_or_default();
-        actions.push(Action::Send {
-            stream: id,
-            endpoint,
-        });
     }
 
     /// Writes down how an attempt ended, and gives back what it held.
@@ -433,6 +312,7 @@ impl Sim {
     /// An attempt has ended: it is made again, or the stream ends with it. What it counts as is
     /// given back after that is decided.
     fn ended(&mut self, id: StreamId, ending: Ending<'_>, now: u64, actions: &mut Vec<Action>) {
+        self.watch(id, ending, now, actions);
         let again = self.again(id, ending, now, actions);
         let came_to = match ending {
             Ending::Response(response) => {
@@ -608,6 +488,7 @@ impl Sim {
             return;
         };
         let attempting = stream.state != State::BackingOff;
+        let sent = stream.state == State::Sent;
         let reply = stream.plan.as_ref().map(|plan| {
             let (status, flag, reason) = match why {
                 Failure::Timeout => (
@@ -630,6 +511,9 @@ impl Sim {
             }
         });
         actions.push(Action::Cancel(id));
+        if sent && why == Failure::Timeout {
+            self.watch(id, Ending::Failure(why), now, actions);
+        }
         if attempting {
             self.close_try(id, (None, Some(why)), now, actions);
         }

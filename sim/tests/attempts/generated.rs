@@ -132,8 +132,57 @@ fn clusters() -> impl Strategy<Value = Vec<Value>> {
     let of_endpoint = some(vec![("max_connections", 5, number(3))]);
     let breakers = (thresholds, of_endpoint)
         .prop_map(|(all, each)| json!({"thresholds": [all], "per_host_thresholds": [each]}));
+    let enforcing = || prop::sample::select(vec![json!(0), json!(100)]).boxed();
+    let ejection = one_of(&["0.010s", "0.100s", "0.500s"]).prop_map(Value::from);
+    let detection = some(vec![
+        (
+            "interval",
+            8,
+            one_of(&["0.020s", "0.100s"]).prop_map(Value::from).boxed(),
+        ),
+        ("base_ejection_time", 8, ejection.boxed()),
+        (
+            "max_ejection_percent",
+            8,
+            prop::sample::select(vec![json!(34), json!(50), json!(100)]).boxed(),
+        ),
+        (
+            "consecutive_5xx",
+            6,
+            (1_u32..4).prop_map(Value::from).boxed(),
+        ),
+        (
+            "consecutive_gateway_failure",
+            5,
+            (1_u32..3).prop_map(Value::from).boxed(),
+        ),
+        ("enforcing_consecutive_gateway_failure", 5, enforcing()),
+        (
+            "split_external_local_origin_errors",
+            4,
+            Just(json!(true)).boxed(),
+        ),
+        (
+            "consecutive_local_origin_failure",
+            5,
+            (1_u32..3).prop_map(Value::from).boxed(),
+        ),
+        ("success_rate_minimum_hosts", 5, number(3)),
+        ("success_rate_request_volume", 5, number(3)),
+        (
+            "success_rate_stdev_factor",
+            5,
+            prop::sample::select(vec![json!(500), json!(1300)]).boxed(),
+        ),
+        ("failure_percentage_minimum_hosts", 5, number(3)),
+        ("failure_percentage_request_volume", 5, number(3)),
+        ("enforcing_failure_percentage", 5, enforcing()),
+        ("failure_percentage_threshold", 5, Just(json!(50)).boxed()),
+        ("always_eject_one_host", 3, Just(json!(true)).boxed()),
+    ]);
     let more = some(vec![
         ("circuit_breakers", 4, breakers.boxed()),
+        ("outlier_detection", 5, detection),
         ("lb_policy", 5, balancer.prop_map(Value::from).boxed()),
         (
             "connect_timeout",

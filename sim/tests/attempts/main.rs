@@ -4,5 +4,6 @@
 mod breakers;
 mod generated;
 mod measured;
+mod outliers;
 mod recorded;
 mod snapshot;

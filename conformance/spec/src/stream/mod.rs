@@ -1,8 +1,12 @@
 //! What becomes of a request after its first endpoint is chosen: attempts, timeouts, retries, circuit
-//! breakers.
+//! breakers, outlier detection.
 
+mod again;
 mod breakers;
+mod connecting;
+mod detection;
 mod internal;
+mod outliers;
 mod plan;
 mod retry;
 mod timeouts;
@@ -11,27 +15,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
-use twinmesh_engine::stream::{Action, Arrival, ConnectionId, Event, Response, StreamId, Timer};
-use twinmesh_engine::update::{keeps_state, renumber};
+use twinmesh_engine::stream::{Action, Arrival, Event, Response, StreamId, Timer};
+use twinmesh_engine::update::{Identity, keeps_state, renumber};
 use twinmesh_engine::{Answer, EngineError, Failure, Held, Outcome, Request, Step, Streams, Try};
 use twinmesh_xds::Snapshot;
 
 use crate::balancer::Chooser;
-use crate::draw::draw;
-use crate::engine::{Loaded, Spec, nothing_loaded, start};
-use crate::rewrite;
-use crate::run::Run;
-use crate::upstream::Picked;
+use crate::engine::{Spec, nothing_loaded, start};
 
-use breakers::{Asked, Breakers, Endpoint, Follows, Kept, Of};
+use breakers::{Breakers, Endpoint, Kept, Of};
+use outliers::{Detector, Said};
 pub(crate) use plan::Forwarded;
 use plan::Plan;
 use retry::{Ended, Left};
-
-/// The first draw for the choice of another attempt's endpoint.
-const ATTEMPT: u64 = 1 << 32;
-/// How many draws an attempt has.
-const SELECTIONS: u64 = 1 << 16;
 
 /// All streams under way.
 #[derive(Debug, Default)]
@@ -40,6 +36,9 @@ pub(crate) struct Following {
     breakers: Breakers,
     /// How often a cluster was replaced by another one of its name.
     replaced: BTreeMap<String, u64>,
+    /// By the number of its timer: the cluster that it watches, and how often that was replaced.
+    detectors: BTreeMap<usize, ((String, u64), Detector)>,
+    numbers: usize,
 }
 
 /// Where an attempt stands.
@@ -67,6 +66,8 @@ struct Stream {
     held: Option<Held>,
     /// Where the attempt goes.
     place: Option<(Of, Endpoint)>,
+    /// What the endpoint is known by.
+    identity: Option<Identity>,
     phase: Phase,
     /// Where the attempt counts as a retry, if it is one.
     retries_of: Option<Of>,
@@ -91,7 +92,8 @@ impl Following {
 }
 
 impl Streams for Spec {
-    fn begin(&mut self, _now_us: u64, _actions: &mut Vec<Action>) -> Result<(), EngineError> {
+    fn begin(&mut self, now_us: u64, actions: &mut Vec<Action>) -> Result<(), EngineError> {
+        self.detect(now_us, actions);
         Ok(())
     }
 
@@ -171,6 +173,7 @@ impl Streams for Spec {
             tries: Vec::new(),
             held,
             place: None,
+            identity: None,
             phase: Phase::Over,
             retries_of: None,
             trace: arrival.trace,
@@ -251,7 +254,7 @@ impl Spec {
                 actions.push(Action::GiveUp(connection));
                 self.not_connected(connection, Failure::ConnectTimeout, now, actions);
             }
-            Timer::Outliers(_) => {}
+            Timer::Outliers(number) => self.interval(number, now, actions),
         }
     }
 
@@ -260,140 +263,6 @@ impl Spec {
         loaded
             .map(|loaded| Arc::clone(&loaded.snapshot))
             .unwrap_or_default()
-    }
-
-    /// A connection does not come about.
-    fn not_connected(
-        &mut self,
-        connection: ConnectionId,
-        failure: Failure,
-        now: u64,
-        actions: &mut Vec<Action>,
-    ) {
-        for id in self.following.breakers.not_connected(connection) {
-            if let Some(stream) = self.following.streams.get_mut(&id) {
-                stream.phase = Phase::Over;
-            }
-            self.failed(id, failure, now, actions);
-        }
-    }
-
-    /// What a connection's opening or closing means to others.
-    fn follow(&mut self, follows: Follows, now: u64, actions: &mut Vec<Action>) {
-        for id in follows.sent {
-            self.send(id, now, actions);
-        }
-        for id in follows.not_sent {
-            if let Some(stream) = self.following.streams.get_mut(&id) {
-                stream.phase = Phase::Over;
-            }
-            self.failed(id, Failure::Overflow, now, actions);
-        }
-        if let Some((connection, endpoint)) = follows.connect {
-            self.connect(connection, endpoint, now, actions);
-        }
-    }
-
-    fn connect(
-        &mut self,
-        connection: ConnectionId,
-        endpoint: String,
-        now: u64,
-        actions: &mut Vec<Action>,
-    ) {
-        let snapshot = self.snapshot();
-        let place = self.following.breakers.place_of(connection);
-        let cluster = place
-            .map(|((name, ..), _)| cluster_of(&snapshot, name))
-            .unwrap_or_default();
-        let timeout = plan::connect_timeout_us(&cluster);
-        actions.push(Action::Set(
-            Timer::Connect(connection),
-            now.saturating_add(timeout),
-        ));
-        actions.push(Action::Connect {
-            connection,
-            endpoint,
-        });
-    }
-
-    /// An attempt at the endpoint that the stream's decision names.
-    fn attempt(&mut self, id: StreamId, now: u64, actions: &mut Vec<Action>) {
-        let following = &mut self.following;
-        let Some(stream) = following.streams.get_mut(&id) else {
-            return;
-        };
-        let Some(plan) = &stream.plan else {
-            return;
-        };
-        let Some(loaded) = &mut self.loaded else {
-            return;
-        };
-        let endpoint = stream.answer.decision.endpoint.clone();
-        stream.tries.push(Try {
-            endpoint: endpoint.clone(),
-            start_us: now,
-            end_us: now,
-            ..Try::default()
-        });
-        let replaced = following.replaced.get(&plan.cluster).copied().unwrap_or(0);
-        let of = (plan.cluster.clone(), replaced, plan.high);
-        let endpoint = endpoint.unwrap_or_default();
-        let place = (
-            of,
-            (stream.answer.decision.locality.clone(), endpoint.clone()),
-        );
-        stream.place = Some(place.clone());
-        let held = stream.held;
-        let snapshot = Arc::clone(&loaded.snapshot);
-        let cluster = cluster_of(&snapshot, &plan.cluster);
-        // It counts as the endpoint's when it is sent.
-        if let Some(held) = held {
-            loaded.balancers.release(held);
-        }
-        match following.breakers.ask(&cluster, plan.http2, &place, id) {
-            Asked::Sent => self.send(id, now, actions),
-            Asked::Waits(connection) => {
-                stream.phase = Phase::Waits;
-                if let Some(connection) = connection {
-                    self.connect(connection, endpoint, now, actions);
-                }
-            }
-            Asked::NotSent => self.failed(id, Failure::Overflow, now, actions),
-            Asked::NotWaiting => {
-                if let Some(last) = stream.tries.last_mut() {
-                    last.endpoint = None;
-                }
-                name_nothing(&mut stream.answer);
-                self.failed(id, Failure::Overflow, now, actions);
-            }
-        }
-    }
-
-    /// Sends the attempt, which has a connection.
-    fn send(&mut self, id: StreamId, now: u64, actions: &mut Vec<Action>) {
-        let Some(stream) = self.following.streams.get_mut(&id) else {
-            return;
-        };
-        let Some(plan) = &stream.plan else {
-            return;
-        };
-        stream.phase = Phase::Sent;
-        if let Some(held) = stream.held
-            && let Some(loaded) = &mut self.loaded
-        {
-            loaded.balancers.hold(held);
-        }
-        for (timer, time) in [
-            (Timer::Try(id), plan.timeouts.per_try),
-            (Timer::TryIdle(id), plan.timeouts.per_try_idle),
-        ] {
-            actions.extend(time.map(|time| Action::Set(timer, now.saturating_add(time))));
-        }
-        actions.push(Action::Send {
-            stream: id,
-            endpoint: stream.answer.decision.endpoint.clone().unwrap_or_default(),
-        });
     }
 
     /// The attempt is over: what it held is given back.
@@ -452,6 +321,12 @@ impl Spec {
         actions: &mut Vec<Action>,
     ) {
         let cut = response.cut.then_some(Failure::ResetAfterHeaders);
+        let is_grpc = self.plan(id).is_some_and(|plan| plan.message.is_grpc());
+        let said = Said::Status(outliers::status(response, is_grpc));
+        self.tell(id, said, now, actions);
+        if response.cut {
+            self.tell(id, Said::Local(503), now, actions);
+        }
         let retried = self.retry(id, Ended::Response(response), now, actions);
         self.attempt_ends(id, Some(response.status), cut, now, actions);
         if retried.is_again {
@@ -476,6 +351,15 @@ impl Spec {
     }
 
     fn failed(&mut self, id: StreamId, failure: Failure, now: u64, actions: &mut Vec<Action>) {
+        let timeout_status = self.plan(id).map_or(504, |plan| plan.timeouts.status);
+        match failure {
+            // It is the cluster's, not the endpoint's.
+            Failure::Overflow => {}
+            Failure::PerTryTimeout | Failure::PerTryIdleTimeout => {
+                self.tell(id, Said::Local(timeout_status), now, actions);
+            }
+            _ => self.tell(id, Said::Local(503), now, actions),
+        }
         let retried = self.retry(id, Ended::Failure(failure), now, actions);
         self.attempt_ends(id, None, Some(failure), now, actions);
         if retried.is_again {
@@ -485,7 +369,6 @@ impl Spec {
             return;
         };
         let http2 = plan.http2;
-        let timeout_status = plan.timeouts.status;
         if failure == Failure::Overflow
             && let Some(stream) = self.following.streams.get_mut(&id)
         {
@@ -576,57 +459,16 @@ impl Spec {
         }
     }
 
-    /// Chooses the endpoint of another attempt; ends the stream where there is none.
-    fn choose_again(&mut self, id: StreamId, now: u64, actions: &mut Vec<Action>) -> bool {
-        let generation = self.generation;
-        let Some(stream) = self.following.streams.get_mut(&id) else {
-            return false;
-        };
-        let Some(loaded) = &mut self.loaded else {
-            return false;
-        };
-        match select(loaded, generation, stream) {
-            Selected::Endpoint => return true,
-            Selected::Nothing => {
-                stream.tries.push(Try {
-                    start_us: now,
-                    end_us: now,
-                    failure: Some(Failure::NoHealthyUpstream),
-                    ..Try::default()
-                });
-                stream.answer.decision.outcome = Outcome::NoHealthyUpstream;
-                name_nothing(&mut stream.answer);
-                let status = stream
-                    .plan
-                    .as_ref()
-                    .map(|it| it.message.local_reply_status(503));
-                let reason = "the cluster has no endpoint that may be used";
-                self.end(id, status, &[Some("UH")], reason, now, actions);
-            }
-            Selected::Undecided(reason) => {
-                if let Some(mut stream) = self.following.streams.remove(&id) {
-                    if let Some(of) = &stream.retries_of {
-                        self.following.breakers.retried(of);
-                    }
-                    undecide(&mut stream.answer, reason, stream.trace);
-                    clear(id, actions);
-                    let answer = stream.answer;
-                    actions.push(Action::End {
-                        stream: id,
-                        answer: Box::new(answer),
-                    });
-                }
-            }
-        }
-        false
-    }
-
     /// Ends a stream whatever its attempt does.
     fn give_up(&mut self, id: StreamId, failure: Failure, now: u64, actions: &mut Vec<Action>) {
         let Some(stream) = self.following.streams.get(&id) else {
             return;
         };
         let backing_off = stream.phase == Phase::Over;
+        if stream.phase == Phase::Sent && failure == Failure::Timeout {
+            let status = self.plan(id).map_or(504, |plan| plan.timeouts.status);
+            self.tell(id, Said::Local(status), now, actions);
+        }
         actions.push(Action::Cancel(id));
         if !backing_off {
             self.attempt_ends(id, None, Some(failure), now, actions);
@@ -696,90 +538,6 @@ struct Retried {
     is_again: bool,
     /// What the response flags say of it.
     flag: Option<&'static str>,
-}
-
-enum Selected {
-    Endpoint,
-    Nothing,
-    Undecided(String),
-}
-
-/// Another endpoint of the stream's cluster, into its decision.
-fn select(loaded: &mut Loaded, generation: u64, stream: &mut Stream) -> Selected {
-    let Some(plan) = &stream.plan else {
-        return Selected::Nothing;
-    };
-    let attempt = ATTEMPT + stream.tries.len() as u64 * SELECTIONS;
-    let tried: Vec<String> = stream
-        .tries
-        .iter()
-        .filter_map(|it| it.endpoint.clone())
-        .collect();
-    let selections = if plan.retry.passes_over_tried {
-        plan.retry.selections
-    } else {
-        0
-    };
-    for selection in 0..=selections {
-        let snapshot = &loaded.snapshot;
-        let clusters = &snapshot.clusters;
-        let Some(index) = clusters
-            .iter()
-            .position(|cluster| cluster.name == plan.cluster)
-        else {
-            return Selected::Nothing;
-        };
-        let hashes = clusters
-            .get(index)
-            .is_some_and(|cluster| cluster.balancer.hashes());
-        if hashes && plan.retry.passes_over_tried {
-            return Selected::Undecided(
-                "retries of a balancer that hashes with retry_host_predicate are not decided"
-                    .to_owned(),
-            );
-        }
-        let mut run = Run::again(
-            loaded,
-            &stream.request,
-            draw(stream.random, attempt + selection),
-            generation,
-            plan.hash,
-        );
-        let picked = run.at_cluster(index);
-        let found = run.answer;
-        match picked {
-            Picked::Nothing => return Selected::Nothing,
-            Picked::Undecided => {
-                return Selected::Undecided(found.decision.reason.unwrap_or_default());
-            }
-            Picked::Endpoint { hostname } => {
-                let again = found.decision.endpoint.clone();
-                let is_tried = again.as_ref().is_some_and(|again| tried.contains(again));
-                if is_tried && selection < selections {
-                    if let Some(held) = found.held {
-                        loaded.balancers.release(held);
-                    }
-                    continue;
-                }
-                stream.held = found.held;
-                let authority = rewrite::authority(
-                    &plan.action,
-                    plan.host_rewrite.as_deref(),
-                    &plan.message,
-                    &hostname,
-                    &loaded.substitutions,
-                );
-                let decision = &mut stream.answer.decision;
-                decision.endpoint = again;
-                decision.priority = found.decision.priority;
-                decision.locality = found.decision.locality;
-                decision.authority =
-                    authority.filter(|it| stream.request.authority.as_ref() != Some(it));
-                return Selected::Endpoint;
-            }
-        }
-    }
-    Selected::Nothing
 }
 
 fn undecide(answer: &mut Answer, reason: String, trace: bool) {

@@ -16,6 +16,7 @@ use twinmesh_engine::Request;
 
 use super::breakers;
 use super::internal::{self, Told};
+use super::outliers;
 use super::retry::Retry;
 use super::timeouts::Timeouts;
 use crate::message::Message;
@@ -77,7 +78,9 @@ impl Plan {
         if typed {
             return Err("retry policies by extension are not decided".to_owned());
         }
-        if let Some(reason) = breakers::undecided(forwarded.cluster) {
+        let undecided = breakers::undecided(forwarded.cluster)
+            .or_else(|| outliers::undecided(forwarded.cluster));
+        if let Some(reason) = undecided {
             return Err(reason.to_owned());
         }
         let policy = action

@@ -5,6 +5,7 @@
 
 mod asked;
 mod breakers;
+mod outliers;
 mod values;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
@@ -37,6 +38,7 @@ use crate::{Compiled, Left};
 use asked::Asked;
 
 pub use breakers::thresholds;
+pub use outliers::outlier_policy;
 
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
@@ -214,7 +216,7 @@ impl Plan {
         let policy = action.retry_policy.as_ref().or(host.retry_policy.as_ref());
         let policy = policy.unwrap_or(&none);
         undecided(policy)?;
-        if let Some(reason) = breakers::undecided(cluster) {
+        if let Some(reason) = breakers::undecided(cluster).or(outliers::undecided(cluster)) {
             return Err(reason.to_owned());
         }
         let grpc = is_grpc(request);

@@ -54,7 +54,9 @@ pub(super) const TABLES: &[Table] = &[
             ("wait_for_warm_on_init", Inert),
             (
                 "outlier_detection",
-                ReadOver("endpoints are decided as if none is ejected"),
+                ReadOver(
+                    "endpoints are decided as if none is ejected, but where endpoints follow a script (--endpoints)",
+                ),
             ),
             ("cleanup_interval", TIMING),
             ("upstream_bind_config", Inert),
