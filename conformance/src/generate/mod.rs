@@ -20,13 +20,13 @@ use std::sync::Arc;
 use clap::Args;
 use twinmesh_engine::format::traffic;
 use twinmesh_engine::{Engine as _, Replay, Request};
-use twinmesh_spec::reading::Matchers;
+use twinmesh_spec::reading::{Matchers, is_always_taken, is_never_taken};
 use twinmesh_xds::Snapshot;
 
 use crate::failure::{Failure, Status};
 use crate::input;
 use crate::output::{self, Output, Style};
-use crate::reach::{Brief, Catalogue, Goal, Observer};
+use crate::reach::{Brief, Catalogue, Goal, Observer, RouteAt};
 
 use candidates::{Candidates, Item, Maker};
 pub use report::{Unreached, Why};
@@ -116,7 +116,7 @@ pub fn generate(snapshot: &Arc<Snapshot>, boundaries: bool) -> Result<Generated,
     engine.load(snapshot)?;
     let mut solver = Solver::new(snapshot, &matchers, engine);
     let made = Maker::new(&mut solver).make()?;
-    let (requests, goals) = pick(&made, boundaries);
+    let (requests, goals) = pick(snapshot, &made, boundaries);
     let reached = reached(snapshot, &matchers, &requests)?;
     let catalogue = Catalogue::of(snapshot);
     let unreached = report::unreached(snapshot, &matchers, &catalogue, &reached, &made.blocked);
@@ -132,7 +132,11 @@ pub fn generate(snapshot: &Arc<Snapshot>, boundaries: bool) -> Result<Generated,
 }
 
 /// The candidates that are needed, with ids that are unique.
-fn pick(made: &Candidates, boundaries: bool) -> (Vec<Request>, Vec<Vec<Goal>>) {
+fn pick(
+    snapshot: &Snapshot,
+    made: &Candidates,
+    boundaries: bool,
+) -> (Vec<Request>, Vec<Vec<Goal>>) {
     let is_wanted = |item: &&Item| boundaries || matches!(item, Item::Goal(_));
     // Requests that are equal but for their ids are one, which reaches what each of them does.
     let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
@@ -167,8 +171,13 @@ fn pick(made: &Candidates, boundaries: bool) -> (Vec<Request>, Vec<Vec<Goal>>) {
         });
         let own: Vec<Goal> = own.collect();
         let any = |fits: fn(&Goal) -> bool| own.iter().any(fits);
+        let takes_shares = own.iter().any(|goal| match goal {
+            Goal::Route(at) => depends_on_shares(snapshot, *at),
+            _ => false,
+        });
         if any(|goal| matches!(goal, Goal::Route(_)))
             && !any(|goal| matches!(goal, Goal::Weight(..)))
+            && !takes_shares
         {
             // It chooses endpoints only: drawn for each request, it reaches more of them.
             numbered.random = None;
@@ -177,6 +186,19 @@ fn pick(made: &Candidates, boundaries: bool) -> (Vec<Request>, Vec<Vec<Goal>>) {
         goals.push(own);
     }
     (requests, goals)
+}
+
+/// Whether the random number decides that a request gets to the route: it, or one before it, takes
+/// a share of the requests (`runtime_fraction`).
+fn depends_on_shares(snapshot: &Snapshot, at: RouteAt) -> bool {
+    let configuration = snapshot.route_configurations.get(at.configuration);
+    let host = configuration.and_then(|it| it.config.virtual_hosts.get(at.virtual_host));
+    let routes = host.map_or(&[][..], |host| host.routes.as_slice());
+    let mut matches = routes
+        .iter()
+        .take(at.route + 1)
+        .filter_map(|route| route.r#match.as_ref());
+    matches.any(|matched| !is_always_taken(matched) && !is_never_taken(matched))
 }
 
 /// All of a request but its id.
