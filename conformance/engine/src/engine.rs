@@ -92,10 +92,15 @@ pub trait Engine {
     /// - The round robin index of each source of a priority (its healthy endpoints, the degraded
     ///   ones, all of them in a panic) survives, whatever the endpoints are now, and while the
     ///   source is not used. Picks by weight do not move it.
-    /// - The schedules of weighted endpoints start anew in each priority whose endpoints, their
-    ///   health or their weights changed; those of other priorities go on.
     /// - The HTTP filters of a listener whose message is equal keep what they know; see
     ///   [`keeps_filters`](crate::update::keeps_filters). Others start anew.
+    /// - Where localities are chosen by weight, each has an index of its own, which goes by the
+    ///   locality's place among those of the priority and survives like the others.
+    /// - The schedules of weighted endpoints and localities start anew in each priority whose
+    ///   endpoints, their health, weights or metadata, or whose localities' weights changed, or
+    ///   where the overprovisioning factor or `weighted_priority_health` did; those of other
+    ///   priorities go on.
+    /// - A subset has state of its own; one that has lost all its endpoints forgets it.
     ///
     /// The generation in [`Held`] stays as it is; the caller renumbers what it holds to the new
     /// snapshot's indices.

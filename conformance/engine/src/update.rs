@@ -104,12 +104,25 @@ fn in_order(
         let (old, new) = (of(before), of(after));
         let reordered = old != new && sorted(&old).is_some_and(|old| Some(old) == sorted(&new));
         changed |= reordered;
-        endpoints.extend(if reordered { old } else { new });
+        endpoints.extend(if reordered { reweighed(old, &new) } else { new });
     }
     changed.then(|| ClusterLoadAssignment {
         endpoints,
         ..after.clone()
     })
+}
+
+/// The groups with the weights that the others give their localities: of several the last one's.
+fn reweighed(
+    mut groups: Vec<LocalityLbEndpoints>,
+    others: &[LocalityLbEndpoints],
+) -> Vec<LocalityLbEndpoints> {
+    for group in &mut groups {
+        let same = others.iter().filter(|it| it.locality == group.locality);
+        let mut weights = same.filter_map(|other| other.load_balancing_weight);
+        group.load_balancing_weight = weights.next_back();
+    }
+    groups
 }
 
 /// What Envoy compares of each endpoint, in an order that is always the same.
@@ -120,10 +133,11 @@ fn sorted(groups: &[LocalityLbEndpoints]) -> Option<Vec<impl PartialEq + use<>>>
             let (address, locality) = identity(group, endpoint)?;
             let locality = [locality.region, locality.zone, locality.sub_zone];
             let weight = endpoint.load_balancing_weight.as_ref().map(|it| it.value);
-            all.push((address, locality, weight, endpoint.health_status));
+            let known = (address, locality, weight, endpoint.health_status);
+            all.push((known, endpoint.metadata.clone()));
         }
     }
-    all.sort_unstable();
+    all.sort_by(|(one, _), (other, _)| one.cmp(other));
     Some(all)
 }
 
