@@ -307,23 +307,24 @@ fn check_tells_first_what_makes_requests_unsupported() {
     let told: String = (0..25)
         .map(|index| format!("  - {{ name: c{index}, type: STATIC, outlier_detection: {{}} }}\n"))
         .collect();
-    let subsets = "  - { name: last, type: STATIC, lb_subset_config: { subset_selectors: [{ keys: [v] }] } }\n";
+    let slow =
+        "  - { name: last, type: STATIC, round_robin_lb_config: { slow_start_config: {} } }\n";
     let write = |clusters: &str| {
         let snapshot = format!("static_resources:\n  clusters:\n{clusters}");
         std::fs::write(folder.path().join("s.yaml"), snapshot).expect("the snapshot");
     };
-    write(&format!("{told}{subsets}"));
+    write(&format!("{told}{slow}"));
     let run = twinmesh_in(folder.path(), &["check", "s.yaml"]);
     let place = |text: &str| {
         let found = run.stdout.find(text);
         found.unwrap_or_else(|| panic!("{text} in {}", run.stdout))
     };
-    assert!(place("lb_subset_config") < place("resources (decided"));
+    assert!(place("slow_start_config") < place("resources (decided"));
     assert!(place("kernel (and") < place("\nread over:"));
     let run = twinmesh_in(folder.path(), &["check", "s.yaml", "--strict"]);
     assert_eq!(run.code, Some(2), "{}", run.stdout);
-    assert!(run.stderr.contains("lb_subset_config"), "{}", run.stderr);
-    write(subsets);
+    assert!(run.stderr.contains("slow_start_config"), "{}", run.stderr);
+    write(slow);
     let run = twinmesh_in(folder.path(), &["check", "s.yaml"]);
     assert!(run.stdout.contains("1 finding: "), "{}", run.stdout);
     let run = twinmesh_in(folder.path(), &["check", "s.yaml", "--strict"]);

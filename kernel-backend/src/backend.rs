@@ -250,6 +250,10 @@ impl<H: Host> Backend<H> {
         let state = |word: usize| words.get(word).map_or(0, |word| word.load(Relaxed));
         let mut kept = self.kept.clone();
         kept.carry(&before.compiled, state, &mut compiled);
+        // What was left to userspace was not counted here.
+        for name in kept.elsewhere() {
+            compiled.leave_to_userspace(name);
+        }
         self.publish(compiled, self.held_generation)?;
         self.kept = kept;
         Ok(())

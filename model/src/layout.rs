@@ -298,6 +298,8 @@ pub mod outcome {
     /// Answered by an HTTP filter; the reason is the status, and above it the filter's index in the
     /// connection manager's list.
     pub const FILTER_REPLY: u64 = 13;
+    /// Dropped before an endpoint was looked for. In userspace.
+    pub const OVERFLOW: u64 = 14;
 }
 
 /// Codes of [`work::REASON`] where the outcome is `bad_request`. Up to [`bad_request::BY_CODEC`]

@@ -37,6 +37,32 @@ pub fn sample<M: Machine>(machine: &mut M, record: u64) -> u64 {
     low(best)
 }
 
+/// The position of an endpoint with the fewest active requests of all; of several each with the same
+/// chance. In userspace.
+pub fn scan<M: Machine>(machine: &mut M, record: u64) -> u64 {
+    let count = high(machine.policy64(record));
+    let endpoints = low(machine.policy64(record.wrapping_add(set::ENDPOINTS)));
+    let random = machine.word(work::RANDOM);
+    let (mut best, mut fewest) = (0, u64::MAX);
+    let (mut alike, mut ties) = (0_u64, 0);
+    let mut position = 0;
+    while position < count {
+        let endpoint = low(machine.policy64(endpoints.wrapping_add(position << 3)));
+        let requests = active(machine, endpoint);
+        if requests < fewest {
+            (best, fewest, alike) = (position, requests, 1);
+        } else if requests == fewest {
+            alike += 1;
+            if random::draw(random, random::ENDPOINT + ties).checked_rem(alike) == Some(0) {
+                best = position;
+            }
+            ties += 1;
+        }
+        position += 1;
+    }
+    best
+}
+
 /// The better of two: low the position, high the active requests of the best so far; and the
 /// endpoint that the next draw chooses.
 #[inline(always)]

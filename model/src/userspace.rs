@@ -4,9 +4,14 @@ use crate::{
     Machine, cookie, decide, endpoint, fraction, hash_policy,
     hash_policy::Hash,
     hashed,
-    layout::{RECORD, cluster, header, high, low, matcher, more, of, outcome, route, set, work},
-    priority, random, slot, tls_context,
+    layout::{
+        RECORD, cluster, header, high, low, matcher, more, of, outcome, pool, route, set, work,
+    },
+    least_request, priority, random, round_robin, slot, tls_context,
 };
+
+/// What shares of dropped requests are of.
+const MILLION: u64 = 1_000_000;
 
 /// Whether a route, whose other matchers accept the request, takes it.
 pub fn route<M: Machine>(machine: &mut M, record: u64) -> bool {
@@ -41,12 +46,20 @@ pub fn first_failed<M: Machine>(machine: &mut M, record: u64) -> u64 {
 
 /// The endpoint of such a cluster. 0.
 pub fn cluster<M: Machine>(machine: &mut M, record: u64) -> u64 {
-    let kind = high(machine.policy64(record.wrapping_add(cluster::INDEX)));
-    if kind == cluster::BY_HEADER {
+    let code = high(machine.policy64(record.wrapping_add(cluster::INDEX)));
+    if code == cluster::BY_HEADER {
         return by_header(machine, record);
     }
+    let routed = machine.word(work::CHOSEN_ROUTE) != 0;
+    let dropped = high(machine.policy64(record.wrapping_add(cluster::FORWARDING)));
+    let drawn = random::draw(machine.word(work::RANDOM), random::OVERLOAD);
+    // TCP proxies do not look at it.
+    if routed && drawn % MILLION < dropped {
+        decide::end(machine, outcome::OVERFLOW, 0);
+        return 0;
+    }
     let drawn = random::draw(machine.word(work::RANDOM), random::PRIORITY);
-    let number = if kind == cluster::BY_HASH {
+    let number = if code & !cluster::POOLS == cluster::BY_HASH {
         match hash_policy::of_route(machine) {
             // Without a hash any endpoint will do: one number for all that it decides.
             Hash::Nothing => drawn,
@@ -59,29 +72,101 @@ pub fn cluster<M: Machine>(machine: &mut M, record: u64) -> u64 {
     } else {
         drawn
     };
+    let found = choose(machine, record, number);
+    let outcome = if found == 0 {
+        outcome::NO_HEALTHY_UPSTREAM
+    } else {
+        outcome::FORWARD
+    };
+    decide::end(machine, outcome, 0);
+    0
+}
+
+/// The number plus one of the endpoint that a cluster gives for a number, the request's hash or one
+/// that was drawn; 0 where it gives none.
+pub fn choose<M: Machine>(machine: &mut M, record: u64, number: u64) -> u64 {
+    let code = high(machine.policy64(record.wrapping_add(cluster::INDEX)));
+    if code & cluster::POOLS != 0 {
+        of_pools(machine, record, number)
+    } else {
+        of_levels(machine, record, number)
+    }
+}
+
+/// The number plus one of the endpoint of the first pool that has one, or 0.
+fn of_pools<M: Machine>(machine: &mut M, record: u64, number: u64) -> u64 {
+    let list = machine.policy64(record.wrapping_add(cluster::LEVELS));
+    let mut index = 0;
+    while index < high(list) {
+        let pool = low(machine.policy64(low(list).wrapping_add(index << 3)));
+        let single = low(machine.policy64(pool.wrapping_add(pool::SINGLE)));
+        let found = if single == 0 {
+            of_levels(machine, pool, number)
+        } else {
+            // It has no level.
+            machine.set_word(work::PRIORITY_VALUE, 0);
+            machine.set_word(work::LEVEL, 0);
+            endpoint::take(machine, single, 0)
+        };
+        if found != 0 {
+            return found;
+        }
+        index += 1;
+    }
+    0
+}
+
+/// The number plus one of the endpoint that a record with levels gives, or 0.
+fn of_levels<M: Machine>(machine: &mut M, record: u64, number: u64) -> u64 {
     let found = priority::by_number(machine, record, number);
     if found == 0 {
-        decide::end(machine, outcome::NO_HEALTHY_UPSTREAM, 0);
         return 0;
     }
-    let kind = machine.policy64(found);
-    let position = if low(kind) == set::RING {
-        hashed::ring(machine, found, number)
-    } else if low(kind) == set::TABLE {
-        hashed::table(machine, found, number)
+    let found = if low(machine.policy64(found)) == set::LOCALITIES {
+        locality(machine, found)
     } else {
-        number.checked_rem(high(kind)).unwrap_or(0)
+        found
     };
-    endpoint::take(machine, found, position);
-    decide::end(machine, outcome::FORWARD, 0);
-    0
+    let kind = machine.policy64(found);
+    let kind_of = low(kind);
+    let position = if kind_of == set::RING {
+        hashed::ring(machine, found, number)
+    } else if kind_of == set::TABLE {
+        hashed::table(machine, found, number)
+    } else if kind_of == set::ANY {
+        number.checked_rem(high(kind)).unwrap_or(0)
+    } else if kind_of == set::SCAN {
+        least_request::scan(machine, found)
+    } else if kind_of == set::SAMPLE {
+        machine.sample(found)
+    } else if kind_of == set::HEAP {
+        machine.heap(found)
+    } else {
+        round_robin::next(machine, found)
+    };
+    endpoint::take(machine, found, position)
+}
+
+/// The set of the locality whose turn it is.
+fn locality<M: Machine>(machine: &mut M, record: u64) -> u64 {
+    let lists = machine.policy64(record.wrapping_add(set::ENDPOINTS));
+    let state = machine.policy64(record.wrapping_add(set::STATE));
+    let turn = machine.tick(low(state));
+    let pick = turn.checked_rem(high(state)).unwrap_or(0);
+    let position = machine.policy16(high(lists).wrapping_add(pick << 1));
+    low(machine.policy64(low(lists).wrapping_add(position << 3)))
 }
 
 /// `cluster_header`: the cluster that the header's first value names. 0.
 fn by_header<M: Machine>(machine: &mut M, record: u64) -> u64 {
     let slot = high(machine.policy64(record.wrapping_add(cluster::FORWARDING)));
     let first = slot::first(machine, slot);
-    let root = low(machine.policy64(header::CLUSTERS));
+    let own = low(machine.policy64(record.wrapping_add(cluster::LEVELS)));
+    let root = if own == 0 {
+        low(machine.policy64(header::CLUSTERS))
+    } else {
+        own
+    };
     let found = if first == 0 {
         0
     } else {

@@ -3,8 +3,8 @@
 use twinmesh_compile::Compiled;
 use twinmesh_compile::attempts::Plan;
 use twinmesh_engine::{Decision, Held, Request};
-use twinmesh_model::layout::{cluster, high, low, pair, set, unsupported, work};
-use twinmesh_model::{Machine, endpoint, hash_policy, hashed, priority, random};
+use twinmesh_model::layout::{cluster, high, low, pair, unsupported, work};
+use twinmesh_model::{Machine, endpoint, hash_policy, random, userspace};
 
 use crate::Memory;
 
@@ -41,6 +41,9 @@ pub(crate) fn choose(
     let Some(record) = index.and_then(|index| compiled.cluster_record(index)) else {
         return Chosen::Nothing;
     };
+    if compiled.has_subsets(&plan.cluster) {
+        return Chosen::Undecided("retries of a cluster with subsets are not decided".to_owned());
+    }
     memory.set_word(work::RANDOM, number);
     let kind = memory.policy64(record + cluster::KIND);
     let found = if kind == pair(cluster::UNSUPPORTED, unsupported::USERSPACE) {
@@ -61,19 +64,9 @@ pub(crate) fn choose(
 /// The number plus one of the endpoint that a hash or chance leads to; 0: none.
 fn in_userspace(memory: &mut Memory, record: u64, hash: Option<u64>, number: u64) -> u64 {
     let drawn = random::draw(number, random::PRIORITY);
-    let by_hash = high(memory.policy64(record + cluster::INDEX)) == cluster::BY_HASH;
-    let number = hash.filter(|_| by_hash).unwrap_or(drawn);
-    let found = priority::by_number(memory, record, number);
-    if found == 0 {
-        return 0;
-    }
-    let kind = memory.policy64(found);
-    let position = match low(kind) {
-        set::RING => hashed::ring(memory, found, number),
-        set::TABLE => hashed::table(memory, found, number),
-        _ => number.checked_rem(high(kind)).unwrap_or(0),
-    };
-    endpoint::take(memory, found, position)
+    let code = high(memory.policy64(record + cluster::INDEX)) & !cluster::POOLS;
+    let number = hash.filter(|_| code == cluster::BY_HASH).unwrap_or(drawn);
+    userspace::choose(memory, record, number)
 }
 
 /// An endpoint has a request.

@@ -180,6 +180,7 @@ fn outcome(entry: &Entry, answer: &Answer) -> Option<(Outcome, Reach)> {
         "cluster_not_found" => (Outcome::NoCluster, Reach::Cluster),
         "no_healthy_upstream" => (Outcome::NoHealthyUpstream, Reach::Cluster),
         _ if details.starts_with("http1.") => (Outcome::BadRequest, Reach::FilterChain),
+        "drop_overload" | "unconditional_drop_overload" => (Outcome::Overflow, Reach::Cluster),
         _ if flagged("UO") => (Outcome::Overflow, Reach::Cluster),
         // It was sent where nothing listens: to an address of the request's.
         _ if flagged("UF") && entry.endpoint.is_some() => (Outcome::Forward, Reach::Cluster),

@@ -1,4 +1,4 @@
-//! The state of all balancers: one for each cluster, priority and source.
+//! The state of all balancers: one for each cluster, subset, priority and source.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,20 +6,34 @@ use twinmesh_engine::Held;
 use twinmesh_engine::update::{identity, keeps_state, places};
 use twinmesh_xds::{Cluster, Snapshot};
 
-use crate::cluster::{self, Host, Policy};
+use crate::cluster::{self, Host};
 use crate::hash_balancer::Laid;
 use crate::least_request::{self, LeastRequest};
+use crate::locality::{self, Effective, Schedule};
+use crate::policy::{Balancing, Policy};
 use crate::priority::Source;
 use crate::round_robin::RoundRobin;
+use crate::subset::Pool;
 
-/// Names one balancer: the cluster's index, the priority, the source.
-pub(crate) type Key = (usize, usize, Source);
+/// Names one balancer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    /// The cluster's index.
+    pub(crate) cluster: usize,
+    pub(crate) pool: Pool,
+    pub(crate) priority: usize,
+    pub(crate) source: Source,
+    /// Index of the locality, in Envoy's order, where it was chosen by weight.
+    pub(crate) locality: Option<usize>,
+}
 
 /// What balancers remember. Everything starts at zero when a snapshot is loaded.
 #[derive(Debug, Default)]
 pub(crate) struct Balancers {
     round_robin: BTreeMap<Key, RoundRobin>,
     least_request: BTreeMap<Key, LeastRequest>,
+    /// Which locality is next.
+    localities: BTreeMap<Key, Schedule>,
     /// What the balancers that hash choose from; it follows from the snapshot alone.
     laid: BTreeMap<Key, Laid>,
     /// Forwarded requests that have not ended, by cluster, locality and endpoint.
@@ -52,10 +66,39 @@ impl Chooser<'_> {
         let choices = choices(hosts, policy, random);
         let stands = choices.iter().copied().find(|&index| {
             hosts.get(index).is_some_and(|host| {
-                chosen.is_some_and(|held| endpoint(held) == (key.0, host.locality, host.endpoint))
+                let place = (key.cluster, host.locality, host.endpoint);
+                chosen.is_some_and(|held| endpoint(held) == place)
             })
         });
         stands.or_else(|| choices.first().copied())
+    }
+
+    /// Index of the locality that takes the request, by these weights; `None` where no locality has
+    /// any. `hosts` are the localities' endpoints.
+    pub(crate) fn pick_locality(
+        &mut self,
+        key: &Key,
+        weights: &[Effective],
+        hosts: impl Fn(usize) -> Vec<Host>,
+    ) -> Option<usize> {
+        let chosen = match self {
+            Self::Balancers(balancers) => {
+                if !balancers.localities.contains_key(key) {
+                    let schedule = Schedule::new(weights)?;
+                    balancers.localities.insert(key.clone(), schedule);
+                }
+                return balancers.localities.get_mut(key)?.pick();
+            }
+            Self::Elsewhere(chosen) => *chosen,
+        };
+        let weighted = || (0..weights.len()).filter(|&it| has_weight(weights, it));
+        let stands = weighted().find(|&locality| {
+            hosts(locality).iter().any(|host| {
+                let place = (key.cluster, host.locality, host.endpoint);
+                chosen.is_some_and(|held| endpoint(held) == place)
+            })
+        });
+        stands.or_else(|| weighted().next())
     }
 
     /// Index of the host that a hash leads to; `lay_out` is asked where it is not known yet what
@@ -80,6 +123,12 @@ impl Chooser<'_> {
             balancers.hold(held);
         }
     }
+}
+
+fn has_weight(weights: &[Effective], locality: usize) -> bool {
+    weights
+        .get(locality)
+        .is_some_and(|weight| weight.number > 0)
 }
 
 /// Those of `hosts` that a balancer could choose, whatever it remembers.
@@ -112,7 +161,7 @@ impl Balancers {
                 let active: Vec<u64> = hosts
                     .iter()
                     .map(|host| {
-                        let endpoint = (key.0, host.locality, host.endpoint);
+                        let endpoint = (key.cluster, host.locality, host.endpoint);
                         self.active.get(&endpoint).copied().unwrap_or(0)
                     })
                     .collect();
@@ -144,19 +193,41 @@ impl Balancers {
             let new = after.clusters.get(now)?;
             keeps_state(old, new).then_some((now, old, new))
         };
-        for ((index, priority, source), mut state) in self.round_robin {
-            if let Some((now, old, new)) = goes_on(index) {
-                if endpoints_changed(old, new, priority) {
+        // A subset that has lost all its endpoints is forgotten.
+        let is_there = |pool: &Pool, new: &Cluster| match (pool, &new.load_assignment) {
+            (Pool::Labelled(_), Some(assignment)) => Balancing::new(&new.config)
+                .subsets
+                .is_some_and(|subsets| subsets.has(pool, assignment)),
+            _ => true,
+        };
+        // The key in the snapshot that follows, and whether the priority has changed.
+        let next_key = |key: Key| {
+            let (now, old, new) = goes_on(key.cluster)?;
+            let changed = priority_changed(old, new, key.priority);
+            is_there(&key.pool, new).then_some((
+                Key {
+                    cluster: now,
+                    ..key
+                },
+                changed,
+            ))
+        };
+        for (key, mut state) in self.round_robin {
+            if let Some((key, changed)) = next_key(key) {
+                if changed {
                     state.endpoints_changed();
                 }
-                next.round_robin.insert((now, priority, source), state);
+                next.round_robin.insert(key, state);
             }
         }
-        for ((index, priority, source), state) in self.least_request {
-            if let Some((now, old, new)) = goes_on(index)
-                && !endpoints_changed(old, new, priority)
-            {
-                next.least_request.insert((now, priority, source), state);
+        for (key, state) in self.least_request {
+            if let Some((key, false)) = next_key(key) {
+                next.least_request.insert(key, state);
+            }
+        }
+        for (key, state) in self.localities {
+            if let Some((key, false)) = next_key(key) {
+                next.localities.insert(key, state);
             }
         }
         for ((index, locality, endpoint), active) in self.active {
@@ -200,21 +271,42 @@ fn places_of(
     })
 }
 
-/// Whether a priority has other endpoints, or some of another health or weight.
-fn endpoints_changed(old: &Cluster, new: &Cluster, priority: usize) -> bool {
-    let endpoints = |cluster: &Cluster| {
+/// Whether a priority has other endpoints, or some of another health, weight or metadata, or other
+/// weights of localities, or whether the policy of the load assignment weighs its health otherwise.
+fn priority_changed(old: &Cluster, new: &Cluster, priority: usize) -> bool {
+    let described = |cluster: &Cluster| {
         let assignment = cluster.load_assignment.clone().unwrap_or_default();
         let priorities = cluster::hosts_by_priority(&assignment);
         let hosts = priorities.into_iter().nth(priority).unwrap_or_default();
-        let described = hosts.into_iter().map(|host| {
+        let hosts = hosts.into_iter().map(|host| {
             let group = assignment.endpoints.get(host.locality);
-            let known =
-                group.and_then(|group| identity(group, group.lb_endpoints.get(host.endpoint)?));
-            (known, host.weight, host.health)
+            let endpoint = group.and_then(|group| group.lb_endpoints.get(host.endpoint));
+            let known = group.and_then(|group| identity(group, endpoint?));
+            let metadata = endpoint.and_then(|endpoint| endpoint.metadata.clone());
+            (
+                known,
+                host.weight,
+                host.health,
+                metadata.unwrap_or_default(),
+            )
         });
-        described.collect::<Vec<_>>()
+        let groups = assignment.endpoints.iter();
+        let mut weights: Vec<_> = groups
+            .filter(|group| usize::try_from(group.priority) == Ok(priority))
+            .filter(|group| group.locality.is_some())
+            .filter_map(|group| Some((locality::name(group), group.load_balancing_weight?.value)))
+            .collect();
+        weights.sort();
+        let policy = assignment.policy.as_ref();
+        let factor = policy.and_then(|policy| policy.overprovisioning_factor.as_ref());
+        (
+            hosts.collect::<Vec<_>>(),
+            weights,
+            factor.map_or(140, |factor| factor.value),
+            policy.is_some_and(|policy| policy.weighted_priority_health),
+        )
     };
-    endpoints(old) != endpoints(new)
+    described(old) != described(new)
 }
 
 fn endpoint(held: Held) -> (usize, usize, usize) {

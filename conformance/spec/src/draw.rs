@@ -9,6 +9,9 @@ pub(crate) const ENDPOINT: u64 = 2;
 /// The first of the draws of HTTP filters: four for each, by its index in the connection manager.
 pub(crate) const FILTER: u64 = 1 << 32;
 
+/// Which draw decides whether the cluster drops the request.
+pub(crate) const OVERLOAD: u64 = 1 << 32;
+
 /// Number `index` drawn from `random`: the request's number itself, then the outputs of splitmix64
 /// started at it.
 pub(crate) fn draw(random: u64, index: u64) -> u64 {

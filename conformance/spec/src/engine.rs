@@ -6,6 +6,7 @@ use twinmesh_engine::{Answer, Engine, EngineError, Held, Request, Streams, Stric
 use twinmesh_xds::Snapshot;
 
 use crate::balancer::{Balancers, Chooser};
+use crate::criteria::Criteria;
 use crate::http_filter::Memory;
 use crate::listener;
 use crate::regex::Regexes;
@@ -118,6 +119,7 @@ pub(crate) fn start<'a>(
         generation,
         traces,
         hash: Ok(None),
+        criteria: Criteria::default(),
         trusts_forwarded_for: true,
         now_us,
         memory,

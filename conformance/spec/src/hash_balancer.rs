@@ -3,12 +3,11 @@
 use std::net::Ipv6Addr;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
-use envoy_types::pb::envoy::config::endpoint::v3::{
-    ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints,
-};
+use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, LbEndpoint};
 use envoy_types::pb::google::protobuf::value::Kind;
 
 use crate::cluster::{self, Host};
+use crate::locality::{self, Locality};
 use crate::maglev::Table;
 use crate::ring_hash::{self, Ring};
 
@@ -49,15 +48,15 @@ pub(crate) enum Laid {
 }
 
 impl Laid {
-    /// Lays out the hosts of a priority that may be used.
+    /// Lays out the hosts of a priority that may be used, in its localities where those are weighed.
     pub(crate) fn out(
         config: &ClusterConfig,
         assignment: &ClusterLoadAssignment,
-        priority: usize,
+        localities: Option<&[Locality]>,
         hosts: &[Host],
         options: Options,
     ) -> Self {
-        let shares = shares(config, assignment, priority, hosts, options);
+        let shares = shares(config, assignment, localities, hosts, options);
         match options.kind {
             Kinds::RingHash(ring) => Self::Ring(Ring::new(&shares, ring)),
             Kinds::Maglev(size) => Self::Table(Table::new(&shares, size)),
@@ -76,7 +75,7 @@ impl Laid {
 fn shares(
     config: &ClusterConfig,
     assignment: &ClusterLoadAssignment,
-    priority: usize,
+    localities: Option<&[Locality]>,
     hosts: &[Host],
     options: Options,
 ) -> Vec<Share> {
@@ -90,49 +89,20 @@ fn shares(
         };
         among.iter().map(share).collect()
     };
-    if !options.locality_weighted {
+    let Some(localities) = localities else {
         return spread(&all, 1.0);
-    }
-    // A locality counts with all its groups; the last one's weight is the locality's.
-    let own = |group: &&LocalityLbEndpoints| usize::try_from(group.priority) == Ok(priority);
-    let mut localities: Vec<[String; 3]> = assignment
-        .endpoints
-        .iter()
-        .filter(own)
-        .filter(|group| !group.lb_endpoints.is_empty())
-        .map(name)
-        .collect();
-    localities.sort();
-    localities.dedup();
-    let weights: Vec<u32> = localities
-        .iter()
-        .map(|locality| {
-            let groups = assignment.endpoints.iter().filter(own);
-            let mut weights = groups
-                .filter(|group| group.locality.is_some() && name(group) == *locality)
-                .filter_map(|group| group.load_balancing_weight);
-            weights.next_back().map_or(0, |weight| weight.value)
-        })
-        .collect();
-    let total: u64 = weights.iter().copied().map(u64::from).sum();
+    };
+    let total: u64 = localities.iter().map(|it| u64::from(it.weight)).sum();
     let mut shares = Vec::new();
-    for (locality, weight) in localities.iter().zip(weights) {
-        if weight == 0 {
-            continue;
-        }
+    for locality in localities.iter().filter(|locality| locality.weight > 0) {
         let is_there = |(_, host): &(usize, &Host)| {
             let group = assignment.endpoints.get(host.locality);
-            group.is_some_and(|group| name(group) == *locality)
+            group.is_some_and(|group| locality::name(group) == locality.name)
         };
         let among: Vec<(usize, &Host)> = all.iter().copied().filter(is_there).collect();
-        shares.extend(spread(&among, f64::from(weight) / total as f64));
+        shares.extend(spread(&among, f64::from(locality.weight) / total as f64));
     }
     shares
-}
-
-fn name(group: &LocalityLbEndpoints) -> [String; 3] {
-    let locality = group.locality.clone().unwrap_or_default();
-    [locality.region, locality.zone, locality.sub_zone]
 }
 
 /// What is hashed for a host.

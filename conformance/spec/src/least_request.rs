@@ -11,6 +11,8 @@ pub(crate) struct Options {
     pub(crate) choice_count: u32,
     /// `active_request_bias.default_value`.
     pub(crate) active_request_bias: f64,
+    /// `selection_method: FULL_SCAN`, or `enable_full_scan`.
+    pub(crate) full_scan: bool,
 }
 
 /// The scale of an endpoint's cost.
@@ -60,6 +62,7 @@ impl LeastRequest {
         random: u64,
     ) -> Option<usize> {
         match self {
+            Self::Equal if options.full_scan => fewest_of_all(active, random),
             Self::Equal => fewest_of_choices(active, options.choice_count, random),
             Self::Weighted { edf, scale } => {
                 let bias = options.active_request_bias;
@@ -79,7 +82,7 @@ impl LeastRequest {
 /// Those of endpoints of these weights that could be picked, whatever is active: by weights all of
 /// them, else those that are drawn.
 pub(crate) fn choices(weights: &[u32], options: Options, random: u64) -> Vec<usize> {
-    if all_equal(weights) {
+    if all_equal(weights) && !options.full_scan {
         drawn(weights.len(), options.choice_count, random).collect()
     } else {
         (0..weights.len()).collect()
@@ -104,6 +107,27 @@ fn fewest_of_choices(active: &[u64], choice_count: u32, random: u64) -> Option<u
         }
     }
     best.map(|(index, _)| index)
+}
+
+/// Of all endpoints one with the fewest active requests: each further one that has as few takes the
+/// place of those before by the next number, so that in the end all have the same chance.
+fn fewest_of_all(active: &[u64], random: u64) -> Option<usize> {
+    let mut best = 0;
+    let mut alike = 1;
+    let mut ties = 0;
+    for (index, &requests) in active.iter().enumerate().skip(1) {
+        let fewest = *active.get(best)?;
+        if requests < fewest {
+            (best, alike) = (index, 1);
+        } else if requests == fewest {
+            alike += 1;
+            if draw(random, draw::ENDPOINT + ties).is_multiple_of(alike) {
+                best = index;
+            }
+            ties += 1;
+        }
+    }
+    (!active.is_empty()).then_some(best)
 }
 
 /// How far an endpoint's deadline moves when it is picked.
@@ -151,6 +175,7 @@ mod tests {
     const DEFAULT: Options = Options {
         choice_count: 2,
         active_request_bias: 1.0,
+        full_scan: false,
     };
 
     #[rstest]
@@ -225,5 +250,27 @@ mod tests {
     fn no_endpoint_no_pick() {
         let mut balancer = LeastRequest::new(&[], DEFAULT);
         assert_eq!(balancer.pick(&[], &[], DEFAULT, 1), None);
+    }
+
+    #[test]
+    fn a_full_scan_finds_the_fewest() {
+        for random in 0..50 {
+            assert_eq!(fewest_of_all(&[3, 1, 2], random), Some(1));
+            assert_eq!(fewest_of_all(&[1], random), Some(0));
+        }
+        assert_eq!(fewest_of_all(&[], 1), None);
+    }
+
+    #[test]
+    fn a_full_scan_treats_all_of_the_fewest_alike() {
+        let mut counts = [0; 4];
+        for random in 0..9_000 {
+            let found = fewest_of_all(&[2, 1, 1, 1], random).expect("there are some");
+            counts[found] += 1;
+        }
+        assert_eq!(counts[0], 0);
+        for count in &counts[1..] {
+            assert!((2_700..3_300).contains(count), "{counts:?}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use twinmesh_xds::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualH
 
 use crate::balancer::Chooser;
 use crate::connection::Connection;
+use crate::criteria::Criteria;
 use crate::engine::Loaded;
 use crate::filter_chain;
 use crate::hash_policy::{self, Client};
@@ -30,7 +31,7 @@ use crate::rewrite;
 use crate::route;
 use crate::stream::Forwarded;
 use crate::substitution::Substitutions;
-use crate::upstream::Picked;
+use crate::upstream::{Drops, Picked};
 use crate::virtual_host;
 use crate::weighted_cluster::{self, Choice};
 
@@ -46,6 +47,8 @@ pub(crate) struct Run<'a> {
     pub(crate) traces: bool,
     /// What `hash_policy` makes of the request; the error is why it is not decided.
     pub(crate) hash: Result<Option<u64>, &'static str>,
+    /// What `metadata_match` asks of the endpoint.
+    pub(crate) criteria: Criteria,
     /// The connection manager takes the client's address from x-forwarded-for.
     pub(crate) trusts_forwarded_for: bool,
     /// The virtual time, in microseconds.
@@ -94,7 +97,14 @@ impl<'a> Run<'a> {
             generation,
             traces: false,
             hash,
+            criteria: Criteria::default(),
             trusts_forwarded_for: true,
+            now_us: 0,
+            memory: &mut loaded.filters,
+            filters: None,
+            at: None,
+            begun_faults: Vec::new(),
+            server_name: String::new(),
             manager: None,
             table: None,
             virtual_host: None,
@@ -441,6 +451,7 @@ impl<'a> Run<'a> {
     ) {
         let message = matched.message;
         self.hash = hash_policy::hash(&action.hash_policy, message, self.client());
+        self.criteria = Criteria::new(action.metadata_match.as_ref());
         let mut host_rewrite = None;
         let name = match &action.cluster_specifier {
             Some(ClusterSpecifier::Cluster(name)) => Some(name.clone()),
@@ -465,6 +476,7 @@ impl<'a> Run<'a> {
                 let Some(entry) = weighted.clusters.get(choice.entry) else {
                     return;
                 };
+                self.criteria = self.criteria.with(entry.metadata_match.as_ref());
                 if let Some(HostRewriteSpecifier::HostRewriteLiteral(literal)) =
                     &entry.host_rewrite_specifier
                 {
@@ -513,8 +525,14 @@ impl<'a> Run<'a> {
             hash: self.hash,
             cluster: &cluster.config,
         });
-        match self.at_cluster(index) {
+        match self.at_cluster(index, Drops::Heeded) {
             Picked::Undecided => {}
+            Picked::Dropped => self.reply(
+                Outcome::Overflow,
+                503,
+                message,
+                "the cluster's drop_overloads dropped it",
+            ),
             Picked::Nothing => self.reply(
                 Outcome::NoHealthyUpstream,
                 503,

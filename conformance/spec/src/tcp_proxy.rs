@@ -1,5 +1,6 @@
 //! `TcpProxy`: the cluster of a connection.
 
+use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier,
 };
@@ -17,6 +18,16 @@ pub(crate) fn cluster(proxy: &TcpProxy, random: u64) -> Option<(&str, Option<Cho
             let choice = weighted_cluster::by_number(weights, number)?;
             let name = &weighted.clusters.get(choice.entry)?.name;
             Some((name, Some(choice)))
+        }
+    }
+}
+
+/// `metadata_match` of one of its weighted clusters.
+pub(crate) fn metadata_match(proxy: &TcpProxy, entry: usize) -> Option<&Metadata> {
+    match proxy.cluster_specifier.as_ref()? {
+        ClusterSpecifier::Cluster(_) => None,
+        ClusterSpecifier::WeightedClusters(weighted) => {
+            weighted.clusters.get(entry)?.metadata_match.as_ref()
         }
     }
 }

@@ -7,13 +7,19 @@ use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use twinmesh_engine::{Held, Outcome, Step};
 
-use crate::cluster::{self, Policy};
+use crate::balancer::Key;
+use crate::cluster::{self, Health, Host};
+use crate::criteria::Criteria;
 use crate::draw::{self, draw};
 use crate::hash_balancer::Laid;
 use crate::hash_policy;
 use crate::listener::canonical;
+use crate::locality::{self, Effective, Locality};
+use crate::overload;
+use crate::policy::{Balancing, Policy};
 use crate::priority::{self, Source};
 use crate::run::Run;
+use crate::subset::{Attempt, Pool, Subsets};
 use crate::tcp_proxy;
 
 const DEFAULT_OVERPROVISIONING_FACTOR: u32 = 140;
@@ -26,28 +32,50 @@ pub(crate) enum Picked {
     },
     /// No endpoint may be used.
     Nothing,
+    /// `drop_overloads` has dropped it.
+    Dropped,
     /// The decision ended as undecided.
     Undecided,
+}
+
+/// Whether `drop_overloads` counts: TCP proxies do not look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drops {
+    Heeded,
+    Ignored,
+}
+
+/// A cluster that an endpoint is chosen of.
+struct Among<'c> {
+    index: usize,
+    config: &'c ClusterConfig,
+    assignment: &'c ClusterLoadAssignment,
+    balancing: &'c Balancing,
+    /// Chooses the priority: the hash, or a random one.
+    number: u64,
 }
 
 impl<'a> Run<'a> {
     pub(crate) fn at_tcp_proxy(&mut self, proxy: &'a TcpProxy) {
         self.hash = hash_policy::of_connection(&proxy.hash_policy, self.client());
+        self.criteria = Criteria::new(proxy.metadata_match.as_ref());
         let Some((name, choice)) = tcp_proxy::cluster(proxy, self.random) else {
             self.undecided("the tcp_proxy names no cluster");
             return;
         };
         if let Some(choice) = choice {
             self.weighted(choice);
+            let own = tcp_proxy::metadata_match(proxy, choice.entry);
+            self.criteria = self.criteria.with(own);
         }
         self.decision().cluster = Some(name.to_owned());
         let Some(index) = self.cluster_index(name) else {
             self.end(Outcome::NoCluster, "there is no such cluster");
             return;
         };
-        match self.at_cluster(index) {
+        match self.at_cluster(index, Drops::Ignored) {
             Picked::Undecided => {}
-            Picked::Nothing => self.end(
+            Picked::Nothing | Picked::Dropped => self.end(
                 Outcome::NoHealthyUpstream,
                 "the cluster has no endpoint that may be used",
             ),
@@ -61,7 +89,7 @@ impl<'a> Run<'a> {
     }
 
     /// Chooses an endpoint and writes it down.
-    pub(crate) fn at_cluster(&mut self, index: usize) -> Picked {
+    pub(crate) fn at_cluster(&mut self, index: usize, drops: Drops) -> Picked {
         let snapshot = self.snapshot;
         let Some(cluster) = snapshot.clusters.get(index) else {
             return Picked::Nothing;
@@ -70,8 +98,8 @@ impl<'a> Run<'a> {
         if self.is_unsupported(cluster.unsupported.as_ref()) {
             return Picked::Undecided;
         }
-        let (policy, fail_traffic_on_panic) = cluster::policy(&cluster.config);
-        match policy {
+        let balancing = Balancing::new(&cluster.config);
+        match balancing.policy {
             Policy::Undecided => {
                 self.undecided("the cluster's load balancing policy is not decided");
                 return Picked::Undecided;
@@ -92,12 +120,11 @@ impl<'a> Run<'a> {
             self.undecided("the snapshot does not hold the cluster's endpoints");
             return Picked::Undecided;
         };
+        if drops == Drops::Heeded && overload::drops(assignment, self.random) {
+            return Picked::Dropped;
+        }
         let mut number = draw(self.random, draw::PRIORITY);
-        let by_hash = match policy {
-            Policy::Hash(options) => Some(options),
-            _ => None,
-        };
-        if by_hash.is_some() {
+        if matches!(balancing.policy, Policy::Hash(_)) {
             match self.hash {
                 Ok(hash) => number = hash.unwrap_or(number),
                 Err(reason) => {
@@ -106,68 +133,171 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        if by_hash.is_none() && cluster::weighs_localities(&cluster.config, assignment) {
-            self.undecided("the choice among weighted localities is not decided");
-            return Picked::Undecided;
+        let attempts = match &balancing.subsets {
+            Some(subsets) => subsets.attempts(&self.criteria, assignment),
+            None => vec![Attempt::Pool(Pool::Whole)],
+        };
+        let among = Among {
+            index,
+            config: &cluster.config,
+            assignment,
+            balancing: &balancing,
+            number,
+        };
+        let mut picked = None;
+        let mut tried = None;
+        for attempt in attempts {
+            (picked, tried) = match attempt {
+                Attempt::Single(locality, endpoint) => (Some((locality, endpoint)), None),
+                Attempt::Pool(pool) => self.pick(&among, pool),
+            };
+            if picked.is_some() {
+                break;
+            }
         }
-        let options = options(&cluster.config, assignment, fail_traffic_on_panic);
-        let priorities = cluster::hosts_by_priority(assignment);
+        // Of several attempts the last one is told.
+        if let Some(step) = tried {
+            self.step(step);
+        }
+        let Some((locality, endpoint)) = picked else {
+            return Picked::Nothing;
+        };
+        self.take(&among, locality, endpoint)
+    }
+
+    /// Locality and place there of the endpoint of a pool that takes the request; and the step that
+    /// tells its priority.
+    fn pick(&mut self, among: &Among<'_>, pool: Pool) -> (Option<(usize, usize)>, Option<Step>) {
+        let Among {
+            index,
+            config,
+            assignment,
+            balancing,
+            number,
+        } = *among;
+        let policy = balancing.policy;
+        let all = cluster::hosts_by_priority(assignment);
+        let priorities = match &balancing.subsets {
+            Some(subsets) => in_pool(subsets, &pool, assignment, &all),
+            None => all.clone(),
+        };
+        let options = options(config, assignment, balancing.fails_on_panic);
         let choice = priority::select(&priorities, options, number);
-        let level = u32::try_from(choice.priority).unwrap_or(u32::MAX);
-        self.step(Step::Priority {
-            priority: level,
+        let step = Step::Priority {
+            priority: u32::try_from(choice.priority).unwrap_or(u32::MAX),
             value: choice.value,
             degraded: choice.degraded,
             panic: choice.panic,
-        });
-        let (Some(mut source), Some(hosts)) = (choice.source, priorities.get(choice.priority))
-        else {
-            return Picked::Nothing;
         };
-        if by_hash.is_some() && source == Source::Degraded {
+        let (Some(mut source), Some(own)) = (choice.source, priorities.get(choice.priority)) else {
+            return (None, Some(step));
+        };
+        if matches!(policy, Policy::Hash(_)) && source == Source::Degraded {
             // These never look at degraded hosts.
             source = Source::Healthy;
         }
-        let hosts = priority::usable(hosts, source);
-        let key = (index, choice.priority, source);
+        let mut hosts = priority::usable(own, source);
+        let mut key = Key {
+            cluster: index,
+            pool,
+            priority: choice.priority,
+            source,
+            locality: None,
+        };
+        let localities = balancing.locality_weighted.then(|| {
+            let every = all.get(choice.priority).map_or(&[][..], Vec::as_slice);
+            self.weighed(among, choice.priority, own, every)
+        });
+        let localities = localities.flatten();
         let picked = match policy {
             Policy::Hash(options) => {
-                let config = &cluster.config;
-                let lay_out = || Laid::out(config, assignment, choice.priority, &hosts, options);
+                let lay_out =
+                    || Laid::out(config, assignment, localities.as_deref(), &hosts, options);
                 self.chooser.pick_by_hash(key, number, lay_out)
             }
-            // The number that chose the priority.
-            Policy::Random => random_index(number, hosts.len()),
-            _ => self.chooser.pick(key, &hosts, policy, self.random),
+            _ => {
+                if let Some(localities) = localities.filter(|_| source != Source::All) {
+                    let of = |hosts: &[Host], index: usize| {
+                        let locality = localities.get(index);
+                        locality.map_or_else(Vec::new, |it| located(assignment, hosts, it))
+                    };
+                    let health = match source {
+                        Source::Degraded => Health::Degraded,
+                        Source::Healthy | Source::All => Health::Healthy,
+                    };
+                    let weights: Vec<Effective> = localities
+                        .iter()
+                        .enumerate()
+                        .map(|(index, locality)| {
+                            let factor = options.overprovisioning_factor;
+                            let own = of(own, index);
+                            Effective::new(locality.weight, own.iter(), health, factor)
+                        })
+                        .collect();
+                    let chooser = &mut self.chooser;
+                    key.locality = chooser.pick_locality(&key, &weights, |index| of(&hosts, index));
+                    if let Some(index) = key.locality {
+                        hosts = of(&hosts, index);
+                    }
+                }
+                match policy {
+                    // The number that chose the priority.
+                    Policy::Random => random_index(number, hosts.len()),
+                    _ => self.chooser.pick(key, &hosts, policy, self.random),
+                }
+            }
         };
-        let Some(host) = picked.and_then(|picked| hosts.get(picked)) else {
+        let host = picked.and_then(|picked| hosts.get(picked));
+        (host.map(|host| (host.locality, host.endpoint)), Some(step))
+    }
+
+    /// The localities of a priority with the weights that they have for a pool; `None` where those
+    /// do not count. `own` are the pool's endpoints of the priority.
+    fn weighed(
+        &self,
+        among: &Among<'_>,
+        priority: usize,
+        own: &[Host],
+        every: &[Host],
+    ) -> Option<Vec<Locality>> {
+        let node = self.snapshot.node_locality.as_ref();
+        let mut localities = locality::of_priority(among.assignment, priority, node);
+        if let Some(subsets) = &among.balancing.subsets {
+            let counts = localities.iter().map(|locality| {
+                let count = |hosts| located(among.assignment, hosts, locality).len();
+                (locality.weight, count(own), count(every))
+            });
+            let weights = subsets.weights(counts)?;
+            for (locality, weight) in localities.iter_mut().zip(weights) {
+                locality.weight = weight;
+            }
+        }
+        Some(localities)
+    }
+
+    /// Writes an endpoint down.
+    fn take(&mut self, among: &Among<'_>, locality: usize, endpoint: usize) -> Picked {
+        let group = among.assignment.endpoints.get(locality);
+        let Some((group, message)) =
+            group.and_then(|group| Some((group, group.lb_endpoints.get(endpoint)?)))
+        else {
             return Picked::Nothing;
         };
-        let endpoint = assignment
-            .endpoints
-            .get(host.locality)
-            .and_then(|locality| locality.lb_endpoints.get(host.endpoint));
-        let Some(endpoint) = endpoint else {
-            return Picked::Nothing;
-        };
-        self.step(Step::Endpoint {
-            locality: host.locality,
-            endpoint: host.endpoint,
-        });
+        self.step(Step::Endpoint { locality, endpoint });
         let held = Held {
-            cluster: index,
-            locality: host.locality,
-            endpoint: host.endpoint,
+            cluster: among.index,
+            locality,
+            endpoint,
             generation: self.generation,
         };
         self.chooser.hold(held);
         self.answer.held = Some(held);
         let decision = self.decision();
-        decision.endpoint = cluster::address(endpoint);
-        decision.priority = Some(level);
-        decision.locality = cluster::locality_name(assignment, host.locality);
+        decision.endpoint = cluster::address(message);
+        decision.priority = Some(group.priority);
+        decision.locality = cluster::locality_name(among.assignment, locality);
         Picked::Endpoint {
-            hostname: cluster::hostname(&cluster.config, endpoint),
+            hostname: cluster::hostname(among.config, message),
         }
     }
 
@@ -182,6 +312,33 @@ impl<'a> Run<'a> {
             hostname: String::new(),
         }
     }
+}
+
+/// Of the endpoints by priority those in a pool.
+fn in_pool(
+    subsets: &Subsets,
+    pool: &Pool,
+    assignment: &ClusterLoadAssignment,
+    all: &[Vec<Host>],
+) -> Vec<Vec<Host>> {
+    let is_in = |host: &&Host| {
+        let group = assignment.endpoints.get(host.locality);
+        let endpoint = group.and_then(|group| group.lb_endpoints.get(host.endpoint));
+        endpoint.is_some_and(|endpoint| subsets.contains(pool, endpoint))
+    };
+    let priorities = all.iter();
+    priorities
+        .map(|hosts| hosts.iter().filter(is_in).cloned().collect())
+        .collect()
+}
+
+/// Those of `hosts` that are in the locality.
+fn located(assignment: &ClusterLoadAssignment, hosts: &[Host], locality: &Locality) -> Vec<Host> {
+    let is_there = |host: &&Host| {
+        let group = assignment.endpoints.get(host.locality);
+        group.is_some_and(|group| locality::name(group) == locality.name)
+    };
+    hosts.iter().filter(is_there).cloned().collect()
 }
 
 /// `RANDOM`.

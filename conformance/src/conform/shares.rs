@@ -214,8 +214,10 @@ fn of_cluster(cluster: &Cluster, priority: u32, mut counted: BTreeMap<&str, u64>
 
 /// In the long run every endpoint has the share of its weight.
 fn is_by_weight(cluster: &Cluster) -> bool {
-    matches!(
+    let of_all = !cluster.locality_weighted && cluster.subsets.is_none();
+    let turns = matches!(
         cluster.balancer,
         Balancer::RoundRobin | Balancer::LeastRequest { .. }
-    )
+    );
+    of_all && turns
 }

@@ -384,6 +384,9 @@ impl<'a> Narrator<'a> {
             .and_then(endpoint::address);
         let balancer = match cluster.map(|cluster| cluster.balancer) {
             Some(Balancer::RoundRobin) => "the next in turn (ROUND_ROBIN)".to_owned(),
+            Some(Balancer::LeastRequest {
+                full_scan: true, ..
+            }) => "the least busy of all, or by weight (LEAST_REQUEST)".to_owned(),
             Some(Balancer::LeastRequest { choice_count, .. }) => {
                 format!("the least busy of {choice_count} drawn, or by weight (LEAST_REQUEST)")
             }

@@ -359,22 +359,26 @@ pub mod slot {
 
 /// Cluster.
 pub mod cluster {
-    /// Low: offset of its levels; high: how many.
+    /// Low: offset of its levels; high: how many. With [`POOLS`] those of its pools, one word each.
+    /// Where a header names it, low: root of the names, or 0 where it is the header's.
     pub const LEVELS: u64 = 0;
     /// Low: kind; high: number of the reason.
     pub const KIND: u64 = 8;
     /// Low: its index in the snapshot, [`NAMED`] where a header names it; high: what userspace
     /// does where the kind is [`UNSUPPORTED`] for that reason.
     pub const INDEX: u64 = 16;
-    /// Low: bits of [`PLAIN`](super::cluster::PLAIN); high: slot of the header that names it.
+    /// Low: bits of [`PLAIN`](super::cluster::PLAIN); high: slot of the header that names it, or
+    /// how many of a million requests are dropped.
     pub const FORWARDING: u64 = 24;
 
     /// In userspace: endpoints by levels, chosen by hash.
     pub const BY_HASH: u64 = 1;
-    /// In userspace: endpoints by levels, chosen at random.
-    pub const AT_RANDOM: u64 = 2;
+    /// In userspace: endpoints by levels, of which a drawn number chooses one.
+    pub const DRAWN: u64 = 2;
     /// In userspace: the cluster that a header names.
     pub const BY_HEADER: u64 = 3;
+    /// Bit beside the first two: of several pools, the first that has an endpoint.
+    pub const POOLS: u64 = 16;
     /// No index.
     pub const NAMED: u64 = 0xffff_ffff;
 
@@ -389,6 +393,14 @@ pub mod cluster {
     pub const UNSUPPORTED: u64 = 3;
     /// Kind: the snapshot has no such cluster.
     pub const MISSING: u64 = 4;
+}
+
+/// A subset of a cluster, or all of it. In userspace.
+pub mod pool {
+    /// As in [`cluster::LEVELS`](super::cluster::LEVELS).
+    pub const LEVELS: u64 = 0;
+    /// Low: offset of the set that has the one endpoint, whatever its level, or 0.
+    pub const SINGLE: u64 = 8;
 }
 
 /// A share of a cluster's load: a priority's healthy or degraded endpoints.
@@ -411,7 +423,8 @@ pub mod set {
     pub const KIND: u64 = 0;
     /// Low: offset of the endpoints, one word each (low: number, high: weight); high: offset of
     /// the schedule, two bytes a pick; of the ring: hashes in order, then positions, two bytes
-    /// each; or of the table of positions, two bytes each.
+    /// each; or of the table of positions, two bytes each. Of localities low: offset of the sets,
+    /// one word each.
     pub const ENDPOINTS: u64 = 8;
     /// Low: first state word; high: length of the schedule, the ring or the table, or
     /// `choice_count`.
@@ -434,6 +447,10 @@ pub mod set {
     pub const TABLE: u64 = 6;
     /// Kind: any at random.
     pub const ANY: u64 = 7;
+    /// Kind: a set for each locality, by a schedule. In userspace.
+    pub const LOCALITIES: u64 = 8;
+    /// Kind: least request of all, weights being equal. In userspace.
+    pub const SCAN: u64 = 9;
 
     /// How many active requests the costs tell apart.
     pub const COSTS_MAX: u64 = 4096;

@@ -299,6 +299,10 @@ impl Compiled {
         let value = record.word(work::PRIORITY_VALUE);
         let level_word = record.word(work::LEVEL);
         let routed = record.word(work::CHOSEN_ROUTE) != 0;
+        if code == outcome::OVERFLOW {
+            decision.status = routed.then(|| seen.status(503));
+            return None;
+        }
         if code == outcome::NO_HEALTHY_UPSTREAM && routed {
             decision.status = Some(seen.status(503));
         }
@@ -479,6 +483,7 @@ fn outcome_of(code: u64) -> Outcome {
         outcome::NO_CLUSTER => Outcome::NoCluster,
         outcome::NO_HEALTHY_UPSTREAM => Outcome::NoHealthyUpstream,
         outcome::BAD_REQUEST => Outcome::BadRequest,
+        outcome::OVERFLOW => Outcome::Overflow,
         _ => Outcome::Unsupported,
     }
 }

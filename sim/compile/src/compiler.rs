@@ -1,16 +1,20 @@
 //! What the parts of the compiler share while a snapshot is compiled.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::route::v3::{route::Action, route_action::ClusterSpecifier};
 use twinmesh_model::layout::{cluster, header, pair, unsupported};
 use twinmesh_xds::{Snapshot, Unsupported};
 
 use crate::arena::Arena;
+use crate::criteria::{Criteria, Labels, labels};
 use crate::http_filter::Filters;
 use crate::kept::Set;
 use crate::names::Names;
 use crate::numbers::Numbers;
+use crate::pool::Subsetted;
+use crate::subset::Pool;
 use crate::substitution::Substitutions;
 use crate::trie::Keys;
 use crate::undecided::Undecided;
@@ -43,6 +47,14 @@ pub struct Compiler<'a> {
     pub endpoints: Vec<Option<(usize, usize, usize)>>,
     /// The numbers that endpoints keep, where they do.
     pub numbers: Option<&'a mut Numbers>,
+    /// The clusters with subsets, by name.
+    pub subsetted: HashMap<String, Arc<Subsetted>>,
+    /// Their records, by index and what requests ask for.
+    pub asked: HashMap<(usize, Labels), u64>,
+    /// The records of their pools, by index.
+    pub pools: HashMap<(usize, Pool), u64>,
+    /// The names of clusters for what requests ask for.
+    pub named: HashMap<Labels, u64>,
     /// Names of the clusters that ask for nothing but forwarding.
     pub plain_clusters: HashSet<String>,
     /// Whether the virtual host that is being compiled asks for nothing but forwarding.
@@ -55,6 +67,7 @@ pub struct Compiler<'a> {
     pub paths_dfas: HashMap<String, Result<u64, String>>,
     /// The regexes of rewrites.
     pub substitutions: Substitutions,
+    /// Where the records of clusters stand, by name.
     pub clusters: HashMap<String, u64>,
     missing: Vec<String>,
 }
@@ -78,6 +91,10 @@ impl<'a> Compiler<'a> {
             sets: Vec::new(),
             endpoints: Vec::new(),
             numbers,
+            subsetted: HashMap::new(),
+            asked: HashMap::new(),
+            pools: HashMap::new(),
+            named: HashMap::new(),
             plain_clusters: HashSet::new(),
             plain_host: false,
             classes: 0,
@@ -139,17 +156,42 @@ impl<'a> Compiler<'a> {
         self.arena.set(header::CLUSTERS, root);
     }
 
+    /// The names of the clusters as requests with these criteria find them; 0 where that is as all
+    /// requests do.
+    fn names_for(&mut self, criteria: &Criteria) -> u64 {
+        if criteria.is_empty() || self.subsetted.is_empty() {
+            return 0;
+        }
+        let asked = labels(criteria);
+        if let Some(&known) = self.named.get(&asked) {
+            return known;
+        }
+        let mut keys = Keys::default();
+        for cluster in &self.snapshot.clusters {
+            let offset = self.cluster_for(&cluster.name, criteria);
+            keys.exact.insert(cluster.name.as_bytes().to_vec(), offset);
+        }
+        let root = self.arena.trie(&keys);
+        self.named.insert(asked, root);
+        root
+    }
+
     /// The record that stands for the cluster that a header names.
     ///
     /// # Errors
     /// The header, or the name of some cluster, does not fit.
-    pub fn cluster_by_header(&mut self, name: &str) -> Result<u64, CapacityError> {
+    pub fn cluster_by_header(
+        &mut self,
+        name: &str,
+        criteria: &Criteria,
+    ) -> Result<u64, CapacityError> {
         for cluster in &self.snapshot.clusters {
             capacity::text(cluster.name.as_bytes())?;
         }
         let slot = self.names.header(name)?;
+        let names = self.names_for(criteria);
         Ok(self.arena.record([
-            0,
+            names,
             pair(cluster::UNSUPPORTED, unsupported::USERSPACE),
             pair(cluster::NAMED, cluster::BY_HEADER),
             pair(0, slot),

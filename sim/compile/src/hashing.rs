@@ -1,20 +1,20 @@
 //! What the hash balancers choose from, laid out as Envoy does: the ring, and Maglev's table. Sums
 //! are doubles, added up in Envoy's order, so that they round alike.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::core::v3::{
-    Locality, Metadata, address, socket_address::PortSpecifier,
+    Locality as LocalityConfig, Metadata, address, socket_address::PortSpecifier,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{
     LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
 use envoy_types::pb::google::protobuf::value::Kind;
-use twinmesh_xds::{Cluster, Hashing, RingHash};
+use twinmesh_xds::{Cluster, RingHash};
 use xxhash_rust::xxh64::xxh64;
 
+use crate::locality::{self, Locality};
 use crate::{CapacityError, capacity, murmur};
 
 /// An endpoint's key, and its share of the cluster's load.
@@ -28,8 +28,15 @@ pub struct Share {
     pub position: u16,
 }
 
-/// The shares of a set's endpoints; `places` are each one's locality and place there.
-pub fn shares(cluster: &Cluster, places: &[(usize, usize)], hashing: Hashing) -> Vec<Share> {
+/// The shares of a set's endpoints; `places` are each one's locality and place there. Where
+/// localities are weighed, an endpoint's share is one of its locality's.
+pub fn shares(
+    cluster: &Cluster,
+    places: &[(usize, usize)],
+    localities: Option<&[Locality]>,
+    own: Option<&LocalityConfig>,
+    by_hostname: bool,
+) -> Vec<Share> {
     let groups = match &cluster.load_assignment {
         Some(assignment) => assignment.endpoints.as_slice(),
         None => return Vec::new(),
@@ -42,42 +49,20 @@ pub fn shares(cluster: &Cluster, places: &[(usize, usize)], hashing: Hashing) ->
             Some((group, group.lb_endpoints.get(place)?, position))
         })
         .collect();
-    let key = |endpoint| key(cluster, endpoint, hashing.by_hostname);
-    if !hashing.locality_weighted {
+    let key = |endpoint| key(cluster, endpoint, by_hostname);
+    let Some(localities) = localities else {
         return spread(&endpoints, 1.0, key).collect();
-    }
-    let name = |group: &LocalityLbEndpoints| {
-        let Locality {
-            region,
-            zone,
-            sub_zone,
-        } = group.locality.clone().unwrap_or_default();
-        (region, zone, sub_zone)
     };
-    let priority = endpoints.first().map(|(group, ..)| group.priority);
-    // Of the priority's localities those count that have endpoints, healthy or not.
-    let mut weights = BTreeMap::new();
-    for group in groups {
-        if Some(group.priority) == priority && !group.lb_endpoints.is_empty() {
-            weights.entry(name(group)).or_insert(0);
-        }
-    }
-    for group in groups.iter().filter(|it| Some(it.priority) == priority) {
-        if let (Some(weight), Some(_)) = (&group.load_balancing_weight, &group.locality)
-            && let Some(known) = weights.get_mut(&name(group))
-        {
-            *known = weight.value;
-        }
-    }
-    let total: u64 = weights.values().copied().map(u64::from).sum();
+    let total: u64 = localities.iter().map(|it| u64::from(it.weight)).sum();
     let mut shares = Vec::new();
-    for (locality, weight) in weights.into_iter().filter(|(_, weight)| *weight != 0) {
+    for locality in localities.iter().filter(|it| it.weight != 0) {
         let own: Vec<_> = endpoints
             .iter()
-            .filter(|(group, ..)| name(group) == locality)
+            .filter(|(group, ..)| locality::name(group, own) == locality.name)
             .copied()
             .collect();
-        shares.extend(spread(&own, f64::from(weight) / total as f64, key));
+        let share = f64::from(locality.weight) / total as f64;
+        shares.extend(spread(&own, share, key));
     }
     shares
 }

@@ -4,12 +4,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::config::core::v3::{Locality, Metadata};
 use twinmesh_engine::update::{Identity, identity, keeps_filters, keeps_state};
 use twinmesh_model::layout::set;
 use twinmesh_xds::{Cluster, Snapshot};
 
-use crate::Compiled;
 use crate::cluster::{Health, health};
+use crate::subset::Pool;
+use crate::{Compiled, Part};
 
 /// Which endpoints of a priority a set has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,15 +24,37 @@ pub enum Source {
     All,
 }
 
-/// A set of endpoints in the tables, and where its balancer's state stands.
-#[derive(Debug, Clone, Copy)]
-pub struct Set {
+impl Source {
+    /// Whether it has endpoints of this health.
+    pub fn has(self, health: Health) -> bool {
+        match self {
+            Self::Healthy => health == Health::Healthy,
+            Self::Degraded => health == Health::Degraded,
+            Self::All => true,
+        }
+    }
+}
+
+/// Names a set of endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
     /// Index into `Snapshot::clusters`.
     pub cluster: usize,
+    /// Which part of the cluster.
+    pub pool: Pool,
     /// The priority.
     pub priority: usize,
     /// Which of the priority's endpoints.
     pub source: Source,
+    /// Index of the locality, where it was chosen by weight.
+    pub locality: Option<usize>,
+}
+
+/// A set of endpoints in the tables, and where its balancer's state stands.
+#[derive(Debug, Clone)]
+pub struct Set {
+    /// Its name.
+    pub key: Key,
     /// As in [`set`].
     pub kind: u64,
     /// The first word of its state.
@@ -66,7 +90,23 @@ struct Balancer {
 /// What balancers remember, of sources too that the snapshot does not use just now.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
-    balancers: HashMap<(String, usize, Source), Balancer>,
+    balancers: HashMap<Name, Balancer>,
+    /// Clusters of which userspace alone decided in some snapshot so far.
+    elsewhere: HashSet<String>,
+}
+
+/// A set's name over all snapshots: the cluster's instead of its index, and then as in [`Key`].
+type Name = (String, Pool, usize, Source, Option<usize>);
+
+fn name_of(set: &Set, cluster: &Cluster) -> Name {
+    let key = &set.key;
+    (
+        cluster.name.clone(),
+        key.pool.clone(),
+        key.priority,
+        key.source,
+        key.locality,
+    )
 }
 
 impl Kept {
@@ -74,22 +114,34 @@ impl Kept {
     /// state words `state` gives.
     pub fn carry(&mut self, before: &Compiled, state: impl Fn(usize) -> u64, next: &mut Compiled) {
         self.remember(before, &state);
-        self.forget(&before.snapshot, &next.snapshot);
+        let elsewhere = before.userspace().iter().filter_map(|it| match it.part {
+            Some(Part::Cluster(index)) => before.snapshot.clusters.get(index),
+            _ => None,
+        });
+        self.elsewhere
+            .extend(elsewhere.map(|cluster| cluster.name.clone()));
+        self.forget(&before.snapshot, next);
         self.restore(next);
         carry_active(before, &state, next);
         carry_filters(before, &state, next);
     }
 
+    /// Names of the clusters that go on and of which userspace alone decided in some snapshot so far:
+    /// who did not see that knows less than their balancers do.
+    pub fn elsewhere(&self) -> impl Iterator<Item = &str> {
+        self.elsewhere.iter().map(String::as_str)
+    }
+
     fn remember(&mut self, compiled: &Compiled, state: impl Fn(usize) -> u64) {
         for set in &compiled.sets {
-            let Some(cluster) = compiled.snapshot.clusters.get(set.cluster) else {
+            let Some(cluster) = compiled.snapshot.clusters.get(set.key.cluster) else {
                 continue;
             };
-            let key = (cluster.name.clone(), set.priority, set.source);
-            let balancer = self.balancers.entry(key).or_default();
+            let name = name_of(set, cluster);
+            let balancer = self.balancers.entry(name).or_default();
             match set.kind {
                 set::ROUND_ROBIN => balancer.index = state(set.state),
-                set::SCHEDULE | set::HEAP => {
+                set::SCHEDULE | set::HEAP | set::LOCALITIES => {
                     let words = set.state..set.state + set.words;
                     balancer.schedule = Some(words.map(&state).collect());
                 }
@@ -98,39 +150,47 @@ impl Kept {
         }
     }
 
-    fn forget(&mut self, before: &Snapshot, after: &Snapshot) {
+    fn forget(&mut self, before: &Snapshot, next: &Compiled) {
         let old = by_name(before);
-        let new = by_name(after);
+        let new = by_name(&next.snapshot);
         let mut unchanged: HashMap<&str, HashSet<usize>> = HashMap::new();
         for (name, cluster) in &old {
             if let Some(next) = new.get(name).filter(|next| keeps_state(cluster, next)) {
                 unchanged.insert(name, unchanged_priorities(cluster, next));
             }
         }
-        self.balancers.retain(|(name, priority, _), balancer| {
-            let Some(unchanged) = unchanged.get(name.as_str()) else {
-                return false;
-            };
-            if !unchanged.contains(priority) {
-                balancer.schedule = None;
-            }
-            true
-        });
+        self.elsewhere
+            .retain(|name| unchanged.contains_key(name.as_str()));
+        self.balancers
+            .retain(|(name, pool, priority, ..), balancer| {
+                let Some(unchanged) = unchanged.get(name.as_str()) else {
+                    return false;
+                };
+                let subsets = next.subsetted.get(name);
+                if subsets.is_some_and(|subsetted| !subsetted.subsets.has(pool)) {
+                    return false;
+                }
+                if !unchanged.contains(priority) {
+                    balancer.schedule = None;
+                }
+                true
+            });
     }
 
     fn restore(&self, compiled: &mut Compiled) {
         for set in &compiled.sets {
-            let Some(cluster) = compiled.snapshot.clusters.get(set.cluster) else {
+            let Some(cluster) = compiled.snapshot.clusters.get(set.key.cluster) else {
                 continue;
             };
-            let key = (cluster.name.clone(), set.priority, set.source);
-            let Some(balancer) = self.balancers.get(&key) else {
+            let Some(balancer) = self.balancers.get(&name_of(set, cluster)) else {
                 continue;
             };
             let index = [balancer.index];
             let words: &[u64] = match (set.kind, &balancer.schedule) {
                 (set::ROUND_ROBIN, _) => &index,
-                (set::SCHEDULE | set::HEAP, Some(schedule)) if schedule.len() == set.words => {
+                (set::SCHEDULE | set::HEAP | set::LOCALITIES, Some(schedule))
+                    if schedule.len() == set.words =>
+                {
                     schedule
                 }
                 _ => continue,
@@ -213,7 +273,8 @@ fn by_name(snapshot: &Snapshot) -> HashMap<&str, &Cluster> {
         .collect()
 }
 
-/// The priorities with the same endpoints, of the same health and weights, in the same order.
+/// The priorities with the same endpoints, of the same health, weights and metadata, in the same
+/// order, the same weights of localities, and the same policy for both.
 fn unchanged_priorities(cluster: &Cluster, next: &Cluster) -> HashSet<usize> {
     let (old, new) = (described(cluster), described(next));
     old.into_iter()
@@ -222,21 +283,56 @@ fn unchanged_priorities(cluster: &Cluster, next: &Cluster) -> HashSet<usize> {
         .collect()
 }
 
-type Described = (Option<Identity>, u32, Health);
+/// What Envoy compares of an endpoint.
+type Described = (Option<Identity>, u32, Health, Metadata);
 
-fn described(cluster: &Cluster) -> HashMap<usize, Vec<Described>> {
-    let mut priorities: HashMap<usize, Vec<Described>> = HashMap::new();
-    let groups = cluster.load_assignment.iter().flat_map(|it| &it.endpoints);
-    for group in groups {
-        let list = priorities.entry(group.priority as usize).or_default();
-        list.extend(group.lb_endpoints.iter().map(|endpoint| {
+/// What Envoy compares of a priority: endpoints, weights of localities, and of the policy the
+/// overprovisioning factor and `weighted_priority_health`.
+#[derive(Default, PartialEq)]
+struct Priority {
+    endpoints: Vec<Described>,
+    weights: Vec<(Locality, u32)>,
+    policy: (u32, bool),
+}
+
+fn described(cluster: &Cluster) -> HashMap<usize, Priority> {
+    let mut priorities: HashMap<usize, Priority> = HashMap::new();
+    let Some(assignment) = &cluster.load_assignment else {
+        return priorities;
+    };
+    let policy = assignment.policy.as_ref();
+    let factor = policy.and_then(|policy| policy.overprovisioning_factor.as_ref());
+    let policy = (
+        factor.map_or(140, |factor| factor.value),
+        policy.is_some_and(|policy| policy.weighted_priority_health),
+    );
+    for group in &assignment.endpoints {
+        let priority = priorities.entry(group.priority as usize).or_default();
+        priority.policy = policy;
+        if let (Some(locality), Some(weight)) = (&group.locality, &group.load_balancing_weight) {
+            priority.weights.push((locality.clone(), weight.value));
+        }
+        let endpoints = group.lb_endpoints.iter().map(|endpoint| {
             let weight = endpoint.load_balancing_weight.as_ref();
             (
                 identity(group, endpoint),
                 weight.map_or(1, |weight| weight.value),
                 health(endpoint.health_status),
+                endpoint.metadata.clone().unwrap_or_default(),
             )
-        }));
+        });
+        priority.endpoints.extend(endpoints);
+    }
+    for priority in priorities.values_mut() {
+        let name = |(locality, _): &(Locality, u32)| {
+            let Locality {
+                region,
+                zone,
+                sub_zone,
+            } = locality.clone();
+            (region, zone, sub_zone)
+        };
+        priority.weights.sort_by_key(name);
     }
     priorities
 }

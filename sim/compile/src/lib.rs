@@ -11,6 +11,7 @@ pub mod attempts;
 pub mod capacity;
 mod cluster;
 mod compiler;
+mod criteria;
 mod fault;
 mod filter_chain;
 mod hash_policy;
@@ -20,6 +21,8 @@ mod http_filter;
 pub mod input;
 mod kept;
 mod listener;
+mod loads;
+mod locality;
 mod managed;
 mod matcher;
 mod murmur;
@@ -29,12 +32,15 @@ mod normalize;
 mod numbers;
 mod path;
 mod plain;
+mod pool;
 mod rbac;
 mod redirect;
 mod rewrite;
 mod route;
 mod schedule;
 mod seen;
+mod set;
+mod subset;
 mod substitution;
 mod trie;
 mod undecided;
@@ -44,6 +50,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use twinmesh_engine::Held;
+use twinmesh_model::layout;
 use twinmesh_xds::{Snapshot, Unsupported};
 
 pub use answer::{Filtered, Left};
@@ -73,13 +80,15 @@ pub struct Compiled {
     userspace: Vec<Undecided>,
     sets: Vec<kept::Set>,
     filter_states: Vec<kept::FilterState>,
+    /// The clusters with subsets, by name.
+    subsetted: HashMap<String, Arc<pool::Subsetted>>,
+    /// Where the records of the snapshot's clusters stand, by name.
+    clusters: HashMap<String, u64>,
     endpoints: Vec<Option<(usize, usize, usize)>>,
     numbers: HashMap<(usize, usize, usize), u64>,
     missing: Vec<String>,
     listeners: HashMap<String, u64>,
     configurations: HashMap<String, u64>,
-    /// The clusters' records.
-    clusters: Vec<u64>,
     bound: HashMap<String, std::net::SocketAddr>,
     /// The regexes of rewrites.
     substitutions: Substitutions,
@@ -194,6 +203,8 @@ fn compile_into(
         userspace: compiler.userspace,
         sets: compiler.sets,
         filter_states: compiler.filters.states,
+        subsetted: compiler.subsetted,
+        clusters: compiler.clusters,
         numbers: compiler
             .endpoints
             .iter()
@@ -221,11 +232,6 @@ fn compile_into(
             .collect(),
         listeners: by_name,
         configurations: configurations_by_name,
-        clusters: snapshot
-            .clusters
-            .iter()
-            .map(|cluster| compiler.clusters.get(&cluster.name).copied().unwrap_or(0))
-            .collect(),
     })
 }
 
@@ -239,6 +245,34 @@ impl Compiled {
     /// undecided.
     pub fn userspace(&self) -> &[Undecided] {
         &self.userspace
+    }
+
+    /// Whether requests of a cluster are spread over subsets of its endpoints.
+    pub fn has_subsets(&self, name: &str) -> bool {
+        self.subsetted.contains_key(name)
+    }
+
+    /// Leaves a cluster to userspace, for a reader of the tables that has not seen all of what its
+    /// balancer has to remember.
+    pub fn leave_to_userspace(&mut self, name: &str) {
+        let index = self.snapshot.clusters.iter().position(|it| it.name == name);
+        let Some((index, &offset)) = index.zip(self.clusters.get(name)) else {
+            return;
+        };
+        let at = ((offset + layout::cluster::KIND) / 8) as usize;
+        let Some(kind) = self.policy.get_mut(at) else {
+            return;
+        };
+        if *kind == layout::cluster::BALANCED {
+            *kind = layout::pair(layout::cluster::UNSUPPORTED, layout::unsupported::USERSPACE);
+            self.userspace.push(Undecided {
+                part: Some(Part::Cluster(index)),
+                resource: format!("cluster {name:?}"),
+                path: String::new(),
+                reason: "its balancer has decided in userspace before".to_owned(),
+                requests: "requests that choose the cluster",
+            });
+        }
     }
 
     /// The endpoints by number: index of the cluster, of the locality, and in that.

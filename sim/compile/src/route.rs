@@ -13,6 +13,7 @@ use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 use twinmesh_xds::{Unsupported, uri_template};
 
 use crate::compiler::Compiler;
+use crate::criteria::criteria;
 use crate::path::{Candidate, Paths};
 use crate::plain;
 use crate::{CapacityError, capacity, matcher as compile_matcher};
@@ -456,11 +457,13 @@ impl Compiler<'_> {
         match &config.action {
             Some(Action::Route(action)) => match &action.cluster_specifier {
                 Some(ClusterSpecifier::Cluster(name)) => {
-                    pair(route::CLUSTER, self.cluster_offset(name))
+                    let criteria = criteria(action.metadata_match.as_ref(), None);
+                    pair(route::CLUSTER, self.cluster_for(name, &criteria))
                 }
                 Some(ClusterSpecifier::ClusterHeader(header)) => {
                     check_cluster_header(header, "route.cluster_header".to_owned(), left);
-                    match self.cluster_by_header(header) {
+                    let criteria = criteria(action.metadata_match.as_ref(), None);
+                    match self.cluster_by_header(header, &criteria) {
                         Ok(record) => pair(route::CLUSTER, record),
                         Err(over) => {
                             left.push(("route.cluster_header".to_owned(), over.of_a_part()));
@@ -478,7 +481,7 @@ impl Compiler<'_> {
                     }
                     pair(
                         route::WEIGHTED_CLUSTERS,
-                        self.weighted_clusters(weighted, slot, left),
+                        self.weighted_clusters(action, weighted, slot, left),
                     )
                 }
                 _ => self.undecided(
@@ -517,7 +520,13 @@ impl Compiler<'_> {
     }
 
     /// The block of a route's weighted clusters; those of weight 0 are left out.
-    fn weighted_clusters(&mut self, config: &WeightedCluster, slot: u64, left: &mut Left) -> u64 {
+    fn weighted_clusters(
+        &mut self,
+        action: &RouteAction,
+        config: &WeightedCluster,
+        slot: u64,
+        left: &mut Left,
+    ) -> u64 {
         let mut entries = Vec::new();
         let mut total = 0;
         for (index, cluster) in config.clusters.iter().enumerate() {
@@ -527,10 +536,14 @@ impl Compiler<'_> {
                 .map_or(0, |weight| u64::from(weight.value));
             if weight != 0 {
                 total += weight;
+                let criteria = criteria(
+                    action.metadata_match.as_ref(),
+                    cluster.metadata_match.as_ref(),
+                );
                 let record = if cluster.name.is_empty() {
                     let path = format!("route.weighted_clusters.clusters[{index}].cluster_header");
                     check_cluster_header(&cluster.cluster_header, path, left);
-                    self.cluster_by_header(&cluster.cluster_header)
+                    self.cluster_by_header(&cluster.cluster_header, &criteria)
                         .unwrap_or_else(|over| {
                             let path =
                                 format!("route.weighted_clusters.clusters[{index}].cluster_header");
@@ -538,7 +551,7 @@ impl Compiler<'_> {
                             0
                         })
                 } else {
-                    self.cluster_offset(&cluster.name)
+                    self.cluster_for(&cluster.name, &criteria)
                 };
                 entries.push([total, pair(record, index as u64)]);
             }
@@ -557,17 +570,20 @@ impl Compiler<'_> {
         use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
         let action = match &config.cluster_specifier {
             Some(ClusterSpecifier::Cluster(name)) => {
-                pair(route::CLUSTER, self.cluster_offset(name))
+                let criteria = criteria(config.metadata_match.as_ref(), None);
+                pair(route::CLUSTER, self.cluster_for(name, &criteria))
             }
             Some(ClusterSpecifier::WeightedClusters(weighted)) => {
                 let mut entries = Vec::new();
                 let mut total = 0;
                 for (index, cluster) in weighted.clusters.iter().enumerate() {
                     total += u64::from(cluster.weight);
-                    entries.push([
-                        total,
-                        pair(self.cluster_offset(&cluster.name), index as u64),
-                    ]);
+                    let criteria = criteria(
+                        config.metadata_match.as_ref(),
+                        cluster.metadata_match.as_ref(),
+                    );
+                    let record = self.cluster_for(&cluster.name, &criteria);
+                    entries.push([total, pair(record, index as u64)]);
                 }
                 let block = self.arena.words(&[total, pair(entries.len() as u64, 0)]);
                 self.arena.words(entries.as_flattened());

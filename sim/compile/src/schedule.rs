@@ -11,7 +11,8 @@ use crate::{CapacityError, capacity};
 /// The largest common multiple of weights that deadlines are kept in; over it they are rounded.
 const COMMON_MAX: u64 = 1 << 24;
 
-fn greatest_common_divisor(one: u64, other: u64) -> u64 {
+/// Of 0 and another the other.
+pub fn greatest_common_divisor(one: u64, other: u64) -> u64 {
     if other == 0 {
         one
     } else {

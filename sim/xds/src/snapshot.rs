@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use envoy_types::pb::envoy::config::{
-    cluster::v3::Cluster as ClusterConfig,
+    cluster::v3::{Cluster as ClusterConfig, cluster::LbSubsetConfig},
+    core::v3::Locality,
     endpoint::v3::ClusterLoadAssignment,
     listener::v3::{FilterChain as FilterChainConfig, Listener as ListenerConfig},
     route::v3::RouteConfiguration as RouteConfigurationConfig,
@@ -30,6 +31,9 @@ pub struct Snapshot {
     pub route_configurations: Vec<RouteConfiguration>,
     /// In the order of the source.
     pub clusters: Vec<Cluster>,
+    /// `Node.locality` of the bootstrap, where the form has one: of a priority's localities Envoy's
+    /// own goes first.
+    pub node_locality: Option<Locality>,
     /// Every `safe_regex` pattern of the snapshot, compiled once; the error is why a pattern that
     /// RE2 accepts is not decided here (a DFA over the cap).
     pub regexes: BTreeMap<String, Result<twinmesh_re2::Dfa, twinmesh_re2::TooLarge>>,
@@ -138,8 +142,24 @@ pub struct Cluster {
     pub load_assignment: Option<ClusterLoadAssignment>,
     /// How an endpoint is chosen, whether `lb_policy` or `load_balancing_policy` says so.
     pub balancer: Balancer,
+    /// `locality_weighted_lb_config`: a locality is chosen before an endpoint, by weight.
+    pub locality_weighted: bool,
+    /// `fail_traffic_on_panic`, for balancers that do not hash.
+    pub fail_traffic_on_panic: bool,
+    /// `lb_subset_config`, or the extension of the same: [`Self::balancer`] chooses within a subset.
+    pub subsets: Option<Box<Subsets>>,
     /// Every request that chooses this cluster is undecided from there on (its endpoint).
     pub unsupported: Option<Unsupported>,
+}
+
+/// The subsets of a cluster.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Subsets {
+    /// The fields that `Cluster.lb_subset_config` and the extension have in common.
+    pub config: LbSubsetConfig,
+    /// `Subset.allow_redundant_keys`, of the extension alone. Its selectors stand in the order in
+    /// which they are tried, the longest first.
+    pub allow_redundant_keys: bool,
 }
 
 /// How a cluster's endpoints are chosen, of the ways that are decided here.
@@ -155,6 +175,9 @@ pub enum Balancer {
         /// Exponent of the active requests in a weighted endpoint's weight; 1.0 unless the
         /// configuration says otherwise.
         active_request_bias: f64,
+        /// `selection_method: FULL_SCAN`, or `enable_full_scan`: all endpoints of equal weights are
+        /// looked at instead.
+        full_scan: bool,
     },
     /// `RING_HASH`, or the extension of the same name.
     RingHash(RingHash),

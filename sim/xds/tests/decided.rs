@@ -497,13 +497,14 @@ const RING: Balancer = Balancer::RingHash(RingHash {
 const LEAST: Balancer = Balancer::LeastRequest {
     choice_count: 2,
     active_request_bias: 1.0,
+    full_scan: false,
 };
 
 #[rstest]
 #[case::default("", Balancer::RoundRobin, None)]
 #[case::least("  lb_policy: LEAST_REQUEST", LEAST, None)]
 #[case::any_case("  lb_policy: Least_Request", LEAST, None)]
-#[case::choices("  lb_policy: LEAST_REQUEST\n  least_request_lb_config: {choice_count: 5, active_request_bias: {default_value: 0.5, runtime_key: k}}", Balancer::LeastRequest { choice_count: 5, active_request_bias: 0.5 }, None)]
+#[case::choices("  lb_policy: LEAST_REQUEST\n  least_request_lb_config: {choice_count: 5, active_request_bias: {default_value: 0.5, runtime_key: k}}", Balancer::LeastRequest { choice_count: 5, active_request_bias: 0.5, full_scan: false }, None)]
 #[case::original(
     "  lb_policy: CLUSTER_PROVIDED\n  type: ORIGINAL_DST",
     Balancer::OriginalDestination,
@@ -546,7 +547,7 @@ const LEAST: Balancer = Balancer::LeastRequest {
     Balancer::RoundRobin,
     Some("round_robin_lb_config.slow_start_config")
 )]
-#[case::extension("  lb_policy: RANDOM\n  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, choice_count: 3}}}]}", Balancer::LeastRequest { choice_count: 3, active_request_bias: 1.0 }, None)]
+#[case::extension("  lb_policy: RANDOM\n  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, choice_count: 3}}}]}", Balancer::LeastRequest { choice_count: 3, active_request_bias: 1.0, full_scan: false }, None)]
 #[case::maglev(
     "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.maglev.v3.Maglev}}}]}",
     Balancer::Maglev(Maglev { table_size: 65537, hashing: HASHING }),
@@ -554,8 +555,38 @@ const LEAST: Balancer = Balancer::LeastRequest {
 )]
 #[case::full_scan(
     "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, selection_method: FULL_SCAN}}}]}",
-    LEAST,
-    Some("load_balancing_policy.policies[0].typed_extension_config.typed_config.selection_method")
+    Balancer::LeastRequest { choice_count: 2, active_request_bias: 1.0, full_scan: true },
+    None
+)]
+#[case::behind_an_unknown_one(
+    "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/google.protobuf.Struct, value: {}}}}, {typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}",
+    Balancer::Random,
+    None
+)]
+#[case::in_a_typed_struct(
+    "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}",
+    Balancer::RoundRobin,
+    Some("load_balancing_policy.policies[0]")
+)]
+#[case::behind_an_undecided_one(
+    "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost, override_host_sources: [{header: x}], fallback_policy: {policies: [{}]}}}}, {typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}",
+    Balancer::RoundRobin,
+    Some("load_balancing_policy.policies[0]")
+)]
+#[case::wrr_locality(
+    "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality, endpoint_picking_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin}}}]}}}}]}",
+    Balancer::RoundRobin,
+    Some("load_balancing_policy.policies[0]")
+)]
+#[case::subset_extension(
+    "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.subset.v3.Subset, subset_selectors: [{keys: [a]}], subset_lb_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}}}}]}",
+    Balancer::Random,
+    None
+)]
+#[case::subsets_of_subsets(
+    "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.subset.v3.Subset, subset_lb_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.subset.v3.Subset, subset_lb_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}}}}]}}}}]}",
+    Balancer::Random,
+    Some("load_balancing_policy.policies[0].typed_extension_config.typed_config.subset_lb_policy")
 )]
 #[case::one_locality(
     "  common_lb_config: {locality_weighted_lb_config: {}, healthy_panic_threshold: {value: 0}}",
@@ -565,7 +596,7 @@ const LEAST: Balancer = Balancer::LeastRequest {
 #[case::subsets(
     "  lb_subset_config: {subset_selectors: [{keys: [a]}]}",
     Balancer::RoundRobin,
-    Some("lb_subset_config")
+    None
 )]
 #[case::no_subsets(
     "  lb_subset_config: {fallback_policy: ANY_ENDPOINT}",
@@ -590,12 +621,12 @@ const LEAST: Balancer = Balancer::LeastRequest {
 #[case::drops(
     "  load_assignment: {cluster_name: c, policy: {drop_overloads: [{category: a, drop_percentage: {numerator: 1}}]}}",
     Balancer::RoundRobin,
-    Some("load_assignment.policy.drop_overloads[0]")
+    None
 )]
 #[case::localities(
     "  common_lb_config: {locality_weighted_lb_config: {}}\n  load_assignment: {cluster_name: c, endpoints: [{locality: {zone: a}, lb_endpoints: [{endpoint: {address: {pipe: {path: /a}}}}]}, {locality: {zone: b}, lb_endpoints: [{endpoint: {address: {pipe: {path: /b}}}}]}]}",
     Balancer::RoundRobin,
-    Some("common_lb_config.locality_weighted_lb_config")
+    None
 )]
 fn balancers(#[case] fields: &str, #[case] balancer: Balancer, #[case] unsupported: Option<&str>) {
     let snapshot = read_ok("f.yaml", &clusters(&format!("- name: c\n{fields}")));

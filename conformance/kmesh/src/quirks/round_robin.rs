@@ -55,6 +55,7 @@ mod tests {
         let cluster = of(Balancer::LeastRequest {
             choice_count: 2,
             active_request_bias: 1.0,
+            full_scan: false,
         });
         assert!(!is_envoys(&cluster));
     }

@@ -6,9 +6,10 @@ use twinmesh_engine::{Failure, Outcome, Try};
 use super::{Stream, clear, name_nothing, undecide};
 use crate::draw::draw;
 use crate::engine::{Loaded, Spec};
+use crate::policy::Balancing;
 use crate::rewrite;
 use crate::run::Run;
-use crate::upstream::Picked;
+use crate::upstream::{Drops, Picked};
 
 /// The first draw for the choice of another attempt's endpoint.
 const ATTEMPT: u64 = 1 << 32;
@@ -107,6 +108,14 @@ fn select(loaded: &mut Loaded, generation: u64, stream: &mut Stream) -> Selected
                     .to_owned(),
             );
         }
+        let has_subsets = clusters
+            .get(index)
+            .is_some_and(|cluster| Balancing::new(&cluster.config).subsets.is_some());
+        if has_subsets {
+            return Selected::Undecided(
+                "retries of a cluster with subsets are not decided".to_owned(),
+            );
+        }
         let mut run = Run::again(
             loaded,
             &stream.request,
@@ -114,10 +123,10 @@ fn select(loaded: &mut Loaded, generation: u64, stream: &mut Stream) -> Selected
             generation,
             plan.hash,
         );
-        let picked = run.at_cluster(index);
+        let picked = run.at_cluster(index, Drops::Ignored);
         let found = run.answer;
         match picked {
-            Picked::Nothing => return Selected::Nothing,
+            Picked::Nothing | Picked::Dropped => return Selected::Nothing,
             Picked::Undecided => {
                 return Selected::Undecided(found.decision.reason.unwrap_or_default());
             }

@@ -189,6 +189,19 @@ impl Rules {
                 }
                 Picks::Free => self.free(name, None),
             }
+            if picks::drops_some(cluster) {
+                let mut fields = PICK.to_vec();
+                fields.extend(FATE);
+                self.comparison.distribution.push(Distribution {
+                    cluster: Some(name.to_owned()),
+                    route_config: None,
+                    virtual_host: None,
+                    route: None,
+                    ids: None,
+                    fields,
+                    weights: None,
+                });
+            }
         }
     }
 

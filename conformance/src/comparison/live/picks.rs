@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    LbConfig, LbPolicy, common_lb_config::LocalityConfigSpecifier,
-};
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{LbConfig, LbPolicy};
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
+use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use twinmesh_engine::endpoint;
 use twinmesh_xds::{Balancer, Cluster};
 
@@ -46,19 +45,12 @@ pub fn of(cluster: &Cluster, overlaps: bool) -> Picks {
     if matches!(policy(cluster), Some(LbPolicy::RingHash | LbPolicy::Maglev)) {
         return Picks::ByHash;
     }
-    let common = config.common_lb_config.as_ref();
-    let by_locality = common.is_some_and(|it| {
-        matches!(
-            it.locality_config_specifier,
-            Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
-        )
-    });
     let starts_slowly = match &config.lb_config {
         Some(LbConfig::RoundRobinLbConfig(it)) => it.slow_start_config.is_some(),
         Some(LbConfig::LeastRequestLbConfig(it)) => it.slow_start_config.is_some(),
         _ => false,
     };
-    if by_locality || starts_slowly || config.lb_subset_config.is_some() {
+    if cluster.locality_weighted || cluster.subsets.is_some() || starts_slowly {
         return Picks::Free;
     }
     let Some(hosts) = certain_hosts(cluster) else {
@@ -97,6 +89,24 @@ pub fn of(cluster: &Cluster, overlaps: bool) -> Picks {
         Balancer::LeastRequest { .. } => phase,
         _ => Picks::Free,
     }
+}
+
+/// Whether the cluster drops some requests (`drop_overloads`) and not others: which is drawn.
+pub fn drops_some(cluster: &Cluster) -> bool {
+    let policy = cluster
+        .load_assignment
+        .as_ref()
+        .and_then(|it| it.policy.as_ref());
+    let overloads = policy.into_iter().flat_map(|policy| &policy.drop_overloads);
+    let mut shares = overloads.filter_map(|overload| overload.drop_percentage);
+    shares.any(|share| {
+        let whole = match DenominatorType::try_from(share.denominator) {
+            Ok(DenominatorType::TenThousand) => 10_000,
+            Ok(DenominatorType::Million) => 1_000_000,
+            Ok(DenominatorType::Hundred) | Err(_) => 100,
+        };
+        (1..whole).contains(&share.numerator)
+    })
 }
 
 /// Whether the cluster has endpoints and all of them are healthy.

@@ -155,7 +155,8 @@ impl Compiled {
 
     /// The offset of a cluster's record.
     pub fn cluster_record(&self, index: usize) -> Option<u64> {
-        self.clusters.get(index).copied()
+        let cluster = self.snapshot.clusters.get(index)?;
+        self.clusters.get(&cluster.name).copied()
     }
 
     /// Names the endpoint of this number in a decision; what the request holds.

@@ -3,48 +3,26 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use envoy_types::pb::envoy::{
-    config::{
-        cluster::v3::{
-            Cluster as ClusterConfig,
-            cluster::{
-                ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy,
-                common_lb_config::LocalityConfigSpecifier, ring_hash_lb_config::HashFunction,
-            },
-        },
-        core::v3::{HealthStatus, address},
-        endpoint::v3::{ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier},
+use envoy_types::pb::envoy::config::{
+    cluster::v3::{
+        Cluster as ClusterConfig,
+        cluster::{ClusterDiscoveryType, DiscoveryType},
     },
-    extensions::load_balancing_policies::{
-        common::v3::ConsistentHashingLbConfig, least_request::v3::LeastRequest,
-        maglev::v3::Maglev as MaglevPolicy, ring_hash::v3::RingHash as RingHashPolicy,
-    },
+    core::v3::{HealthStatus, address},
+    endpoint::v3::{ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier},
 };
+
 use prost::Message as _;
 
-use super::{Assembly, Held, decode, hash_key};
+use super::{Assembly, Held, balancer::balancing, decode, hash_key};
 use crate::{
-    classify::{LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN},
     error::ReadError,
     report::{Effect, Finding, FindingKind},
-    schema::type_name,
-    snapshot::{Balancer, Cluster, Hashing, Maglev, RingHash, Unsupported},
+    snapshot::{Balancer, Cluster, Maglev, RingHash, Unsupported},
     validate,
     view::View,
     walk::Walker,
 };
-
-/// `choice_count` where it is not set.
-const CHOICES: u32 = 2;
-
-/// `minimum_ring_size` where it is not set.
-const MINIMUM_RING_SIZE: u64 = 1024;
-
-/// `maximum_ring_size` where it is not set.
-const MAXIMUM_RING_SIZE: u64 = 8 << 20;
-
-/// `table_size` of Maglev where it is not set.
-const TABLE_SIZE: u64 = 65537;
 
 /// A cluster that routes name and the snapshot does not hold.
 pub(super) fn absent(name: &str, reason: &str) -> Cluster {
@@ -166,10 +144,8 @@ impl Assembly<'_> {
         };
 
         let mut walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
-        walker.context.several_localities =
-            load_assignment.as_ref().is_some_and(several_localities);
-        walker.context.by_hash = balancer(&config).hashes();
-        let several_localities = walker.context.several_localities;
+        let balancing = balancing(&config);
+        walker.context.by_hash = balancing.balancer.hashes();
         let mut unsupported = walker.resource(view)?.unsupported;
         validate::cluster::check(&config, &view.path, self.source)?;
         if let (true, Some(view), Some(assignment)) = (is_own, own, &load_assignment) {
@@ -179,8 +155,7 @@ impl Assembly<'_> {
                 resource.clone(),
                 !held.dumped,
             );
-            walker.context.several_localities = several_localities;
-            walker.context.by_hash = balancer(&config).hashes();
+            walker.context.by_hash = balancing.balancer.hashes();
             let found = walker.resource(view)?.unsupported;
             unsupported = unsupported.or(found);
             if !held.dumped {
@@ -202,12 +177,12 @@ impl Assembly<'_> {
             let found = self.unsupported(&resource, path.to_owned(), reason);
             unsupported.get_or_insert(found);
         }
-        if held.local_cluster && several_localities {
+        if held.local_cluster && load_assignment.as_ref().is_some_and(several_localities) {
             let reason = "Envoy prefers endpoints in its own zone, which is not decided".to_owned();
             let found = self.unsupported(&resource, "load_assignment".to_owned(), reason);
             unsupported.get_or_insert(found);
         }
-        let balancer = balancer(&config);
+        let balancer = balancing.balancer;
         let hashing = match balancer {
             Balancer::RingHash(RingHash { hashing, .. })
             | Balancer::Maglev(Maglev { hashing, .. }) => Some(hashing),
@@ -224,11 +199,19 @@ impl Assembly<'_> {
         Ok(Cluster {
             name: config.name.clone(),
             balancer,
+            locality_weighted: balancing.locality_weighted,
+            fail_traffic_on_panic: balancing.fail_traffic_on_panic,
+            subsets: balancing.subsets,
             load_assignment,
             config,
             unsupported,
         })
     }
+}
+
+/// Whether a cluster has subsets.
+pub(super) fn has_subsets(view: &View<'_>) -> bool {
+    ClusterConfig::decode(view.bytes).is_ok_and(|config| balancing(&config).subsets.is_some())
 }
 
 /// The name of the load assignment that is a cluster's.
@@ -250,131 +233,6 @@ fn discovery_type(config: &ClusterConfig) -> Option<DiscoveryType> {
         Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(*kind).ok(),
         Some(ClusterDiscoveryType::ClusterType(_)) => None,
         None => Some(DiscoveryType::Static),
-    }
-}
-
-/// The balancer, of those that are decided; others are unsupported by their table.
-pub(crate) fn balancer(config: &ClusterConfig) -> Balancer {
-    if let Some(policy) = &config.load_balancing_policy {
-        let any = policy
-            .policies
-            .first()
-            .and_then(|policy| policy.typed_extension_config.as_ref())
-            .and_then(|extension| extension.typed_config.as_ref());
-        return match any.map(|any| (type_name(&any.type_url), &any.value)) {
-            Some((LEAST_REQUEST, value)) => {
-                let policy = LeastRequest::decode(value.as_slice()).unwrap_or_default();
-                Balancer::LeastRequest {
-                    choice_count: policy.choice_count.map_or(CHOICES, |count| count.value),
-                    active_request_bias: policy
-                        .active_request_bias
-                        .map_or(1.0, |bias| bias.default_value),
-                }
-            }
-            Some((RING_HASH, value)) => {
-                let policy = RingHashPolicy::decode(value.as_slice()).unwrap_or_default();
-                ring_hash_policy(&policy)
-            }
-            Some((MAGLEV, value)) => {
-                let policy = MaglevPolicy::decode(value.as_slice()).unwrap_or_default();
-                Balancer::Maglev(Maglev {
-                    table_size: policy.table_size.map_or(TABLE_SIZE, |size| size.value),
-                    hashing: hashing(
-                        policy.consistent_hashing_lb_config.as_ref(),
-                        policy.locality_weighted_lb_config.is_some(),
-                    ),
-                })
-            }
-            Some((RANDOM, _)) => Balancer::Random,
-            Some((ROUND_ROBIN, _)) | Some(_) | None => Balancer::RoundRobin,
-        };
-    }
-    match LbPolicy::try_from(config.lb_policy) {
-        Ok(LbPolicy::LeastRequest) => {
-            let policy = match &config.lb_config {
-                Some(LbConfig::LeastRequestLbConfig(policy)) => policy.clone(),
-                _ => Default::default(),
-            };
-            Balancer::LeastRequest {
-                choice_count: policy.choice_count.map_or(CHOICES, |count| count.value),
-                active_request_bias: policy
-                    .active_request_bias
-                    .map_or(1.0, |bias| bias.default_value),
-            }
-        }
-        Ok(LbPolicy::RingHash) => {
-            let policy = match &config.lb_config {
-                Some(LbConfig::RingHashLbConfig(policy)) => *policy,
-                _ => Default::default(),
-            };
-            Balancer::RingHash(RingHash {
-                minimum: policy
-                    .minimum_ring_size
-                    .map_or(MINIMUM_RING_SIZE, |size| size.value),
-                maximum: policy
-                    .maximum_ring_size
-                    .map_or(MAXIMUM_RING_SIZE, |size| size.value),
-                murmur: policy.hash_function == HashFunction::MurmurHash2 as i32,
-                hashing: old_hashing(config),
-            })
-        }
-        Ok(LbPolicy::Maglev) => {
-            let size = match &config.lb_config {
-                Some(LbConfig::MaglevLbConfig(policy)) => policy.table_size,
-                _ => None,
-            };
-            Balancer::Maglev(Maglev {
-                table_size: size.map_or(TABLE_SIZE, |size| size.value),
-                hashing: old_hashing(config),
-            })
-        }
-        Ok(LbPolicy::Random) => Balancer::Random,
-        Ok(LbPolicy::ClusterProvided) => Balancer::OriginalDestination,
-        _ => Balancer::RoundRobin,
-    }
-}
-
-#[expect(deprecated, reason = "Envoy still takes it")]
-fn ring_hash_policy(policy: &RingHashPolicy) -> Balancer {
-    use envoy_types::pb::envoy::extensions::load_balancing_policies::ring_hash::v3::ring_hash::HashFunction;
-
-    let common = policy.consistent_hashing_lb_config.as_ref();
-    let mut hashing = hashing(common, policy.locality_weighted_lb_config.is_some());
-    if common.is_none() {
-        hashing.by_hostname = policy.use_hostname_for_hashing;
-    }
-    Balancer::RingHash(RingHash {
-        minimum: policy
-            .minimum_ring_size
-            .map_or(MINIMUM_RING_SIZE, |size| size.value),
-        maximum: policy
-            .maximum_ring_size
-            .map_or(MAXIMUM_RING_SIZE, |size| size.value),
-        murmur: policy.hash_function == HashFunction::MurmurHash2 as i32,
-        hashing,
-    })
-}
-
-fn hashing(config: Option<&ConsistentHashingLbConfig>, locality_weighted: bool) -> Hashing {
-    Hashing {
-        by_hostname: config.is_some_and(|config| config.use_hostname_for_hashing),
-        locality_weighted,
-    }
-}
-
-/// What `common_lb_config` says beside `lb_policy`.
-fn old_hashing(config: &ClusterConfig) -> Hashing {
-    let Some(common) = &config.common_lb_config else {
-        return Hashing::default();
-    };
-    Hashing {
-        by_hostname: common
-            .consistent_hashing_lb_config
-            .is_some_and(|config| config.use_hostname_for_hashing),
-        locality_weighted: matches!(
-            common.locality_config_specifier,
-            Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
-        ),
     }
 }
 

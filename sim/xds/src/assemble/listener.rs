@@ -157,8 +157,9 @@ impl Assembly<'_> {
             config.name.clone()
         };
         let resource = format!("listener {name:?}");
-        let mut scope =
-            Walker::new(self.source, &mut self.report, resource.clone(), true).resource(view)?;
+        let mut walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
+        walker.context.subsets = self.subsets;
+        let mut scope = walker.resource(view)?;
         validate::listener::check(&config, &view.path, self.source)?;
         let mut listener = Listener {
             name,

@@ -1,6 +1,7 @@
 //! From resources to a snapshot: each is walked over, validated and decoded, and what belongs
 //! together is put together.
 
+mod balancer;
 mod cluster;
 mod hash_key;
 mod http_filter;
@@ -8,7 +9,7 @@ mod listener;
 mod rewrite;
 mod route;
 
-pub(crate) use cluster::balancer;
+pub(crate) use balancer::{balancing, first_known};
 pub(crate) use route::clusters_of;
 
 use std::collections::HashSet;
@@ -32,6 +33,8 @@ struct Assembly<'s> {
     source: &'s Source<'s>,
     report: Report,
     regexes: Regexes,
+    /// Some cluster has subsets.
+    subsets: bool,
 }
 
 /// Puts a snapshot together. `validate_wrappers`: the form itself is one that Envoy reads, not one
@@ -45,6 +48,7 @@ pub(crate) fn assemble(
         source,
         report: Report::default(),
         regexes: Regexes::default(),
+        subsets: resources.clusters.iter().any(cluster::has_subsets),
     };
     for wrapper in &resources.wrappers {
         let name = wrapper.message.name.rsplit('.').next().unwrap_or_default();
@@ -69,7 +73,10 @@ pub(crate) fn assemble(
         validate::names::check(&resources.load_assignments, "cluster_name", source)?;
     }
 
-    let mut snapshot = Snapshot::default();
+    let mut snapshot = Snapshot {
+        node_locality: resources.node_locality.clone(),
+        ..Snapshot::default()
+    };
     for view in &resources.route_configurations {
         let configuration = assembly.route_configuration(view)?;
         snapshot.route_configurations.push(configuration);

@@ -25,7 +25,8 @@ impl Assembly<'_> {
         view: &View<'_>,
     ) -> Result<RouteConfiguration, ReadError> {
         let resource = format!("route configuration {:?}", view.text("name"));
-        let walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
+        let mut walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
+        walker.context.subsets = self.subsets;
         let mut scope = walker.resource(view)?;
         let config = decode(view, self.source)?;
         self.compile_per_filters(&config, view, &mut scope, (&resource, view.path.len()))?;

@@ -5,6 +5,7 @@ use super::{
     Rule::{Decided, Inert, Judge, ReadOver, Unsupported},
     STATISTICS, TIMING, Table, Verdict, filter, unless_set,
 };
+use crate::view::View;
 
 pub(super) const TABLES: &[Table] = &[
     Table {
@@ -136,7 +137,7 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[
             ("healthy_panic_threshold", Decided),
             ("zone_aware_lb_config", Decided),
-            ("locality_weighted_lb_config", Judge(locality_weighted)),
+            ("locality_weighted_lb_config", Decided),
             ("update_merge_window", TIMING),
             ("ignore_new_hosts_until_first_hc", Inert),
             ("close_connections_on_host_set_change", Inert),
@@ -181,14 +182,8 @@ pub(super) const TABLES: &[Table] = &[
             ("active_request_bias", Decided),
             ("slow_start_config", SLOW_START),
             ("locality_lb_config", Decided),
-            (
-                "enable_full_scan",
-                Judge(|judged| unless_set(judged, FULL_SCAN)),
-            ),
-            (
-                "selection_method",
-                Judge(|judged| unless_set(judged, FULL_SCAN)),
-            ),
+            ("enable_full_scan", Decided),
+            ("selection_method", Decided),
         ],
     },
     Table {
@@ -200,7 +195,7 @@ pub(super) const TABLES: &[Table] = &[
             ("use_hostname_for_hashing", Decided),
             ("hash_balance_factor", Judge(old_bound)),
             ("consistent_hashing_lb_config", Judge(consistent_hashing)),
-            ("locality_weighted_lb_config", Judge(locality_weighted)),
+            ("locality_weighted_lb_config", Decided),
         ],
     },
     Table {
@@ -208,7 +203,7 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[
             ("table_size", Decided),
             ("consistent_hashing_lb_config", Judge(consistent_hashing)),
-            ("locality_weighted_lb_config", Judge(locality_weighted)),
+            ("locality_weighted_lb_config", Decided),
         ],
     },
     Table {
@@ -216,10 +211,46 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[("locality_lb_config", Decided)],
     },
     Table {
+        message: SUBSET,
+        fields: &[
+            ("fallback_policy", Decided),
+            ("default_subset", Decided),
+            ("subset_selectors", Decided),
+            ("allow_redundant_keys", Decided),
+            ("locality_weight_aware", Decided),
+            ("scale_locality_weight", Decided),
+            ("panic_mode_any", Decided),
+            ("list_as_any", Decided),
+            ("metadata_fallback_policy", Decided),
+            ("subset_lb_policy", Judge(within_subsets)),
+        ],
+    },
+    Table {
+        message: "envoy.extensions.load_balancing_policies.subset.v3.Subset.LbSubsetSelector",
+        fields: SELECTOR,
+    },
+    Table {
+        message: "envoy.config.cluster.v3.Cluster.LbSubsetConfig",
+        fields: &[
+            ("fallback_policy", Decided),
+            ("default_subset", Decided),
+            ("subset_selectors", Decided),
+            ("locality_weight_aware", Decided),
+            ("scale_locality_weight", Decided),
+            ("panic_mode_any", Decided),
+            ("list_as_any", Decided),
+            ("metadata_fallback_policy", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector",
+        fields: SELECTOR,
+    },
+    Table {
         message: "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig",
         fields: &[
             ("zone_aware_lb_config", Decided),
-            ("locality_weighted_lb_config", Judge(locality_weighted)),
+            ("locality_weighted_lb_config", Decided),
         ],
     },
     Table {
@@ -248,17 +279,15 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         message: "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
         fields: &[
-            (
-                "drop_overloads",
-                Unsupported("requests may be dropped by chance"),
-            ),
+            ("drop_overloads", Decided),
             ("overprovisioning_factor", Decided),
             ("endpoint_stale_after", TIMING),
-            (
-                "weighted_priority_health",
-                Judge(|judged| unless_set(judged, "health of priorities by weight is not decided")),
-            ),
+            ("weighted_priority_health", Decided),
         ],
+    },
+    Table {
+        message: "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload",
+        fields: &[("category", Inert), ("drop_percentage", Decided)],
     },
     Table {
         message: "envoy.config.endpoint.v3.LocalityLbEndpoints",
@@ -274,8 +303,7 @@ pub(super) const TABLES: &[Table] = &[
                 "leds_cluster_locality_config",
                 Unsupported("endpoints that come by LEDS are not in the snapshot"),
             ),
-            // Only balancers that weigh localities read it: see `locality_weighted`.
-            ("load_balancing_weight", Inert),
+            ("load_balancing_weight", Decided),
             ("priority", Decided),
             ("proximity", Inert),
         ],
@@ -289,7 +317,7 @@ pub(super) const TABLES: &[Table] = &[
                 Unsupported("endpoints by name are not decided"),
             ),
             ("health_status", Decided),
-            ("metadata", METADATA),
+            ("metadata", Decided),
             ("load_balancing_weight", Decided),
         ],
     },
@@ -313,6 +341,32 @@ pub(crate) const LEAST_REQUEST: &str =
 pub(crate) const RING_HASH: &str = "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash";
 pub(crate) const MAGLEV: &str = "envoy.extensions.load_balancing_policies.maglev.v3.Maglev";
 pub(crate) const RANDOM: &str = "envoy.extensions.load_balancing_policies.random.v3.Random";
+pub(crate) const SUBSET: &str = "envoy.extensions.load_balancing_policies.subset.v3.Subset";
+pub(crate) const WRR_LOCALITY: &str =
+    "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality";
+
+/// The balancers that are decided.
+const BALANCERS: [&str; 6] = [
+    ROUND_ROBIN,
+    LEAST_REQUEST,
+    RING_HASH,
+    MAGLEV,
+    RANDOM,
+    SUBSET,
+];
+
+const SELECTOR: &[(&str, super::Rule)] = &[
+    ("keys", Decided),
+    ("single_host_per_subset", Decided),
+    ("fallback_policy", Decided),
+    ("fallback_keys_subset", Decided),
+];
+
+/// Whether Envoy has a balancer whose configuration is of this type: it has those that are part of
+/// its API.
+pub(crate) fn is_known_balancer(type_name: &str) -> bool {
+    type_name.starts_with("envoy.extensions.load_balancing_policies.")
+}
 
 const TLS: super::Rule =
     ReadOver("how the endpoint is spoken to does not influence which one it is");
@@ -321,7 +375,6 @@ const PROTOCOL: super::Rule =
 const SLOW_START: super::Rule = Unsupported("slow start is not decided");
 const ORIGINAL_DESTINATION: &str = "an original destination other than the connection's own";
 const BOUNDED: &str = "hash balancers that bound the load of an endpoint are not decided";
-const FULL_SCAN: &str = "least request over all endpoints is not decided";
 
 /// `Cluster.lb_policy`, which is not looked at beside `load_balancing_policy`.
 fn balancer(judged: &Judged<'_>) -> Verdict {
@@ -334,31 +387,59 @@ fn balancer(judged: &Judged<'_>) -> Verdict {
     }
 }
 
-/// The first policy of the list that Envoy has is taken; it has all those that are known here.
+/// The type of a policy's configuration, also of one in a TypedStruct.
+fn kind(policy: &View<'_>) -> String {
+    let extension = policy.child("typed_extension_config");
+    let any = extension.and_then(|extension| extension.any("typed_config"));
+    any.map(|any| filter::content_type(&any))
+        .unwrap_or_default()
+}
+
+/// Of a list the first policy that Envoy has is taken.
 fn policy(judged: &Judged<'_>) -> Verdict {
-    if judged.index > 0 {
+    let policies = judged.parent.children("policies");
+    let taken = policies
+        .iter()
+        .position(|policy| is_known_balancer(&kind(policy)));
+    if taken.unwrap_or(0) != judged.index {
         return Verdict::Inert;
     }
-    let kind = judged
+    let kind = judged.child.map(kind).unwrap_or_default();
+    let any = judged
         .child
         .and_then(|policy| policy.child("typed_extension_config"))
-        .and_then(|extension| extension.any("typed_config"))
-        .map(|any| filter::content_type(&any))
-        .unwrap_or_default();
-    let known = [ROUND_ROBIN, LEAST_REQUEST, RING_HASH, MAGLEV, RANDOM];
-    if known.iter().any(|name| kind == *name) {
+        .and_then(|extension| extension.any("typed_config"));
+    let is_plain = any.is_some_and(|any| any.type_name() == kind);
+    if is_plain && BALANCERS.iter().any(|name| kind == *name) {
         Verdict::Decided
+    } else if kind == WRR_LOCALITY {
+        Verdict::Unsupported("the weights of wrr_locality are what endpoints report".into())
     } else {
         Verdict::Unsupported(format!("the balancer {kind} is not decided").into())
+    }
+}
+
+/// The policy that chooses within a subset.
+fn within_subsets(judged: &Judged<'_>) -> Verdict {
+    let policies = judged
+        .child
+        .map(|list| list.children("policies"))
+        .unwrap_or_default();
+    let mut known = policies
+        .iter()
+        .map(kind)
+        .filter(|kind| is_known_balancer(kind));
+    if known.next().is_some_and(|kind| kind == SUBSET) {
+        Verdict::Unsupported("subsets of subsets are not decided".into())
+    } else {
+        Verdict::Decided
     }
 }
 
 /// Without selectors there are no subsets.
 fn subsets(judged: &Judged<'_>) -> Verdict {
     match judged.child {
-        Some(config) if config.has("subset_selectors") => {
-            Verdict::Unsupported("subsets of a cluster are not decided".into())
-        }
+        Some(config) if config.has("subset_selectors") => Verdict::Decided,
         _ => Verdict::Inert,
     }
 }
@@ -395,17 +476,5 @@ fn old_bound(judged: &Judged<'_>) -> Verdict {
         Verdict::Inert
     } else {
         unless_set(judged, BOUNDED)
-    }
-}
-
-/// Where no priority has two localities, there is nothing to weigh. The hash balancers weigh
-/// localities when they lay out their endpoints, which is decided.
-fn locality_weighted(judged: &Judged<'_>) -> Verdict {
-    if judged.context.by_hash {
-        Verdict::Inert
-    } else if judged.context.several_localities {
-        Verdict::Unsupported("a choice among weighted localities is not decided".into())
-    } else {
-        Verdict::Inert
     }
 }

@@ -205,6 +205,11 @@ pub(super) fn http_filter(judged: &Judged<'_>) -> Verdict {
     if content_type(&any) == ROUTER {
         return Verdict::Decided;
     }
+    if writes_for_balancers(judged, &any) {
+        return Verdict::Unsupported(
+            format!("the filter {name} may choose a cluster's subset").into(),
+        );
+    }
     match effect(&any) {
         Ok(None) => Verdict::Inert,
         Ok(Some(instead)) => {
@@ -212,6 +217,14 @@ pub(super) fn http_filter(judged: &Judged<'_>) -> Verdict {
         }
         Err(what) => Verdict::Unsupported(format!("the filter {name} {what}").into()),
     }
+}
+
+/// Whether a filter of this configuration may write the metadata by which a balancer chooses a
+/// subset: it names them.
+pub(super) fn writes_for_balancers(judged: &Judged<'_>, any: &AnyView<'_>) -> bool {
+    const NAMESPACE: &[u8] = b"envoy.lb";
+    let mut windows = any.value.windows(NAMESPACE.len());
+    judged.context.subsets && windows.any(|window| window == NAMESPACE)
 }
 
 /// The type of an extension's configuration, also where a TypedStruct stands for it.

@@ -353,12 +353,7 @@ pub(super) const TABLES: &[Table] = &[
                 "on_demand",
                 ReadOver("clusters that come on demand are not in the snapshot"),
             ),
-            (
-                "metadata_match",
-                ReadOver(
-                    "only a cluster with subsets looks at it, and such a cluster is not decided",
-                ),
-            ),
+            ("metadata_match", Decided),
             ("idle_timeout", TIMING),
             ("downstream_idle_timeout", TIMING),
             ("upstream_idle_timeout", TIMING),
@@ -394,12 +389,7 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[
             ("name", Decided),
             ("weight", Decided),
-            (
-                "metadata_match",
-                ReadOver(
-                    "only a cluster with subsets looks at it, and such a cluster is not decided",
-                ),
-            ),
+            ("metadata_match", Decided),
         ],
     },
 ];
@@ -436,6 +426,14 @@ fn listener_filter(judged: &Judged<'_>) -> Verdict {
     if kind == PROXY_PROTOCOL && content.is_some_and(|it| !it.children("rules").is_empty()) {
         return Verdict::Unsupported(
             format!("the listener filter {name} writes metadata, which routes may match").into(),
+        );
+    }
+    if any
+        .as_ref()
+        .is_some_and(|any| filter::writes_for_balancers(judged, any))
+    {
+        return Verdict::Unsupported(
+            format!("the listener filter {name} may choose a cluster's subset").into(),
         );
     }
     if KNOWN.contains(&kind.as_str()) {

@@ -23,7 +23,9 @@ use std::borrow::Cow;
 
 use crate::{view::View, wire::Raw};
 
-pub(crate) use cluster::{LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN};
+pub(crate) use cluster::{
+    LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN, SUBSET, WRR_LOCALITY, is_known_balancer,
+};
 pub(crate) use filter::{ROUTER, content_type};
 pub(crate) use listener::{MANAGER, TCP_PROXY};
 
@@ -108,10 +110,10 @@ impl<'j> Judged<'j> {
 pub(crate) struct Context {
     /// `RouteConfiguration.internal_only_headers`, in lower case.
     internal_only_headers: Vec<String>,
-    /// Some priority of the cluster has endpoints in more than one locality.
-    pub(crate) several_localities: bool,
     /// The cluster's balancer looks at the request's hash.
     pub(crate) by_hash: bool,
+    /// Some cluster has subsets, which metadata of a request may choose.
+    pub(crate) subsets: bool,
 }
 
 impl Context {
@@ -184,6 +186,7 @@ mod tests {
     /// Messages that are decided as a whole, without a table of their own.
     const LEAVES: [&str; 7] = [
         "envoy.config.core.v3.Locality",
+        "envoy.config.core.v3.Metadata",
         "envoy.config.core.v3.RuntimeDouble",
         "envoy.config.core.v3.RuntimeFractionalPercent",
         "envoy.type.v3.FractionalPercent",

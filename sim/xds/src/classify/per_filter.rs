@@ -65,7 +65,7 @@ pub(super) fn judge(judged: &Judged<'_>) -> Verdict {
     };
     if is_decided(&any) {
         Verdict::Decided
-    } else if acts(&any) {
+    } else if acts(&any) || filter::writes_for_balancers(judged, &any) {
         Verdict::Unsupported(format!("what it says to the filter {name} is not decided").into())
     } else {
         Verdict::ReadOver(format!("what it says to the filter {name} changes no decision").into())

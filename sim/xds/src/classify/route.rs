@@ -202,12 +202,7 @@ pub(super) const TABLES: &[Table] = &[
                 Unsupported("cluster specifier plugins are not decided"),
             ),
             ("cluster_not_found_response_code", Decided),
-            (
-                "metadata_match",
-                ReadOver(
-                    "only a cluster with subsets looks at it, and such a cluster is not decided",
-                ),
-            ),
+            ("metadata_match", Decided),
             ("prefix_rewrite", Decided),
             ("regex_rewrite", Decided),
             ("path_rewrite_policy", Judge(path_rewrite)),
@@ -323,12 +318,7 @@ pub(super) const TABLES: &[Table] = &[
             ("name", Decided),
             ("cluster_header", Decided),
             ("weight", Decided),
-            (
-                "metadata_match",
-                ReadOver(
-                    "only a cluster with subsets looks at it, and such a cluster is not decided",
-                ),
-            ),
+            ("metadata_match", Decided),
             ("request_headers_to_add", HEADERS_AFTER),
             ("request_headers_to_remove", HEADERS_AFTER),
             ("response_headers_to_add", HEADERS_AFTER),

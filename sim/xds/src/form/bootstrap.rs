@@ -1,5 +1,7 @@
 //! A static bootstrap.
 
+use envoy_types::pb::envoy::config::core::v3::Locality;
+
 use super::{Remark, Resources};
 use crate::view::View;
 
@@ -33,6 +35,14 @@ pub(super) fn around<'a>(bootstrap: &View<'a>, resources: &mut Resources<'a>) {
         .child("cluster_manager")
         .is_some_and(|manager| !manager.text("local_cluster_name").is_empty());
     resources.local_cluster |= local;
+    let node = bootstrap.child("node");
+    if let Some(locality) = node.and_then(|node| node.child("locality")) {
+        resources.node_locality = Some(Locality {
+            region: locality.text("region").to_owned(),
+            zone: locality.text("zone").to_owned(),
+            sub_zone: locality.text("sub_zone").to_owned(),
+        });
+    }
     let Some(runtime) = bootstrap.child("layered_runtime") else {
         return;
     };

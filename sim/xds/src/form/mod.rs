@@ -5,6 +5,8 @@ mod config_dump;
 mod detect;
 mod discovery;
 
+use envoy_types::pb::envoy::config::core::v3::Locality;
+
 use crate::{error::ReadError, path::Path, source::Source, view::View};
 
 pub(crate) use detect::{Form, Input, as_text, detect, detect_binary, document};
@@ -27,6 +29,8 @@ pub(crate) struct Resources<'a> {
     pub(crate) more_clusters: bool,
     /// Envoy itself belongs to a cluster (`ClusterManager.local_cluster_name`).
     pub(crate) local_cluster: bool,
+    /// `Node.locality`, where the form has a node.
+    pub(crate) node_locality: Option<Locality>,
     /// It is a bootstrap: routes that stand in listeners may name only clusters that there are.
     pub(crate) is_bootstrap: bool,
     /// Everything that stands in the file and is no resource, to be looked through for what is

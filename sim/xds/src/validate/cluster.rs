@@ -5,16 +5,26 @@ use std::collections::HashMap;
 use envoy_types::pb::envoy::config::{
     cluster::v3::{
         Cluster,
-        cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy},
+        cluster::{
+            ClusterDiscoveryType, DiscoveryType, LbPolicy,
+            common_lb_config::LocalityConfigSpecifier,
+        },
     },
     endpoint::v3::{ClusterLoadAssignment, lb_endpoint::HostIdentifier},
 };
+use envoy_types::pb::envoy::extensions::load_balancing_policies::{
+    subset::v3::Subset, wrr_locality::v3::WrrLocality,
+};
+use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
+use prost::Message as _;
 
-use super::check_address;
+use super::{check_address, subset};
 use crate::{
-    assemble::balancer,
+    assemble::{balancing, first_known},
+    classify::{SUBSET, WRR_LOCALITY},
     error::ReadError,
     path::Path,
+    schema::type_name,
     snapshot::{Balancer, Maglev, RingHash},
     source::Source,
 };
@@ -33,6 +43,7 @@ pub(crate) fn check(config: &Cluster, path: &Path, source: &Source<'_>) -> Resul
     check_eds(config, kind, path, source)?;
     check_balancer(config, kind, path, source)?;
     check_sizes(config, path, source)?;
+    check_subsets(config, path, source)?;
     let Some(assignment) = &config.load_assignment else {
         return Ok(());
     };
@@ -87,7 +98,7 @@ fn check_balancer(
     if let Some(extension) = &config.load_balancing_policy {
         let mut policies = extension.policies.iter();
         if policies.any(|policy| policy.typed_extension_config.is_some()) {
-            return Ok(());
+            return check_beside_extension(config, path, source);
         }
         return Err(source.invalid(
             &path.field("load_balancing_policy"),
@@ -114,13 +125,121 @@ fn check_balancer(
     Ok(())
 }
 
+/// What may not stand beside `load_balancing_policy`.
+fn check_beside_extension(
+    config: &Cluster,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    const PROBLEM: &str = "it cannot be combined with load_balancing_policy";
+    if config.lb_subset_config.is_some() {
+        return Err(source.invalid(&path.field("lb_subset_config"), PROBLEM));
+    }
+    let Some(common) = &config.common_lb_config else {
+        return Ok(());
+    };
+    let field = match &common.locality_config_specifier {
+        Some(LocalityConfigSpecifier::ZoneAwareLbConfig(_)) => "zone_aware_lb_config",
+        Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => "locality_weighted_lb_config",
+        None if common.consistent_hashing_lb_config.is_some() => "consistent_hashing_lb_config",
+        None => return Ok(()),
+    };
+    Err(source.invalid(&path.field("common_lb_config").field(field), PROBLEM))
+}
+
+/// Subsets, and what the extensions that have another policy in them take.
+fn check_subsets(config: &Cluster, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    let Some(policy) = &config.load_balancing_policy else {
+        let Some(subsets) = &config.lb_subset_config else {
+            return Ok(());
+        };
+        let path = path.field("lb_subset_config");
+        if config.lb_policy == LbPolicy::ClusterProvided as i32
+            && !subsets.subset_selectors.is_empty()
+        {
+            return Err(source.invalid(&path, "it cannot be combined with CLUSTER_PROVIDED"));
+        }
+        return subset::check(subsets, config.common_lb_config.as_ref(), &path, source);
+    };
+    let path = path.field("load_balancing_policy");
+    let Some(any) = first_known(policy) else {
+        return Ok(());
+    };
+    match type_name(&any.type_url) {
+        SUBSET => {
+            let config = Subset::decode(any.value.as_slice()).unwrap_or_default();
+            if config
+                .subset_lb_policy
+                .as_ref()
+                .and_then(first_known)
+                .is_none()
+            {
+                return Err(source.invalid(&path, "subset_lb_policy names no balancer of Envoy's"));
+            }
+            for selector in balancing(&Cluster {
+                load_balancing_policy: Some(policy.clone()),
+                ..Cluster::default()
+            })
+            .subsets
+            .iter()
+            .flat_map(|subsets| &subsets.config.subset_selectors)
+            {
+                subset::check_selector(selector, &path, source)?;
+            }
+            Ok(())
+        }
+        WRR_LOCALITY => {
+            const WITHIN: &str = "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin";
+            let config = WrrLocality::decode(any.value.as_slice()).unwrap_or_default();
+            let within = config
+                .endpoint_picking_policy
+                .as_ref()
+                .and_then(first_known);
+            match within.map(|any| type_name(&any.type_url)) {
+                Some(WITHIN) => Ok(()),
+                _ => Err(source.invalid(
+                    &path,
+                    "endpoint_picking_policy of wrr_locality may only be client_side_weighted_round_robin",
+                )),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The share of requests that a load assignment has dropped.
+fn check_overloads(
+    assignment: &ClusterLoadAssignment,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    let overloads = assignment.policy.iter().flat_map(|it| &it.drop_overloads);
+    for (index, overload) in overloads.enumerate() {
+        let path = path.field("policy").item("drop_overloads", index);
+        if index > 0 {
+            return Err(source.invalid(&path, "Envoy takes one category only"));
+        }
+        let share = overload.drop_percentage.unwrap_or_default();
+        let whole = match DenominatorType::try_from(share.denominator) {
+            Ok(DenominatorType::TenThousand) => 10_000,
+            Ok(DenominatorType::Million) => 1_000_000,
+            Ok(DenominatorType::Hundred) | Err(_) => 100,
+        };
+        if share.numerator > whole {
+            let problem = format!("at most {whole} of {whole} can be dropped");
+            return Err(source.invalid(&path.field("drop_percentage"), problem));
+        }
+    }
+    Ok(())
+}
+
 /// The sizes of rings and Maglev tables.
 fn check_sizes(config: &Cluster, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
     let place = |name| match config.load_balancing_policy {
         Some(_) => path.field("load_balancing_policy"),
         None => path.field(name),
     };
-    match balancer(config) {
+    match balancing(config).balancer {
         Balancer::RingHash(RingHash {
             minimum, maximum, ..
         }) if minimum > maximum => Err(source.invalid(
@@ -161,6 +280,7 @@ pub(crate) fn check_endpoints(
     path: &Path,
     source: &Source<'_>,
 ) -> Result<(), ReadError> {
+    check_overloads(assignment, path, source)?;
     if let Some(balancer) = hash_balancer(config) {
         check_weights(assignment, balancer, path, source)?;
     }

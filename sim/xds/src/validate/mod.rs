@@ -5,6 +5,7 @@ pub(crate) mod listener;
 pub(crate) mod names;
 mod rewrite;
 pub(crate) mod route;
+mod subset;
 
 use std::net::IpAddr;
 

@@ -1,0 +1,292 @@
+//! How a cluster's endpoints are chosen: `lb_policy`, or the first extension of
+//! `load_balancing_policy` that Envoy has.
+
+use envoy_types::pb::envoy::{
+    config::cluster::v3::{
+        Cluster as ClusterConfig, LoadBalancingPolicy,
+        cluster::{
+            LbConfig, LbPolicy, LbSubsetConfig, common_lb_config::LocalityConfigSpecifier,
+            lb_subset_config::LbSubsetSelector, ring_hash_lb_config::HashFunction,
+        },
+    },
+    extensions::load_balancing_policies::{
+        common::v3::{
+            ConsistentHashingLbConfig, LocalityLbConfig,
+            locality_lb_config::LocalityConfigSpecifier as Specifier,
+        },
+        least_request::v3::{LeastRequest, least_request::SelectionMethod},
+        maglev::v3::Maglev as MaglevPolicy,
+        random::v3::Random,
+        ring_hash::v3::{RingHash as RingHashPolicy, ring_hash},
+        round_robin::v3::RoundRobin,
+        subset::v3::Subset,
+    },
+};
+use envoy_types::pb::google::protobuf::Any;
+use prost::Message as _;
+
+use crate::{
+    classify::{LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN, SUBSET, is_known_balancer},
+    schema::type_name,
+    snapshot::{Balancer, Hashing, Maglev, RingHash, Subsets},
+};
+
+/// `choice_count` where it is not set.
+const CHOICES: u32 = 2;
+
+/// `minimum_ring_size` where it is not set.
+const MINIMUM_RING_SIZE: u64 = 1024;
+
+/// `maximum_ring_size` where it is not set.
+const MAXIMUM_RING_SIZE: u64 = 8 << 20;
+
+/// `table_size` of Maglev where it is not set.
+const TABLE_SIZE: u64 = 65537;
+
+/// How a cluster's endpoints are chosen, of the ways that are decided; others are unsupported by
+/// their tables.
+#[derive(Debug, Default)]
+pub(crate) struct Balancing {
+    pub(crate) balancer: Balancer,
+    pub(crate) locality_weighted: bool,
+    pub(crate) fail_traffic_on_panic: bool,
+    pub(crate) subsets: Option<Box<Subsets>>,
+}
+
+/// What a cluster says of it.
+pub(crate) fn balancing(config: &ClusterConfig) -> Balancing {
+    if let Some(policy) = &config.load_balancing_policy {
+        return by_policy(policy);
+    }
+    let common = config.common_lb_config.as_ref();
+    let locality = common.and_then(|common| common.locality_config_specifier.as_ref());
+    let subsets = config.lb_subset_config.as_ref();
+    let subsets = subsets.filter(|subsets| !subsets.subset_selectors.is_empty());
+    Balancing {
+        balancer: by_name(config),
+        locality_weighted: matches!(
+            locality,
+            Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
+        ),
+        fail_traffic_on_panic: matches!(
+            locality,
+            Some(LocalityConfigSpecifier::ZoneAwareLbConfig(config)) if config.fail_traffic_on_panic
+        ),
+        subsets: subsets.map(|config| {
+            Box::new(Subsets {
+                config: config.clone(),
+                allow_redundant_keys: false,
+            })
+        }),
+    }
+}
+
+/// The configuration of the first policy that Envoy has.
+pub(crate) fn first_known(policy: &LoadBalancingPolicy) -> Option<&Any> {
+    let mut configs = policy.policies.iter().filter_map(|policy| {
+        policy
+            .typed_extension_config
+            .as_ref()?
+            .typed_config
+            .as_ref()
+    });
+    configs.find(|any| is_known_balancer(type_name(&any.type_url)))
+}
+
+fn by_policy(policy: &LoadBalancingPolicy) -> Balancing {
+    let Some(any) = first_known(policy) else {
+        return Balancing::default();
+    };
+    let value = any.value.as_slice();
+    match type_name(&any.type_url) {
+        ROUND_ROBIN => {
+            let policy = RoundRobin::decode(value).unwrap_or_default();
+            by_locality(Balancer::RoundRobin, policy.locality_lb_config.as_ref())
+        }
+        LEAST_REQUEST => least_request(&LeastRequest::decode(value).unwrap_or_default()),
+        RING_HASH => ring_hash_policy(&RingHashPolicy::decode(value).unwrap_or_default()),
+        MAGLEV => {
+            let policy = MaglevPolicy::decode(value).unwrap_or_default();
+            let locality_weighted = policy.locality_weighted_lb_config.is_some();
+            let common = policy.consistent_hashing_lb_config.as_ref();
+            Balancing {
+                balancer: Balancer::Maglev(Maglev {
+                    table_size: policy.table_size.map_or(TABLE_SIZE, |size| size.value),
+                    hashing: hashing(common, locality_weighted),
+                }),
+                locality_weighted,
+                ..Balancing::default()
+            }
+        }
+        RANDOM => {
+            let policy = Random::decode(value).unwrap_or_default();
+            by_locality(Balancer::Random, policy.locality_lb_config.as_ref())
+        }
+        SUBSET => {
+            let policy = Subset::decode(value).unwrap_or_default();
+            let within = policy.subset_lb_policy.as_ref().map(by_policy);
+            Balancing {
+                subsets: Some(Box::new(subsets(policy))),
+                ..within.unwrap_or_default()
+            }
+        }
+        _ => Balancing::default(),
+    }
+}
+
+fn by_locality(balancer: Balancer, config: Option<&LocalityLbConfig>) -> Balancing {
+    let specifier = config.and_then(|config| config.locality_config_specifier.as_ref());
+    Balancing {
+        balancer,
+        locality_weighted: matches!(specifier, Some(Specifier::LocalityWeightedLbConfig(_))),
+        fail_traffic_on_panic: matches!(
+            specifier,
+            Some(Specifier::ZoneAwareLbConfig(config)) if config.fail_traffic_on_panic
+        ),
+        subsets: None,
+    }
+}
+
+#[expect(deprecated, reason = "Envoy still takes it")]
+fn least_request(policy: &LeastRequest) -> Balancing {
+    let balancer = Balancer::LeastRequest {
+        choice_count: policy.choice_count.map_or(CHOICES, |count| count.value),
+        active_request_bias: policy
+            .active_request_bias
+            .as_ref()
+            .map_or(1.0, |bias| bias.default_value),
+        full_scan: policy.selection_method == SelectionMethod::FullScan as i32
+            || policy.enable_full_scan.is_some_and(|scan| scan.value),
+    };
+    by_locality(balancer, policy.locality_lb_config.as_ref())
+}
+
+#[expect(deprecated, reason = "Envoy still takes it")]
+fn ring_hash_policy(policy: &RingHashPolicy) -> Balancing {
+    let locality_weighted = policy.locality_weighted_lb_config.is_some();
+    let common = policy.consistent_hashing_lb_config.as_ref();
+    let mut hashing = hashing(common, locality_weighted);
+    if common.is_none() {
+        hashing.by_hostname = policy.use_hostname_for_hashing;
+    }
+    Balancing {
+        balancer: Balancer::RingHash(RingHash {
+            minimum: policy
+                .minimum_ring_size
+                .map_or(MINIMUM_RING_SIZE, |size| size.value),
+            maximum: policy
+                .maximum_ring_size
+                .map_or(MAXIMUM_RING_SIZE, |size| size.value),
+            murmur: policy.hash_function == ring_hash::HashFunction::MurmurHash2 as i32,
+            hashing,
+        }),
+        locality_weighted,
+        ..Balancing::default()
+    }
+}
+
+/// The extension's configuration as `Cluster.lb_subset_config` would have it.
+fn subsets(policy: Subset) -> Subsets {
+    let selectors = policy.subset_selectors.into_iter();
+    let mut selectors: Vec<LbSubsetSelector> = selectors
+        .map(|selector| LbSubsetSelector {
+            keys: selector.keys,
+            single_host_per_subset: selector.single_host_per_subset,
+            fallback_policy: selector.fallback_policy,
+            fallback_keys_subset: selector.fallback_keys_subset,
+        })
+        .collect();
+    if policy.allow_redundant_keys {
+        let keys = |selector: &LbSubsetSelector| {
+            let mut keys = selector.keys.clone();
+            keys.sort_unstable();
+            keys.dedup();
+            keys.len()
+        };
+        selectors.sort_by_key(|selector| std::cmp::Reverse(keys(selector)));
+    }
+    Subsets {
+        config: LbSubsetConfig {
+            fallback_policy: policy.fallback_policy,
+            default_subset: policy.default_subset,
+            subset_selectors: selectors,
+            locality_weight_aware: policy.locality_weight_aware,
+            scale_locality_weight: policy.scale_locality_weight,
+            panic_mode_any: policy.panic_mode_any,
+            list_as_any: policy.list_as_any,
+            metadata_fallback_policy: policy.metadata_fallback_policy,
+        },
+        allow_redundant_keys: policy.allow_redundant_keys,
+    }
+}
+
+/// What `lb_policy` says.
+fn by_name(config: &ClusterConfig) -> Balancer {
+    match LbPolicy::try_from(config.lb_policy) {
+        Ok(LbPolicy::LeastRequest) => {
+            let policy = match &config.lb_config {
+                Some(LbConfig::LeastRequestLbConfig(policy)) => policy.clone(),
+                _ => Default::default(),
+            };
+            Balancer::LeastRequest {
+                choice_count: policy.choice_count.map_or(CHOICES, |count| count.value),
+                active_request_bias: policy
+                    .active_request_bias
+                    .map_or(1.0, |bias| bias.default_value),
+                full_scan: false,
+            }
+        }
+        Ok(LbPolicy::RingHash) => {
+            let policy = match &config.lb_config {
+                Some(LbConfig::RingHashLbConfig(policy)) => *policy,
+                _ => Default::default(),
+            };
+            Balancer::RingHash(RingHash {
+                minimum: policy
+                    .minimum_ring_size
+                    .map_or(MINIMUM_RING_SIZE, |size| size.value),
+                maximum: policy
+                    .maximum_ring_size
+                    .map_or(MAXIMUM_RING_SIZE, |size| size.value),
+                murmur: policy.hash_function == HashFunction::MurmurHash2 as i32,
+                hashing: old_hashing(config),
+            })
+        }
+        Ok(LbPolicy::Maglev) => {
+            let size = match &config.lb_config {
+                Some(LbConfig::MaglevLbConfig(policy)) => policy.table_size,
+                _ => None,
+            };
+            Balancer::Maglev(Maglev {
+                table_size: size.map_or(TABLE_SIZE, |size| size.value),
+                hashing: old_hashing(config),
+            })
+        }
+        Ok(LbPolicy::Random) => Balancer::Random,
+        Ok(LbPolicy::ClusterProvided) => Balancer::OriginalDestination,
+        _ => Balancer::RoundRobin,
+    }
+}
+
+fn hashing(config: Option<&ConsistentHashingLbConfig>, locality_weighted: bool) -> Hashing {
+    Hashing {
+        by_hostname: config.is_some_and(|config| config.use_hostname_for_hashing),
+        locality_weighted,
+    }
+}
+
+/// What `common_lb_config` says beside `lb_policy`.
+fn old_hashing(config: &ClusterConfig) -> Hashing {
+    let Some(common) = &config.common_lb_config else {
+        return Hashing::default();
+    };
+    Hashing {
+        by_hostname: common
+            .consistent_hashing_lb_config
+            .is_some_and(|config| config.use_hostname_for_hashing),
+        locality_weighted: matches!(
+            common.locality_config_specifier,
+            Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
+        ),
+    }
+}
