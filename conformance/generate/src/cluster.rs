@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
+use crate::balancing::{Spread, labels, metadata, policy as assignment_policy, spread};
 use crate::matcher::set;
 use crate::texts::CLUSTERS;
 
@@ -18,30 +19,32 @@ const HEALTH: &[&str] = &[
     "UNKNOWN",
 ];
 
-/// Weight, health, and whether a key for hashing stands in the metadata.
-type Endpoint = (Option<u32>, Option<&'static str>, bool);
+/// Weight, health, whether a key for hashing stands in the metadata, and labels.
+type Endpoint = (Option<u32>, Option<&'static str>, bool, Option<Value>);
 
 fn endpoint(unhealthy: f64) -> impl Strategy<Value = Endpoint> {
     (
         weighted(0.3, 1..5u32),
         weighted(unhealthy, select(HEALTH)),
         prop::bool::weighted(0.1),
+        weighted(0.6, labels()),
     )
 }
 
 /// The endpoints of a locality at a priority, and its weight.
-type Locality = (u32, bool, Vec<Endpoint>, Option<u32>);
+type Locality = (u32, u32, Vec<Endpoint>, Option<u32>);
 
-fn localities() -> impl Strategy<Value = Vec<Locality>> {
+fn localities() -> BoxedStrategy<Vec<Locality>> {
     let of = |unhealthy| {
         let endpoints = vec(endpoint(unhealthy), 0..5);
         let weight = weighted(0.7, 1..4u32);
-        vec((0..3u32, any::<bool>(), endpoints, weight), 1..4)
+        let priority = prop_oneof![2 => Just(0), 1 => 0..3u32];
+        vec((priority, 0..3u32, endpoints, weight), 1..5)
     };
-    prop_oneof![2 => of(0.05), 1 => of(0.4), 2 => of(0.8)]
+    prop_oneof![2 => of(0.05), 1 => of(0.4), 2 => of(0.8)].boxed()
 }
 
-fn assignment(name: &str, localities: &[Locality], overprovisioning: Option<u32>) -> Value {
+fn assignment(name: &str, localities: &[Locality], policy: &Value) -> Value {
     let mut next = 0;
     // Envoy wants the priorities without a gap.
     let mut priorities: Vec<u32> = localities.iter().map(|(priority, ..)| *priority).collect();
@@ -49,11 +52,10 @@ fn assignment(name: &str, localities: &[Locality], overprovisioning: Option<u32>
     priorities.dedup();
     let endpoints: Vec<Value> = localities
         .iter()
-        .enumerate()
-        .map(|(index, (priority, named, endpoints, weight))| {
+        .map(|(priority, zone, endpoints, weight)| {
             let endpoints: Vec<Value> = endpoints
                 .iter()
-                .map(|(weight, health, has_key)| {
+                .map(|(weight, health, has_key, labels)| {
                     next += 1;
                     let address = json!({"address": format!("10.9.0.{next}"), "port_value": 80});
                     let mut endpoint =
@@ -61,10 +63,12 @@ fn assignment(name: &str, localities: &[Locality], overprovisioning: Option<u32>
                     if let Some(weight) = weight {
                         set(&mut endpoint, "load_balancing_weight", json!(weight));
                     }
+                    let mut known = labels.clone().unwrap_or(json!({}));
                     if *has_key {
-                        let key = json!({"hash_key": format!("key-{next}")});
-                        let metadata = json!({"filter_metadata": {"envoy.lb": key}});
-                        set(&mut endpoint, "metadata", metadata);
+                        set(&mut known, "hash_key", json!(format!("key-{next}")));
+                    }
+                    if *has_key || labels.is_some() {
+                        set(&mut endpoint, "metadata", metadata(&known));
                     }
                     if let Some(health) = health {
                         set(&mut endpoint, "health_status", json!(health));
@@ -79,27 +83,16 @@ fn assignment(name: &str, localities: &[Locality], overprovisioning: Option<u32>
             if let Some(weight) = weight {
                 set(&mut locality, "load_balancing_weight", json!(weight));
             }
-            let zone = if *named {
-                format!("z{index}")
-            } else {
-                String::new()
-            };
-            set(
-                &mut locality,
-                "locality",
-                json!({"region": "r", "zone": zone}),
-            );
+            if *zone > 0 {
+                let zone = format!("z{zone}");
+                let place = json!({"region": "r", "zone": zone});
+                set(&mut locality, "locality", place);
+            }
             locality
         })
         .collect();
     let mut assignment = json!({"cluster_name": name, "endpoints": endpoints});
-    if let Some(factor) = overprovisioning {
-        set(
-            &mut assignment,
-            "policy",
-            json!({"overprovisioning_factor": factor}),
-        );
-    }
+    set(&mut assignment, "policy", policy.clone());
     assignment
 }
 
@@ -141,13 +134,6 @@ fn table() -> impl Strategy<Value = Value> {
 
 /// The fields of a cluster that say how its endpoints are chosen by hash or at random.
 fn in_userspace() -> impl Strategy<Value = Value> {
-    let by_locality = |mut config: Value, weighted| {
-        if weighted {
-            set(&mut config, "locality_weighted_lb_config", json!({}));
-        }
-        config
-    };
-    let weighted = || prop::bool::weighted(0.25);
     prop_oneof![
         2 => ring().prop_map(|config| json!({
             "lb_policy": "RING_HASH", "ring_hash_lb_config": config,
@@ -155,19 +141,17 @@ fn in_userspace() -> impl Strategy<Value = Value> {
         2 => table().prop_map(|config| json!({
             "lb_policy": "MAGLEV", "maglev_lb_config": config,
         })),
-        1 => (ring(), weighted()).prop_map(move |(config, weighted)| {
-            extension("ring_hash.v3.RingHash", by_locality(config, weighted))
-        }),
-        1 => (table(), weighted()).prop_map(move |(config, weighted)| {
-            extension("maglev.v3.Maglev", by_locality(config, weighted))
-        }),
+        1 => ring().prop_map(|config| extension("ring_hash.v3.RingHash", config)),
+        1 => table().prop_map(|config| extension("maglev.v3.Maglev", config)),
         2 => Just(json!({"lb_policy": "RANDOM"})),
         1 => Just(extension("random.v3.Random", json!({}))),
+        1 => Just(extension("round_robin.v3.RoundRobin", json!({}))),
+        2 => Just(extension("least_request.v3.LeastRequest", json!({"selection_method": "FULL_SCAN"}))),
     ]
 }
 
 /// The fields of a cluster that say how its endpoints are chosen.
-fn policy() -> impl Strategy<Value = Value> {
+fn policy() -> BoxedStrategy<Value> {
     let least_request = (
         weighted(0.5, 2..4u32),
         weighted(0.5, select(&[0.0, 0.5, 1.0, 2.0][..])),
@@ -189,29 +173,38 @@ fn policy() -> impl Strategy<Value = Value> {
         2 => Just(json!({"lb_policy": "ROUND_ROBIN"})),
         5 => in_userspace(),
     ]
+    .boxed()
 }
 
-fn cluster(name: &'static str) -> impl Strategy<Value = Value> {
+fn cluster(name: &'static str) -> BoxedStrategy<Value> {
     (
         policy(),
         localities(),
         weighted(0.4, select(&[0.0, 25.0, 29.0, 33.0, 50.0, 75.0, 100.0][..])),
-        weighted(0.2, select(&[100u32, 120, 200][..])),
+        assignment_policy(),
+        weighted(0.6, spread()),
     )
-        .prop_map(move |(policy, localities, panic, overprovisioning)| {
+        .prop_map(move |(policy, localities, panic, of_assignment, spread)| {
             let mut cluster = json!({
                 "name": name, "type": "STATIC", "connect_timeout": "1s",
-                "load_assignment": assignment(name, &localities, overprovisioning),
+                "load_assignment": assignment(name, &localities, &of_assignment),
             });
             for (field, value) in policy.as_object().into_iter().flatten() {
                 set(&mut cluster, field, value.clone());
             }
+            if let Some(spread) = spread {
+                Spread::add_to(&spread, &mut cluster);
+            }
             if let Some(panic) = panic {
-                let threshold = json!({"healthy_panic_threshold": {"value": panic}});
-                set(&mut cluster, "common_lb_config", threshold);
+                let threshold = json!({"value": panic});
+                let common = cluster.get("common_lb_config").cloned();
+                let mut common = common.unwrap_or(json!({}));
+                set(&mut common, "healthy_panic_threshold", threshold);
+                set(&mut cluster, "common_lb_config", common);
             }
             cluster
         })
+        .boxed()
 }
 
 /// One cluster for each of [`CLUSTERS`].

@@ -5,6 +5,7 @@
 //! independent, so that proptest shrinks each by itself. The texts come from small alphabets:
 //! collisions are what is looked for.
 
+mod balancing;
 mod cluster;
 pub mod fuzz;
 mod http_filter;
@@ -27,8 +28,15 @@ pub use tape::Tape;
 /// A static bootstrap: listeners with their filter chains and route configurations, and clusters.
 /// Not every one is valid: Envoy refuses, say, two filter chains that match the same connections.
 pub fn bootstrap() -> impl Strategy<Value = Value> {
-    (listener::listeners(), cluster::clusters()).prop_map(|(listeners, clusters)| {
-        json!({"static_resources": {"listeners": listeners, "clusters": clusters}})
+    let own = proptest::option::weighted(0.3, 0..3u32);
+    (listener::listeners(), cluster::clusters(), own).prop_map(|(listeners, clusters, own)| {
+        let mut bootstrap =
+            json!({"static_resources": {"listeners": listeners, "clusters": clusters}});
+        if let Some(zone) = own {
+            let locality = json!({"region": "r", "zone": format!("z{zone}")});
+            matcher::set(&mut bootstrap, "node", json!({"locality": locality}));
+        }
+        bootstrap
     })
 }
 

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
+use crate::balancing::criteria;
 use crate::http_filter::http_filters;
 use crate::matcher::set;
 use crate::route::virtual_hosts;
@@ -122,12 +123,38 @@ fn manager() -> impl Strategy<Value = Value> {
     )
 }
 
+fn tcp_proxy() -> BoxedStrategy<Value> {
+    let asked = || weighted(0.4, criteria());
+    let entry = (select(CLUSTERS), 1..4u32, asked());
+    let clusters = prop_oneof![
+        1 => select(CLUSTERS).prop_map(|name| json!({"cluster": name})),
+        2 => vec(entry, 1..4).prop_map(|entries| {
+            let entries = entries.into_iter().map(|(name, weight, asked)| {
+                let mut entry = json!({"name": name, "weight": weight});
+                if let Some(asked) = asked {
+                    set(&mut entry, "metadata_match", asked);
+                }
+                entry
+            });
+            json!({"weighted_clusters": {"clusters": entries.collect::<Vec<_>>()}})
+        }),
+    ];
+    (clusters, asked())
+        .prop_map(|(mut proxy, asked)| {
+            set(&mut proxy, "@type", json!(TCP_PROXY));
+            set(&mut proxy, "stat_prefix", json!("s"));
+            if let Some(asked) = asked {
+                set(&mut proxy, "metadata_match", asked);
+            }
+            proxy
+        })
+        .boxed()
+}
+
 fn terminal() -> impl Strategy<Value = Value> {
     prop_oneof![
         12 => manager(),
-        1 => select(CLUSTERS).prop_map(|cluster| {
-            json!({"@type": TCP_PROXY, "stat_prefix": "s", "cluster": cluster})
-        }),
+        1 => tcp_proxy(),
     ]
     .prop_map(|config| json!([{"name": "terminal", "typed_config": config}]))
 }

@@ -1,7 +1,7 @@
 //! Which rules a request's decision went through: counted, so that generated traffic cannot come
 //! to miss one unnoticed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use twinmesh_engine::{Decision, Did, Outcome, Request, Step, Trace};
@@ -53,6 +53,11 @@ pub const USERSPACE_RULES: &[&str] = &[
     "HTTP filter that passes",
     "HTTP filter that answers",
     "HTTP filter that delays",
+    "weighted localities",
+    "subset",
+    "subset by a weighted cluster",
+    "full scan",
+    "dropped",
 ];
 
 /// How many requests went through each of [`RULES`] and [`USERSPACE_RULES`].
@@ -72,11 +77,22 @@ fn named<'a>(mut of: impl Iterator<Item = &'a Value>, name: &str) -> Option<&'a 
     of.find(|one| one.get("name").and_then(Value::as_str) == Some(name))
 }
 
+/// The type of the first policy that Envoy has; of subsets the one that chooses in them.
+fn extension<'a>(of: &'a Value, policies: &str) -> Option<&'a str> {
+    let configs = list(of, policies)
+        .filter_map(|policy| policy.pointer("/typed_extension_config/typed_config"));
+    let mut typed = configs.filter_map(|config| Some((config, config.get("@type")?.as_str()?)));
+    let (config, kind) = typed.find(|(_, kind)| kind.contains("/envoy."))?;
+    if kind.ends_with(".Subset") {
+        return extension(config, "/subset_lb_policy/policies");
+    }
+    Some(kind)
+}
+
 /// The name of a cluster's balancer, of those that userspace alone has.
 fn balancer(cluster: &Value) -> Option<&'static str> {
-    let kind = cluster
-        .pointer("/load_balancing_policy/policies/0/typed_extension_config/typed_config/@type");
-    let name = kind.or(cluster.get("lb_policy")).and_then(Value::as_str)?;
+    let kind = extension(cluster, "/load_balancing_policy/policies");
+    let name = kind.or(cluster.get("lb_policy").and_then(Value::as_str))?;
     let known = [
         ("RING_HASH", "RingHash", "ring hash"),
         ("MAGLEV", "Maglev", "Maglev"),
@@ -86,6 +102,23 @@ fn balancer(cluster: &Value) -> Option<&'static str> {
         .into_iter()
         .find(|(old, new, _)| name == *old || name.ends_with(new));
     found.map(|(_, _, rule)| rule)
+}
+
+/// Whether the word stands somewhere in the cluster.
+fn says(cluster: &Value, word: &str) -> bool {
+    cluster.to_string().contains(word)
+}
+
+/// Whether a priority has several localities with endpoints and weights.
+fn has_weighted_localities(cluster: &Value, priority: u32) -> bool {
+    let groups = list(cluster, "/load_assignment/endpoints")
+        .filter(|group| group.get("priority") == Some(&priority.into()))
+        .filter(|group| group.get("load_balancing_weight").is_some())
+        .filter(|group| list(group, "/lb_endpoints").next().is_some());
+    let names: BTreeSet<String> = groups
+        .filter_map(|group| Some(group.get("locality")?.to_string()))
+        .collect();
+    says(cluster, "locality_weighted_lb_config") && names.len() > 1
 }
 
 fn hashes(balancer: &str) -> bool {
@@ -163,6 +196,7 @@ impl Reached {
             "direct response",
             decision.outcome == Outcome::DirectResponse,
         );
+        self.count_one("dropped", decision.outcome == Outcome::Overflow);
         let clusters = list(bootstrap, "/static_resources/clusters");
         let cluster = decision
             .cluster
@@ -183,6 +217,12 @@ impl Reached {
         let Some(route) = route(bootstrap, decision) else {
             return;
         };
+        if decision.priority.is_some() && cluster.is_some_and(|it| says(it, "subset_selectors")) {
+            let asked = |of: &Value| of.get("metadata_match").is_some();
+            self.count_one("subset", route.get("route").is_some_and(asked));
+            let mut entries = list(route, "/route/weighted_clusters/clusters");
+            self.count_one("subset by a weighted cluster", entries.any(asked));
+        }
         if let Some(matched) = route.get("match") {
             self.route(matched, request);
         }
@@ -202,6 +242,11 @@ impl Reached {
             })
             .collect();
         let least = cluster.get("lb_policy").and_then(Value::as_str) == Some("LEAST_REQUEST");
+        self.count_one(
+            "weighted localities",
+            has_weighted_localities(cluster, priority),
+        );
+        self.count_one("full scan", weights.len() > 1 && says(cluster, "FULL_SCAN"));
         let is_weighted = weights.windows(2).any(|pair| pair.first() != pair.last());
         let several = weights.len() > 1;
         if let Some(name) = balancer(cluster) {

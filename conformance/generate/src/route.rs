@@ -9,6 +9,7 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 use twinmesh_xds::uri_template;
 
+use crate::balancing::criteria;
 use crate::http_filter::per_filter;
 use crate::matcher::{header, query_parameter, set, string};
 use crate::texts::{
@@ -102,24 +103,33 @@ fn route_match() -> impl Strategy<Value = Value> {
         )
 }
 
-fn weighted_clusters() -> impl Strategy<Value = Value> {
-    let entry = (select(CLUSTERS), prop::bool::weighted(0.1));
-    vec((entry, 0..4u32), 1..5).prop_map(|mut entries| {
-        // Envoy refuses weights that add up to 0.
-        if entries.iter().all(|(_, weight)| *weight == 0)
-            && let Some((_, weight)) = entries.last_mut()
-        {
-            *weight = 1;
-        }
-        let clusters: Vec<Value> = entries
-            .into_iter()
-            .map(|((name, by_header), weight)| match by_header {
-                true => json!({"cluster_header": CLUSTER_HEADER, "weight": weight}),
-                false => json!({"name": name, "weight": weight}),
-            })
-            .collect();
-        json!({"weighted_clusters": {"clusters": clusters}})
-    })
+fn weighted_clusters() -> BoxedStrategy<Value> {
+    let asked = weighted(0.3, criteria());
+    let entry = (select(CLUSTERS), prop::bool::weighted(0.1), asked);
+    vec((entry, 0..4u32), 1..5)
+        .prop_map(|mut entries| {
+            // Envoy refuses weights that add up to 0.
+            if entries.iter().all(|(_, weight)| *weight == 0)
+                && let Some((_, weight)) = entries.last_mut()
+            {
+                *weight = 1;
+            }
+            let clusters: Vec<Value> = entries
+                .into_iter()
+                .map(|((name, by_header, asked), weight)| {
+                    let mut entry = match by_header {
+                        true => json!({"cluster_header": CLUSTER_HEADER, "weight": weight}),
+                        false => json!({"name": name, "weight": weight}),
+                    };
+                    if let Some(asked) = asked {
+                        set(&mut entry, "metadata_match", asked);
+                    }
+                    entry
+                })
+                .collect();
+            json!({"weighted_clusters": {"clusters": clusters}})
+        })
+        .boxed()
 }
 
 /// A `HashPolicy`.
@@ -166,7 +176,10 @@ fn action() -> impl Strategy<Value = Value> {
     let hash_policies = prop_oneof![1 => Just(Vec::new()), 1 => vec(hash_policy(), 1..4)];
     let by_hash = prop::bool::weighted(0.4);
     prop_oneof![
-        8 => (cluster, rewrite(), hash_policies, by_hash).prop_map(|(mut route, rewrite, policies, by_hash)| {
+        8 => (cluster, rewrite(), hash_policies, by_hash, weighted(0.4, criteria())).prop_map(|(mut route, rewrite, policies, by_hash, asked)| {
+            if let Some(asked) = asked {
+                set(&mut route, "metadata_match", asked);
+            }
             if let Some(weighted) = route.get_mut("weighted_clusters").filter(|_| by_hash) {
                 set(weighted, "use_hash_policy", json!(true));
             }
