@@ -5,6 +5,7 @@ import math
 import re
 
 from envoy_recorder import RecorderError
+from envoy_recorder.instrument import TCP_PROXY, chains
 from envoy_recorder.record import Recording
 
 PICK = ("endpoint", "priority", "locality")
@@ -15,7 +16,8 @@ REPEATED = 4
 
 def comparison(recording: Recording, requests: list[dict]) -> tuple[list[dict], list[dict]]:
     """The phase rules and the distribution rules of a case."""
-    splits = random_splits(recording, requests) + random_routes(recording)
+    splits = (random_splits(recording, requests) + random_routes(recording)
+              + random_connections(recording))
     freed: dict[str, set] = {}
     for rule in splits:
         for identifier in rule["ids"]:
@@ -57,6 +59,23 @@ def random_splits(recording: Recording, requests: list[dict]) -> list[dict]:
     for key, rule in rules.items():
         rule["some"] = key in pinned
     return list(rules.values())
+
+
+def random_connections(recording: Recording) -> list[dict]:
+    """A rule for each TCP proxy with several weighted clusters."""
+    rules = []
+    for name, listener in recording.topology.listeners.items():
+        for chain in chains(listener):
+            config = chain["filters"][-1].get("typed_config", {})
+            weighted = config.get("weighted_clusters")
+            if config.get("@type") != TCP_PROXY or weighted is None or len(weighted["clusters"]) < 2:
+                continue
+            rules.append({
+                "fields": SPLIT, "weights": weights(weighted), "some": True,
+                "ids": [found["id"] for found in recording.runs[0]
+                        if found.get("listener") == name
+                        and found.get("filter_chain", "") == chain.get("name", "")]})
+    return rules
 
 
 def are_equal(recording: Recording, key: tuple) -> bool:
@@ -168,6 +187,9 @@ def picks_rule(recording: Recording, cluster: str) -> dict | None:
     rule = {"cluster": cluster, "fields": PICK}
     if hashes(recording.topology.clusters[cluster]) and all(one == sequences[0] for one in sequences):
         return None
+    if has_subsets(recording.topology.clusters[cluster]) and all(
+            one == sequences[0] for one in sequences):
+        return None
     period = common_period(sequences)
     if period is None:
         return rule
@@ -177,12 +199,26 @@ def picks_rule(recording: Recording, cluster: str) -> dict | None:
     return rule
 
 
+def has_subsets(cluster: dict) -> bool:
+    """Whether routes choose among the subsets of a cluster."""
+    return "lb_subset_config" in cluster or any(kind.endswith(".Subset") for kind in types(cluster))
+
+
+def types(cluster: dict) -> list[str]:
+    """The types of a cluster's policies, and of those in its subsets."""
+    policies = list(cluster.get("load_balancing_policy", {}).get("policies", []))
+    found = []
+    while policies:
+        config = policies.pop().get("typed_extension_config", {}).get("typed_config", {})
+        found.append(config.get("@type", ""))
+        policies += config.get("subset_lb_policy", {}).get("policies", [])
+    return found
+
+
 def hashes(cluster: dict) -> bool:
     """Whether the cluster's balancer looks at the request's hash: its picks do not change then."""
-    policies = cluster.get("load_balancing_policy", {}).get("policies", [])
-    types = [policy["typed_extension_config"]["typed_config"]["@type"] for policy in policies]
     return cluster.get("lb_policy") in ("RING_HASH", "MAGLEV") or any(
-        kind.endswith((".RingHash", ".Maglev")) for kind in types)
+        kind.endswith((".RingHash", ".Maglev")) for kind in types(cluster))
 
 
 def common_period(sequences: list[list[tuple]]) -> int | None:
