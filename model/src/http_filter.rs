@@ -8,7 +8,7 @@ use crate::{
         RECORD, filter_step, header, high, http_filter, http_filters, low, outcome, pair,
         per_filter, work,
     },
-    random, rbac, slot,
+    local_rate_limit, random, rbac, slot,
 };
 
 /// Filters of one connection manager.
@@ -89,6 +89,7 @@ pub fn run<M: Machine>(machine: &mut M, cluster: u64) -> bool {
             _ if low(config) == 0 => Verdict::Ignore,
             http_filter::RBAC => rbac::verdict(machine, filter),
             http_filter::FAULT => fault::verdict(machine, filter),
+            http_filter::LOCAL_RATE_LIMIT => local_rate_limit::verdict(machine, filter),
             _ => Verdict::Ignore,
         };
         match verdict {

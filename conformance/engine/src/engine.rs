@@ -93,7 +93,9 @@ pub trait Engine {
     ///   ones, all of them in a panic) survives, whatever the endpoints are now, and while the
     ///   source is not used. Picks by weight do not move it.
     /// - The HTTP filters of a listener whose message is equal keep what they know; see
-    ///   [`keeps_filters`](crate::update::keeps_filters). Others start anew.
+    ///   [`keeps_filters`](crate::update::keeps_filters). So do the token buckets of what an equal
+    ///   route configuration says to filters ([`keeps_routes`](crate::update::keeps_routes)).
+    ///   Others start anew.
     /// - Where localities are chosen by weight, each has an index of its own, which goes by the
     ///   locality's place among those of the priority and survives like the others.
     /// - The schedules of weighted endpoints and localities start anew in each priority whose

@@ -7,7 +7,8 @@ use envoy_types::pb::envoy::config::core::v3::Locality;
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints,
 };
-use twinmesh_xds::{Cluster, Listener, Snapshot};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+use twinmesh_xds::{Cluster, FilterChain, Listener, Snapshot, Terminal};
 
 use crate::{Held, endpoint};
 
@@ -23,6 +24,50 @@ pub fn keeps_state(cluster: &Cluster, next: &Cluster) -> bool {
 pub fn keeps_filters(before: &Snapshot, listener: &Listener) -> Option<usize> {
     let same = |old: &Listener| old.name == listener.name && old.config == listener.config;
     before.listeners.iter().position(same)
+}
+
+/// The route configuration of the snapshot before that goes on as the one at `index`, with all that
+/// it says to filters: one of the same name with an equal message, or, where it stands in a
+/// listener, that of a listener that [goes on](keeps_filters).
+pub fn keeps_routes(before: &Snapshot, after: &Snapshot, index: usize) -> Option<usize> {
+    let inline = |chain: &FilterChain| match &chain.terminal {
+        Terminal::Http {
+            manager,
+            route_configuration,
+        } if matches!(
+            manager.route_specifier,
+            Some(RouteSpecifier::RouteConfig(_))
+        ) =>
+        {
+            *route_configuration
+        }
+        _ => None,
+    };
+    let chains = |listener: &Listener| -> Vec<Option<usize>> {
+        let default = &listener.default_filter_chain;
+        listener
+            .filter_chains
+            .iter()
+            .chain(default)
+            .map(inline)
+            .collect()
+    };
+    for listener in &after.listeners {
+        if let Some(position) = chains(listener)
+            .iter()
+            .position(|held| *held == Some(index))
+        {
+            let old = before.listeners.get(keeps_filters(before, listener)?)?;
+            return *chains(old).get(position)?;
+        }
+    }
+    let next = after.route_configurations.get(index)?;
+    let held: Vec<Option<usize>> = before.listeners.iter().flat_map(chains).collect();
+    let mut old = before.route_configurations.iter().enumerate();
+    let (found, _) = old.find(|(at, old)| {
+        old.name == next.name && old.config == next.config && !held.contains(&Some(*at))
+    })?;
+    Some(found)
 }
 
 /// What an endpoint is known by: its address and its locality. Envoy takes one of another locality

@@ -194,7 +194,8 @@ fn outcome(entry: &Entry, answer: &Answer) -> Option<(Outcome, Reach)> {
 
 /// Whether an HTTP filter answered.
 fn by_filter(details: &str) -> bool {
-    details == "fault_filter_abort" || details.starts_with("rbac_access_denied")
+    ["fault_filter_abort", "local_rate_limited"].contains(&details)
+        || details.starts_with("rbac_access_denied")
 }
 
 fn location(answer: &Answer) -> Option<String> {

@@ -14,10 +14,12 @@ const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RB
 const RBAC_PER_ROUTE: &str =
     "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
 const FAULT: &str = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault";
+const LIMIT: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
 const FILTER_CONFIG: &str = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
 
 /// The names that filters have.
-const NAMES: [&str; 3] = ["rbac", "fault", "late"];
+const NAMES: [&str; 4] = ["rbac", "fault", "limit", "late"];
 
 fn range() -> impl Strategy<Value = Value> {
     select(RANGES)
@@ -130,6 +132,37 @@ fn fault() -> impl Strategy<Value = Value> {
         })
 }
 
+/// The fields of a local rate limit filter. Requests come a few microseconds apart, so that
+/// buckets fill between them.
+fn limit() -> impl Strategy<Value = Value> {
+    let share = || {
+        select(&[100_u32, 100, 100, 50, 0][..])
+            .prop_map(|share| json!({"default_value": {"numerator": share}}))
+    };
+    let status = weighted(0.3, select(&[200, 404, 503][..]));
+    (
+        0..4_u32,
+        select(&[1_u32, 5000, 10_000, 40_000][..]),
+        share(),
+        share(),
+        status,
+    )
+        .prop_map(|(tokens, per_fill, enabled, enforced, status)| {
+            let mut limit = json!({
+                "stat_prefix": "s",
+                "token_bucket": {
+                    "max_tokens": tokens, "tokens_per_fill": per_fill, "fill_interval": "0.05s",
+                },
+                "filter_enabled": enabled,
+                "filter_enforced": enforced,
+            });
+            if let Some(status) = status {
+                set(&mut limit, "status", json!({"code": status}));
+            }
+            limit
+        })
+}
+
 fn typed(kind: &str, mut config: Value) -> Value {
     set(&mut config, "@type", json!(kind));
     config
@@ -141,6 +174,7 @@ pub fn http_filters() -> impl Strategy<Value = Vec<Value>> {
         prop_oneof![
             3 => rbac().prop_map(|config| ("rbac", typed(RBAC, config))),
             4 => fault().prop_map(|config| ("fault", typed(FAULT, config))),
+            2 => limit().prop_map(|config| ("limit", typed(LIMIT, config))),
             1 => rbac().prop_map(|config| ("late", typed(RBAC, config))),
         ],
         prop::bool::weighted(0.2),
@@ -168,6 +202,7 @@ pub fn per_filter() -> impl Strategy<Value = Option<Value>> {
         }),
         1 => Just(json!({"@type": RBAC_PER_ROUTE})),
         3 => fault().prop_map(|fault| typed(FAULT, fault)),
+        1 => limit().prop_map(|limit| typed(LIMIT, limit)),
         1 => Just(json!({"@type": FILTER_CONFIG, "disabled": true})),
         1 => Just(json!({"@type": FILTER_CONFIG, "config": {}})),
     ];

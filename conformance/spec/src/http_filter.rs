@@ -7,11 +7,15 @@
 use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use twinmesh_engine::{Chain, Did, Outcome, Step, update::keeps_filters};
+use twinmesh_engine::{
+    Chain, Did, Outcome, Step,
+    update::{keeps_filters, keeps_routes},
+};
 use twinmesh_xds::Snapshot;
 use twinmesh_xds::http_filter::{FilterKind, HttpFilter, Level};
 
 use crate::fault::{self, Fault};
+use crate::local_rate_limit::{self, Bucket};
 use crate::message::Message;
 use crate::rbac;
 use crate::run::Run;
@@ -41,6 +45,17 @@ pub(crate) type Place = (usize, Option<usize>, usize);
 pub(crate) struct Memory {
     /// The ends of the faults that are active.
     pub(crate) faults: BTreeMap<Place, Vec<u64>>,
+    /// The token buckets.
+    pub(crate) buckets: BTreeMap<Owner, Bucket>,
+}
+
+/// Whose configuration counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    /// The filter's own.
+    Filter(Place),
+    /// A level's of a route configuration, by its index; for the filter of this name.
+    Level(usize, Level, String),
 }
 
 impl Memory {
@@ -57,7 +72,30 @@ impl Memory {
                 }
             }
         }
+        for (owner, bucket) in self.buckets {
+            next.buckets
+                .extend(owner.after(before, after).map(|it| (it, bucket)));
+        }
         next
+    }
+}
+
+impl Owner {
+    /// The same one in the snapshot that follows, where it goes on.
+    fn after(self, before: &Snapshot, after: &Snapshot) -> Option<Self> {
+        match self {
+            Self::Filter((old, chain, filter)) => {
+                let mut listeners = after.listeners.iter();
+                let same = |it| keeps_filters(before, it) == Some(old);
+                let index = listeners.position(same)?;
+                Some(Self::Filter((index, chain, filter)))
+            }
+            Self::Level(old, level, name) => {
+                let mut all = 0..after.route_configurations.len();
+                let index = all.find(|it| keeps_routes(before, after, *it) == Some(old))?;
+                Some(Self::Level(index, level, name))
+            }
+        }
     }
 }
 
@@ -78,7 +116,7 @@ impl<'a> Run<'a> {
             return true;
         };
         for filter in met.filters {
-            let Some(config) = self.effective(filter, self.at) else {
+            let Some((config, level)) = self.effective(filter, self.at) else {
                 continue;
             };
             let (listener, chain) = met.place;
@@ -89,6 +127,17 @@ impl<'a> Run<'a> {
             let verdict = match config {
                 FilterKind::Undecided => {
                     Verdict::Undecided("a filter that the route enables is not decided")
+                }
+                FilterKind::LocalRateLimit(config) => {
+                    let owner = match (level, self.at) {
+                        (Some(level), Some(at)) => {
+                            Owner::Level(at.configuration, level, filter.name.clone())
+                        }
+                        _ => Owner::Filter((listener, chain, filter.index)),
+                    };
+                    let bucket = self.memory.buckets.entry(owner).or_default();
+                    let (random, now) = (self.random, self.now_us);
+                    local_rate_limit::verdict(config, filter.index, bucket, random, now)
                 }
                 FilterKind::Rbac(rbac) => rbac::verdict(rbac, &self.asked(message, met)),
                 FilterKind::Fault(config) => self.at_fault(
@@ -130,8 +179,13 @@ impl<'a> Run<'a> {
         true
     }
 
-    /// The configuration by which a filter runs; `None` where it does not.
-    fn effective(&self, filter: &'a HttpFilter, at: Option<At>) -> Option<&'a FilterKind> {
+    /// The configuration by which a filter runs, and the level that has it, where that is not the
+    /// filter's own; `None` where it does not run.
+    fn effective(
+        &self,
+        filter: &'a HttpFilter,
+        at: Option<At>,
+    ) -> Option<(&'a FilterKind, Option<Level>)> {
         let snapshot = self.snapshot;
         let mut said = Vec::new();
         if let Some(at) = at {
@@ -142,16 +196,25 @@ impl<'a> Run<'a> {
                 Level::VirtualHost(at.host),
                 Level::RouteConfiguration,
             ]);
-            let of_level = |level| configuration.per_filters.get(&level)?.get(&filter.name);
+            let of_level = |level| {
+                let said = configuration.per_filters.get(&level)?.get(&filter.name)?;
+                Some((level, said))
+            };
             said.extend(levels.filter_map(of_level));
         }
-        let is_off = said.first().map_or(filter.disabled, |said| said.disabled);
+        let is_off = said
+            .first()
+            .map_or(filter.disabled, |(_, said)| said.disabled);
         if is_off {
             return None;
         }
-        let own = said.iter().filter_map(|said| said.config.as_ref());
-        let mut own = own.filter(|config| config.is_like(&filter.config));
-        Some(own.next().unwrap_or(&filter.config))
+        let mut own = said.iter().filter_map(|(level, said)| {
+            let config = said.config.as_ref()?;
+            config
+                .is_like(&filter.config)
+                .then_some((config, Some(*level)))
+        });
+        Some(own.next().unwrap_or((&filter.config, None)))
     }
 
     /// What rules may look at.

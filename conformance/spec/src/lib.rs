@@ -28,6 +28,7 @@ mod http_filter;
 mod integer;
 mod least_request;
 mod listener;
+mod local_rate_limit;
 mod locality;
 mod maglev;
 mod message;

@@ -33,8 +33,10 @@ pub mod http_filter {
     pub const RBAC: u64 = 1;
     /// Kind: faults.
     pub const FAULT: u64 = 2;
+    /// Kind: local rate limits.
+    pub const LOCAL_RATE_LIMIT: u64 = 3;
     /// Kind: another.
-    pub const OTHER: u64 = 3;
+    pub const OTHER: u64 = 4;
 
     /// Flag: `disabled`.
     pub const DISABLED: u64 = 1;
@@ -156,6 +158,36 @@ pub mod fault {
     pub const ABORTS: u64 = 4;
     /// Flag: `header_abort`.
     pub const ABORT_BY_HEADER: u64 = 8;
+}
+
+/// Local rate limits: a record of words.
+pub mod local_rate_limit {
+    /// The status of a request that finds no token.
+    pub const STATUS: u64 = 0;
+    /// `filter_enabled`. Low: numerator; high: denominator.
+    pub const ENABLED: u64 = 8;
+    /// `filter_enforced`.
+    pub const ENFORCED: u64 = 16;
+    /// Offset of the [`token_bucket`](super::token_bucket).
+    pub const BUCKET: u64 = 24;
+    /// Bytes of the record.
+    pub const BYTES: u64 = 32;
+}
+
+/// A token bucket.
+pub mod token_bucket {
+    /// `max_tokens`.
+    pub const MAX_TOKENS: u64 = 0;
+    /// `tokens_per_fill`.
+    pub const TOKENS_PER_FILL: u64 = 8;
+    /// `fill_interval`, in nanoseconds.
+    pub const FILL_INTERVAL: u64 = 16;
+    /// Low: first word of its state.
+    pub const STATE: u64 = 24;
+    /// Words of its state.
+    pub const STATES: usize = 3;
+    /// Bytes of the record.
+    pub const BYTES: u64 = 32;
 }
 
 /// What a filter did: a word of [`work::FILTER_STEPS`](super::work::FILTER_STEPS). Bits 0..16 its

@@ -9,7 +9,7 @@ use twinmesh_xds::http_filter::{FilterKind, HttpFilter, Level, PerFilter};
 use twinmesh_xds::{FilterChain, RouteConfiguration, Snapshot, Terminal, Unsupported};
 
 use crate::compiler::Compiler;
-use crate::kept::FilterState;
+use crate::kept::{FilterState, Owner};
 use crate::listener::inspects_tls;
 
 /// What the filters of a snapshot share while they are compiled.
@@ -53,6 +53,7 @@ fn number(kind: &FilterKind) -> u64 {
     match kind {
         FilterKind::Rbac(_) => http_filter::RBAC,
         FilterKind::Fault(_) => http_filter::FAULT,
+        FilterKind::LocalRateLimit(_) => http_filter::LOCAL_RATE_LIMIT,
         FilterKind::Undecided => http_filter::OTHER,
     }
 }
@@ -124,7 +125,8 @@ impl Compiler<'_> {
         let Some(config) = &said.config else {
             return 0;
         };
-        match self.filter_config(config) {
+        let owner = Owner::Level(index, level, name.to_owned());
+        match self.filter_config(config, owner) {
             Ok(offset) => offset,
             Err(reason) => {
                 let level = match level {
@@ -142,13 +144,14 @@ impl Compiler<'_> {
     }
 
     /// The offset of a configuration, or 0 for one that does nothing.
-    fn filter_config(&mut self, config: &FilterKind) -> Result<u64, Left> {
+    fn filter_config(&mut self, config: &FilterKind, owner: Owner) -> Result<u64, Left> {
         if !config.acts() {
             return Ok(0);
         }
         match config {
             FilterKind::Rbac(rbac) => self.rbac(rbac),
             FilterKind::Fault(fault) => self.fault(fault),
+            FilterKind::LocalRateLimit(limit) => Ok(self.local_rate_limit(limit, owner)),
             FilterKind::Undecided => Err("it is enabled here, and is not decided".to_owned()),
         }
     }
@@ -178,7 +181,8 @@ impl Compiler<'_> {
                 return Err(self.filter_undecided(place, chain, filter.index, reason));
             }
             self.filter_in_userspace(place, chain, filter.index);
-            let mut config = match self.filter_config(&filter.config) {
+            let owner = Owner::Filter(place.0, place.1, filter.index);
+            let mut config = match self.filter_config(&filter.config, owner.clone()) {
                 Ok(offset) => offset,
                 Err(reason) => {
                     let found = self.filter_undecided(place, chain, filter.index, reason);
@@ -190,15 +194,7 @@ impl Compiler<'_> {
             }
             let name = self.filters.names.get(&filter.name).copied().unwrap_or(0);
             let words = self.filter_words(filter, configuration);
-            let state = self.state.len();
-            self.state.extend(std::iter::repeat_n(0, words));
-            self.filters.states.push(FilterState {
-                listener: place.0,
-                chain: place.1,
-                filter: filter.index,
-                state,
-                words,
-            });
+            let state = self.filter_state(owner, words);
             let kind = pair(number(&filter.config), filter.index as u64);
             records.push([kind, config, name, pair(state as u64, words as u64)]);
         }
@@ -233,6 +229,18 @@ impl Compiler<'_> {
         self.arena.words(records.as_flattened());
         debug_assert_eq!(http_filters::FILTERS, 24);
         Ok(offset)
+    }
+
+    /// The first of so many words of state, all zero.
+    pub fn filter_state(&mut self, owner: Owner, words: usize) -> usize {
+        let state = self.state.len();
+        self.state.extend(std::iter::repeat_n(0, words));
+        self.filters.states.push(FilterState {
+            owner,
+            state,
+            words,
+        });
+        state
     }
 
     /// How many words of state a filter has.

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::{Locality, Metadata};
-use twinmesh_engine::update::{Identity, identity, keeps_filters, keeps_state};
+use twinmesh_engine::update::{Identity, identity, keeps_filters, keeps_routes, keeps_state};
 use twinmesh_model::layout::set;
-use twinmesh_xds::{Cluster, Snapshot};
+use twinmesh_xds::{Cluster, Snapshot, http_filter::Level};
 
 use crate::cluster::{Health, health};
 use crate::subset::Pool;
@@ -64,18 +64,42 @@ pub struct Set {
 }
 
 /// Where the state of an HTTP filter stands.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct FilterState {
-    /// Index into `Snapshot::listeners`.
-    pub listener: usize,
-    /// Index into its filter chains; `None`: the default one.
-    pub chain: Option<usize>,
-    /// Index into the connection manager's filters.
-    pub filter: usize,
+    /// Whose it is.
+    pub owner: Owner,
     /// The first word.
     pub state: usize,
     /// How many words there are.
     pub words: usize,
+}
+
+/// Whose the state of a filter is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// The filter's own: index into `Snapshot::listeners`, into its filter chains (`None`: the
+    /// default one) and into the connection manager's filters.
+    Filter(usize, Option<usize>, usize),
+    /// What a level says: index into `Snapshot::route_configurations`, the level, and the filter's
+    /// name.
+    Level(usize, Level, String),
+}
+
+impl Owner {
+    /// The owner in the snapshot before, where it goes on.
+    fn before(&self, before: &Snapshot, after: &Snapshot) -> Option<Self> {
+        match self {
+            Self::Filter(listener, chain, filter) => {
+                let listener = after.listeners.get(*listener)?;
+                let old = keeps_filters(before, listener)?;
+                Some(Self::Filter(old, *chain, *filter))
+            }
+            Self::Level(configuration, level, name) => {
+                let old = keeps_routes(before, after, *configuration)?;
+                Some(Self::Level(old, *level, name.clone()))
+            }
+        }
+    }
 }
 
 /// What one balancer remembers.
@@ -235,17 +259,13 @@ fn carry_active(before: &Compiled, state: impl Fn(usize) -> u64, next: &mut Comp
     }
 }
 
-/// Filters of a listener that goes on keep what they know.
+/// Filters of a listener, and of a route configuration, that goes on keep what they know.
 fn carry_filters(before: &Compiled, state: impl Fn(usize) -> u64, next: &mut Compiled) {
     for place in &next.filter_states {
-        let listener = next.snapshot.listeners.get(place.listener);
-        let Some(old) = listener.and_then(|it| keeps_filters(&before.snapshot, it)) else {
+        let Some(old) = place.owner.before(&before.snapshot, &next.snapshot) else {
             continue;
         };
-        let same = |it: &&FilterState| {
-            (it.listener, it.chain, it.filter, it.words)
-                == (old, place.chain, place.filter, place.words)
-        };
+        let same = |it: &&FilterState| it.owner == old && it.words == place.words;
         let Some(known) = before.filter_states.iter().find(same) else {
             continue;
         };

@@ -22,6 +22,7 @@ pub mod input;
 mod kept;
 mod listener;
 mod loads;
+mod local_rate_limit;
 mod locality;
 mod managed;
 mod matcher;

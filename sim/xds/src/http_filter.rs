@@ -13,6 +13,7 @@ use envoy_types::pb::envoy::{
     extensions::filters::{
         http::{
             fault::v3::HttpFault,
+            local_ratelimit::v3::LocalRateLimit,
             rbac::v3::{Rbac, RbacPerRoute},
         },
         network::http_connection_manager::v3::{HttpConnectionManager, http_filter::ConfigType},
@@ -27,16 +28,17 @@ const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const RBAC_PER_ROUTE: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
 const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
+const LOCAL_RATE_LIMIT: &str = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
 const ROUTER: &str = crate::classify::ROUTER;
 
 /// Whether a filter of this type is decided as it is configured.
 pub(crate) fn is_decided(type_name: &str) -> bool {
-    [RBAC, FAULT].contains(&type_name)
+    [RBAC, FAULT, LOCAL_RATE_LIMIT].contains(&type_name)
 }
 
 /// Whether this is what a route says to a filter that is decided.
 pub(crate) fn is_decided_per_route(type_name: &str) -> bool {
-    [RBAC_PER_ROUTE, FAULT].contains(&type_name)
+    [RBAC_PER_ROUTE, FAULT, LOCAL_RATE_LIMIT].contains(&type_name)
 }
 
 /// A filter of a connection manager that may do something to requests.
@@ -59,6 +61,8 @@ pub enum FilterKind {
     Rbac(Box<Rbac>),
     /// `envoy.extensions.filters.http.fault.v3`.
     Fault(Box<HttpFault>),
+    /// `envoy.extensions.filters.http.local_ratelimit.v3`.
+    LocalRateLimit(Box<LocalRateLimit>),
     /// It is disabled, and not decided where a route enables it.
     Undecided,
 }
@@ -98,6 +102,11 @@ impl FilterKind {
                 .as_ref()
                 .is_some_and(|rules| rules.action != Action::Log as i32),
             Self::Fault(fault) => fault.delay.is_some() || fault.abort.is_some(),
+            Self::LocalRateLimit(limit) => {
+                let share = limit.filter_enabled.as_ref();
+                let share = share.and_then(|it| it.default_value.as_ref());
+                limit.token_bucket.is_some() && share.is_some_and(|it| it.numerator != 0)
+            }
             Self::Undecided => true,
         }
     }
@@ -146,6 +155,10 @@ fn kind(any: &Any) -> Option<FilterKind> {
             Some(FilterKind::Rbac(Box::new(rbac)))
         }
         FAULT => Some(FilterKind::Fault(Box::new(HttpFault::decode(bytes).ok()?))),
+        LOCAL_RATE_LIMIT => {
+            let limit = LocalRateLimit::decode(bytes).ok()?;
+            Some(FilterKind::LocalRateLimit(Box::new(limit)))
+        }
         _ => None,
     }
 }

@@ -394,6 +394,16 @@ fn headers_that_are_stripped_before_routing_are_not_matched() {
     "- name: f\n  disabled: true\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}\n",
     None
 )]
+#[case::local_rate_limit(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: s, token_bucket: {max_tokens: 1, fill_interval: 1s}}\n",
+    None
+)]
+#[case::local_rate_limit_by_descriptors(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: s, descriptors: [{entries: [{key: a, value: b}], token_bucket: {max_tokens: 1, fill_interval: 1s}}]}\n",
+    Some("http_filters[0].typed_config.descriptors[0]")
+)]
 #[case::istio(
     "",
     "- name: f\n  typed_config: {\"@type\": type.googleapis.com/stats.PluginConfig, any: {thing: 1}}\n",

@@ -110,7 +110,15 @@ impl Assembly<'_> {
         }
         for level in levels {
             for entry in level.children("typed_per_filter_config") {
-                if let Some(content) = decided_content(&entry)
+                let content = decided_content(&entry);
+                if let Some(content) = &content
+                    && content.message.name.ends_with(".LocalRateLimit")
+                    && !content.has("token_bucket")
+                {
+                    let problem = "a route's local rate limit needs a token_bucket";
+                    return Err(self.source.invalid(&entry.path, problem));
+                }
+                if let Some(content) = content
                     && let Some((path, reason)) = self.compile_within(&content)?
                     && scope.unsupported.is_none()
                 {

@@ -126,10 +126,6 @@ const FILTERS: &[(&str, Effect)] = &[
         Effect::Depends(health_check),
     ),
     (
-        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
-        Effect::Depends(local_rate_limit),
-    ),
-    (
         "envoy.extensions.filters.http.lua.v3.Lua",
         Effect::Depends(lua),
     ),
@@ -274,10 +270,6 @@ pub(super) fn effect(any: &AnyView<'_>) -> Result<Option<&'static str>, &'static
 fn health_check(config: &View<'_>) -> Option<&'static str> {
     let passes = config.wrapped("pass_through_mode").unwrap_or_default() != 0;
     (!passes).then_some("answers health checks itself")
-}
-
-fn local_rate_limit(config: &View<'_>) -> Option<&'static str> {
-    (config.has("token_bucket") || config.has("descriptors")).then_some("may refuse requests")
 }
 
 fn lua(config: &View<'_>) -> Option<&'static str> {

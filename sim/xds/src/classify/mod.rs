@@ -15,6 +15,7 @@ mod fault;
 mod filter;
 mod header;
 mod listener;
+mod local_rate_limit;
 mod per_filter;
 mod rbac;
 mod route;
@@ -141,6 +142,7 @@ fn tables() -> impl Iterator<Item = &'static Table> {
         listener::TABLES,
         filter::TABLES,
         fault::TABLES,
+        local_rate_limit::TABLES,
         per_filter::TABLES,
         rbac::TABLES,
         cluster::TABLES,

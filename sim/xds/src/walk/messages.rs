@@ -37,6 +37,7 @@ pub(super) fn check(view: &View<'_>) -> Result<(), Fault> {
         | "envoy.config.route.v3.WeightedCluster.ClusterWeight" => header_mutations(view),
         "envoy.config.route.v3.RouteAction.RequestMirrorPolicy" => mirror_policy(view),
         "envoy.config.route.v3.FilterConfig" => filter_config(view),
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => local_rate_limit(view),
         "envoy.config.rbac.v3.Permission" | "envoy.config.rbac.v3.Principal" => rbac_rule(view),
         _ => Ok(()),
     }
@@ -174,6 +175,24 @@ fn filter_config(view: &View<'_>) -> Result<(), Fault> {
         return Ok(());
     }
     Err((None, "one of config and disabled is required".to_owned()))
+}
+
+/// Milliseconds that a token bucket of the local rate limit filter takes to fill at least.
+const LEAST_FILL_INTERVAL: u64 = 50;
+
+fn local_rate_limit(view: &View<'_>) -> Result<(), Fault> {
+    let Some(interval) = view
+        .child("token_bucket")
+        .and_then(|bucket| bucket.child("fill_interval"))
+    else {
+        return Ok(());
+    };
+    let milliseconds = interval.number("nanos") / 1_000_000;
+    if interval.number("seconds") == 0 && milliseconds < LEAST_FILL_INTERVAL {
+        let problem = format!("a fill_interval of at least {LEAST_FILL_INTERVAL} ms was expected");
+        return Err((Place::field("token_bucket"), problem));
+    }
+    Ok(())
 }
 
 /// Addresses and ports of a permission or a principal.
