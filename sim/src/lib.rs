@@ -63,7 +63,9 @@ impl Sim {
         now_us: u64,
         refusals: Option<&mut Refusals<'_>>,
     ) -> Result<Answer, EngineError> {
-        Ok(self.decided(request, (random, now_us), refusals, |_, _, _| ())?.0)
+        Ok(self
+            .decided(request, (random, now_us), refusals, |_, _, _| ())?
+            .0)
     }
 
     /// As [`Self::run`], with what a request that is forwarded has before it.
@@ -73,9 +75,12 @@ impl Sim {
         (random, now_us): (u64, u64),
         refusals: Option<&mut Refusals<'_>>,
     ) -> Result<(Answer, Option<Result<Plan, String>>), EngineError> {
-        self.decided(request, (random, now_us), refusals, |compiled, managed, left| {
-            compiled.plan(request, managed, left)
-        })
+        self.decided(
+            request,
+            (random, now_us),
+            refusals,
+            |compiled, managed, left| compiled.plan(request, managed, left),
+        )
     }
 
     /// The answer, and what else is made of what the model left.

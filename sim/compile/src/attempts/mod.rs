@@ -28,7 +28,6 @@ use twinmesh_attempts::timeout;
 use twinmesh_engine::stream::Response;
 use twinmesh_engine::{Decision, Held, Request};
 use twinmesh_model::layout::{low, outcome, virtual_host, work};
-use twinmesh_xds::Terminal;
 
 use crate::answer::{Record, endpoint_name, hostname, locality_name};
 use crate::managed::Managed;
@@ -138,19 +137,6 @@ impl Compiled {
         Some(Plan::new(
             manager, host, action, entry, cluster, request, &seen,
         ))
-    }
-
-    fn manager_of(&self, record: &Record<'_>) -> Option<&HttpConnectionManager> {
-        let listener = self.index(record.word(work::CHOSEN_LISTENER))?;
-        let listener = self.snapshot.listeners.get(listener)?;
-        let chain = match self.index(record.word(work::CHOSEN_FILTER_CHAIN))? {
-            default if default == u32::MAX as usize => listener.default_filter_chain.as_ref(),
-            index => listener.filter_chains.get(index),
-        };
-        match &chain?.terminal {
-            Terminal::Http { manager, .. } => Some(manager),
-            _ => None,
-        }
     }
 
     /// The offset of a cluster's record.
