@@ -345,7 +345,7 @@ impl<'a, 's> Maker<'a, 's> {
         base: &Draft,
         id: &str,
     ) -> Result<(), Failure> {
-        let (field, _) = crate::words::matcher(route_match, part.into());
+        let (field, _) = crate::words::matcher(route_match, part);
         let mut refused = false;
         for (dimension, probe) in boundaries(route_match, part) {
             let mut draft = base.clone();

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
-use twinmesh_engine::{Chain, Domain, Failed, Request, Step};
+use twinmesh_engine::{Chain, Did, Domain, Failed, Request, Step};
 
 use super::{Admin, json_reply};
 
@@ -42,6 +42,14 @@ pub(crate) fn step(step: &Step) -> Value {
         }
         Step::FilterChain(Chain::Default) => {
             json!({ "step": "filter_chain", "index": "default_filter_chain" })
+        }
+        Step::Filter { filter, did } => {
+            let did = match did {
+                Did::Pass => json!("pass"),
+                Did::Delay(milliseconds) => json!({ "delay_ms": milliseconds }),
+                Did::Answer(status) => json!({ "answer": status }),
+            };
+            json!({ "step": "filter", "index": filter, "did": did })
         }
         Step::BadRequest(why) => json!({ "step": "bad_request", "reason": why.to_string() }),
         Step::RouteConfiguration(index) => {
