@@ -18,7 +18,7 @@ use envoy_types::pb::envoy::extensions::load_balancing_policies::{
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use prost::Message as _;
 
-use super::{check_address, subset};
+use super::{attempts, check_address, subset};
 use crate::{
     assemble::{balancing, first_known},
     classify::{SUBSET, WRR_LOCALITY},
@@ -44,6 +44,7 @@ pub(crate) fn check(config: &Cluster, path: &Path, source: &Source<'_>) -> Resul
     check_balancer(config, kind, path, source)?;
     check_sizes(config, path, source)?;
     check_subsets(config, path, source)?;
+    attempts::cluster(config, path, source)?;
     let Some(assignment) = &config.load_assignment else {
         return Ok(());
     };

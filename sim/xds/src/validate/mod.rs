@@ -1,5 +1,6 @@
 //! What Envoy 1.40 refuses, beyond the constraints in its .proto files (which `walk` checks).
 
+mod attempts;
 pub(crate) mod cluster;
 pub(crate) mod listener;
 pub(crate) mod names;

@@ -16,7 +16,7 @@ use crate::{
     path::{Path, Segment},
     snapshot::{Snapshot, Terminal},
     source::Source,
-    validate::rewrite,
+    validate::{attempts, rewrite},
     view::View,
 };
 
@@ -36,6 +36,9 @@ pub(crate) fn check(
     for (index, host) in config.virtual_hosts.iter().enumerate() {
         path.push(Segment::Field("virtual_hosts"));
         path.push(Segment::Index(index));
+        if let Some(policy) = &host.retry_policy {
+            attempts::retries(policy, &path.field("retry_policy"), source)?;
+        }
         for (index, route) in host.routes.iter().enumerate() {
             path.push(Segment::Field("routes"));
             path.push(Segment::Index(index));
@@ -79,6 +82,11 @@ fn check_route(
     source: &Source<'_>,
 ) -> Result<(), ReadError> {
     rewrite::check(route, path, source)?;
+    if let Some(Action::Route(action)) = &route.action
+        && let Some(policy) = &action.retry_policy
+    {
+        attempts::retries(policy, &path.field("route").field("retry_policy"), source)?;
+    }
     match &route.action {
         Some(Action::Route(action)) => match &action.cluster_specifier {
             Some(ClusterSpecifier::WeightedClusters(weighted)) => check_weights(
