@@ -16,6 +16,8 @@ pub const fn draw(random: u64, index: u64) -> u64 {
 pub const PRIORITY: u64 = 1;
 /// Which draw decides whether the cluster drops the request.
 pub const OVERLOAD: u64 = 1 << 32;
+/// The first of three draws that choose Envoy's own zone, or another.
+pub const ZONE: u64 = OVERLOAD + 1;
 /// The first draw that chooses among endpoints.
 pub const ENDPOINT: u64 = 2;
 /// The first draw that filters take: four for each, by its index in the connection manager's list.

@@ -122,11 +122,17 @@ fn of_levels<M: Machine>(machine: &mut M, record: u64, number: u64) -> u64 {
     if found == 0 {
         return 0;
     }
-    let found = if low(machine.policy64(found)) == set::LOCALITIES {
+    let kind = low(machine.policy64(found));
+    let found = if kind == set::LOCALITIES {
         locality(machine, found)
+    } else if kind == set::ZONES {
+        zone(machine, found)
     } else {
         found
     };
+    if found == 0 {
+        return 0;
+    }
     let kind = machine.policy64(found);
     let kind_of = low(kind);
     let position = if kind_of == set::RING {
@@ -154,6 +160,33 @@ fn locality<M: Machine>(machine: &mut M, record: u64) -> u64 {
     let turn = machine.tick(low(state));
     let pick = turn.checked_rem(high(state)).unwrap_or(0);
     let position = machine.policy16(high(lists).wrapping_add(pick << 1));
+    low(machine.policy64(low(lists).wrapping_add(position << 3)))
+}
+
+/// The set of the locality that takes the request, or of all; 0 where that is empty.
+fn zone<M: Machine>(machine: &mut M, record: u64) -> u64 {
+    let random = machine.word(work::RANDOM);
+    let drawn = |index| random::draw(random, random::ZONE + index);
+    let count = high(machine.policy64(record));
+    let lists = machine.policy64(record.wrapping_add(set::ENDPOINTS));
+    let state = machine.policy64(record.wrapping_add(set::STATE));
+    let local = machine.policy64(record.wrapping_add(set::COSTS));
+    if drawn(0) % 100 >= high(state) {
+        return low(state);
+    }
+    let mut position = 0;
+    if drawn(1) % 10_000 >= local {
+        let upto = |machine: &M, at: u64| machine.policy64(high(lists).wrapping_add(at << 3));
+        let left = upto(machine, count.wrapping_sub(1));
+        if left == 0 {
+            position = drawn(2).checked_rem(count).unwrap_or(0);
+        } else {
+            let number = drawn(2) % left;
+            while position < count && number >= upto(machine, position) {
+                position += 1;
+            }
+        }
+    }
     low(machine.policy64(low(lists).wrapping_add(position << 3)))
 }
 

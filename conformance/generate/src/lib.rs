@@ -28,13 +28,19 @@ pub use tape::Tape;
 /// A static bootstrap: listeners with their filter chains and route configurations, and clusters.
 /// Not every one is valid: Envoy refuses, say, two filter chains that match the same connections.
 pub fn bootstrap() -> impl Strategy<Value = Value> {
-    let own = proptest::option::weighted(0.3, 0..3u32);
-    (listener::listeners(), cluster::clusters(), own).prop_map(|(listeners, clusters, own)| {
+    let own = proptest::option::weighted(0.4, 0..3u32);
+    let local = proptest::option::weighted(0.3, proptest::sample::select(texts::CLUSTERS));
+    let all = (listener::listeners(), cluster::clusters(), own, local);
+    all.prop_map(|(listeners, clusters, own, local)| {
         let mut bootstrap =
             json!({"static_resources": {"listeners": listeners, "clusters": clusters}});
         if let Some(zone) = own {
             let locality = json!({"region": "r", "zone": format!("z{zone}")});
             matcher::set(&mut bootstrap, "node", json!({"locality": locality}));
+        }
+        if let Some(local) = local {
+            let manager = json!({"local_cluster_name": local});
+            matcher::set(&mut bootstrap, "cluster_manager", manager);
         }
         bootstrap
     })

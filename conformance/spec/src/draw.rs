@@ -12,6 +12,9 @@ pub(crate) const FILTER: u64 = 1 << 32;
 /// Which draw decides whether the cluster drops the request.
 pub(crate) const OVERLOAD: u64 = 1 << 32;
 
+/// The first of the draws that choose Envoy's own zone, or another.
+pub(crate) const ZONE: u64 = OVERLOAD + 1;
+
 /// Number `index` drawn from `random`: the request's number itself, then the outputs of splitmix64
 /// started at it.
 pub(crate) fn draw(random: u64, index: u64) -> u64 {

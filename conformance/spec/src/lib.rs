@@ -61,6 +61,7 @@ mod upstream;
 mod uri_template;
 mod virtual_host;
 mod weighted_cluster;
+mod zone;
 
 pub use engine::Spec;
 pub use filter_chain::{NotTaken, not_taken};

@@ -22,7 +22,7 @@ pub(crate) fn name(group: &LocalityLbEndpoints) -> Name {
     name_of(&group.locality.clone().unwrap_or_default())
 }
 
-fn name_of(locality: &LocalityConfig) -> Name {
+pub(crate) fn name_of(locality: &LocalityConfig) -> Name {
     [
         locality.region.clone(),
         locality.zone.clone(),

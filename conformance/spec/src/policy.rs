@@ -21,6 +21,7 @@ use envoy_types::pb::envoy::extensions::load_balancing_policies::{
     round_robin::v3::RoundRobin,
     subset::v3::Subset,
 };
+use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::pb::google::protobuf::UInt64Value;
 use prost::Message as _;
 
@@ -28,6 +29,7 @@ use crate::hash_balancer::{self, Kinds};
 use crate::least_request::Options;
 use crate::ring_hash;
 use crate::subset::Subsets;
+use crate::zone;
 
 const DEFAULT_CHOICE_COUNT: u32 = 2;
 const DEFAULT_ACTIVE_REQUEST_BIAS: f64 = 1.0;
@@ -57,6 +59,8 @@ pub(crate) struct Balancing {
     pub(crate) fails_on_panic: bool,
     /// `locality_weighted_lb_config`.
     pub(crate) locality_weighted: bool,
+    /// `zone_aware_lb_config`.
+    pub(crate) zone_aware: zone::Options,
     /// Where it has subsets.
     pub(crate) subsets: Option<Subsets>,
 }
@@ -67,13 +71,22 @@ impl Balancing {
             policy,
             fails_on_panic: false,
             locality_weighted: false,
+            zone_aware: zone::Options::default(),
             subsets: None,
         }
     }
 
     fn by_locality(policy: Policy, locality: Option<LocalityLbConfig>) -> Self {
         let specifier = locality.and_then(|locality| locality.locality_config_specifier);
+        let zone_aware = match &specifier {
+            Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zones)) => zone::Options {
+                forces_direct: zones.force_locality_direct_routing,
+                ..zone_options(zones.routing_enabled, zones.min_cluster_size)
+            },
+            _ => zone::Options::default(),
+        };
         Self {
+            zone_aware,
             fails_on_panic: matches!(
                 &specifier,
                 Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zone_aware))
@@ -153,7 +166,14 @@ impl Balancing {
             Ok(LbPolicy::Random) => Policy::Random,
             _ => Policy::Undecided,
         };
+        let zone_aware = match locality {
+            Some(OldLocality::ZoneAwareLbConfig(zones)) => {
+                zone_options(zones.routing_enabled, zones.min_cluster_size)
+            }
+            _ => zone::Options::default(),
+        };
         Self {
+            zone_aware,
             fails_on_panic: matches!(locality, Some(OldLocality::ZoneAwareLbConfig(zone_aware))
                 if zone_aware.fail_traffic_on_panic),
             locality_weighted: matches!(locality, Some(OldLocality::LocalityWeightedLbConfig(_))),
@@ -240,6 +260,18 @@ impl Balancing {
             }
             _ => None,
         }
+    }
+}
+
+fn zone_options(enabled: Option<Percent>, size: Option<UInt64Value>) -> zone::Options {
+    let default = zone::Options::default();
+    zone::Options {
+        routing_enabled: enabled.map_or(default.routing_enabled, |percent| {
+            // Envoy divides, multiplies and rounds.
+            (100.0 * (percent.value / 100.0)).round() as u64
+        }),
+        min_cluster_size: size.map_or(default.min_cluster_size, |size| size.value),
+        ..default
     }
 }
 

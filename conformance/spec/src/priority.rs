@@ -153,7 +153,7 @@ fn availability(hosts: &[Host], health: Health, options: Options) -> u32 {
 }
 
 /// Whether less than the threshold of a priority's endpoints is healthy or degraded.
-fn is_in_panic(hosts: &[Host], threshold: u32) -> bool {
+pub(crate) fn is_in_panic(hosts: &[Host], threshold: u32) -> bool {
     let count = |condition: fn(Health) -> bool| {
         hosts.iter().filter(|host| condition(host.health)).count() as u64
     };

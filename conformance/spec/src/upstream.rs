@@ -21,6 +21,7 @@ use crate::priority::{self, Source};
 use crate::run::Run;
 use crate::subset::{Attempt, Pool, Subsets};
 use crate::tcp_proxy;
+use crate::zone;
 
 const DEFAULT_OVERPROVISIONING_FACTOR: u32 = 140;
 const DEFAULT_HEALTHY_PANIC_THRESHOLD: u32 = 50;
@@ -43,6 +44,15 @@ pub(crate) enum Picked {
 pub(crate) enum Drops {
     Heeded,
     Ignored,
+}
+
+/// Where zone-aware routing looks for an endpoint.
+enum Zoned {
+    /// In all localities alike.
+    Anywhere,
+    /// In the locality of this index.
+    In(usize),
+    Nowhere,
 }
 
 /// A cluster that an endpoint is chosen of.
@@ -240,6 +250,21 @@ impl<'a> Run<'a> {
                         hosts = of(&hosts, index);
                     }
                 }
+                if key.locality.is_none() && choice.priority == 0 && source != Source::All {
+                    let zones = self.zones(among, own, options);
+                    let places =
+                        locality::of_priority(assignment, 0, self.snapshot.node_locality.as_ref());
+                    match zones {
+                        Zoned::Anywhere => {}
+                        Zoned::Nowhere => hosts.clear(),
+                        Zoned::In(index) => {
+                            let place = places.get(index);
+                            hosts =
+                                place.map_or_else(Vec::new, |it| located(assignment, &hosts, it));
+                            key.locality = Some(index);
+                        }
+                    }
+                }
                 match policy {
                     // The number that chose the priority.
                     Policy::Random => random_index(number, hosts.len()),
@@ -249,6 +274,56 @@ impl<'a> Run<'a> {
         };
         let host = picked.and_then(|picked| hosts.get(picked));
         (host.map(|host| (host.locality, host.endpoint)), Some(step))
+    }
+
+    /// Where zone-aware routing sends a request of priority 0. `own` are the pool's endpoints of it.
+    fn zones(&self, among: &Among<'_>, own: &[Host], options: priority::Options) -> Zoned {
+        let snapshot = self.snapshot;
+        let node = snapshot.node_locality.as_ref();
+        let mut local = None;
+        if let Some(name) = &snapshot.local_cluster
+            && let Some(index) = self.cluster_index(name)
+            && index != among.index
+        {
+            local = snapshot.clusters.get(index);
+        }
+        let Some(local) = local.and_then(|local| local.load_assignment.as_ref()) else {
+            return Zoned::Anywhere;
+        };
+        let count = |assignment: &ClusterLoadAssignment, hosts: &[Host]| -> Vec<zone::Count> {
+            let localities = locality::of_priority(assignment, 0, node).into_iter();
+            let counted = localities.map(|place| {
+                let hosts = located(assignment, hosts, &place);
+                let healthy = hosts.iter().filter(|it| it.health == Health::Healthy);
+                zone::Count {
+                    name: place.name,
+                    healthy: healthy.count() as u64,
+                }
+            });
+            counted.collect()
+        };
+        let locals = cluster::hosts_by_priority(local)
+            .into_iter()
+            .next()
+            .unwrap_or_default();
+        let zones = among.balancing.zone_aware;
+        let routing = zone::Routing::new(
+            &count(among.assignment, own),
+            &count(local, &locals),
+            node.map(locality::name_of).as_ref(),
+            zones,
+        );
+        if routing == zone::Routing::Everywhere || !zones.includes(self.random) {
+            return Zoned::Anywhere;
+        }
+        let threshold = options.healthy_panic_threshold.min(100);
+        if priority::is_in_panic(&locals, threshold) {
+            return match options.fail_traffic_on_panic {
+                true => Zoned::Nowhere,
+                false => Zoned::Anywhere,
+            };
+        }
+        routing.pick(self.random).map_or(Zoned::Anywhere, Zoned::In)
     }
 
     /// The localities of a priority with the weights that they have for a pool; `None` where those

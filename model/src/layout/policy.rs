@@ -449,6 +449,11 @@ pub mod set {
     pub const ANY: u64 = 7;
     /// Kind: a set for each locality, by a schedule. In userspace.
     pub const LOCALITIES: u64 = 8;
+    /// Kind: a set for each locality, of which Envoy's own is preferred. Endpoints low: offset of the
+    /// sets, high: of what each locality has left, with those before it, one word each; state low:
+    /// the set of all, high: percent of the requests that are routed so; costs: of 10,000 of these
+    /// those that go to the first. In userspace.
+    pub const ZONES: u64 = 10;
     /// Kind: least request of all, weights being equal. In userspace.
     pub const SCAN: u64 = 9;
 

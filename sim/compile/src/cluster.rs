@@ -11,7 +11,7 @@ use twinmesh_engine::update::identity;
 
 use crate::compiler::Compiler;
 use crate::criteria::Criteria;
-use crate::pool::Subsetted;
+use crate::pool::{Levels, Subsetted};
 use crate::subset::{Index, Pool};
 use crate::{CapacityError, capacity, plain};
 
@@ -228,11 +228,11 @@ impl Compiler<'_> {
             };
             self.subsetted
                 .insert(cluster.name.clone(), Arc::new(subsetted));
-            self.note_userspace(index, cluster, false);
+            self.note_userspace(index, cluster, None);
             return Ok(self.cluster_for(&cluster.name, &Criteria::new()));
         }
         let levels = self.levels((index, cluster), &Pool::Whole, priorities, None)?;
-        let in_userspace = self.note_userspace(index, cluster, levels.by_locality);
+        let in_userspace = self.note_userspace(index, cluster, Some(levels));
         // At connect(2) the kernel would have to choose the endpoint.
         let is_plain = plain::cluster(&cluster.config) && !in_userspace;
         if is_plain {
@@ -263,7 +263,7 @@ impl Compiler<'_> {
     }
 
     /// Notes why userspace alone chooses a cluster's endpoints, where it does.
-    fn note_userspace(&mut self, index: usize, cluster: &Cluster, by_locality: bool) -> bool {
+    fn note_userspace(&mut self, index: usize, cluster: &Cluster, levels: Option<Levels>) -> bool {
         let has_extension = cluster.config.load_balancing_policy.is_some();
         let field = |old: &'static str| match has_extension {
             true => "load_balancing_policy",
@@ -283,7 +283,15 @@ impl Compiler<'_> {
             let reason = format!("the balancer {name} chooses in userspace only");
             reasons.push((field("lb_policy"), reason));
         }
-        if by_locality {
+        if levels.is_some_and(|levels| levels.by_zone) {
+            let reason = "Envoy's own locality is preferred in userspace only".to_owned();
+            let path = match cluster.config.load_assignment {
+                Some(_) => "load_assignment.endpoints",
+                None => "endpoints",
+            };
+            reasons.push((path, reason));
+        }
+        if levels.is_some_and(|levels| levels.by_locality) {
             let reason = "a locality is chosen by weight in userspace only".to_owned();
             let path = field("common_lb_config.locality_weighted_lb_config");
             reasons.push((path, reason));

@@ -46,6 +46,7 @@ mod substitution;
 mod trie;
 mod undecided;
 mod virtual_host;
+mod zone;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -17,6 +17,7 @@ use crate::loads::{Loads, Options};
 use crate::locality::{Effective, Locality, indices, localities, picks};
 use crate::set::packed;
 use crate::subset::{Attempt, Index, Pool};
+use crate::zone::{Routing, WHOLE, routing};
 
 /// A cluster with subsets.
 #[derive(Debug)]
@@ -34,8 +35,10 @@ pub struct Subsetted {
 pub struct Levels {
     /// Low: their offset; high: how many. As in [`cluster::LEVELS`].
     pub word: u64,
-    /// Whether some level chooses among localities.
+    /// Whether some level chooses among localities by weight.
     pub by_locality: bool,
+    /// Whether some level prefers Envoy's own locality to others.
+    pub by_zone: bool,
 }
 
 /// The endpoints of a priority that sets are made of.
@@ -45,7 +48,15 @@ struct Part<'p> {
     /// Of the pool, whatever their health.
     own: &'p [Endpoint],
     localities: Option<&'p [Locality]>,
-    overprovisioning: u64,
+    options: Options,
+}
+
+/// What a level's set chooses among before an endpoint is chosen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Among {
+    Endpoints,
+    Localities,
+    Zones,
 }
 
 impl Compiler<'_> {
@@ -67,7 +78,7 @@ impl Compiler<'_> {
         let by_hash = cluster.balancer.hashes();
         let mut levels = Vec::new();
         let mut sum = 0;
-        let mut by_locality = false;
+        let (mut by_locality, mut by_zone) = (false, false);
         // In a panic the healthy and the degraded load go to one set.
         let mut of_all = HashMap::new();
         for (degraded, shares) in [(false, &loads.healthy), (true, &loads.degraded)] {
@@ -106,10 +117,11 @@ impl Compiler<'_> {
                             cluster,
                             own: endpoints,
                             localities: localities.as_deref(),
-                            overprovisioning: options.overprovisioning,
+                            options,
                         };
-                        let (set, several) = self.sets_of(part, &chosen)?;
-                        by_locality |= several;
+                        let (set, among) = self.sets_of(part, &chosen)?;
+                        by_locality |= among == Among::Localities;
+                        by_zone |= among == Among::Zones;
                         set
                     }
                 };
@@ -130,6 +142,7 @@ impl Compiler<'_> {
         Ok(Levels {
             word: pair(offset, levels.len() as u64),
             by_locality,
+            by_zone,
         })
     }
 
@@ -162,7 +175,7 @@ impl Compiler<'_> {
         Some(localities)
     }
 
-    /// The set that a level's endpoints are picked from, and whether it is one of localities.
+    /// The set that a level's endpoints are picked from, and what it chooses among.
     ///
     /// # Errors
     /// What it needs does not fit.
@@ -170,7 +183,7 @@ impl Compiler<'_> {
         &mut self,
         part: Part<'_>,
         chosen: &[Endpoint],
-    ) -> Result<(u64, bool), CapacityError> {
+    ) -> Result<(u64, Among), CapacityError> {
         let by_hash = part.cluster.balancer.hashes();
         let in_panic = part.key.source == Source::All;
         let localities = part.localities.filter(|_| !by_hash && !in_panic);
@@ -178,16 +191,18 @@ impl Compiler<'_> {
             self.effective(&part, localities, chosen)
         });
         match weighted.as_slice() {
-            [] => {
+            [] if by_hash || in_panic || part.key.priority != 0 => {
                 let set = self.set(part.key, part.cluster, chosen, part.localities)?;
-                Ok((set, false))
+                Ok((set, Among::Endpoints))
             }
+            [] => self.zones(part, chosen),
             [(index, _, endpoints)] => {
                 let key = Key {
                     locality: Some(*index),
                     ..part.key
                 };
-                Ok((self.set(key, part.cluster, endpoints, None)?, false))
+                let set = self.set(key, part.cluster, endpoints, None)?;
+                Ok((set, Among::Endpoints))
             }
             several => {
                 let mut sets = Vec::with_capacity(several.len());
@@ -216,9 +231,68 @@ impl Compiler<'_> {
                     pair(state as u64, picks.len() as u64),
                     0,
                 ]);
-                Ok((record, true))
+                Ok((record, Among::Localities))
             }
         }
+    }
+
+    /// The set of a level of priority 0 where no localities are weighed: Envoy's own locality goes
+    /// before others, where Envoy is in a cluster.
+    ///
+    /// # Errors
+    /// What it needs does not fit.
+    fn zones(
+        &mut self,
+        part: Part<'_>,
+        chosen: &[Endpoint],
+    ) -> Result<(u64, Among), CapacityError> {
+        let node = self.snapshot.node_locality.as_ref();
+        let assignment = part.cluster.load_assignment.as_ref();
+        let assignment = assignment.filter(|_| self.snapshot.local_cluster.is_some());
+        let known = assignment.map_or_else(Vec::new, |it| localities(it, 0, node));
+        let indices = assignment.map_or_else(Vec::new, |it| indices(it, &known, node));
+        let place = |it: &Endpoint| indices.get(it.place.0).copied().flatten();
+        let there: Vec<(usize, Endpoint)> = part
+            .own
+            .iter()
+            .filter_map(|endpoint| Some((place(endpoint)?, *endpoint)))
+            .collect();
+        let zones = match routing(self.snapshot, part.cluster, &known, &there, part.options) {
+            Routing::Everywhere => {
+                let set = self.set(part.key, part.cluster, chosen, None)?;
+                return Ok((set, Among::Endpoints));
+            }
+            Routing::Zones(zones) => zones,
+        };
+        let mut sets = Vec::with_capacity(known.len());
+        for index in 0..zones.capacities.len() {
+            let own = chosen.iter().filter(|it| place(it) == Some(index));
+            let own: Vec<Endpoint> = own.copied().collect();
+            let key = Key {
+                locality: Some(index),
+                ..part.key.clone()
+            };
+            // In a panic of Envoy's own cluster traffic may have to fail.
+            let is_empty = own.is_empty() || zones.fails;
+            sets.push(match is_empty {
+                true => 0,
+                false => self.set(key, part.cluster, &own, None)?,
+            });
+        }
+        if zones.enabled >= 100 && zones.local >= WHOLE {
+            let first = sets.first().copied().unwrap_or(0);
+            return Ok((first, Among::Endpoints));
+        }
+        let everywhere = self.set(part.key, part.cluster, chosen, None)?;
+        let list = self.arena.words(&sets);
+        let capacities = self.arena.words(&zones.capacities);
+        let record = self.arena.record([
+            pair(set::ZONES, sets.len() as u64),
+            pair(list, capacities),
+            pair(everywhere, zones.enabled),
+            zones.local,
+        ]);
+        Ok((record, Among::Zones))
     }
 
     /// Index, weight and endpoints of each locality that gets anything.
@@ -240,7 +314,8 @@ impl Compiler<'_> {
         let all = localities.iter().enumerate().map(|(index, locality)| {
             let is_there = |it: &&Endpoint| indices.get(it.place.0) == Some(&Some(index));
             let own = part.own.iter().filter(is_there);
-            let weight = Effective::new(locality.weight, own, health, part.overprovisioning);
+            let weight =
+                Effective::new(locality.weight, own, health, part.options.overprovisioning);
             let endpoints = chosen.iter().filter(is_there).copied().collect();
             (index, weight, endpoints)
         });

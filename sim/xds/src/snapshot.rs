@@ -34,6 +34,9 @@ pub struct Snapshot {
     /// `Node.locality` of the bootstrap, where the form has one: of a priority's localities Envoy's
     /// own goes first.
     pub node_locality: Option<Locality>,
+    /// `ClusterManager.local_cluster_name`: the cluster that Envoy itself is in, where the form says
+    /// so. Other clusters' balancers then prefer endpoints in its own locality.
+    pub local_cluster: Option<String>,
     /// Every `safe_regex` pattern of the snapshot, compiled once; the error is why a pattern that
     /// RE2 accepts is not decided here (a DFA over the cap).
     pub regexes: BTreeMap<String, Result<twinmesh_re2::Dfa, twinmesh_re2::TooLarge>>,
@@ -144,12 +147,35 @@ pub struct Cluster {
     pub balancer: Balancer,
     /// `locality_weighted_lb_config`: a locality is chosen before an endpoint, by weight.
     pub locality_weighted: bool,
+    /// `zone_aware_lb_config`, for balancers that do not hash.
+    pub zone_aware: ZoneAware,
     /// `fail_traffic_on_panic`, for balancers that do not hash.
     pub fail_traffic_on_panic: bool,
     /// `lb_subset_config`, or the extension of the same: [`Self::balancer`] chooses within a subset.
     pub subsets: Option<Box<Subsets>>,
     /// Every request that chooses this cluster is undecided from there on (its endpoint).
     pub unsupported: Option<Unsupported>,
+}
+
+/// How far Envoy's own locality is preferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ZoneAware {
+    /// `routing_enabled`, in percent of the requests.
+    pub routing_enabled: u64,
+    /// `min_cluster_size`, in healthy endpoints.
+    pub min_cluster_size: u64,
+    /// `force_locality_direct_routing`.
+    pub force_direct: bool,
+}
+
+impl Default for ZoneAware {
+    fn default() -> Self {
+        Self {
+            routing_enabled: 100,
+            min_cluster_size: 6,
+            force_direct: false,
+        }
+    }
 }
 
 /// The subsets of a cluster.

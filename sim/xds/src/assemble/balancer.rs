@@ -22,13 +22,13 @@ use envoy_types::pb::envoy::{
         subset::v3::Subset,
     },
 };
-use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::google::protobuf::{Any, UInt64Value};
 use prost::Message as _;
 
 use crate::{
     classify::{LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN, SUBSET, is_known_balancer},
     schema::type_name,
-    snapshot::{Balancer, Hashing, Maglev, RingHash, Subsets},
+    snapshot::{Balancer, Hashing, Maglev, RingHash, Subsets, ZoneAware},
 };
 
 /// `choice_count` where it is not set.
@@ -49,6 +49,7 @@ const TABLE_SIZE: u64 = 65537;
 pub(crate) struct Balancing {
     pub(crate) balancer: Balancer,
     pub(crate) locality_weighted: bool,
+    pub(crate) zone_aware: ZoneAware,
     pub(crate) fail_traffic_on_panic: bool,
     pub(crate) subsets: Option<Box<Subsets>>,
 }
@@ -68,6 +69,14 @@ pub(crate) fn balancing(config: &ClusterConfig) -> Balancing {
             locality,
             Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
         ),
+        zone_aware: match locality {
+            Some(LocalityConfigSpecifier::ZoneAwareLbConfig(config)) => zone_aware(
+                config.routing_enabled.map(|percent| percent.value),
+                config.min_cluster_size,
+                false,
+            ),
+            _ => ZoneAware::default(),
+        },
         fail_traffic_on_panic: matches!(
             locality,
             Some(LocalityConfigSpecifier::ZoneAwareLbConfig(config)) if config.fail_traffic_on_panic
@@ -134,11 +143,57 @@ fn by_policy(policy: &LoadBalancingPolicy) -> Balancing {
     }
 }
 
+fn zone_aware(enabled: Option<f64>, size: Option<UInt64Value>, force_direct: bool) -> ZoneAware {
+    ZoneAware {
+        // As Envoy rounds it.
+        routing_enabled: enabled.map_or(100, |percent| (100.0 * (percent / 100.0)).round() as u64),
+        min_cluster_size: size.map_or(6, |size| size.value),
+        force_direct,
+    }
+}
+
+/// Whether a cluster says of Envoy's own zone what is not decided: `force_local_zone`, or a
+/// `locality_basis` by weight.
+pub(super) fn says_more(config: &ClusterConfig) -> bool {
+    let Some(policy) = &config.load_balancing_policy else {
+        return false;
+    };
+    let locality = |policy: &LoadBalancingPolicy| {
+        let any = first_known(policy)?;
+        let value = any.value.as_slice();
+        match type_name(&any.type_url) {
+            ROUND_ROBIN => RoundRobin::decode(value).ok()?.locality_lb_config,
+            LEAST_REQUEST => LeastRequest::decode(value).ok()?.locality_lb_config,
+            RANDOM => Random::decode(value).ok()?.locality_lb_config,
+            _ => None,
+        }
+    };
+    let within = first_known(policy)
+        .filter(|any| type_name(&any.type_url) == SUBSET)
+        .and_then(|any| Subset::decode(any.value.as_slice()).ok())
+        .and_then(|subset| subset.subset_lb_policy);
+    let config = locality(within.as_ref().unwrap_or(policy));
+    matches!(
+        config.and_then(|config| config.locality_config_specifier),
+        Some(Specifier::ZoneAwareLbConfig(config))
+            if config.force_local_zone.is_some() || config.locality_basis != 0
+    )
+}
+
+#[expect(deprecated, reason = "Envoy still takes it")]
 fn by_locality(balancer: Balancer, config: Option<&LocalityLbConfig>) -> Balancing {
     let specifier = config.and_then(|config| config.locality_config_specifier.as_ref());
     Balancing {
         balancer,
         locality_weighted: matches!(specifier, Some(Specifier::LocalityWeightedLbConfig(_))),
+        zone_aware: match specifier {
+            Some(Specifier::ZoneAwareLbConfig(config)) => zone_aware(
+                config.routing_enabled.map(|percent| percent.value),
+                config.min_cluster_size,
+                config.force_locality_direct_routing,
+            ),
+            _ => ZoneAware::default(),
+        },
         fail_traffic_on_panic: matches!(
             specifier,
             Some(Specifier::ZoneAwareLbConfig(config)) if config.fail_traffic_on_panic

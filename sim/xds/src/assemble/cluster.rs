@@ -16,9 +16,10 @@ use prost::Message as _;
 
 use super::{Assembly, Held, balancer::balancing, decode, hash_key};
 use crate::{
+    assemble::balancer::says_more,
     error::ReadError,
     report::{Effect, Finding, FindingKind},
-    snapshot::{Balancer, Cluster, Maglev, RingHash, Unsupported},
+    snapshot::{Balancer, Cluster, Maglev, RingHash, Snapshot, Unsupported},
     validate,
     view::View,
     walk::Walker,
@@ -177,11 +178,6 @@ impl Assembly<'_> {
             let found = self.unsupported(&resource, path.to_owned(), reason);
             unsupported.get_or_insert(found);
         }
-        if held.local_cluster && load_assignment.as_ref().is_some_and(several_localities) {
-            let reason = "Envoy prefers endpoints in its own zone, which is not decided".to_owned();
-            let found = self.unsupported(&resource, "load_assignment".to_owned(), reason);
-            unsupported.get_or_insert(found);
-        }
         let balancer = balancing.balancer;
         let hashing = match balancer {
             Balancer::RingHash(RingHash { hashing, .. })
@@ -200,12 +196,48 @@ impl Assembly<'_> {
             name: config.name.clone(),
             balancer,
             locality_weighted: balancing.locality_weighted,
+            zone_aware: balancing.zone_aware,
             fail_traffic_on_panic: balancing.fail_traffic_on_panic,
             subsets: balancing.subsets,
             load_assignment,
             config,
             unsupported,
         })
+    }
+}
+
+impl Assembly<'_> {
+    /// Where Envoy is in a cluster, others are routed by zone; they are undecided where that cluster
+    /// is, or where they say how in a way that is not known here.
+    pub(super) fn leave_zones(&mut self, snapshot: &mut Snapshot) {
+        let Some(name) = snapshot.local_cluster.clone() else {
+            return;
+        };
+        let local = snapshot.cluster(&name);
+        let is_known =
+            local.is_some_and(|it| it.unsupported.is_none() && it.load_assignment.is_some());
+        for cluster in &mut snapshot.clusters {
+            let assignment = cluster.load_assignment.as_ref();
+            let by_zone = cluster.name != name
+                && !cluster.balancer.hashes()
+                && cluster.balancer != Balancer::OriginalDestination
+                && assignment.is_some_and(several_localities);
+            if !by_zone || cluster.unsupported.is_some() {
+                continue;
+            }
+            let reason = if !is_known {
+                format!(
+                    "Envoy prefers endpoints in its own zone, and its cluster {name} is not decided"
+                )
+            } else if says_more(&cluster.config) {
+                "what it says of Envoy's own zone is not decided".to_owned()
+            } else {
+                continue;
+            };
+            let resource = format!("cluster {:?}", cluster.name);
+            let found = self.unsupported(&resource, "load_assignment".to_owned(), reason);
+            cluster.unsupported = Some(found);
+        }
     }
 }
 
@@ -273,17 +305,15 @@ fn unresolved(assignment: &ClusterLoadAssignment) -> Option<&str> {
         .find(|address| address.parse::<IpAddr>().is_err())
 }
 
-/// Whether some priority has endpoints in more than one locality.
+/// Whether priority 0 has endpoints in more than one locality.
 fn several_localities(assignment: &ClusterLoadAssignment) -> bool {
-    let mut localities: HashMap<u32, HashSet<_>> = HashMap::new();
-    for group in &assignment.endpoints {
-        if !group.lb_endpoints.is_empty() {
-            let locality = group.locality.clone().unwrap_or_default();
-            let name = (locality.region, locality.zone, locality.sub_zone);
-            localities.entry(group.priority).or_default().insert(name);
-        }
-    }
-    localities.values().any(|localities| localities.len() > 1)
+    let groups = assignment.endpoints.iter();
+    let groups = groups.filter(|it| it.priority == 0 && !it.lb_endpoints.is_empty());
+    let names = groups.map(|group| {
+        let locality = group.locality.clone().unwrap_or_default();
+        (locality.region, locality.zone, locality.sub_zone)
+    });
+    names.collect::<HashSet<_>>().len() > 1
 }
 
 /// A dump tells the health that Envoy found out; the configuration what it was told.

@@ -75,6 +75,7 @@ pub(crate) fn assemble(
 
     let mut snapshot = Snapshot {
         node_locality: resources.node_locality.clone(),
+        local_cluster: resources.local_cluster.clone(),
         ..Snapshot::default()
     };
     for view in &resources.route_configurations {
@@ -96,9 +97,9 @@ pub(crate) fn assemble(
     let held = Held {
         load_assignments: &resources.load_assignments,
         dumped: resources.dumped_endpoints,
-        local_cluster: resources.local_cluster,
     };
     snapshot.clusters = assembly.clusters(&resources.clusters, &held)?;
+    assembly.leave_zones(&mut snapshot);
     if resources.clusters_known && !resources.more_clusters {
         if resources.is_bootstrap {
             validate::route::clusters_exist(&snapshot, &resources.listeners, source)?;
@@ -134,8 +135,6 @@ struct Held<'h, 'a> {
     load_assignments: &'h [View<'a>],
     /// An Envoy wrote them.
     dumped: bool,
-    /// Envoy itself belongs to a cluster, and prefers its own zone.
-    local_cluster: bool,
 }
 
 impl Assembly<'_> {

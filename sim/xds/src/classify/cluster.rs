@@ -151,8 +151,8 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         message: "envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig",
         fields: &[
-            ("routing_enabled", Inert),
-            ("min_cluster_size", Inert),
+            ("routing_enabled", Decided),
+            ("min_cluster_size", Decided),
             ("fail_traffic_on_panic", Decided),
         ],
     },
@@ -256,10 +256,11 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         message: "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig",
         fields: &[
-            ("routing_enabled", Inert),
-            ("min_cluster_size", Inert),
+            ("routing_enabled", Decided),
+            ("min_cluster_size", Decided),
             ("fail_traffic_on_panic", Decided),
-            ("force_locality_direct_routing", Inert),
+            ("force_locality_direct_routing", Decided),
+            // Where they count, the cluster is undecided.
             ("force_local_zone", Inert),
             ("locality_basis", Inert),
         ],

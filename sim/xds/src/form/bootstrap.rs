@@ -31,10 +31,11 @@ pub(super) fn collect<'a>(bootstrap: &View<'a>, resources: &mut Resources<'a>) {
 
 /// What a bootstrap says besides its resources, also in a dump.
 pub(super) fn around<'a>(bootstrap: &View<'a>, resources: &mut Resources<'a>) {
-    let local = bootstrap
-        .child("cluster_manager")
-        .is_some_and(|manager| !manager.text("local_cluster_name").is_empty());
-    resources.local_cluster |= local;
+    let manager = bootstrap.child("cluster_manager");
+    let local = manager.map(|manager| manager.text("local_cluster_name"));
+    if let Some(name) = local.filter(|name| !name.is_empty()) {
+        resources.local_cluster = Some(name.to_owned());
+    }
     let node = bootstrap.child("node");
     if let Some(locality) = node.and_then(|node| node.child("locality")) {
         resources.node_locality = Some(Locality {

@@ -27,8 +27,8 @@ pub(crate) struct Resources<'a> {
     pub(crate) clusters_known: bool,
     /// Clusters beside these come by CDS, which the form does not hold.
     pub(crate) more_clusters: bool,
-    /// Envoy itself belongs to a cluster (`ClusterManager.local_cluster_name`).
-    pub(crate) local_cluster: bool,
+    /// The cluster that Envoy itself belongs to (`ClusterManager.local_cluster_name`).
+    pub(crate) local_cluster: Option<String>,
     /// `Node.locality`, where the form has a node.
     pub(crate) node_locality: Option<Locality>,
     /// It is a bootstrap: routes that stand in listeners may name only clusters that there are.
