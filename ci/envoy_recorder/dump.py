@@ -57,9 +57,12 @@ def bootstrap(dump: dict) -> dict:
     for section in dump["configs"]:
         kind = section["@type"].removeprefix(PREFIX)
         if kind == "BootstrapConfigDump":
-            runtime = section["bootstrap"].get("layered_runtime")
-            if runtime is not None:
-                result["layered_runtime"] = runtime
+            for field in ("layered_runtime", "cluster_manager"):
+                if field in section["bootstrap"]:
+                    result[field] = section["bootstrap"][field]
+            locality = section["bootstrap"].get("node", {}).get("locality")
+            if locality is not None:
+                result["node"]["locality"] = locality
         elif kind == "ClustersConfigDump":
             result["static_resources"]["clusters"] += [
                 untyped(entry["cluster"]) for entry in section.get("static_clusters", [])]

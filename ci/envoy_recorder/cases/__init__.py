@@ -6,7 +6,8 @@ from envoy_recorder.cases import (
     host_precedence, least_request, load_balancing, local_rate_limits, locality_weights,
     original_destination, path_kinds, path_normalization, priorities, query_parameters,
     random_endpoints, rbac, redirect_direct_response, rewrites, route_matchers,
-    runtime_fraction, subsets, tcp_weighted_clusters, uri_templates, weighted_round_robin)
+    runtime_fraction, subsets, tcp_weighted_clusters, uri_templates, weighted_round_robin,
+    zone_aware)
 
 MODULES = (
     attempts, bookinfo, canary, canary_pinned, cluster_header, faults, filter_chains,
@@ -14,5 +15,6 @@ MODULES = (
     host_precedence, least_request, load_balancing, local_rate_limits, locality_weights,
     original_destination, path_kinds, path_normalization, priorities, query_parameters,
     random_endpoints, rbac, redirect_direct_response, rewrites, route_matchers,
-    runtime_fraction, subsets, tcp_weighted_clusters, uri_templates, weighted_round_robin)
+    runtime_fraction, subsets, tcp_weighted_clusters, uri_templates, weighted_round_robin,
+    zone_aware)
 CASES = {module.NAME: module for module in MODULES}
