@@ -239,6 +239,63 @@ fn the_tables_name_what_is_left_to_userspace(
     assert_eq!(found, expected);
 }
 
+/// A bootstrap whose Envoy is in the zone `a` of the cluster `me`, with another cluster.
+fn zoned(zones: &[(&str, u32)], more: &Value) -> Snapshot {
+    let mut first = 0;
+    let mut groups = |zones: &[(&str, u32)]| -> Vec<Value> {
+        let group = |(zone, count): &(&str, u32)| {
+            first += count;
+            group(zone, 1, &plain(first - count + 1..=first))
+        };
+        zones.iter().map(group).collect()
+    };
+    let own = groups(&[("a", 2), ("b", 2)]);
+    let cluster = |name: &str, groups: Vec<Value>, more: &Value| {
+        let mut cluster = json!({"name": name, "type": "STATIC", "connect_timeout": "1s",
+            "load_assignment": {"cluster_name": name, "endpoints": groups}});
+        for (field, value) in more.as_object().into_iter().flatten() {
+            cluster[field] = value.clone();
+        }
+        cluster
+    };
+    let other = groups(zones);
+    read(&json!({
+        "node": {"locality": {"zone": "a"}}, "cluster_manager": {"local_cluster_name": "me"},
+        "static_resources": {"clusters": [cluster("me", own, &json!({})), cluster("other", other, more)]},
+    }))
+}
+
+#[rstest]
+#[case::all_of_the_load(&[("a", 3), ("b", 3)], &[])]
+#[case::a_part(&[("a", 2), ("b", 4)], &["load_assignment.endpoints"])]
+#[case::small(&[("a", 1), ("b", 4)], &[])]
+fn the_tables_name_zones(#[case] zones: &[(&str, u32)], #[case] expected: &[&str]) {
+    let compiled = compile(&Arc::new(zoned(zones, &json!({})))).expect("it compiles");
+    let found: Vec<&str> = compiled
+        .userspace()
+        .iter()
+        .map(|found| found.path.as_str())
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn zones_are_undecided_where_what_they_rest_on_is() {
+    let zones = [("a", 3), ("b", 3)];
+    let kind =
+        "type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin";
+    let forced = json!({"zone_aware_lb_config": {"force_local_zone": {"min_size": 1}}});
+    let extension =
+        json!({"name": "x", "typed_config": {"@type": kind, "locality_lb_config": forced}});
+    let more =
+        json!({"load_balancing_policy": {"policies": [{"typed_extension_config": extension}]}});
+    let unsupported =
+        |snapshot: &Snapshot| snapshot.cluster("other").map(|it| it.unsupported.is_some());
+    assert_eq!(unsupported(&zoned(&zones, &json!({}))), Some(false));
+    assert_eq!(unsupported(&zoned(&zones, &more)), Some(true));
+    assert_eq!(unsupported(&zoned(&zones[..1], &more)), Some(false));
+}
+
 #[test]
 fn a_choice_among_localities_that_is_too_long_is_undecided_in_the_tables() {
     let weights = [(65_537, 1..=2), (1, 3..=3)];

@@ -130,21 +130,45 @@ fn subsets() -> BoxedStrategy<Value> {
         .boxed()
 }
 
+/// `zone_aware_lb_config`.
+fn zones() -> BoxedStrategy<Value> {
+    (
+        weighted(0.8, 0..5u64),
+        weighted(0.3, select(&[0.0, 50.0, 99.6][..])),
+        prop::bool::weighted(0.3),
+    )
+        .prop_map(|(size, enabled, fails)| {
+            let mut config = json!({"fail_traffic_on_panic": fails});
+            if let Some(size) = size {
+                set(&mut config, "min_cluster_size", json!(size));
+            }
+            if let Some(enabled) = enabled {
+                set(&mut config, "routing_enabled", json!({"value": enabled}));
+            }
+            config
+        })
+        .boxed()
+}
+
 /// Gives a cluster subsets and weighted localities, by the fields that stand beside `lb_policy` or
 /// in the extensions, as the cluster has it.
 pub fn spread() -> BoxedStrategy<Spread> {
     (
         prop::bool::weighted(0.4),
+        weighted(0.6, zones()),
         weighted(0.3, subsets()),
         prop::bool::weighted(0.3),
         prop::bool::weighted(0.3),
     )
-        .prop_map(|(by_locality, subsets, redundant, behind_unknown)| Spread {
-            by_locality,
-            subsets,
-            redundant,
-            behind_unknown,
-        })
+        .prop_map(
+            |(by_locality, zones, subsets, redundant, behind_unknown)| Spread {
+                by_locality,
+                zones,
+                subsets,
+                redundant,
+                behind_unknown,
+            },
+        )
         .boxed()
 }
 
@@ -152,6 +176,8 @@ pub fn spread() -> BoxedStrategy<Spread> {
 #[derive(Debug, Clone)]
 pub struct Spread {
     by_locality: bool,
+    /// Where localities are not weighed.
+    zones: Option<Value>,
     subsets: Option<Value>,
     redundant: bool,
     behind_unknown: bool,
@@ -165,14 +191,13 @@ impl Spread {
             return;
         };
         let config = policies.pointer_mut("/0/typed_extension_config/typed_config");
-        if let (true, Some(config)) = (self.by_locality, config) {
+        if let Some(config) = config {
             let kind = config.get("@type").and_then(Value::as_str).unwrap_or("");
             let hashes = kind.ends_with("RingHash") || kind.ends_with("Maglev");
-            let weighted = json!({"locality_weighted_lb_config": {}});
-            if hashes {
+            if hashes && self.by_locality {
                 set(config, "locality_weighted_lb_config", json!({}));
-            } else {
-                set(config, "locality_lb_config", weighted);
+            } else if !hashes && let Some(localities) = self.localities() {
+                set(config, "locality_lb_config", localities);
             }
         }
         if let Some(subsets) = &self.subsets {
@@ -197,10 +222,18 @@ impl Spread {
         }
     }
 
-    fn add_to_old(&self, cluster: &mut Value) {
+    /// How localities are chosen.
+    fn localities(&self) -> Option<Value> {
         if self.by_locality {
-            let weighted = json!({"locality_weighted_lb_config": {}});
-            set(cluster, "common_lb_config", weighted);
+            return Some(json!({"locality_weighted_lb_config": {}}));
+        }
+        let zones = self.zones.clone()?;
+        Some(json!({"zone_aware_lb_config": zones}))
+    }
+
+    fn add_to_old(&self, cluster: &mut Value) {
+        if let Some(localities) = self.localities() {
+            set(cluster, "common_lb_config", localities);
         }
         if let Some(subsets) = &self.subsets {
             let mut config = subsets.clone();

@@ -54,6 +54,7 @@ pub const USERSPACE_RULES: &[&str] = &[
     "HTTP filter that answers",
     "HTTP filter that delays",
     "weighted localities",
+    "own zone",
     "subset",
     "subset by a weighted cluster",
     "full scan",
@@ -204,6 +205,11 @@ impl Reached {
             .and_then(|name| named(clusters, name));
         if let (Some(cluster), Some(priority)) = (cluster, decision.priority) {
             self.endpoint(cluster, priority);
+            let own = bootstrap.pointer("/node/locality/zone").is_some();
+            let local = bootstrap.pointer("/cluster_manager/local_cluster_name");
+            let is_other = local.is_some_and(|local| Some(local) != cluster.get("name"));
+            let by_zone = says(cluster, "min_cluster_size") && decision.locality.is_some();
+            self.count_one("own zone", priority == 0 && own && is_other && by_zone);
             self.count_one("spill-over", priority > 0);
             self.count_one(
                 "panic",
