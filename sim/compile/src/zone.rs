@@ -37,12 +37,17 @@ fn part(of: u64, all: u64) -> u64 {
     (WHOLE * of).checked_div(all).unwrap_or(0)
 }
 
-/// Healthy endpoints of the cluster that Envoy is in, by its localities; and how many of all are
-/// healthy or degraded, of how many.
-fn own_cluster(
-    cluster: &Cluster,
-    node: Option<&LocalityConfig>,
-) -> Option<(Vec<(locality::Name, u64)>, u64, u64)> {
+/// The cluster that Envoy is in.
+struct OwnCluster {
+    /// Healthy endpoints by locality.
+    healthy: Vec<(locality::Name, u64)>,
+    /// How many endpoints are healthy or degraded.
+    available: u64,
+    /// Of how many.
+    all: u64,
+}
+
+fn own_cluster(cluster: &Cluster, node: Option<&LocalityConfig>) -> Option<OwnCluster> {
     let assignment = cluster.load_assignment.as_ref()?;
     let mut counts: Vec<(locality::Name, u64)> = localities(assignment, 0, node)
         .into_iter()
@@ -62,7 +67,11 @@ fn own_cluster(
             }
         }
     }
-    Some((counts, available, all))
+    Some(OwnCluster {
+        healthy: counts,
+        available,
+        all,
+    })
 }
 
 /// How priority 0 of a pool is routed; `there` are its endpoints, each with its locality's index.
@@ -76,7 +85,11 @@ pub fn routing(
     let local = snapshot.local_cluster.as_deref();
     let local = local.filter(|name| *name != cluster.name);
     let node = snapshot.node_locality.as_ref();
-    let Some((here, available, all)) = local
+    let Some(OwnCluster {
+        healthy: here,
+        available,
+        all,
+    }) = local
         .and_then(|name| snapshot.cluster(name))
         .and_then(|local| own_cluster(local, node))
     else {
