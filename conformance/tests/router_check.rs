@@ -23,7 +23,7 @@ fn all_pass() {
          header mutations\nrequires TLS\n\
          Missing test for host: shop, route name: split, weighted cluster: two\n\
          Missing test for host: shop, route name: never, route: prefix: \"/never\"\n\
-         Missing test for host: cookies, route name: #0, route: prefix: \"/\"\n\
+         Missing test for host: metadata, route name: #0, route: prefix: \"/\"\n\
          9 of 9 tests passed, 0 failed, 0 undecided\n\
          Current route coverage: 70%\n"
     );

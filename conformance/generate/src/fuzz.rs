@@ -55,8 +55,8 @@ pub fn head(compiled: &CatchAll, bytes: &[u8]) -> bool {
     if answer.decision.outcome != Outcome::DirectResponse {
         return false;
     }
-    // Between the tokens of the request line Envoy takes tabs and CRs too, and blanks behind the
-    // last, and httparse does not.
+    // Before the request line Envoy takes CRs alone, between its tokens tabs and CRs too, and blanks
+    // behind the last, and httparse does not.
     let start = bytes
         .iter()
         .position(|byte| !b"\r\n".contains(byte))
@@ -73,7 +73,7 @@ pub fn head(compiled: &CatchAll, bytes: &[u8]) -> bool {
     let mut parsed = httparse::Request::new(&mut headers);
     let read = httparse::ParserConfig::default()
         .allow_multiple_spaces_in_request_line_delimiters(true)
-        .parse_request(&mut parsed, bytes);
+        .parse_request(&mut parsed, &bytes[start..]);
     let shown = String::from_utf8_lossy(bytes);
     assert!(
         matches!(read, Ok(httparse::Status::Complete(_))),

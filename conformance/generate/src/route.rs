@@ -46,7 +46,7 @@ fn beside() -> impl Strategy<Value = (&'static str, Value)> {
     });
     let side = || weighted(0.6, any::<bool>());
     prop_oneof![
-        2 => Just(("grpc", json!({}))),
+        3 => Just(("grpc", json!({}))),
         4 => vec(cookie, 1..3).prop_map(|cookies| ("cookies", Value::Array(cookies))),
         2 => (side(), side()).prop_map(|(presented, validated)| {
             let mut asked = json!({});
@@ -58,7 +58,7 @@ fn beside() -> impl Strategy<Value = (&'static str, Value)> {
             }
             ("tls_context", asked)
         }),
-        1 => prop::bool::weighted(0.7).prop_map(|invert| ("dynamic_metadata", json!([{
+        4 => prop::bool::weighted(0.85).prop_map(|invert| ("dynamic_metadata", json!([{
             "filter": "f", "path": [{"key": "k"}], "value": {"present_match": true},
             "invert": invert}]))),
     ]

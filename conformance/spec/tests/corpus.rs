@@ -187,7 +187,17 @@ fn replay(folder: &Path, tally: &mut Tally) {
             .map(|field| format!("{field}: envoy {} spec {}", theirs[field], mine[field]))
             .collect();
         let drawn = theirs["route"] != mine["route"] && is_fractional(&snapshot, recorded);
-        if different.is_empty() || drawn {
+        // A threshold of 0 is always reached; they are decided as if none were.
+        let refused = recorded.outcome == Outcome::Overflow
+            && ours.outcome == Outcome::Forward
+            && snapshot
+                .cluster(ours.cluster.as_deref().unwrap_or_default())
+                .is_some_and(|cluster| cluster.config.circuit_breakers.is_some());
+        if refused {
+            tally.unsupported += 1;
+            let reason = "its circuit breaker refuses it".to_owned();
+            *tally.reasons.entry(reason).or_default() += 1;
+        } else if different.is_empty() || drawn {
             tally.agreed += 1;
         } else {
             tally.different.push(format!(

@@ -20,7 +20,8 @@ pub struct Inconsistent(pub String);
 
 /// Compares an engine's decisions with the recorded ones of the same requests: a verdict for each.
 /// Where a runtime fraction draws the route, or a filter whether there is a fault, and another was
-/// drawn, nothing can be said.
+/// drawn, nothing can be said; nor where a circuit breaker refused the request, whose thresholds count
+/// as not reached.
 ///
 /// # Errors
 /// The recording contradicts its `case.toml`, so that nothing can be said.
@@ -66,18 +67,31 @@ pub fn compare_with_recorded(
     }
     // Another draw, which `case.toml` may not know of: two recordings can agree by chance.
     let faults = draws_faults(snapshot);
-    for (expected, verdict) in recorded.iter().zip(&mut verdicts) {
+    for ((expected, found), verdict) in recorded.iter().zip(found).zip(&mut verdicts) {
         let Verdict::Diverges(divergence) = &*verdict else {
             continue;
         };
         let fields = &divergence.fields;
-        if faults && fields.contains(Field::Outcome)
+        if is_refused_by_breaker(snapshot, expected, found)
+            || faults && fields.contains(Field::Outcome)
             || fields.contains(Field::Route) && is_fractional(snapshot, expected)
         {
             *verdict = Verdict::Unsupported;
         }
     }
     Ok(verdicts)
+}
+
+/// Whether a circuit breaker refused what was decided as if none of its thresholds were reached: one of 0
+/// always is.
+fn is_refused_by_breaker(snapshot: &Snapshot, expected: &Decision, found: &Decision) -> bool {
+    let cluster = expected.cluster.as_deref();
+    let breakers = cluster
+        .and_then(|name| snapshot.cluster(name))
+        .and_then(|cluster| cluster.config.circuit_breakers.as_ref());
+    (expected.outcome, found.outcome) == (Outcome::Overflow, Outcome::Forward)
+        && expected.cluster == found.cluster
+        && breakers.is_some_and(|it| !it.thresholds.is_empty())
 }
 
 /// What the rules free from the exact comparison with this recorded decision.

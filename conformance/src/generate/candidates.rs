@@ -15,7 +15,9 @@ use super::hosts;
 use super::probes::{self, Probe};
 use super::solve::{Place, Solver, Want};
 use crate::failure::Failure;
-use crate::reach::{self, Goal, Part, RouteAt, Way, entries, match_undecided, parts, passed};
+use crate::reach::{
+    self, Goal, Part, RouteAt, Way, criteria, entries, match_undecided, parts, passed,
+};
 
 /// What a candidate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -173,7 +175,12 @@ impl<'a, 's> Maker<'a, 's> {
             }
             let is_taken = way.chain == Some(twinmesh_engine::Chain::Index(chain));
             let out = twinmesh_spec::not_taken(resource, &varied.request);
-            let out = out.iter().find(|out| out.filter_chain == chain);
+            let config = resource.filter_chains.get(chain);
+            let asked = config.and_then(|chain| chain.config.filter_chain_match.as_ref());
+            let asked = asked.map(criteria).unwrap_or_default();
+            // One that asks for nothing is out because another asks for what the connection has.
+            let mut out = out.iter().filter(|out| asked.contains(&out.criterion));
+            let out = out.find(|out| out.filter_chain == chain);
             let mut more = vec![self.boundary()];
             more.extend(out.map(|out| {
                 Item::Goal(Goal::Criterion {

@@ -102,6 +102,9 @@ impl Draft {
                     Some(_) => Some(ClientCertificate::Validated),
                     None => None,
                 };
+                if self.connection.client_certificate.is_some() {
+                    self.connection.tls.get_or_insert(true);
+                }
             }
         }
     }

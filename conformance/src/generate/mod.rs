@@ -210,7 +210,7 @@ pub(crate) fn key(request: &Request) -> Vec<u8> {
         request.source,
         &request.sni,
         &request.alpn,
-        request.tls,
+        (request.tls, request.client_certificate),
         &request.scheme,
         request.random,
     );

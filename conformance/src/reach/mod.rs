@@ -17,7 +17,7 @@ pub use goal::{Goal, Kind, Part, RouteAt};
 pub use name::{Name, name};
 pub use observer::Observer;
 
-pub(crate) use catalogue::{entries, match_undecided, parts};
+pub(crate) use catalogue::{criteria, entries, match_undecided, parts};
 pub(crate) use name::route;
 pub(crate) use observer::{Way, passed};
 pub(crate) use refusals::{exact, folds_case, takes_any_path};

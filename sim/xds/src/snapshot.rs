@@ -5,7 +5,7 @@
 //! out twice: which route configuration a connection manager uses, which load assignment a
 //! cluster has, and what this build does not decide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use envoy_types::pb::envoy::config::{
@@ -253,7 +253,30 @@ impl Balancer {
     }
 }
 
+impl Cluster {
+    /// Whether `zone_aware_lb_config` may have a say over the cluster's load, where Envoy itself is in
+    /// the cluster `local`.
+    pub fn is_spread_by_zone(&self, local: &str) -> bool {
+        let groups = self.load_assignment.iter().flat_map(|it| &it.endpoints);
+        let groups = groups.filter(|it| it.priority == 0 && !it.lb_endpoints.is_empty());
+        let names = groups.map(|group| {
+            let locality = group.locality.clone().unwrap_or_default();
+            (locality.region, locality.zone, locality.sub_zone)
+        });
+        self.name != local
+            && !self.balancer.hashes()
+            && self.balancer != Balancer::OriginalDestination
+            && names.collect::<BTreeSet<_>>().len() > 1
+    }
+}
+
 impl Snapshot {
+    /// Whether the load of one of its clusters may be spread by zone.
+    pub fn spreads_by_zone(&self, cluster: &Cluster) -> bool {
+        let local = self.local_cluster.as_deref();
+        local.is_some_and(|local| cluster.is_spread_by_zone(local))
+    }
+
     /// The cluster of this name.
     pub fn cluster(&self, name: &str) -> Option<&Cluster> {
         self.clusters.iter().find(|cluster| cluster.name == name)

@@ -7,6 +7,7 @@
 mod picks;
 mod pinned;
 mod shares;
+mod unsettled;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,6 +74,7 @@ pub fn compare_with_live(
             *verdict = Verdict::Unsupported;
         }
     }
+    unsettled::leave(snapshot, expected, &found, &mut verdicts);
     let mut counted: Vec<(Shares, usize)> = Vec::new();
     for mut shares in rules.shares {
         let first = shares.count(expected, &found, &mut verdicts);
@@ -116,7 +118,9 @@ pub fn compare_live_with_recorded(
         .zip(found)
         .map(|(recorded, found)| with_unseen(recorded, found))
         .collect();
-    compare_with_recorded(snapshot, &comparison, recorded, &found)
+    let mut verdicts = compare_with_recorded(snapshot, &comparison, recorded, &found)?;
+    unsettled::leave(snapshot, recorded, &found, &mut verdicts);
+    Ok(verdicts)
 }
 
 /// The decision with what a running server does not show as the reference has it: the name of a
@@ -163,7 +167,13 @@ impl Rules {
             let Some(cluster) = snapshot.cluster(name) else {
                 continue;
             };
-            match picks::of(cluster, overlaps) {
+            // The server is told of no zone that it is in.
+            let picks = if snapshot.spreads_by_zone(cluster) {
+                Picks::Free
+            } else {
+                picks::of(cluster, overlaps)
+            };
+            match picks {
                 Picks::Exact => {}
                 Picks::ByHash => {
                     let unhashed = requests.iter().zip(expected).filter(|(request, decision)| {

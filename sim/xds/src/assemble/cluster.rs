@@ -217,12 +217,7 @@ impl Assembly<'_> {
         let is_known =
             local.is_some_and(|it| it.unsupported.is_none() && it.load_assignment.is_some());
         for cluster in &mut snapshot.clusters {
-            let assignment = cluster.load_assignment.as_ref();
-            let by_zone = cluster.name != name
-                && !cluster.balancer.hashes()
-                && cluster.balancer != Balancer::OriginalDestination
-                && assignment.is_some_and(several_localities);
-            if !by_zone || cluster.unsupported.is_some() {
+            if !cluster.is_spread_by_zone(&name) || cluster.unsupported.is_some() {
                 continue;
             }
             let reason = if !is_known {
@@ -303,17 +298,6 @@ fn unresolved(assignment: &ClusterLoadAssignment) -> Option<&str> {
         .filter_map(socket)
         .map(|(address, _)| address)
         .find(|address| address.parse::<IpAddr>().is_err())
-}
-
-/// Whether priority 0 has endpoints in more than one locality.
-fn several_localities(assignment: &ClusterLoadAssignment) -> bool {
-    let groups = assignment.endpoints.iter();
-    let groups = groups.filter(|it| it.priority == 0 && !it.lb_endpoints.is_empty());
-    let names = groups.map(|group| {
-        let locality = group.locality.clone().unwrap_or_default();
-        (locality.region, locality.zone, locality.sub_zone)
-    });
-    names.collect::<HashSet<_>>().len() > 1
 }
 
 /// A dump tells the health that Envoy found out; the configuration what it was told.

@@ -1,0 +1,90 @@
+//! Decisions that a live server makes by what it is not told, or draws itself.
+
+use envoy_types::pb::envoy::config::rbac::v3::{Principal, principal::Identifier};
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
+    TcpProxy, tcp_proxy::ClusterSpecifier,
+};
+use twinmesh_engine::Decision;
+use twinmesh_xds::{Snapshot, Terminal, http_filter::FilterKind};
+
+use super::super::{Field, Verdict};
+
+/// Says of nothing that differs for such a reason that it does.
+pub(super) fn leave(
+    snapshot: &Snapshot,
+    expected: &[Decision],
+    found: &[Decision],
+    verdicts: &mut [Verdict],
+) {
+    let by_source = looks_at_source(snapshot);
+    for ((expected, found), verdict) in expected.iter().zip(found).zip(verdicts) {
+        let Verdict::Diverges(divergence) = &*verdict else {
+            continue;
+        };
+        let fields = &divergence.fields;
+        // The address that a PROXY header names is the client's, not the connection's.
+        if fields.contains(Field::Outcome) && by_source
+            || fields.contains(Field::Cluster) && draws_both(snapshot, expected, found)
+        {
+            *verdict = Verdict::Unsupported;
+        }
+    }
+}
+
+/// Whether a TCP proxy that draws a cluster has both of these among its own.
+fn draws_both(snapshot: &Snapshot, expected: &Decision, found: &Decision) -> bool {
+    let listeners = snapshot.listeners.iter();
+    let listeners = listeners.filter(|it| Some(&it.name) == expected.listener.as_ref());
+    let chains = listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    let named = expected.filter_chain.as_deref().unwrap_or_default();
+    let mut drawing = chains.filter(|chain| chain.config.name == named);
+    drawing.any(|chain| match &chain.terminal {
+        Terminal::Tcp(proxy) => [expected, found]
+            .into_iter()
+            .all(|decision| may_draw(proxy, decision)),
+        _ => false,
+    })
+}
+
+fn may_draw(proxy: &TcpProxy, decision: &Decision) -> bool {
+    let Some(ClusterSpecifier::WeightedClusters(weighted)) = &proxy.cluster_specifier else {
+        return false;
+    };
+    let mut clusters = weighted.clusters.iter();
+    clusters.any(|it| it.weight > 0 && Some(&it.name) == decision.cluster.as_ref())
+}
+
+/// Whether a filter decides by the address that the connection itself comes from.
+fn looks_at_source(snapshot: &Snapshot) -> bool {
+    let chains = snapshot
+        .listeners
+        .iter()
+        .flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    let own = chains.flat_map(|chain| &chain.http_filters);
+    let said = snapshot
+        .route_configurations
+        .iter()
+        .flat_map(|it| it.per_filters.values())
+        .flat_map(|level| level.values())
+        .filter_map(|said| said.config.as_ref());
+    let mut all = own.map(|filter| &filter.config).chain(said);
+    all.any(|config| match config {
+        FilterKind::Rbac(rbac) => rbac
+            .rules
+            .iter()
+            .flat_map(|rules| rules.policies.values())
+            .flat_map(|policy| &policy.principals)
+            .any(is_source),
+        _ => false,
+    })
+}
+
+fn is_source(principal: &Principal) -> bool {
+    #[expect(deprecated, reason = "snapshots have it")]
+    match &principal.identifier {
+        Some(Identifier::SourceIp(_) | Identifier::DirectRemoteIp(_)) => true,
+        Some(Identifier::AndIds(all) | Identifier::OrIds(all)) => all.ids.iter().any(is_source),
+        Some(Identifier::NotId(inner)) => is_source(inner),
+        _ => false,
+    }
+}
