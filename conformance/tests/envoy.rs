@@ -66,8 +66,11 @@ fn a_live_envoy_agrees_with_spec_and_with_what_was_recorded() {
         cases += 1;
         agreements += number(result, "agreements");
         tests += result["tests"].as_array().expect("tests").len();
-        // It is sent all that is not over TLS, and spec decides most of it.
-        if result["case"] != "./filter-chains-tls" {
+        // It is sent all that is not over TLS or for endpoints that follow a script, and spec decides most
+        // of it.
+        if !["./filter-chains-tls", "./attempts"]
+            .contains(&result["case"].as_str().expect("a name"))
+        {
             let unsupported = number(result, "unsupported");
             assert!(unsupported * 2 < number(result, "requests"), "{result}");
         }

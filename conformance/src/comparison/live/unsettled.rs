@@ -25,10 +25,21 @@ pub(super) fn leave(
         // The address that a PROXY header names is the client's, not the connection's.
         if fields.contains(Field::Outcome) && by_source
             || fields.contains(Field::Cluster) && draws_both(snapshot, expected, found)
+            || is_of_a_zone(snapshot, expected, found)
         {
             *verdict = Verdict::Unsupported;
         }
     }
+}
+
+/// Whether both went to one cluster, whose endpoints are chosen by the zone that the server is in: it is
+/// told of none.
+fn is_of_a_zone(snapshot: &Snapshot, expected: &Decision, found: &Decision) -> bool {
+    let cluster = expected.cluster.as_deref();
+    let cluster = cluster.and_then(|name| snapshot.cluster(name));
+    expected.outcome == found.outcome
+        && expected.cluster == found.cluster
+        && cluster.is_some_and(|cluster| snapshot.spreads_by_zone(cluster))
 }
 
 /// Whether a TCP proxy that draws a cluster has both of these among its own.
