@@ -24,8 +24,8 @@ fn is_some(share: &FractionalPercent) -> bool {
     (1..whole).contains(&share.numerator)
 }
 
-/// Whether some HTTP filter draws what it does with a request.
-pub(super) fn draws_faults(snapshot: &Snapshot) -> bool {
+/// What HTTP filters do: their own configurations, and what routes say to them.
+pub(super) fn filters(snapshot: &Snapshot) -> impl Iterator<Item = &FilterKind> {
     let chains = snapshot
         .listeners
         .iter()
@@ -37,8 +37,12 @@ pub(super) fn draws_faults(snapshot: &Snapshot) -> bool {
         .flat_map(|it| it.per_filters.values())
         .flat_map(|level| level.values())
         .filter_map(|said| said.config.as_ref());
-    let mut all = own.map(|filter| &filter.config).chain(said);
-    all.any(|config| {
+    own.map(|filter| &filter.config).chain(said)
+}
+
+/// Whether some HTTP filter draws what it does with a request.
+pub(super) fn draws_faults(snapshot: &Snapshot) -> bool {
+    filters(snapshot).any(|config| {
         let FilterKind::Fault(fault) = config else {
             return false;
         };

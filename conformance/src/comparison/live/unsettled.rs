@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
 use twinmesh_engine::Decision;
 use twinmesh_xds::{Snapshot, Terminal, http_filter::FilterKind};
 
-use super::super::{Field, Verdict};
+use super::super::{Field, Verdict, fraction::filters};
 
 /// Says of nothing that differs for such a reason that it does.
 pub(super) fn leave(
@@ -67,19 +67,7 @@ fn may_draw(proxy: &TcpProxy, decision: &Decision) -> bool {
 
 /// Whether a filter decides by the address that the connection itself comes from.
 fn looks_at_source(snapshot: &Snapshot) -> bool {
-    let chains = snapshot
-        .listeners
-        .iter()
-        .flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
-    let own = chains.flat_map(|chain| &chain.http_filters);
-    let said = snapshot
-        .route_configurations
-        .iter()
-        .flat_map(|it| it.per_filters.values())
-        .flat_map(|level| level.values())
-        .filter_map(|said| said.config.as_ref());
-    let mut all = own.map(|filter| &filter.config).chain(said);
-    all.any(|config| match config {
+    filters(snapshot).any(|config| match config {
         FilterKind::Rbac(rbac) => rbac
             .rules
             .iter()
