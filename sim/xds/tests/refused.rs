@@ -153,6 +153,20 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("policy without an extension", yaml, clusters("- name: c\n  load_balancing_policy: {policies: [{}]}")),
         ("lone percent sign in a header", yaml, routes("- match: {prefix: /}\n  route: {cluster: c}\n  request_headers_to_add: [{header: {key: a, value: \"%REQ(b)% 100%\"}}]")),
     ];
+    let template = "path_match_policy: {name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig, path_template: \"/{a}\"}}";
+    for (name, action) in [
+        (
+            "prefix rewrite of a template",
+            "route: {cluster: c, prefix_rewrite: /}",
+        ),
+        (
+            "redirect's prefix rewrite of a template",
+            "redirect: {prefix_rewrite: /}",
+        ),
+    ] {
+        let text = routes(&format!("- match: {{{template}}}\n  {action}"));
+        cases.push((name, yaml, text));
+    }
     cases.sort_by_key(|(name, _, _)| *name);
     cases
 }

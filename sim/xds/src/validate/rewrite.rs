@@ -29,10 +29,26 @@ pub(super) fn check(route: &Route, path: &Path, source: &Source<'_>) -> Result<(
                 let at = path.field("redirect").field("regex_rewrite");
                 regex(rule, &at, source)
             }
+            Some(PathRewriteSpecifier::PrefixRewrite(prefix))
+                if !prefix.is_empty() && is_matched_by_extension(route) =>
+            {
+                let at = path.field("redirect").field("prefix_rewrite");
+                Err(source.invalid(&at, NO_PREFIX))
+            }
             _ => Ok(()),
         },
         _ => Ok(()),
     }
+}
+
+const NO_PREFIX: &str = "the route's match is a path_match_policy, which has no prefix";
+
+fn is_matched_by_extension(route: &Route) -> bool {
+    let matched = route.r#match.as_ref();
+    matches!(
+        matched.and_then(|matched| matched.path_specifier.as_ref()),
+        Some(PathSpecifier::PathMatchPolicy(_))
+    )
 }
 
 /// URI templates: the match's, and the rewrite's, whose variables are the match's.
@@ -99,16 +115,8 @@ fn one_of_path(
         let problem = format!("{first} stands beside it, and a path is rewritten in one way");
         return Err(source.invalid(&path.field(second), problem));
     }
-    let by_extension = matches!(
-        route
-            .r#match
-            .as_ref()
-            .and_then(|matched| matched.path_specifier.as_ref()),
-        Some(PathSpecifier::PathMatchPolicy(_))
-    );
-    if by_extension && !action.prefix_rewrite.is_empty() {
-        let problem = "the route's match is a path_match_policy, which has no prefix";
-        return Err(source.invalid(&path.field("prefix_rewrite"), problem));
+    if is_matched_by_extension(route) && !action.prefix_rewrite.is_empty() {
+        return Err(source.invalid(&path.field("prefix_rewrite"), NO_PREFIX));
     }
     Ok(())
 }
