@@ -328,6 +328,8 @@ pub mod bad_request {
     pub const VERSION: u64 = 10;
     /// The head does not end within the input.
     pub const INCOMPLETE: u64 = 11;
+    /// The target says https without TLS, to a connection manager at the edge: status 403.
+    pub const SCHEME: u64 = 12;
     /// The last of the codec's.
     pub const BY_CODEC: u64 = 15;
     /// No Host.

@@ -2,7 +2,9 @@
 
 use crate::{
     Machine, Span,
-    layout::{bad_request, framing, header, high, input, unsupported, work},
+    layout::{
+        bad_request, connection, filter_chain, framing, header, high, input, unsupported, work,
+    },
     scan::{class, scan, scan_here},
 };
 
@@ -160,6 +162,12 @@ pub fn authority<M: Machine>(machine: &mut M) -> u64 {
         return unsupported::TARGET_FORM << 32;
     }
     let bits = machine.word(work::FRAMING);
+    if bits & framing::HTTPS != 0
+        && machine.word(work::FLAGS) & filter_chain::OWN_FORWARDED_PROTO != 0
+        && machine.word(work::CONNECTION) & connection::TLS == 0
+    {
+        return bad_request::SCHEME;
+    }
     if bits & framing::OTHER_VERSION != 0 {
         // Envoy looks at what Connection names first.
         return if bits & framing::REWRITTEN != 0 {

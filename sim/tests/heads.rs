@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use twinmesh_compile::{Compiled, Input, compile};
-use twinmesh_engine::{Decision, Outcome, Request};
+use twinmesh_engine::{Decision, Engine, Outcome, Request};
 use twinmesh_model::layout::{input, work};
 use twinmesh_model::{Machine, Span};
-use twinmesh_sim::Memory;
+use twinmesh_sim::{Memory, Sim};
+use twinmesh_spec::Spec;
+use twinmesh_xds::Snapshot;
 
 /// The options of the listeners that the heads were sent to; `null`: of those that name none.
 fn listeners() -> Vec<(Value, Value)> {
@@ -24,6 +26,10 @@ fn listeners() -> Vec<(Value, Value)> {
 
 /// A snapshot whose only route takes every request, under these options.
 fn catch_all(options: &Value) -> Compiled {
+    compile(&snapshot(options)).expect("it compiles")
+}
+
+fn snapshot(options: &Value) -> Arc<Snapshot> {
     let types = "type.googleapis.com/envoy.extensions.filters";
     let mut manager = json!({
         "@type": format!("{types}.network.http_connection_manager.v3.HttpConnectionManager"),
@@ -46,7 +52,7 @@ fn catch_all(options: &Value) -> Compiled {
     }]}});
     let options = twinmesh_xds::ReadOptions::default();
     let snapshot = twinmesh_xds::read_bytes("r.json", snapshot.to_string().as_bytes(), &options);
-    compile(&Arc::new(snapshot.expect("it reads"))).expect("it compiles")
+    Arc::new(snapshot.expect("it reads"))
 }
 
 /// A line's bytes: its `head`, or its `parts`.
@@ -112,6 +118,41 @@ fn difference(compiled: &Compiled, line: &Value, bytes: &[u8]) -> Option<Result<
         }
     }
     Some(Ok(()))
+}
+
+/// Measured on Envoy 1.40: details `http1.https_url_on_plaintext_connection`.
+#[rstest::rstest]
+#[case::at_the_edge("{\"use_remote_address\": true}", false, Some(403))]
+#[case::behind_a_hop(
+    "{\"use_remote_address\": true, \"xff_num_trusted_hops\": 1}",
+    false,
+    None
+)]
+#[case::inside("{}", false, None)]
+#[case::over_tls("{\"use_remote_address\": true}", true, None)]
+fn a_target_that_says_https_needs_tls_at_the_edge(
+    #[case] options: &str,
+    #[case] tls: bool,
+    #[case] status: Option<u32>,
+) {
+    let options: Value = serde_json::from_str(options).expect("JSON");
+    let snapshot = snapshot(&options);
+    let request: Request = serde_json::from_value(json!({
+        "id": "r", "path": "https://h.test/a", "authority": "h.test", "listener": "l", "tls": tls,
+    }))
+    .expect("a request");
+    for mut engine in [
+        Box::new(Sim::default()) as Box<dyn Engine>,
+        Box::new(Spec::default()),
+    ] {
+        engine.load(&snapshot).expect("it loads");
+        let answer = engine.decide(&request, 0, 0, true).expect("it is decided");
+        let refused = answer.decision.outcome == Outcome::BadRequest;
+        assert_eq!(refused.then_some(403), status, "{}", engine.name());
+        if refused {
+            assert_eq!(answer.decision.status, status);
+        }
+    }
 }
 
 #[test]

@@ -155,6 +155,8 @@ pub enum BadRequest {
     Target,
     /// The head is larger, or has more headers, than Envoy takes (431).
     TooLarge,
+    /// The target says https, and a connection manager at the edge has it without TLS (403).
+    Scheme,
 }
 
 impl std::fmt::Display for BadRequest {
@@ -173,6 +175,7 @@ impl std::fmt::Display for BadRequest {
             }
             Self::Target => "the target is not a valid one, or has a fragment",
             Self::TooLarge => "it is larger, or has more headers, than Envoy takes",
+            Self::Scheme => "the target says https on a connection without TLS",
         })
     }
 }

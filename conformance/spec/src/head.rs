@@ -157,6 +157,9 @@ pub(crate) fn read(
             authority: of_target_too,
             path,
         }) => {
+            if of_target == "https" && !request.is_tls() && !trusts_scheme(manager) {
+                return Err(by_codec(BadRequest::Scheme, 403));
+            }
             scheme = Some(of_target);
             authority = Some(of_target_too);
             message.path = path;
@@ -332,6 +335,13 @@ fn check_connection_header(message: &Message) -> Result<(), Refused> {
     }
 }
 
+/// Whether the client may say another scheme than its connection has: not to a connection manager
+/// at the edge (`use_remote_address` without trusted hops).
+fn trusts_scheme(manager: &HttpConnectionManager) -> bool {
+    let own = manager.use_remote_address.as_ref();
+    !(own.is_some_and(|own| own.value) && manager.xff_num_trusted_hops == 0)
+}
+
 /// `:scheme` comes from an absolute target, else from x-forwarded-proto, else from the connection.
 fn set_scheme(
     message: &mut Message,
@@ -340,13 +350,8 @@ fn set_scheme(
     manager: &HttpConnectionManager,
 ) -> Result<(), Refused> {
     let of_connection = if request.is_tls() { "https" } else { "http" };
-    let use_remote_address = manager
-        .use_remote_address
-        .as_ref()
-        .is_some_and(|use_remote_address| use_remote_address.value);
     let forwarded = of(message, "x-forwarded-proto");
-    let trusted = !(use_remote_address && manager.xff_num_trusted_hops == 0);
-    message.forwarded_proto = if trusted && !forwarded.is_empty() {
+    message.forwarded_proto = if trusts_scheme(manager) && !forwarded.is_empty() {
         join(&forwarded)
     } else {
         of_connection.to_owned()

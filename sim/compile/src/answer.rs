@@ -509,6 +509,7 @@ fn bad_request_of(code: u64) -> BadRequest {
         }
         bad_request::TARGET | bad_request::NOT_A_PATH | bad_request::FRAGMENT => BadRequest::Target,
         bad_request::TOO_LARGE => BadRequest::TooLarge,
+        bad_request::SCHEME => BadRequest::Scheme,
         _ => BadRequest::RequestLine,
     }
 }
@@ -519,6 +520,7 @@ fn status_of(code: u64) -> u32 {
         bad_request::TOO_LARGE => 431,
         bad_request::TRANSFER_ENCODING => 501,
         bad_request::VERSION => 426,
+        bad_request::SCHEME => 403,
         bad_request::NOT_A_PATH => 404,
         _ => 400,
     }
