@@ -66,11 +66,8 @@ fn a_live_envoy_agrees_with_spec_and_with_what_was_recorded() {
         cases += 1;
         agreements += number(result, "agreements");
         tests += result["tests"].as_array().expect("tests").len();
-        // It is sent all that is not over TLS or for endpoints that follow a script, and spec decides most
-        // of it.
-        if !["./filter-chains-tls", "./attempts"]
-            .contains(&result["case"].as_str().expect("a name"))
-        {
+        // It is sent all that is not for endpoints that follow a script, and spec decides most of it.
+        if result["case"] != "./attempts" {
             let unsupported = number(result, "unsupported");
             assert!(unsupported * 2 < number(result, "requests"), "{result}");
         }
@@ -78,6 +75,25 @@ fn a_live_envoy_agrees_with_spec_and_with_what_was_recorded() {
     assert!(cases >= 15 && agreements > 2_500, "{cases} {agreements}");
     // The split of canary-90-10, and the endpoints of least-request.
     assert!(tests >= 2, "{tests}");
+}
+
+#[test]
+fn a_live_envoy_agrees_with_spec_on_generated_snapshots() {
+    let Some(envoy) = envoy() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let arguments = "fuzz --engines spec,envoy --snapshots 12 --jobs 1 --json";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    let output = command(folder.path(), &arguments)
+        .env("ENVOY", envoy)
+        .output()
+        .expect("the binary runs");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let engine = &report["engines"][0];
+    let number = |field: &str| engine[field].as_u64().expect("a number");
+    let decided = number("decisions") - number("over_limits") - number("undecided");
+    assert!(decided * 3 > number("decisions"), "{engine}");
 }
 
 /// Only outcome and status of what was recorded are compared: an Envoy's balancers start anywhere.

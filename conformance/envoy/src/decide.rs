@@ -12,7 +12,7 @@ use twinmesh_xds::Snapshot;
 use crate::backend::{SEEN, seen};
 use crate::client::Answer;
 use crate::log::{Entry, Kind, NO_FILTER_CHAIN};
-use crate::rewrite::Place;
+use crate::rewrite::{Place, Secured};
 
 /// The engine's name.
 pub const NAME: &str = "envoy";
@@ -25,6 +25,8 @@ pub struct Names<'a> {
     pub places: &'a BTreeMap<String, Place>,
     /// Clusters whose endpoints are not what Envoy would have.
     pub replaced: &'a BTreeMap<String, String>,
+    /// The filter chains that take TLS.
+    pub secured: &'a Secured,
 }
 
 /// A decision that was not made.
@@ -69,12 +71,26 @@ fn try_decide(
     answer: &Answer,
     entry: &Entry,
 ) -> Result<Decision, String> {
+    if request.is_tls()
+        && entry.kind == Kind::Http
+        && let Some(listener) = entry.listener
+        && !names.secured.takes_tls((listener, entry.filter_chain))
+    {
+        return Err("it comes over TLS to a filter chain that takes none in this run".to_owned());
+    }
     let details = entry.details.as_deref().unwrap_or_default();
     let flags = entry.flags.as_deref().filter(|flags| *flags != "-");
     let reason = [Some(details), flags].into_iter().flatten();
     let reason: Vec<&str> = reason.filter(|part| !part.is_empty()).collect();
     let reason = reason.join(" ");
-    let (outcome, reach) = outcome(entry, answer).ok_or_else(|| {
+    let route = names
+        .route(entry)
+        .and_then(|(route, _)| route.action.as_ref());
+    // A virtual host that requires TLS redirects without a route, a gRPC client gets another status.
+    let has_moved = entry.status.is_some_and(|it| (301..400).contains(&it));
+    let redirects =
+        matches!(route, Some(Action::Redirect(_))) || has_moved && location(answer).is_some();
+    let (outcome, reach) = outcome(entry, redirects).ok_or_else(|| {
         format!(
             "no outcome is called so: status {:?}, {reason}",
             entry.status
@@ -138,7 +154,8 @@ enum Reach {
 }
 
 /// What Envoy's own words mean; `None`: nothing that is known here.
-fn outcome(entry: &Entry, answer: &Answer) -> Option<(Outcome, Reach)> {
+/// `redirects`: whether what answers by itself redirects.
+fn outcome(entry: &Entry, redirects: bool) -> Option<(Outcome, Reach)> {
     let details = entry.details.as_deref().unwrap_or_default();
     let flagged = |flag: &str| {
         let flags = entry.flags.as_deref().unwrap_or_default();
@@ -146,7 +163,11 @@ fn outcome(entry: &Entry, answer: &Answer) -> Option<(Outcome, Reach)> {
     };
     let status = entry.status.unwrap_or_default();
     match entry.kind {
-        Kind::Front => return Some((Outcome::NoListener, Reach::Nothing)),
+        Kind::Front if details == "direct_response" => {
+            return Some((Outcome::NoListener, Reach::Nothing));
+        }
+        // Its PROXY header was refused.
+        Kind::Front => return None,
         Kind::Listener if details == NO_FILTER_CHAIN => {
             return Some((Outcome::NoFilterChain, Reach::Listener));
         }
@@ -167,9 +188,7 @@ fn outcome(entry: &Entry, answer: &Answer) -> Option<(Outcome, Reach)> {
     }
     Some(match details {
         "via_upstream" => (Outcome::Forward, Reach::Cluster),
-        "direct_response" if location(answer).is_some() && (301..400).contains(&status) => {
-            (Outcome::Redirect, Reach::Route)
-        }
+        "direct_response" if redirects => (Outcome::Redirect, Reach::Route),
         "direct_response" => (Outcome::DirectResponse, Reach::Route),
         _ if by_filter(details) => (Outcome::DirectResponse, Reach::Route),
         "path_normalization_failed" if status == 307 => {
@@ -179,7 +198,9 @@ fn outcome(entry: &Entry, answer: &Answer) -> Option<(Outcome, Reach)> {
         "route_not_found" => (Outcome::NoVirtualHost, Reach::RouteConfiguration),
         "cluster_not_found" => (Outcome::NoCluster, Reach::Cluster),
         "no_healthy_upstream" => (Outcome::NoHealthyUpstream, Reach::Cluster),
-        _ if details.starts_with("http1.") => (Outcome::BadRequest, Reach::FilterChain),
+        _ if details.starts_with("http1.") || details.starts_with("http.") => {
+            (Outcome::BadRequest, Reach::FilterChain)
+        }
         "drop_overload" | "unconditional_drop_overload" => (Outcome::Overflow, Reach::Cluster),
         _ if flagged("UO") => (Outcome::Overflow, Reach::Cluster),
         // It was sent where nothing listens: to an address of the request's.

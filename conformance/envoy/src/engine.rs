@@ -1,4 +1,4 @@
-//! The engine: one Envoy for each run over a snapshot.
+//! The engine: an Envoy that is given the snapshot of each run.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -7,26 +7,29 @@ use std::time::{Duration, Instant};
 use twinmesh_engine::{Answer, Decision, Engine, EngineError, Held, Request, Strictness, Trace};
 use twinmesh_xds::Snapshot;
 
-use crate::backend::Backend;
 use crate::client::Client;
 use crate::decide::{NAME, Names, decide, undecided};
 use crate::error::EnvoyError;
 use crate::find::{Binary, NotFound, find};
 use crate::log::Log;
-use crate::plan::{Entry, Plan, Planner};
-use crate::process::{Folder, Process};
-use crate::rewrite::rewrite;
+use crate::plan::{Entry, Plan, Planner, Way};
+use crate::process::Process;
+use crate::rewrite::Rewritten;
+use crate::server::Server;
 
-/// How long lines of the access log are waited for.
+/// How long the lines of answered requests are waited for in the access log.
 const LOG: Duration = Duration::from_secs(5);
+/// And those of connections that have ended.
+const LOG_OF_ENDED: Duration = Duration::from_millis(100);
 /// How long the end of an Envoy that does not answer is waited for.
 const DEATH: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A real Envoy as an engine. It is sent all requests of a run at once, as the run begins.
-#[derive(Debug)]
 pub struct Envoy {
     binary: Binary,
+    /// The one that runs; none before the first run, and after one that failed.
+    server: Option<Server>,
     snapshot: Option<Arc<Snapshot>>,
     /// Whether an event has changed the snapshot that requests were sent under.
     is_changed: bool,
@@ -46,6 +49,7 @@ impl Envoy {
     pub fn with(binary: Binary) -> Self {
         Self {
             binary,
+            server: None,
             snapshot: None,
             is_changed: false,
             decided: HashMap::new(),
@@ -57,29 +61,45 @@ impl Envoy {
         &self.binary
     }
 
-    /// Starts Envoy, sends the requests and keeps the decisions; returns what the requests took.
+    /// An Envoy that has this snapshot.
+    fn server(
+        &mut self,
+        snapshot: &Snapshot,
+        entries: &BTreeSet<Entry>,
+        mostly_tls: bool,
+    ) -> Result<(Server, Rewritten), EnvoyError> {
+        let mut server = match self.server.take() {
+            Some(server) => server,
+            None => Server::start(&self.binary)?,
+        };
+        match server.replace(snapshot, entries, mostly_tls) {
+            Ok(rewritten) => Ok((server, rewritten)),
+            Err(EnvoyError::Refused { .. }) => {
+                Server::of(&self.binary, snapshot, entries, mostly_tls)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Gives Envoy the snapshot, sends the requests and keeps the decisions; returns what the
+    /// requests took.
     fn send(&mut self, requests: &[Request]) -> Result<Duration, EnvoyError> {
         let Some(snapshot) = self.snapshot.clone() else {
             return Err(EnvoyError::Unexpected("no snapshot is loaded".to_owned()));
         };
         let planner = Planner::new(&snapshot);
         let plans: Vec<Plan> = requests.iter().map(|it| planner.plan(it)).collect();
-        let entries: BTreeSet<Entry> = plans
-            .iter()
-            .filter_map(|plan| match plan {
-                Plan::Send { way, .. } => Some(way.entry),
-                Plan::Cannot(_) => None,
-            })
-            .collect();
-        let backend = Backend::start()?;
-        let folder = Folder::new()?;
-        let rewritten = rewrite(&snapshot, &entries, backend.port, &folder.access_log())?;
-        let mut process = Process::start(&self.binary, &rewritten.bootstrap, folder)?;
-        let listed: HashMap<String, u16> = process.ports()?.into_iter().collect();
-        let ports = entries
-            .iter()
-            .filter_map(|entry| Some((*entry, *listed.get(&entry.name())?)));
-        let client = Client::new(ports.collect(), requests, &plans);
+        let ways = plans.iter().filter_map(|plan| match plan {
+            Plan::Send { way, .. } => Some(way),
+            Plan::Cannot(_) => None,
+        });
+        let (over_tls, plain): (Vec<&Way>, Vec<&Way>) = ways.partition(|way| way.tls.is_some());
+        let mostly_tls = over_tls.len() > plain.len();
+        let entries = over_tls.iter().chain(&plain).map(|way| way.entry);
+        let entries: BTreeSet<Entry> = entries.collect();
+        let (mut server, rewritten) = self.server(&snapshot, &entries, mostly_tls)?;
+        let addresses = server.addresses(&entries)?;
+        let client = Client::new(addresses, requests, &plans, &mut server.opened);
         let started = Instant::now();
         let sent = client.send();
         let elapsed = started.elapsed();
@@ -91,21 +111,33 @@ impl Envoy {
         let last = broken
             .as_ref()
             .map_or(requests.len().saturating_sub(1), |(at, _)| *at);
-        if broken.is_some() || process.get("/ready").is_err() {
-            has_ended(&mut process, requests, last)?;
+        if broken.is_some() || server.process.get("/ready").is_err() {
+            has_ended(&mut server.process, requests, last)?;
         }
         if let Some((_, error)) = broken {
             return Err(error);
         }
-        let awaited = || {
+        let awaited = |is_answered: bool| {
             let sent = answers.iter().filter(|it| it.failure.is_none());
+            let sent = sent.filter(move |it| it.response.is_some() || !is_answered);
             sent.filter_map(|it| it.sent.as_ref())
         };
-        let log = read_log(&process, |log| awaited().all(|sent| log.of(sent).is_some()))?;
+        let is_logged =
+            |log: &Log, is_answered| awaited(is_answered).all(|sent| log.of(sent).is_some());
+        read_log(&server.process, LOG, |log| is_logged(log, true))?;
+        // Of a connection that ends without an answer there may be nothing to be logged.
+        let log = read_log(&server.process, LOG_OF_ENDED, |log| is_logged(log, false))?;
+        let mut entries = awaited(false).filter_map(|sent| log.of(sent));
+        if entries.any(|entry| entry.generation != Some(server.generation)) {
+            return Err(EnvoyError::Unexpected(
+                "Envoy still decides by the snapshot before".to_owned(),
+            ));
+        }
         let names = Names {
             snapshot: &snapshot,
             places: &rewritten.places,
             replaced: &rewritten.replaced,
+            secured: &rewritten.secured,
         };
         for ((request, plan), answer) in requests.iter().zip(&plans).zip(&answers) {
             let decision = match plan {
@@ -117,6 +149,7 @@ impl Envoy {
             };
             self.decided.insert(request.id.clone(), decision);
         }
+        self.server = Some(server).filter(Server::takes_more);
         Ok(elapsed)
     }
 }
@@ -141,8 +174,12 @@ fn has_ended(process: &mut Process, requests: &[Request], at: usize) -> Result<(
 }
 
 /// The access log, when it is complete or nothing more can be expected of it.
-fn read_log(process: &Process, is_complete: impl Fn(&Log) -> bool) -> Result<Log, EnvoyError> {
-    let end = Instant::now() + LOG;
+fn read_log(
+    process: &Process,
+    patience: Duration,
+    is_complete: impl Fn(&Log) -> bool,
+) -> Result<Log, EnvoyError> {
+    let end = Instant::now() + patience;
     loop {
         let log = Log::read(&process.access_log())?;
         if is_complete(&log) || Instant::now() > end {

@@ -20,6 +20,8 @@ mod plan;
 mod process;
 mod response;
 mod rewrite;
+mod server;
+mod tls;
 
 pub use engine::Envoy;
 pub use error::EnvoyError;

@@ -14,6 +14,9 @@ pub struct Entry {
     pub kind: Kind,
     /// The connection's own end.
     from: String,
+    /// Counts the snapshots that this Envoy got.
+    #[serde(default, deserialize_with = "index")]
+    pub generation: Option<usize>,
     /// Of the listener.
     #[serde(default, deserialize_with = "index")]
     pub listener: Option<usize>,

@@ -8,6 +8,7 @@ use twinmesh_engine::Request;
 use twinmesh_xds::{FilterChain, Listener, Snapshot, Terminal};
 
 use crate::rewrite;
+use crate::tls::Tls;
 
 /// Where connections come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,12 +22,12 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// The name of its listener.
-    pub fn name(self) -> String {
+    /// The name of its listener, of the snapshot of this number.
+    pub fn name(self, generation: usize) -> String {
         match self {
-            Self::Front => "entry-front".to_owned(),
-            Self::Listener(index) => format!("entry-listener-{index}"),
-            Self::Routes(index) => format!("entry-routes-{index}"),
+            Self::Front => format!("entry-{generation}-front"),
+            Self::Listener(index) => format!("entry-{generation}-listener-{index}"),
+            Self::Routes(index) => format!("entry-{generation}-routes-{index}"),
         }
     }
 }
@@ -41,12 +42,14 @@ pub struct Ends {
 }
 
 /// Over which connections a request may be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Way {
     /// Where they come in.
     pub entry: Entry,
     /// Their ends; none at an entry to a route configuration.
     pub ends: Option<Ends>,
+    /// What the client says over TLS; none where it speaks none.
+    pub tls: Option<Tls>,
 }
 
 /// What is done with a request.
@@ -66,8 +69,6 @@ pub enum Plan {
 /// Plans the requests over one snapshot.
 pub struct Planner<'a> {
     snapshot: &'a Snapshot,
-    matches_sources: bool,
-    matches_destinations: bool,
     has_other_than_http: bool,
 }
 
@@ -77,21 +78,9 @@ const CLIENT: u16 = 40_000;
 impl<'a> Planner<'a> {
     /// For this snapshot.
     pub fn new(snapshot: &'a Snapshot) -> Self {
-        let matches = |wanted: fn(&FilterChainMatch) -> bool| {
-            chains(snapshot)
-                .filter_map(|chain| chain.config.filter_chain_match.as_ref())
-                .any(wanted)
-        };
         Self {
             snapshot,
-            matches_sources: matches(|it| {
-                !(it.source_prefix_ranges.is_empty()
-                    && it.direct_source_prefix_ranges.is_empty()
-                    && it.source_ports.is_empty()
-                    && it.source_type == 0)
-            }),
-            matches_destinations: matches(|it| !it.prefix_ranges.is_empty()),
-            has_other_than_http: chains(snapshot)
+            has_other_than_http: chains(snapshot.listeners.iter())
                 .any(|chain| !matches!(chain.terminal, Terminal::Http { .. })),
         }
     }
@@ -109,17 +98,28 @@ impl<'a> Planner<'a> {
     }
 
     fn way(&self, request: &Request) -> Result<Way, String> {
-        if request.is_tls() {
-            return Err("it comes over TLS, which is not sent to a live Envoy".to_owned());
-        }
+        let (entry, ends) = self.place(request)?;
+        let tls = match entry {
+            _ if !request.is_tls() => None,
+            Entry::Routes(_) => {
+                return Err("it comes over TLS, and names a route configuration".to_owned());
+            }
+            Entry::Front | Entry::Listener(_) => Some(Tls::new(
+                request.sni.as_deref(),
+                request.alpn.as_deref(),
+                request.client_certificate,
+            )?),
+        };
+        Ok(Way { entry, ends, tls })
+    }
+
+    /// Where it comes in, and between which ends.
+    fn place(&self, request: &Request) -> Result<(Entry, Option<Ends>), String> {
         if let Some(name) = &request.route_config {
             let mut all = self.snapshot.route_configurations.iter();
             let index = all.position(|it| &it.name == name);
             let index = index.ok_or_else(|| format!("there is no route configuration `{name}`"))?;
-            return Ok(Way {
-                entry: Entry::Routes(index),
-                ends: None,
-            });
+            return Ok((Entry::Routes(index), None));
         }
         let listeners = &self.snapshot.listeners;
         if let Some(name) = &request.listener {
@@ -128,10 +128,7 @@ impl<'a> Planner<'a> {
             return self.at_listener(request, index);
         }
         if listeners.is_empty() && self.snapshot.route_configurations.len() == 1 {
-            return Ok(Way {
-                entry: Entry::Routes(0),
-                ends: None,
-            });
+            return Ok((Entry::Routes(0), None));
         }
         let Some(destination) = request.destination else {
             return match listeners.len() {
@@ -148,14 +145,18 @@ impl<'a> Planner<'a> {
         });
         match (catching.next(), catching.next()) {
             (Some((index, _)), None) => self.at_listener(request, index),
-            _ => Ok(Way {
-                entry: Entry::Front,
-                ends: Some(self.ends(request, destination)?),
-            }),
+            _ => {
+                let ends = self.ends(self.snapshot.listeners.iter(), request, destination)?;
+                Ok((Entry::Front, Some(ends)))
+            }
         }
     }
 
-    fn at_listener(&self, request: &Request, index: usize) -> Result<Way, String> {
+    fn at_listener(
+        &self,
+        request: &Request,
+        index: usize,
+    ) -> Result<(Entry, Option<Ends>), String> {
         let listener = self
             .snapshot
             .listeners
@@ -171,10 +172,8 @@ impl<'a> Planner<'a> {
             Some(destination) => destination,
             None => self.own_address(listener)?,
         };
-        Ok(Way {
-            entry: Entry::Listener(index),
-            ends: Some(self.ends(request, destination)?),
-        })
+        let ends = self.ends(std::iter::once(listener), request, destination)?;
+        Ok((Entry::Listener(index), Some(ends)))
     }
 
     /// The listener's address, as the destination of a request that gives none.
@@ -198,7 +197,8 @@ impl<'a> Planner<'a> {
         if !ip.is_unspecified() {
             return Ok(SocketAddr::new(ip, port));
         }
-        if self.matches_destinations {
+        let listener = std::iter::once(listener);
+        if matches(listener, |it| !it.prefix_ranges.is_empty()) {
             return Err(
                 "filter chains match on the destination address, and it gives none".to_owned(),
             );
@@ -206,12 +206,26 @@ impl<'a> Planner<'a> {
         Ok(SocketAddr::new(loopback(ip), port))
     }
 
-    fn ends(&self, request: &Request, destination: SocketAddr) -> Result<Ends, String> {
+    /// The ends of a connection to one of these listeners.
+    fn ends(
+        &self,
+        listeners: impl Iterator<Item = &'a Listener> + Clone,
+        request: &Request,
+        destination: SocketAddr,
+    ) -> Result<Ends, String> {
+        if matches(listeners.clone(), |it| {
+            !it.direct_source_prefix_ranges.is_empty()
+        }) {
+            return Err(
+                "filter chains match on the direct source, which no PROXY header says".to_owned(),
+            );
+        }
+
         let canonical = |it: SocketAddr| SocketAddr::new(it.ip().to_canonical(), it.port());
         let destination = canonical(destination);
         let source = match request.source {
             Some(source) => canonical(source),
-            None if self.matches_sources => {
+            None if matches(listeners, matches_source) => {
                 return Err("filter chains match on the source, and it gives none".to_owned());
             }
             None => SocketAddr::new(loopback(destination.ip()), CLIENT),
@@ -222,7 +236,8 @@ impl<'a> Planner<'a> {
             ));
         }
         for (end, name) in [(source, "source"), (destination, "destination")] {
-            if end.ip().is_unspecified() || end.ip().is_multicast() {
+            let is_broadcast = end.ip() == IpAddr::V4(Ipv4Addr::BROADCAST);
+            if end.ip().is_unspecified() || end.ip().is_multicast() || is_broadcast {
                 return Err(format!("its {name} {end} is no address of a connection"));
             }
         }
@@ -241,9 +256,24 @@ fn loopback(ip: IpAddr) -> IpAddr {
     }
 }
 
-fn chains(snapshot: &Snapshot) -> impl Iterator<Item = &FilterChain> {
-    let listeners = snapshot.listeners.iter();
+fn chains<'a>(
+    listeners: impl Iterator<Item = &'a Listener>,
+) -> impl Iterator<Item = &'a FilterChain> {
     listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain))
+}
+
+/// Whether a filter chain of these listeners matches on this.
+fn matches<'a>(
+    listeners: impl Iterator<Item = &'a Listener>,
+    wanted: fn(&FilterChainMatch) -> bool,
+) -> bool {
+    chains(listeners)
+        .filter_map(|chain| chain.config.filter_chain_match.as_ref())
+        .any(wanted)
+}
+
+fn matches_source(it: &FilterChainMatch) -> bool {
+    !(it.source_prefix_ranges.is_empty() && it.source_ports.is_empty() && it.source_type == 0)
 }
 
 /// Whether what follows the request on its connection could be taken for a part of it, or it for

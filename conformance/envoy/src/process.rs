@@ -1,8 +1,8 @@
 //! A running Envoy: started from a bootstrap, ended when it is dropped.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -28,6 +28,8 @@ pub struct Process {
     child: Child,
     folder: TempDir,
     admin: String,
+    /// How much of the access log is of earlier runs.
+    skipped: u64,
 }
 
 /// The folder of a run: its configuration and its logs.
@@ -44,6 +46,11 @@ impl Folder {
             .tempdir()
             .map(Self)
             .map_err(EnvoyError::io("a folder for Envoy"))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
     }
 
     /// Where Envoy is to write its access log.
@@ -100,6 +107,7 @@ impl Process {
             child,
             folder,
             admin: String::new(),
+            skipped: 0,
         };
         process.wait_until_ready()?;
         Ok(process)
@@ -155,11 +163,11 @@ impl Process {
         }
     }
 
-    /// The port of each listener that has one of its own.
+    /// The address of each listener that has a port of its own.
     ///
     /// # Errors
     /// The admin interface does not say.
-    pub fn ports(&self) -> Result<Vec<(String, u16)>, EnvoyError> {
+    pub fn listeners(&self) -> Result<Vec<(String, SocketAddr)>, EnvoyError> {
         let text = self.get("/listeners?format=json")?;
         let odd = || EnvoyError::Unexpected(format!("Envoy lists its listeners as {text:?}"));
         let listed: Value = serde_json::from_str(&text).map_err(|_| odd())?;
@@ -168,9 +176,11 @@ impl Process {
             .ok_or_else(odd)?
             .iter()
             .filter_map(|status| {
-                let port = status.pointer("/local_address/socket_address/port_value")?;
+                let socket = status.pointer("/local_address/socket_address")?;
+                let ip = socket.get("address")?.as_str()?.parse().ok()?;
+                let port = u16::try_from(socket.get("port_value")?.as_u64()?).ok()?;
                 let name = status.get("name")?.as_str()?;
-                Some((name.to_owned(), u16::try_from(port.as_u64()?).ok()?))
+                Some((name.to_owned(), SocketAddr::new(ip, port)))
             })
             .map(Ok)
             .collect()
@@ -192,10 +202,28 @@ impl Process {
         complaint(&String::from_utf8_lossy(&log))
     }
 
-    /// The access log, as far as it is written.
+    /// Where it writes its access log.
+    pub fn access_log_path(&self) -> PathBuf {
+        self.folder.path().join("access")
+    }
+
+    /// Takes what is in the access log for that of earlier runs.
+    pub fn skip_access_log(&mut self) {
+        self.skipped = fs::metadata(self.access_log_path()).map_or(0, |it| it.len());
+    }
+
+    /// The access log of this run, as far as it is written.
     pub fn access_log(&self) -> String {
-        let log = fs::read(self.folder.path().join("access")).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
+        let mut log = Vec::new();
+        let read = File::open(self.access_log_path()).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.skipped))?;
+            file.read_to_end(&mut log)
+        });
+        // It is there once something was written.
+        read.map_or_else(
+            |_| String::new(),
+            |_| String::from_utf8_lossy(&log).into_owned(),
+        )
     }
 }
 
@@ -220,7 +248,7 @@ fn complaint(log: &str) -> String {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A fresh one is started for each snapshot: nothing is worth draining.
+        // Nothing is under way that is worth draining.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

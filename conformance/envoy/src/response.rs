@@ -1,7 +1,6 @@
 //! Reads HTTP/1.1 responses from a connection, one after the other.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::TcpStream;
 
 /// A response without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +39,7 @@ impl Reader {
     /// The connection failed or ended within a response, or what came is none.
     pub fn next(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut impl Read,
         is_head: bool,
     ) -> io::Result<Option<(Response, Vec<u8>)>> {
         loop {
@@ -55,7 +54,7 @@ impl Reader {
         }
     }
 
-    fn head(&mut self, stream: &mut TcpStream) -> io::Result<Option<(Response, usize)>> {
+    fn head(&mut self, stream: &mut impl Read) -> io::Result<Option<(Response, usize)>> {
         loop {
             if let Some(found) = parse(&self.buffer)? {
                 return Ok(Some(found));
@@ -71,7 +70,7 @@ impl Reader {
 
     fn body(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut impl Read,
         mut response: Response,
         is_head: bool,
     ) -> io::Result<(Response, Vec<u8>)> {
@@ -96,7 +95,7 @@ impl Reader {
         Ok((response, body))
     }
 
-    fn chunks(&mut self, stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    fn chunks(&mut self, stream: &mut impl Read) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
             let line = self.line(stream)?;
@@ -112,7 +111,7 @@ impl Reader {
     }
 
     /// Up to the next line's end, which is dropped.
-    fn line(&mut self, stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    fn line(&mut self, stream: &mut impl Read) -> io::Result<Vec<u8>> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|two| two == b"\r\n") {
                 let line = self.buffer.drain(..end).collect();
@@ -125,7 +124,7 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, stream: &mut TcpStream, length: usize) -> io::Result<Vec<u8>> {
+    fn take(&mut self, stream: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
         while self.buffer.len() < length {
             if !self.fill(stream)? {
                 return Err(ErrorKind::UnexpectedEof.into());
@@ -135,7 +134,7 @@ impl Reader {
     }
 
     /// Reads once; whether anything came before the end.
-    fn fill(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
+    fn fill(&mut self, stream: &mut impl Read) -> io::Result<bool> {
         let mut chunk = [0; CHUNK];
         loop {
             match stream.read(&mut chunk) {
@@ -195,6 +194,7 @@ fn number(text: &[u8], radix: u32) -> io::Result<usize> {
 mod tests {
     use std::io::Write;
     use std::net::TcpListener;
+    use std::net::TcpStream;
 
     use super::*;
 

@@ -73,7 +73,7 @@ pub fn compare_with_recorded(
         };
         let fields = &divergence.fields;
         if is_refused_by_breaker(snapshot, expected, found)
-            || faults && fields.contains(Field::Outcome)
+            || faults && (fields.contains(Field::Outcome) || fields.contains(Field::Status))
             || fields.contains(Field::Route) && is_fractional(snapshot, expected)
         {
             *verdict = Verdict::Unsupported;

@@ -6,16 +6,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde_json::Value;
-use twinmesh_engine::{Engine, Outcome, Request};
+use twinmesh_engine::{Engine, Outcome, Request, Strictness};
 use twinmesh_generate::reached::Reached;
 use twinmesh_generate::{read, traffic};
 use twinmesh_xds::Snapshot;
 
 use super::divergence::Divergence;
 use crate::case::Comparison;
-use crate::comparison::Verdict;
+use crate::comparison::{Inconsistent, Verdict};
+use crate::conform::FALSE_ALARM;
 use crate::engines::{self, WhyNot};
 use crate::judge::{Question, Run};
+
+/// How probable it is that what a live server draws for one snapshot is called a divergence though
+/// the weights hold: a million snapshots together are as safe as a run of `conform`.
+const FALSE_ALARM_OF_ONE: f64 = FALSE_ALARM / 1e6;
 
 /// A static bootstrap in JSON, and the choices behind each of its requests
 /// ([`traffic::requests`]).
@@ -221,7 +226,9 @@ impl Looked<'_> {
             Ok(found) => found,
             Err(failed) => return Some(failed),
         };
-        if !over_limits(whole, &found).any(|over| over) {
+        // What a live server decided stands beside what it was not asked.
+        let is_live = engine.strictness() == Strictness::Live;
+        if is_live || !over_limits(whole, &found).any(|over| over) {
             return self.judge(engine, &self.requests, whole, &found, counts);
         }
         // Where only the reference decides, only its balancers go on: what follows is compared
@@ -284,14 +291,52 @@ impl Looked<'_> {
             }
             *counts.outcomes.entry(decision.outcome).or_default() += 1;
         }
-        let verdicts = match question.judge(found, engine.strictness(), Some(expected)) {
+        let verdicts = match verdicts(&question, engine.strictness(), expected, found) {
             Ok(verdicts) => verdicts,
             Err(error) => return Some(Divergence::failed(engine.name(), error.to_string())),
         };
-        let index = verdicts
+        for ((verdict, expected), found) in verdicts
             .iter()
-            .position(|verdict| matches!(verdict, Verdict::Diverges(_)))?;
-        Divergence::of(engine.name(), requests.get(index)?, index, expected, found)
+            .zip(&expected.decisions)
+            .zip(&found.decisions)
+        {
+            if *verdict == Verdict::Unsupported && expected.outcome != Outcome::Unsupported {
+                counts.limits += 1;
+                let reason = match found.outcome {
+                    Outcome::Unsupported => found.reason.clone().unwrap_or_default(),
+                    _ => "it draws what the reference has as an input".to_owned(),
+                };
+                *counts.reasons.entry(reason).or_default() += 1;
+            }
+        }
+        verdicts.iter().enumerate().find_map(|(index, verdict)| {
+            let Verdict::Diverges(divergence) = verdict else {
+                return None;
+            };
+            Divergence::of(
+                engine,
+                requests.get(index)?,
+                index,
+                divergence,
+                expected,
+                found,
+            )
+        })
+    }
+}
+
+/// A verdict for each request.
+fn verdicts(
+    question: &Question<'_>,
+    strictness: Strictness,
+    expected: &Run,
+    found: &Run,
+) -> Result<Vec<Verdict>, Inconsistent> {
+    if strictness == Strictness::Live {
+        let compared = question.judge_live(found, Some(expected), FALSE_ALARM_OF_ONE)?;
+        Ok(compared.verdicts)
+    } else {
+        question.judge(found, strictness, Some(expected))
     }
 }
 

@@ -1,8 +1,8 @@
 //! How two engines part, and what makes two divergences one.
 
-use twinmesh_engine::{Decision, Request, Step, Trace};
+use twinmesh_engine::{Engine, Request, Step, Strictness, Trace};
 
-use crate::comparison::{Field, compare_traces};
+use crate::comparison::{self, Field, compare_traces};
 use crate::judge::Run;
 
 /// How an engine and the reference part.
@@ -26,7 +26,8 @@ pub struct Divergence {
 impl Divergence {
     /// The engine could not answer.
     pub fn failed(engine: &'static str, message: String) -> Self {
-        Self::without_request(engine, "fails", "an answer", message)
+        let kind = format!("fails: {}", cause(&message));
+        Self::without_request(engine, &kind, "an answer", message)
     }
 
     /// The engine panicked.
@@ -45,23 +46,33 @@ impl Divergence {
         }
     }
 
-    /// Of the request at `index`; `None` where there are no decisions of it.
+    /// Of the request at `index`, in what was `compared`; `None` where there are no decisions of it.
     pub fn of(
-        engine: &'static str,
+        engine: &dyn Engine,
         request: &Request,
         index: usize,
+        compared: &comparison::Divergence,
         expected: &Run,
         found: &Run,
     ) -> Option<Self> {
         let (one, other) = (expected.decisions.get(index)?, found.decisions.get(index)?);
-        let traces = (expected.traces.get(index), found.traces.get(index));
+        // A server says where it got, and not how.
+        let says_how = engine.strictness() != Strictness::Live;
+        let trace = |run: &Run| run.traces.get(index).filter(|_| says_how).cloned();
+        let traces = (trace(expected), trace(found));
+        let is_traced = traces.0.is_some();
         let mut kind = format!("{:?} for {:?}", other.outcome, one.outcome);
-        let fields = differing(one, other);
+        let fields = Field::ALL.into_iter();
+        let fields = fields.filter(|field| compared.fields.contains(*field));
+        let fields: Vec<&str> = fields.map(Field::name).collect();
         if !fields.is_empty() {
             kind += &format!(", in {}", fields.join(" "));
         }
         let mut shown = [format!("{one:?}"), format!("{other:?}")];
-        if let (Some(one), Some(other)) = traces {
+        if let Some(note) = &compared.note {
+            shown[1] += &format!("\n    {note}");
+        }
+        if let (Some(one), Some(other)) = &traces {
             let parted = compare_traces(one, other);
             kind += &format!(
                 ", {} for {}",
@@ -74,12 +85,12 @@ impl Divergence {
         }
         let [expected, found] = shown;
         Some(Self {
-            engine,
+            engine: engine.name(),
             kind,
             expected,
             found,
             request: format!("{request:?}"),
-            traced: traces.0.is_some(),
+            traced: is_traced || !says_how,
         })
     }
 
@@ -94,13 +105,14 @@ impl Divergence {
     }
 }
 
-fn differing(one: &Decision, other: &Decision) -> Vec<&'static str> {
-    Field::ALL
-        .into_iter()
-        .filter(|field| !matches!(field, Field::Engine | Field::Reason))
-        .filter(|field| field.value(one) != field.value(other))
-        .map(Field::name)
-        .collect()
+/// What a message says at its end, without the names and numbers of the input at hand.
+fn cause(message: &str) -> String {
+    let last = message.trim_end().lines().next_back().unwrap_or_default();
+    let is_name =
+        |word: &str| word.contains(|it: char| it.is_ascii_digit() || "'\"`/".contains(it));
+    let words = last.split_whitespace();
+    let words = words.map(|word| if is_name(word) { "…" } else { word });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The kind of a step.
@@ -108,4 +120,17 @@ fn step_name(trace: &Trace, at: Option<usize>) -> String {
     let step: Option<&Step> = at.and_then(|at| trace.steps.get(at));
     let step = step.map_or("nothing".to_owned(), |step| format!("{step:?}"));
     step.split([' ', '(']).next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Divergence;
+
+    #[test]
+    fn failures_are_alike_but_for_names() {
+        let failed = |message: &str| Divergence::failed("envoy", message.to_owned());
+        let one = failed("refused:\nOnly one domain 'a.com' in virtual host 3");
+        assert!(one.is_like(&failed("refused:\nOnly one domain 'b' in virtual host 12")));
+        assert!(!one.is_like(&failed("refused:\nno such cluster")));
+    }
 }

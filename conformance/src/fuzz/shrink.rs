@@ -9,6 +9,7 @@ use super::bench::{Bench, Input};
 use super::divergence::Divergence;
 use crate::case::{self, Settings};
 use crate::failure::Failure;
+use crate::interrupt;
 
 /// Candidates that are looked at.
 const LOOKS: usize = 400;
@@ -24,7 +25,7 @@ pub fn shrink(
     let mut best = (tree.current(), traced.unwrap_or_else(|| first.clone()));
     let mut on = tree.simplify();
     for _ in 0..LOOKS {
-        if !on {
+        if !on || interrupt::requested() {
             break;
         }
         let input = tree.current();
@@ -39,15 +40,22 @@ pub fn shrink(
     fewer(bench, best)
 }
 
-/// Leaves out the requests without which the divergence still shows: the generator has a least
-/// number of them.
+/// Leaves out the requests without which the divergence still shows, many at once first: the
+/// generator has a least number of them.
 fn fewer(bench: &mut Bench, mut best: (Input, Divergence)) -> (Input, Divergence) {
-    for place in (0..best.0.1.len()).rev() {
-        let mut input = best.0.clone();
-        input.1.remove(place);
-        if let Some(divergence) = bench.shows(&input, &best.1) {
-            best = (input, divergence);
+    let mut size = best.0.1.len().div_ceil(2);
+    while size > 0 && !interrupt::requested() {
+        let mut end = best.0.1.len();
+        while end > 0 && !interrupt::requested() {
+            let start = end.saturating_sub(size);
+            let mut input = best.0.clone();
+            input.1.drain(start..end);
+            if let Some(divergence) = bench.shows(&input, &best.1) {
+                best = (input, divergence);
+            }
+            end = start;
         }
+        size /= 2;
     }
     best
 }

@@ -8,14 +8,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use twinmesh_engine::Request;
 
 use crate::error::EnvoyError;
-use crate::plan::Ends;
+use crate::plan::{Ends, Way};
 use crate::response::{Reader, Response};
+use crate::tls::Stream;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection, from an address that no other connection of the run has.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     reader: Reader,
     /// Its own end.
     pub from: String,
@@ -24,29 +25,33 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to a port of 127.0.0.1; the `number`th connection of the run.
+    /// Connects to an entry; the `number`th connection of the run.
     ///
     /// # Errors
     /// There is no connection to be had.
-    pub fn open(port: u16, ends: Option<Ends>, number: u32) -> Result<Self, EnvoyError> {
+    pub fn open(entry: SocketAddr, way: &Way, number: u32) -> Result<Self, EnvoyError> {
         let own = own_address(number);
         let connect = || -> io::Result<(TcpStream, String)> {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
             socket.bind(&SocketAddr::from((own, 0)).into())?;
-            socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+            socket.connect(&entry.into())?;
             socket.set_tcp_nodelay(true)?;
             socket.set_read_timeout(Some(PATIENCE))?;
             socket.set_write_timeout(Some(PATIENCE))?;
             let mut stream = TcpStream::from(socket);
             let from = stream.local_addr()?.to_string();
-            if let Some(ends) = ends {
+            if let Some(ends) = way.ends {
                 stream.write_all(proxy_header(ends).as_bytes())?;
             }
             Ok((stream, from))
         };
         let (stream, from) = connect().map_err(EnvoyError::io(format!(
-            "connecting from {own} to Envoy at 127.0.0.1:{port}"
+            "connecting from {own} to Envoy at {entry}"
         )))?;
+        let stream = match &way.tls {
+            Some(tls) => Stream::over_tls(stream, tls)?,
+            None => Stream::Plain(stream),
+        };
         Ok(Self {
             stream,
             reader: Reader::default(),

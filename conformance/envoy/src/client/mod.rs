@@ -7,6 +7,7 @@
 mod connection;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use twinmesh_engine::Request;
 
@@ -46,23 +47,28 @@ pub struct Sent {
 
 /// The client's connections to one Envoy.
 pub struct Client<'a> {
-    /// The port of each entry.
-    ports: HashMap<Entry, u16>,
+    /// The address of each entry.
+    addresses: HashMap<Entry, SocketAddr>,
     requests: &'a [Request],
     plans: &'a [Plan],
     /// Counts the connections, for an address of its own for each.
-    opened: u32,
+    opened: &'a mut u32,
     idle: HashMap<Way, Connection>,
 }
 
 impl<'a> Client<'a> {
-    /// For these requests, a plan for each.
-    pub fn new(ports: HashMap<Entry, u16>, requests: &'a [Request], plans: &'a [Plan]) -> Self {
+    /// For these requests, a plan for each; `opened` counts the connections that this Envoy has had.
+    pub fn new(
+        addresses: HashMap<Entry, SocketAddr>,
+        requests: &'a [Request],
+        plans: &'a [Plan],
+        opened: &'a mut u32,
+    ) -> Self {
         Self {
-            ports,
+            addresses,
             requests,
             plans,
-            opened: 0,
+            opened,
             idle: HashMap::new(),
         }
     }
@@ -82,16 +88,16 @@ impl<'a> Client<'a> {
             let end = if *alone {
                 next + 1
             } else {
-                self.window(next, *way)
+                self.window(next, way)
             };
-            let done = self.exchange(*way, *alone, next..end, &mut answers);
+            let done = self.exchange(way, *alone, next..end, &mut answers);
             next += done.map_err(|error| (next, error))?;
         }
         Ok(answers)
     }
 
     /// The end of the requests from `start` on that can be under way together.
-    fn window(&self, start: usize, way: Way) -> usize {
+    fn window(&self, start: usize, way: &Way) -> usize {
         let mut bytes = 0;
         let mut end = start;
         while end - start < WINDOW
@@ -99,7 +105,7 @@ impl<'a> Client<'a> {
                 way: other,
                 alone: false,
             }) = self.plans.get(end)
-            && *other == way
+            && other == way
             && let Some(request) = self.requests.get(end)
         {
             bytes += request.head().len();
@@ -114,12 +120,12 @@ impl<'a> Client<'a> {
     /// Sends these requests over one connection; returns how many of them are dealt with.
     fn exchange(
         &mut self,
-        way: Way,
+        way: &Way,
         alone: bool,
         range: std::ops::Range<usize>,
         answers: &mut [Answer],
     ) -> Result<usize, EnvoyError> {
-        let kept = if alone { None } else { self.idle.remove(&way) };
+        let kept = if alone { None } else { self.idle.remove(way) };
         let is_kept = kept.is_some();
         let mut connection = match kept {
             Some(connection) => connection,
@@ -152,7 +158,7 @@ impl<'a> Client<'a> {
             if self.idle.len() >= MOST_IDLE {
                 self.idle.clear();
             }
-            self.idle.insert(way, connection);
+            self.idle.insert(way.clone(), connection);
         } else if done == 0 && !is_kept {
             // A fresh connection that ends at once is the answer to its first request.
             if let Some(answer) = answers.first_mut() {
@@ -166,11 +172,11 @@ impl<'a> Client<'a> {
         Ok(done)
     }
 
-    fn open(&mut self, way: Way) -> Result<Connection, EnvoyError> {
-        let port = self.ports.get(&way.entry).copied().ok_or_else(|| {
-            EnvoyError::Unexpected(format!("Envoy does not listen at {}", way.entry.name()))
+    fn open(&mut self, way: &Way) -> Result<Connection, EnvoyError> {
+        let address = self.addresses.get(&way.entry).copied().ok_or_else(|| {
+            EnvoyError::Unexpected(format!("Envoy does not listen at entry {:?}", way.entry))
         })?;
-        self.opened += 1;
-        Connection::open(port, way.ends, self.opened)
+        *self.opened = self.opened.wrapping_add(1);
+        Connection::open(address, way, *self.opened)
     }
 }

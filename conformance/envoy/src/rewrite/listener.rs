@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use twinmesh_xds::{FilterChain, Listener, Terminal};
 
 use super::routes::Routes;
-use super::{MARK, address, json as steps};
+use super::secured::Secured;
+use super::{MARK, json as steps};
 
 const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
@@ -22,18 +23,25 @@ const DIRECT_RESPONSE: &str =
 const ADDRESSES: [&str; 2] = ["ProxyProtocol", "OriginalDst"];
 
 /// The access logs of a run, all in one file.
-pub struct Log(Value);
+pub struct Log {
+    file: Value,
+    generation: usize,
+}
 
 impl Log {
-    /// To this file.
-    pub fn new(file: &Path) -> Self {
-        Self(json!(file))
+    /// To this file, of the snapshot of this number.
+    pub fn new(file: &Path, generation: usize) -> Self {
+        Self {
+            file: json!(file),
+            generation,
+        }
     }
 
     /// A log that says, beside what was decided, where it was decided: indices in the snapshot.
     fn entry(&self, kind: &str, names: &[(&str, Option<usize>)]) -> Value {
         let mut format = json!({
             "kind": kind,
+            "generation": self.generation.to_string(),
             "from": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
             "virtual_host": format!("%METADATA(VIRTUAL_HOST:{MARK}:index)%"),
             "route": format!("%METADATA(ROUTE:{MARK}:index)%"),
@@ -50,7 +58,7 @@ impl Log {
         }
         json!([{"name": MARK, "typed_config": {
             "@type": FILE_LOG,
-            "path": self.0,
+            "path": self.file,
             "log_format": {"json_format": format},
         }}])
     }
@@ -72,6 +80,7 @@ pub fn listener(
     of: &Listener,
     routes: &Routes,
     log: &Log,
+    secured: &Secured,
 ) -> Value {
     steps::remove(
         &mut config,
@@ -87,12 +96,9 @@ pub fn listener(
             "transparent",
         ],
     );
-    steps::set(&mut config, "name", json!(format!("listener-{index}")));
-    steps::set(
-        &mut config,
-        "stat_prefix",
-        json!(format!("listener-{index}")),
-    );
+    let name = format!("listener-{}-{index}", log.generation);
+    steps::set(&mut config, "stat_prefix", json!(name));
+    steps::set(&mut config, "name", json!(name));
     steps::set(&mut config, "bind_to_port", Value::Bool(false));
     let place = [("listener", Some(index))];
     steps::set(&mut config, "access_log", log.entry("listener", &place));
@@ -105,7 +111,9 @@ pub fn listener(
     });
     for (place, chain) in of.filter_chains.iter().enumerate() {
         if let Some(config) = config.pointer_mut(&format!("/filter_chains/{place}")) {
-            filter_chain(config, (index, Some(place)), chain, routes, log);
+            let place = (index, Some(place));
+            filter_chain(config, place, chain, routes, log);
+            secured.put(config, place);
         }
     }
     if let (Some(chain), Some(config)) = (
@@ -113,6 +121,7 @@ pub fn listener(
         config.get_mut("default_filter_chain"),
     ) {
         filter_chain(config, (index, None), chain, routes, log);
+        secured.put(config, (index, None));
     }
     config
 }
@@ -169,11 +178,10 @@ fn keep(config: &mut Value, key: &str, wanted: impl Fn(&Value) -> bool) {
     }
 }
 
-/// The copy of a listener that is bound, and told the connection's addresses.
+/// The copy of a listener that is bound (its address is set apart), and told the connection's addresses.
 pub fn entered(mut config: Value, name: &str) -> Value {
     steps::remove(&mut config, &["additional_addresses", "bind_to_port"]);
     steps::set(&mut config, "name", json!(name));
-    steps::set(&mut config, "address", address(0));
     let mut filters = vec![proxy_protocol()];
     filters.extend(steps::take_array(&mut config, "listener_filters"));
     steps::set(&mut config, "listener_filters", Value::Array(filters));
@@ -189,7 +197,6 @@ fn proxy_protocol() -> Value {
 pub fn front(name: &str, log: &Log) -> Value {
     json!({
         "name": name,
-        "address": address(0),
         "use_original_dst": true,
         "access_log": log.entry("front", &[]),
         "listener_filters": [proxy_protocol()],
@@ -204,7 +211,6 @@ pub fn front(name: &str, log: &Log) -> Value {
 pub fn bare(name: &str, index: usize, routes: &Routes, log: &Log) -> Value {
     json!({
         "name": name,
-        "address": address(0),
         "filter_chains": [{"filters": [{
             "name": "manager",
             "typed_config": {

@@ -1,4 +1,4 @@
-//! A snapshot as a bootstrap from which Envoy's decisions can be read, and by which nothing leaves
+//! A snapshot as resources by which Envoy's decisions can be read, and by which nothing leaves
 //! loopback. What a decision rests on stays as it is:
 //!
 //! - A listener keeps its addresses without binding them. Connections come in at *entries*, bound
@@ -14,8 +14,10 @@ mod cluster;
 mod json;
 mod listener;
 mod routes;
+mod secured;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -26,34 +28,44 @@ use crate::plan::Entry;
 pub use cluster::Place;
 pub use listener::{Log, is_tcp};
 use routes::Routes;
+pub use secured::Secured;
 
 /// The key of the metadata that names virtual hosts and routes.
 const MARK: &str = "twinmesh";
 
-/// The bootstrap, and what its parts stand for.
+/// What Envoy gets, and what its parts stand for.
 pub struct Rewritten {
-    /// For `--config-path`.
-    pub bootstrap: Value,
+    /// The listeners.
+    pub listeners: Vec<Value>,
+    /// The clusters.
+    pub clusters: Vec<Value>,
     /// Each endpoint by the address that stands for it, without the port.
     pub places: BTreeMap<String, Place>,
     /// Clusters whose endpoints are not what Envoy would have, and why.
     pub replaced: BTreeMap<String, String>,
+    /// The filter chains that take TLS.
+    pub secured: Secured,
 }
 
-/// Rewrites a snapshot for requests that come in at these entries.
+/// Rewrites a snapshot for requests that come in at these entries, mostly over TLS or not.
+/// Listeners are named after the
+/// `generation`, which counts the snapshots that one Envoy gets.
 ///
 /// # Errors
 /// The snapshot has more endpoints than there are loopback addresses.
 pub fn rewrite(
     snapshot: &Snapshot,
     entries: &BTreeSet<Entry>,
+    mostly_tls: bool,
     backend: u16,
     log: &Path,
+    generation: usize,
 ) -> Result<Rewritten, EnvoyError> {
     let mut sections = Sections::of(snapshot)?;
-    let log = Log::new(log);
+    let secured = Secured::new(snapshot, mostly_tls)?;
+    let log = Log::new(log, generation);
     let routes = Routes::new(snapshot, &mut sections.listeners, sections.routes);
-    let mut listeners = Vec::new();
+    let (mut listeners, mut entered) = (Vec::new(), Vec::new());
     for (index, config) in sections.listeners.into_iter().enumerate() {
         let Some(of) = snapshot.listeners.get(index) else {
             continue;
@@ -61,26 +73,55 @@ pub fn rewrite(
         if !listener::is_tcp(&of.config) {
             continue;
         }
-        let plain = listener::listener(config, index, of, &routes, &log);
+        let plain = listener::listener(config, index, of, &routes, &log, &secured);
         let entry = Entry::Listener(index);
         if entries.contains(&entry) {
-            listeners.push(listener::entered(plain.clone(), &entry.name()));
+            entered.push(listener::entered(plain.clone(), &entry.name(generation)));
         }
         listeners.push(plain);
     }
     for entry in entries {
+        let name = entry.name(generation);
         match entry {
-            Entry::Front => listeners.push(listener::front(&entry.name(), &log)),
-            Entry::Routes(index) => {
-                listeners.push(listener::bare(&entry.name(), *index, &routes, &log));
-            }
+            Entry::Front => entered.push(listener::front(&name, &log)),
+            Entry::Routes(index) => entered.push(listener::bare(&name, *index, &routes, &log)),
             Entry::Listener(_) => {}
         }
     }
+    for (number, entry) in entered.iter_mut().enumerate() {
+        json::set(
+            entry,
+            "address",
+            address(entry_address(generation, number), 0),
+        );
+    }
+    // A worker takes them in this order: where connections come in, all others are there.
+    listeners.append(&mut entered);
     let clusters = cluster::clusters(snapshot, sections.clusters, sections.endpoints, backend)?;
-    let bootstrap = json!({
+    Ok(Rewritten {
+        listeners,
+        clusters: clusters.configs,
+        places: clusters.places,
+        replaced: clusters.replaced,
+        secured,
+    })
+}
+
+impl Rewritten {
+    /// A bootstrap with all of it.
+    pub fn bootstrap(&self) -> Value {
+        let mut bootstrap = empty();
+        let resources = json!({"listeners": self.listeners, "clusters": self.clusters});
+        json::set(&mut bootstrap, "static_resources", resources);
+        bootstrap
+    }
+}
+
+/// A bootstrap with no resources.
+pub fn empty() -> Value {
+    json!({
         "node": {"id": MARK, "cluster": MARK},
-        "admin": {"address": address(0)},
+        "admin": {"address": address(Ipv4Addr::LOCALHOST, 0)},
         // Pipelined requests that Envoy answers itself would all be answered in one turn of its
         // loop, and a third response that waits to be written ends the connection.
         "layered_runtime": {"layers": [{
@@ -91,18 +132,22 @@ pub fn rewrite(
         "cluster_manager": {"upstream_bind_config": {
             "source_address": {"address": "127.0.0.1", "port_value": 0},
         }},
-        "static_resources": {"listeners": listeners, "clusters": clusters.configs},
-    });
-    Ok(Rewritten {
-        bootstrap,
-        places: clusters.places,
-        replaced: clusters.replaced,
     })
 }
 
-/// A port of 127.0.0.1.
-fn address(port: u16) -> Value {
-    json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
+/// A loopback address.
+fn address(ip: Ipv4Addr, port: u16) -> Value {
+    json!({"socket_address": {"address": ip.to_string(), "port_value": port}})
+}
+
+/// Where an entry listens, from 127.0.1.0 on: not at an address of the snapshot before, whose
+/// sockets Envoy would go on with.
+fn entry_address(generation: usize, number: usize) -> Ipv4Addr {
+    const FIRST: u32 = u32::from_be_bytes([127, 0, 1, 0]);
+    const COUNT: usize = 254 << 8;
+    // A prime, so that snapshots with some entries more do not meet.
+    let number = (generation.wrapping_mul(251)).wrapping_add(number) % COUNT;
+    Ipv4Addr::from(FIRST.saturating_add(u32::try_from(number).unwrap_or(0)))
 }
 
 /// The snapshot's resources as JSON.

@@ -15,11 +15,12 @@ use envoy_types::pb::envoy::config::route::v3::{
     RouteAction, WeightedCluster, route::Action, route_action::ClusterSpecifier,
 };
 use twinmesh_engine::{Decision, Outcome, Request};
-use twinmesh_xds::Snapshot;
+use twinmesh_xds::{Cluster, Snapshot};
 
 use super::{Field, Fields, Inconsistent, Verdict, compare_with_recorded, fraction::hosts};
 use crate::case::{Comparison, Distribution, Phase};
 use picks::Picks;
+use pinned::Settled;
 use shares::Shares;
 pub use shares::Test;
 
@@ -47,6 +48,9 @@ const SPLIT: [Field; 6] = [
 
 /// What it decides too where not all of the clusters can be used.
 const FATE: [Field; 2] = [Field::Outcome, Field::Status];
+
+/// What only a request that is sent has.
+const SENT: [Field; 2] = [Field::Path, Field::Authority];
 
 /// Compares a live server's decisions with the reference's: `level` is the probability of a false
 /// alarm in all tests together.
@@ -180,11 +184,11 @@ impl Rules {
                         decision.cluster.as_deref() == Some(name)
                             && !actions(snapshot, decision)
                                 .iter()
-                                .any(|action| pinned::has_hash(request, action))
+                                .any(|action| pinned::has_hash(request, action) == Settled::Yes)
                     });
                     let ids: Vec<String> = unhashed.map(|(it, _)| it.id.clone()).collect();
                     if !ids.is_empty() {
-                        self.free(name, Some(ids));
+                        self.free(cluster, Some(ids));
                     }
                 }
                 Picks::Phase(period) => self.comparison.phase.push(Phase {
@@ -194,62 +198,74 @@ impl Rules {
                     observed: false,
                 }),
                 Picks::Shares(weights) => {
-                    self.free(name, None);
+                    self.free(cluster, None);
                     self.shares.push(Shares::of_endpoints(name, weights));
                 }
-                Picks::Free => self.free(name, None),
+                Picks::Free => self.free(cluster, None),
             }
             if picks::drops_some(cluster) {
-                let mut fields = PICK.to_vec();
-                fields.extend(FATE);
-                self.comparison.distribution.push(Distribution {
-                    cluster: Some(name.to_owned()),
-                    route_config: None,
-                    virtual_host: None,
-                    route: None,
-                    ids: None,
-                    fields,
-                    weights: None,
-                });
+                self.open(name, None, &[&PICK[..], &FATE, &SENT].concat());
             }
         }
     }
 
     /// The picks of a cluster (of these requests) are only checked to be its endpoints.
-    fn free(&mut self, cluster: &str, ids: Option<Vec<String>>) {
+    fn free(&mut self, cluster: &Cluster, ids: Option<Vec<String>>) {
+        let mut fields = PICK.to_vec();
+        if picks::may_find_none(cluster) {
+            fields.extend(FATE.iter().chain(&SENT));
+        }
+        self.open(&cluster.name, ids, &fields);
+    }
+
+    /// These fields are left open in the decisions for a cluster (of these requests).
+    fn open(&mut self, cluster: &str, ids: Option<Vec<String>>, fields: &[Field]) {
         self.comparison.distribution.push(Distribution {
             cluster: Some(cluster.to_owned()),
             route_config: None,
             virtual_host: None,
             route: None,
             ids,
-            fields: PICK.to_vec(),
+            fields: fields.to_vec(),
             weights: None,
         });
     }
 
     /// A rule for each route whose weighted clusters are drawn, by the requests that pin nothing.
     fn add_splits(&mut self, snapshot: &Snapshot, requests: &[Request], expected: &[Decision]) {
-        let mut splits: BTreeMap<RouteName<'_>, (&WeightedCluster, Vec<usize>)> = BTreeMap::new();
+        let mut splits: BTreeMap<RouteName<'_>, Split<'_>> = BTreeMap::new();
         for (index, (request, decision)) in requests.iter().zip(expected).enumerate() {
             for action in actions(snapshot, decision) {
                 let Some(ClusterSpecifier::WeightedClusters(weighted)) = &action.cluster_specifier
                 else {
                     continue;
                 };
-                if is_random(weighted) && !pinned::is_pinned(request, action, weighted) {
-                    let split = splits.entry(route_name(decision));
-                    split.or_insert((weighted, Vec::new())).1.push(index);
+                let pinned = pinned::is_pinned(request, action, weighted);
+                if is_random(weighted) && pinned != Settled::Yes {
+                    let split = splits.entry(route_name(decision)).or_insert(Split {
+                        weighted,
+                        open: Vec::new(),
+                        drawn: Vec::new(),
+                    });
+                    split.open.push(index);
+                    if pinned == Settled::No {
+                        split.drawn.push(index);
+                    }
                     break;
                 }
             }
         }
-        for (name, (weighted, indices)) in splits {
+        for (name, split) in splits {
+            let Split {
+                weighted,
+                open,
+                drawn,
+            } = split;
             let mut fields = SPLIT.to_vec();
             if !all_can_be_used(snapshot, weighted) {
                 fields.extend(FATE);
             }
-            let ids = indices.iter().filter_map(|index| requests.get(*index));
+            let ids = open.iter().filter_map(|index| requests.get(*index));
             self.comparison.distribution.push(Distribution {
                 cluster: None,
                 route_config: None,
@@ -259,6 +275,10 @@ impl Rules {
                 fields,
                 weights: None,
             });
+            // What a header names is not one of few choices.
+            if weighted.clusters.iter().any(|it| it.name.is_empty()) {
+                continue;
+            }
             let (_, host, route) = name;
             let subject = format!(
                 "the clusters of route `{}` of virtual host `{}`",
@@ -271,9 +291,18 @@ impl Rules {
                 *weights.entry(cluster.name.clone()).or_default() += u64::from(weight);
             }
             self.shares
-                .push(Shares::of_clusters(subject, weights, indices));
+                .push(Shares::of_clusters(subject, weights, drawn));
         }
     }
+}
+
+/// The requests to a route with weighted clusters whose cluster is not settled.
+struct Split<'a> {
+    weighted: &'a WeightedCluster,
+    /// All of them, by index.
+    open: Vec<usize>,
+    /// Those whose cluster is surely drawn.
+    drawn: Vec<usize>,
 }
 
 type RouteName<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);

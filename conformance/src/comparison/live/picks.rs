@@ -34,6 +34,7 @@ struct Host {
     address: String,
     weight: u64,
     is_healthy: bool,
+    is_draining: bool,
 }
 
 /// How the picks of this cluster compare; `overlaps`: requests are under way together.
@@ -91,6 +92,18 @@ pub fn of(cluster: &Cluster, overlaps: bool) -> Picks {
     }
 }
 
+/// Whether a draw may come to where there is no endpoint: to a locality or a subset that has none
+/// in one priority, or to the degraded ones of a priority, which have no hash ring.
+pub fn may_find_none(cluster: &Cluster) -> bool {
+    let groups = cluster.load_assignment.iter().flat_map(|it| &it.endpoints);
+    let mut endpoints = groups.flat_map(|it| &it.lb_endpoints);
+    let hashes = matches!(policy(cluster), Some(LbPolicy::RingHash | LbPolicy::Maglev))
+        || cluster.config.load_balancing_policy.is_some();
+    cluster.locality_weighted
+        || cluster.subsets.is_some()
+        || hashes && endpoints.any(|it| it.health_status == HealthStatus::Degraded as i32)
+}
+
 /// Whether the cluster drops some requests (`drop_overloads`) and not others: which is drawn.
 pub fn drops_some(cluster: &Cluster) -> bool {
     let policy = cluster
@@ -119,7 +132,9 @@ pub fn is_healthy(cluster: &Cluster) -> bool {
         status == HealthStatus::Unknown as i32 || status == HealthStatus::Healthy as i32
     };
     let some = endpoints.clone().next().is_some();
-    some && endpoints.all(|endpoint| healthy(endpoint.health_status))
+    // A subset may have none of them, and a locality no weight.
+    let all_count = cluster.subsets.is_none() && !cluster.locality_weighted && !drops_some(cluster);
+    all_count && some && endpoints.all(|endpoint| healthy(endpoint.health_status))
 }
 
 fn policy(cluster: &Cluster) -> Option<LbPolicy> {
@@ -148,6 +163,7 @@ fn certain_hosts(cluster: &Cluster) -> Option<Vec<Host>> {
                     .as_ref()
                     .map_or(1, |it| u64::from(it.value)),
                 is_healthy: healthy.contains(&host.health_status),
+                is_draining: host.health_status == HealthStatus::Draining as i32,
             });
         }
     }
@@ -155,14 +171,16 @@ fn certain_hosts(cluster: &Cluster) -> Option<Vec<Host>> {
     let factor = policy.and_then(|it| it.overprovisioning_factor.as_ref());
     let factor = factor.map_or(OVERPROVISIONING, |it| u64::from(it.value));
     for hosts in priorities.into_values() {
-        let total = hosts.len() as u64;
+        // What drains counts nowhere, and is taken in a panic all the same.
+        let total = hosts.iter().filter(|host| !host.is_draining).count() as u64;
         let healthy = hosts.iter().filter(|host| host.is_healthy).count() as u64;
         if count == 1 {
-            let panics = is_panic(cluster, healthy, total);
+            let has_enough = (factor * healthy).checked_div(total).unwrap_or(0) >= 100;
+            let panics = !has_enough && is_panic(cluster, healthy, total);
             let used = hosts.into_iter().filter(|host| panics || host.is_healthy);
             return Some(used.collect());
         }
-        match factor * healthy / total {
+        match (factor * healthy).checked_div(total).unwrap_or(0) {
             0 => {}
             100.. => return Some(hosts.into_iter().filter(|host| host.is_healthy).collect()),
             _ => return None,

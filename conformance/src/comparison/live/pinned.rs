@@ -6,43 +6,70 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use twinmesh_engine::Request;
 
+/// Whether something is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Settled {
+    /// It is not.
+    No,
+    /// It is, unless what the request has there counts as nothing.
+    Perhaps,
+    /// It is.
+    Yes,
+}
+
 /// Whether the request settles which of the weighted clusters is chosen: by one header that is a
 /// number, or by a hash.
-pub fn is_pinned(request: &Request, action: &RouteAction, weighted: &WeightedCluster) -> bool {
+pub fn is_pinned(request: &Request, action: &RouteAction, weighted: &WeightedCluster) -> Settled {
     match &weighted.random_value_specifier {
         Some(RandomValueSpecifier::HeaderName(name)) => {
             let mut values = values(request, name);
             match (values.next(), values.next()) {
-                (Some(value), None) => is_number(value),
-                _ => false,
+                (Some(value), None) if is_number(value) => Settled::Yes,
+                _ => Settled::No,
             }
         }
-        Some(RandomValueSpecifier::UseHashPolicy(uses)) => uses.value && has_hash(request, action),
-        None => false,
+        Some(RandomValueSpecifier::UseHashPolicy(uses)) if uses.value => has_hash(request, action),
+        _ => Settled::No,
     }
 }
 
 /// Whether one of the route's hash policies makes a hash of the request.
-pub fn has_hash(request: &Request, action: &RouteAction) -> bool {
-    action
-        .hash_policy
-        .iter()
-        .any(|policy| match &policy.policy_specifier {
-            Some(PolicySpecifier::Header(header)) => {
-                values(request, &header.header_name).next().is_some()
-            }
-            Some(PolicySpecifier::Cookie(cookie)) => values(request, "cookie")
-                .flat_map(|line| line.split(';'))
-                .filter_map(|pair| pair.split_once('='))
-                .any(|(name, _)| name.trim() == cookie.name),
-            Some(PolicySpecifier::QueryParameter(parameter)) => {
-                let query = request.path.split_once('?').map_or("", |(_, query)| query);
-                let names = query.split('&').map(|pair| pair.split('=').next());
-                names.flatten().any(|name| name == parameter.name)
-            }
-            Some(PolicySpecifier::ConnectionProperties(connection)) => connection.source_ip,
-            _ => false,
-        })
+pub fn has_hash(request: &Request, action: &RouteAction) -> Settled {
+    let policies = action.hash_policy.iter();
+    let hashes = policies.map(|policy| match &policy.policy_specifier {
+        Some(PolicySpecifier::Header(header)) => all_say(values(request, &header.header_name)),
+        Some(PolicySpecifier::Cookie(cookie)) => {
+            let pairs = values(request, "cookie").flat_map(|line| line.split(';'));
+            let pairs = pairs.filter_map(|pair| pair.split_once('='));
+            let named = pairs.filter(|(name, _)| name.trim() == cookie.name);
+            all_say(named.map(|(_, value)| value))
+        }
+        Some(PolicySpecifier::QueryParameter(parameter)) => {
+            let query = request.path.split_once('?').map_or("", |(_, query)| query);
+            let pairs = query.split('&');
+            let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+            let named = pairs.filter(|(name, _)| *name == parameter.name);
+            all_say(named.map(|(_, value)| value))
+        }
+        Some(PolicySpecifier::ConnectionProperties(connection)) if connection.source_ip => {
+            Settled::Yes
+        }
+        _ => Settled::No,
+    });
+    hashes.max().unwrap_or(Settled::No)
+}
+
+/// Of values that are looked at the first one counts, or all do: an empty one says nothing.
+fn all_say<'a>(values: impl Iterator<Item = &'a str>) -> Settled {
+    let says = |value: &str| !value.trim_matches([' ', '\t', '"']).is_empty();
+    let said = values.map(|value| {
+        if says(value) {
+            Settled::Yes
+        } else {
+            Settled::Perhaps
+        }
+    });
+    said.min().unwrap_or(Settled::No)
 }
 
 fn values<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a str> {
@@ -71,7 +98,7 @@ fn is_number(text: &str) -> bool {
 mod tests {
     use rstest::rstest;
 
-    use super::is_number;
+    use super::{Settled, all_say, is_number};
 
     #[rstest]
     #[case("95", true)]
@@ -85,5 +112,14 @@ mod tests {
     #[case("", false)]
     fn numbers(#[case] text: &str, #[case] expected: bool) {
         assert_eq!(is_number(text), expected);
+    }
+
+    #[rstest]
+    #[case(&[], Settled::No)]
+    #[case(&["a", "b"], Settled::Yes)]
+    #[case(&[""], Settled::Perhaps)]
+    #[case(&["a", "\"\""], Settled::Perhaps)]
+    fn empty_values_may_say_nothing(#[case] values: &[&str], #[case] expected: Settled) {
+        assert_eq!(all_say(values.iter().copied()), expected);
     }
 }

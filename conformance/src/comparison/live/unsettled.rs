@@ -1,10 +1,12 @@
 //! Decisions that a live server makes by what it is not told, or draws itself.
 
+use envoy_types::pb::envoy::config::core::v3::CidrRange;
+use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
 use envoy_types::pb::envoy::config::rbac::v3::{Principal, principal::Identifier};
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier,
 };
-use twinmesh_engine::Decision;
+use twinmesh_engine::{Decision, Outcome};
 use twinmesh_xds::{Snapshot, Terminal, http_filter::FilterKind};
 
 use super::super::{Field, Verdict, fraction::filters};
@@ -17,19 +19,64 @@ pub(super) fn leave(
     verdicts: &mut [Verdict],
 ) {
     let by_source = looks_at_source(snapshot);
+    let by_clock = filters(snapshot).any(is_by_clock);
     for ((expected, found), verdict) in expected.iter().zip(found).zip(verdicts) {
         let Verdict::Diverges(divergence) = &*verdict else {
             continue;
         };
         let fields = &divergence.fields;
         // The address that a PROXY header names is the client's, not the connection's.
-        if fields.contains(Field::Outcome) && by_source
+        let fate = fields.contains(Field::Outcome) || fields.contains(Field::Status);
+        if fate && by_source
+            || fate && by_clock && by_filter(expected, found)
             || fields.contains(Field::Cluster) && draws_both(snapshot, expected, found)
             || is_of_a_zone(snapshot, expected, found)
+            || fields.contains(Field::FilterChain) && has_whole_range(snapshot, expected)
         {
             *verdict = Verdict::Unsupported;
         }
     }
+}
+
+/// Whether the listener has a filter chain for the range of all addresses beside one without
+/// ranges: Envoy puts both in one place, and which of them it takes is a matter of where they are
+/// in its memory.
+fn has_whole_range(snapshot: &Snapshot, decision: &Decision) -> bool {
+    let listeners = snapshot.listeners.iter();
+    let mut named = listeners.filter(|it| Some(&it.name) == decision.listener.as_ref());
+    let ranges: [fn(&FilterChainMatch) -> &Vec<CidrRange>; 3] = [
+        |matched| &matched.prefix_ranges,
+        |matched| &matched.source_prefix_ranges,
+        |matched| &matched.direct_source_prefix_ranges,
+    ];
+    named.any(|listener| {
+        let chains = listener.filter_chains.iter();
+        let matches = chains.map(|chain| chain.config.filter_chain_match.as_ref());
+        ranges.iter().any(|ranges| {
+            let is_whole = |range: &CidrRange| range.prefix_len.is_none_or(|it| it.value == 0);
+            let has_whole = |matched: &FilterChainMatch| ranges(matched).iter().any(is_whole);
+            let mut matches = matches.clone();
+            matches.clone().flatten().any(has_whole)
+                && matches.any(|matched| matched.is_none_or(|it| ranges(it).is_empty()))
+        })
+    })
+}
+
+/// Whether the filter goes by the clock on the wall: how many tokens there are again, and which
+/// delays have ended.
+fn is_by_clock(filter: &FilterKind) -> bool {
+    match filter {
+        FilterKind::LocalRateLimit(_) => true,
+        FilterKind::Fault(fault) => fault.max_active_faults.is_some(),
+        _ => false,
+    }
+}
+
+/// Whether a filter answered one of the two.
+fn by_filter(expected: &Decision, found: &Decision) -> bool {
+    let by_server = found.reason.as_deref().unwrap_or_default();
+    let names = ["local_rate_limited", "fault_filter_abort"];
+    expected.outcome == Outcome::DirectResponse || names.iter().any(|name| by_server.contains(name))
 }
 
 /// Whether both went to one cluster, whose endpoints are chosen by the zone that the server is in: it is
