@@ -89,7 +89,8 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict) -> tuple[s
         return "redirect", UP_TO_TABLE + ("status", "location")
     elif details == "direct_response":
         location = answer.header("location")
-        if location is not None and 300 < status < 400:
+        # To gRPC it is inside a 200.
+        if location is not None and (300 < status < 400 or status == 200):
             known["location"] = location
             return "redirect", UP_TO_ROUTE + ("status", "location")
         return "direct_response", UP_TO_ROUTE + ("status",)

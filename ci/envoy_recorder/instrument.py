@@ -43,8 +43,35 @@ def manager(config: dict, names: dict, folder: Path) -> None:
     config["access_log"] = [log(folder, {**names, "route_config": table.get("name", "")})]
     for host in table.get("virtual_hosts", []):
         mark(host, {"virtual_host": host["name"]})
-        for index, route in enumerate(host.get("routes", [])):
+        for index, route in enumerate(routes(host)):
             mark(route, {"route": route.get("name") or f"#{index}"})
+
+
+def routes(host: dict) -> list[dict]:
+    """A virtual host's routes; those of a matcher tree in the order in which twinmesh names them."""
+    return in_matcher(host["matcher"]) if "matcher" in host else host.get("routes", [])
+
+
+def in_matcher(matcher: dict) -> list[dict]:
+    """The routes below a matcher: depth first, of a map in the order of its keys."""
+    found = []
+    for field in matcher.get("matcher_list", {}).get("matchers", []):
+        found += in_on_match(field["on_match"])
+    tree = matcher.get("matcher_tree", {})
+    for kind in ("exact_match_map", "prefix_match_map"):
+        for _, on_match in sorted(tree.get(kind, {}).get("map", {}).items()):
+            found += in_on_match(on_match)
+    return found + in_on_match(matcher.get("on_no_match", {}))
+
+
+def in_on_match(on_match: dict) -> list[dict]:
+    """The routes that a match leads to."""
+    if "matcher" in on_match:
+        return in_matcher(on_match["matcher"])
+    action = on_match.get("action", {}).get("typed_config")
+    if action is None:
+        return []
+    return action["routes"] if action["@type"].endswith(".RouteList") else [action]
 
 
 def mark(resource: dict, names: dict) -> None:

@@ -1,7 +1,7 @@
 """Look-ups in a bootstrap: which listener an address reaches, what is known of an endpoint."""
 
 from envoy_recorder import RecorderError
-from envoy_recorder.instrument import chains
+from envoy_recorder.instrument import chains, routes
 
 PROXY_PROTOCOL = ("type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3."
                   "ProxyProtocol")
@@ -25,7 +25,7 @@ class Topology:
 
     def _routes(self, table: dict) -> None:
         for host in table.get("virtual_hosts", []):
-            for index, route in enumerate(host.get("routes", [])):
+            for index, route in enumerate(routes(host)):
                 key = (table.get("name", ""), host["name"], route.get("name") or f"#{index}")
                 if self.routes.setdefault(key, route) != route:
                     raise RecorderError(f"two different routes are called {key}")

@@ -281,7 +281,12 @@ impl<'a> Walk<'a> {
 
     fn in_route(&self, route: usize, path: &str) -> Option<Target> {
         let host = self.host?;
-        self.in_configuration(&format!("virtual_hosts[{host}].routes[{route}].{path}"))
+        let configuration = self
+            .snapshot
+            .route_configurations
+            .get(self.configuration?)?;
+        let route = configuration.route_path(host, route);
+        self.in_configuration(&format!("{route}.{path}"))
     }
 
     /// In EDS's load assignment, or else in the cluster itself.

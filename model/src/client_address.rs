@@ -6,7 +6,10 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use crate::{
     Machine, Span,
-    layout::{connection, high, http_filters, input, low, unsupported, work},
+    layout::{
+        connection, filter_chain, high, http_filters, input, internal_addresses, low, unsupported,
+        work,
+    },
     slot,
 };
 
@@ -64,6 +67,57 @@ pub fn client<M: Machine>(machine: &M, chain: u64) -> Result<IpAddr, u64> {
         Some(address) => Ok(address),
         None => source(machine),
     }
+}
+
+/// Whether the client of a request through the filter chain at `chain` is inside, as
+/// `internal_address_config` has it: its own address, or one that x-forwarded-for says alone.
+///
+/// # Errors
+/// The connection's source is not known; the number of the reason.
+pub fn is_inside<M: Machine>(machine: &M, chain: u64) -> Result<bool, u64> {
+    let options = match chain {
+        0 => 0,
+        _ => high(machine.policy64(chain.wrapping_add(filter_chain::FILTERS))),
+    };
+    if options == 0 {
+        return Ok(false);
+    }
+    let count = machine.policy64(options.wrapping_add(internal_addresses::COUNT));
+    let slot = machine.policy64(options.wrapping_add(internal_addresses::FORWARDED_FOR));
+    let said = slot::first(machine, slot).checked_sub(1);
+    let address = match (high(count) != 0, said) {
+        (true, Some(_)) | (false, None) => None,
+        (true, None) => Some(source(machine)?),
+        (false, Some(occurrence)) => {
+            let span = slot::span(machine, occurrence);
+            parse(machine, span.offset(), span.end())
+        }
+    };
+    let Some(address) = address else {
+        return Ok(false);
+    };
+    Ok((0..low(count)).any(|index| {
+        let range = options
+            .wrapping_add(internal_addresses::RANGES)
+            .wrapping_add(index.wrapping_mul(internal_addresses::RANGE));
+        let bits = machine.policy64(range);
+        let place = range.wrapping_add(8);
+        within(machine, address, place, high(bits) != 0, low(bits))
+    }))
+}
+
+/// Whether an address is in the range of so many bits at `range`; a family takes none of the other.
+pub fn within<M: Machine>(machine: &M, address: IpAddr, range: u64, v6: bool, bits: u64) -> bool {
+    let word = |at: u64| machine.policy64(range.wrapping_add(at));
+    let base = u128::from(word(0)) << 64 | u128::from(word(8));
+    let (address, width) = match address {
+        IpAddr::V4(address) if !v6 => (u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) if v6 => (address.to_bits(), 128),
+        _ => return false,
+    };
+    let rest = u64::min(bits, width).abs_diff(width) as u32;
+    // All bits are beyond the prefix where that is empty.
+    (address ^ base).checked_shr(rest).unwrap_or(0) == 0
 }
 
 /// Sixteen bytes of input as an address; IPv4 stands there in IPv6.

@@ -9,6 +9,7 @@ use crate::{
         listener, low, more, outcome, pair, route, route_configuration, slot, unsupported,
         virtual_host, work,
     },
+    matcher_tree, require_tls,
     route::NONE,
     target, userspace,
 };
@@ -71,7 +72,11 @@ pub fn decide<M: Machine>(machine: &mut M) {
         end(machine, outcome::UNSUPPORTED, unsupported::TOO_MANY_VALUES);
         return;
     }
-    let number = machine.route(host);
+    let number = if M::USERSPACE && high(index) & virtual_host::TREE != 0 {
+        matcher_tree::route(machine, host)
+    } else {
+        machine.route(host)
+    };
     if number >= NONE {
         if number == NONE {
             if !M::FILTERS || http_filter::run(machine, 0) {
@@ -251,6 +256,13 @@ pub fn request<M: Machine>(machine: &mut M) -> u64 {
     }
     machine.set_word(work::CHOSEN_VIRTUAL_HOST, host);
     let reason = low(machine.policy64(host.wrapping_add(virtual_host::REASON)));
+    if M::USERSPACE && reason == unsupported::USERSPACE {
+        return if require_tls::passes(machine, chain, host) {
+            host
+        } else {
+            0
+        };
+    }
     if undecided(machine, reason) {
         return 0;
     }
@@ -281,7 +293,7 @@ fn pseudo_headers_if_any<M: Machine>(machine: &mut M) -> u64 {
 
 /// The scheme that the connection itself says.
 #[inline(always)]
-fn connection_scheme<M: Machine>(machine: &M) -> Span {
+pub fn connection_scheme<M: Machine>(machine: &M) -> Span {
     if machine.word(work::CONNECTION) & connection::TLS != 0 {
         Span::new(input::HTTPS, 5)
     } else {

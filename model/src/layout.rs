@@ -204,6 +204,9 @@ pub mod work {
     pub const FILTER_STEPS: u64 = 2565;
     /// How many steps fit.
     pub const FILTER_STEPS_MAX: u64 = 128;
+    /// Left, in userspace, where [`super::virtual_host::REASON`] leaves the virtual host to it. Low:
+    /// number of the first route that was looked at; high: of the one after the last.
+    pub const LOOKED: u64 = 2696;
     /// On the way, where filters run: how many faults the request begins, then the state word of
     /// each.
     pub const FAULTS: u64 = 2700;

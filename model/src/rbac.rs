@@ -45,7 +45,13 @@ fn holds<M: Machine>(machine: &mut M, filter: Filter, at: u64) -> Result<bool, u
         condition::ADDRESS => {
             let address = address(machine, filter, kind >> 8 & 0xff)?;
             let v6 = kind >> 16 & 0xff != 0;
-            Ok(within(machine, address, value, v6, high(kind)))
+            Ok(client_address::within(
+                machine,
+                address,
+                value,
+                v6,
+                high(kind),
+            ))
         }
         condition::PORT => {
             let port = u64::from((machine.input64(input::DESTINATION_PORT) as u16).swap_bytes());
@@ -66,18 +72,4 @@ fn address<M: Machine>(machine: &M, filter: Filter, which: u64) -> Result<IpAddr
         condition::SOURCE => client_address::source(machine),
         _ => client_address::client(machine, filter.chain),
     }
-}
-
-/// Whether an address is in the range of so many bits at `range`; a family takes none of the other.
-fn within<M: Machine>(machine: &M, address: IpAddr, range: u64, v6: bool, bits: u64) -> bool {
-    let word = |at: u64| machine.policy64(range.wrapping_add(at));
-    let base = u128::from(word(0)) << 64 | u128::from(word(8));
-    let (address, width) = match address {
-        IpAddr::V4(address) if !v6 => (u128::from(address.to_bits()), 32),
-        IpAddr::V6(address) if v6 => (address.to_bits(), 128),
-        _ => return false,
-    };
-    let rest = u64::min(bits, width).abs_diff(width) as u32;
-    // All bits are beyond the prefix where that is empty.
-    (address ^ base).checked_shr(rest).unwrap_or(0) == 0
 }

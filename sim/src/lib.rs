@@ -13,7 +13,7 @@ use twinmesh_compile::{Compiled, Kept, Left, Managed, attempts::Plan, compile};
 use twinmesh_engine::{
     Answer, Engine, EngineError, Failed, Held, Request, Step, Streams, Strictness,
 };
-use twinmesh_model::layout::{Span, matcher, of, work};
+use twinmesh_model::layout::{Span, high, low, matcher, of, unsupported, virtual_host, work};
 use twinmesh_model::{Machine, fault, route};
 use twinmesh_xds::Snapshot;
 
@@ -193,8 +193,13 @@ impl Engine for Sim {
 /// holds.
 pub fn not_matched<M: Machine>(memory: &mut M, end: u64) -> Vec<Step> {
     let host = memory.word(work::CHOSEN_VIRTUAL_HOST);
-    let first = memory.policy64(host + 8) & 0xffff_ffff;
-    (first..end)
+    let first = low(memory.policy64(host + virtual_host::ROUTES));
+    let (mut from, mut to) = (first, end);
+    if low(memory.policy64(host + virtual_host::REASON)) == unsupported::USERSPACE {
+        let looked = memory.word(work::LOOKED);
+        (from, to) = (low(looked), high(looked).min(end));
+    }
+    (from..to)
         .filter_map(|number| {
             let failed = route::first_failed(memory, number);
             if failed == 0 {

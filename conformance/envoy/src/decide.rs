@@ -86,10 +86,15 @@ fn try_decide(
     let route = names
         .route(entry)
         .and_then(|(route, _)| route.action.as_ref());
-    // A virtual host that requires TLS redirects without a route, a gRPC client gets another status.
-    let has_moved = entry.status.is_some_and(|it| (301..400).contains(&it));
-    let redirects =
-        matches!(route, Some(Action::Redirect(_))) || has_moved && location(answer).is_some();
+    let redirects = match route {
+        Some(Action::Redirect(_)) => true,
+        Some(Action::DirectResponse(_)) => false,
+        // A virtual host that requires TLS redirects without a route; to gRPC it is inside a 200.
+        _ => {
+            let has_moved = |it: u32| it == 200 || (301..400).contains(&it);
+            entry.status.is_some_and(has_moved) && location(answer).is_some()
+        }
+    };
     let (outcome, reach) = outcome(entry, redirects).ok_or_else(|| {
         format!(
             "no outcome is called so: status {:?}, {reason}",

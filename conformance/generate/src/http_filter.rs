@@ -31,7 +31,7 @@ fn path() -> impl Strategy<Value = Value> {
         .prop_map(|(text, kind)| json!({"url_path": {"path": {kind: text}}}))
 }
 
-fn permission() -> impl Strategy<Value = Value> {
+fn permission() -> BoxedStrategy<Value> {
     let leaf = prop_oneof![
         2 => Just(json!({"any": true})),
         4 => header().prop_map(|matcher| json!({"header": matcher})),
@@ -50,9 +50,10 @@ fn permission() -> impl Strategy<Value = Value> {
             vec(inner, 1..3).prop_map(|rules| json!({"or_rules": {"rules": rules}})),
         ]
     })
+    .boxed()
 }
 
-fn principal() -> impl Strategy<Value = Value> {
+fn principal() -> BoxedStrategy<Value> {
     let leaf = prop_oneof![
         5 => Just(json!({"any": true})),
         3 => header().prop_map(|matcher| json!({"header": matcher})),
@@ -68,22 +69,25 @@ fn principal() -> impl Strategy<Value = Value> {
             vec(inner, 1..3).prop_map(|ids| json!({"or_ids": {"ids": ids}})),
         ]
     })
+    .boxed()
 }
 
 /// The fields of an RBAC filter.
-fn rbac() -> impl Strategy<Value = Value> {
+fn rbac() -> BoxedStrategy<Value> {
     let policy = (vec(permission(), 1..3), vec(principal(), 1..3)).prop_map(
         |(permissions, principals)| json!({"permissions": permissions, "principals": principals}),
     );
     let action = select(&["ALLOW", "DENY", "DENY", "LOG"][..]);
-    (action, vec(policy, 0..3)).prop_map(|(action, policies)| {
-        let policies: Map<String, Value> = policies
-            .into_iter()
-            .enumerate()
-            .map(|(index, policy)| (format!("p{index}"), policy))
-            .collect();
-        json!({"rules": {"action": action, "policies": policies}})
-    })
+    (action, vec(policy, 0..3))
+        .prop_map(|(action, policies)| {
+            let policies: Map<String, Value> = policies
+                .into_iter()
+                .enumerate()
+                .map(|(index, policy)| (format!("p{index}"), policy))
+                .collect();
+            json!({"rules": {"action": action, "policies": policies}})
+        })
+        .boxed()
 }
 
 fn percentage() -> impl Strategy<Value = Value> {
@@ -93,7 +97,7 @@ fn percentage() -> impl Strategy<Value = Value> {
 }
 
 /// The fields of a fault filter.
-fn fault() -> impl Strategy<Value = Value> {
+fn fault() -> BoxedStrategy<Value> {
     let delay = prop_oneof![
         Just(json!({"fixed_delay": "0.001s"})),
         Just(json!({"fixed_delay": "0.0015s"})),
@@ -130,6 +134,7 @@ fn fault() -> impl Strategy<Value = Value> {
             }
             fault
         })
+        .boxed()
 }
 
 /// The fields of a local rate limit filter. Requests come a few microseconds apart, so that
@@ -169,7 +174,7 @@ fn typed(kind: &str, mut config: Value) -> Value {
 }
 
 /// The filters of a connection manager, without the router; mostly none.
-pub fn http_filters() -> impl Strategy<Value = Vec<Value>> {
+pub fn http_filters() -> BoxedStrategy<Vec<Value>> {
     let filter = (
         prop_oneof![
             3 => rbac().prop_map(|config| ("rbac", typed(RBAC, config))),
@@ -186,16 +191,20 @@ pub fn http_filters() -> impl Strategy<Value = Vec<Value>> {
             }
             filter
         });
-    prop_oneof![4 => vec(filter.clone(), 0..1), 1 => vec(filter, 1..3)].prop_map(|mut filters| {
-        // Of two with one name neither would be decided.
-        let mut taken = std::collections::HashSet::new();
-        filters.retain(|filter| taken.insert(filter.get("name").cloned().map(|it| it.to_string())));
-        filters
-    })
+    prop_oneof![4 => vec(filter.clone(), 0..1), 1 => vec(filter, 1..3)]
+        .prop_map(|mut filters| {
+            // Of two with one name neither would be decided.
+            let mut taken = std::collections::HashSet::new();
+            filters.retain(|filter| {
+                taken.insert(filter.get("name").cloned().map(|it| it.to_string()))
+            });
+            filters
+        })
+        .boxed()
 }
 
 /// `typed_per_filter_config`.
-pub fn per_filter() -> impl Strategy<Value = Option<Value>> {
+pub fn per_filter() -> BoxedStrategy<Option<Value>> {
     let said = prop_oneof![
         2 => rbac().prop_map(|rbac| {
             typed(RBAC_PER_ROUTE, json!({"rbac": rbac}))
@@ -210,4 +219,5 @@ pub fn per_filter() -> impl Strategy<Value = Option<Value>> {
         0.12,
         (select(&NAMES[..]), said).prop_map(|(name, said)| json!({name: said})),
     )
+    .boxed()
 }

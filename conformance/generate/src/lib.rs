@@ -12,6 +12,7 @@ mod http_filter;
 mod listener;
 mod malformed;
 mod matcher;
+mod matcher_tree;
 pub mod reached;
 mod route;
 mod tape;
@@ -28,8 +29,8 @@ pub use tape::Tape;
 /// A static bootstrap: listeners with their filter chains and route configurations, and clusters.
 /// Not every one is valid: Envoy refuses, say, two filter chains that match the same connections.
 pub fn bootstrap() -> impl Strategy<Value = Value> {
-    let own = proptest::option::weighted(0.5, 0..3u32);
-    let local = proptest::option::weighted(0.4, proptest::sample::select(texts::CLUSTERS));
+    let own = proptest::option::weighted(0.7, 0..3u32);
+    let local = proptest::option::weighted(0.6, proptest::sample::select(texts::CLUSTERS));
     let all = (listener::listeners(), cluster::clusters(), own, local);
     all.prop_map(|(listeners, clusters, own, local)| {
         let mut bootstrap =

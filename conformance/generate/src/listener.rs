@@ -48,7 +48,7 @@ fn ranges(share: f64) -> impl Strategy<Value = Option<Value>> {
     )
 }
 
-fn chain_match() -> impl Strategy<Value = Value> {
+fn chain_match() -> BoxedStrategy<Value> {
     let array = |of: &'static [&'static str], share: f64| {
         weighted(share, subsequence(of, 1..3).prop_map(|texts| json!(texts)))
     };
@@ -94,9 +94,10 @@ fn chain_match() -> impl Strategy<Value = Value> {
                 matched
             },
         )
+        .boxed()
 }
 
-fn manager() -> impl Strategy<Value = Value> {
+fn manager() -> BoxedStrategy<Value> {
     let option = prop_oneof![
         12 => Just(json!({})),
         1 => Just(json!({"normalize_path": true})),
@@ -106,10 +107,16 @@ fn manager() -> impl Strategy<Value = Value> {
         1 => Just(json!({"strip_trailing_host_dot": true})),
         1 => Just(json!({"use_remote_address": true})),
         1 => Just(json!({"xff_num_trusted_hops": 1})),
+        2 => (any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(own, hops)| {
+            let ranges = RANGES.iter().filter(|(base, _)| !base.starts_with("0.")).step_by(2);
+            let ranges = ranges.map(|(base, length)| json!({"address_prefix": base, "prefix_len": length}));
+            json!({"use_remote_address": own, "xff_num_trusted_hops": u32::from(hops),
+                "internal_address_config": {"cidr_ranges": ranges.collect::<Vec<_>>()}})
+        }),
     ];
     let ignore_port = weighted(0.1, Just(true));
-    (option, virtual_hosts(), ignore_port, http_filters()).prop_map(
-        |(mut manager, virtual_hosts, ignore_port, mut filters)| {
+    (option, virtual_hosts(), ignore_port, http_filters())
+        .prop_map(|(mut manager, virtual_hosts, ignore_port, mut filters)| {
             let mut routes = json!({"virtual_hosts": virtual_hosts, "validate_clusters": false});
             if let Some(ignore) = ignore_port {
                 set(&mut routes, "ignore_port_in_host_matching", json!(ignore));
@@ -120,8 +127,8 @@ fn manager() -> impl Strategy<Value = Value> {
             filters.push(json!({"name": "router", "typed_config": {"@type": ROUTER}}));
             set(&mut manager, "http_filters", Value::Array(filters));
             manager
-        },
-    )
+        })
+        .boxed()
 }
 
 fn tcp_proxy() -> BoxedStrategy<Value> {
@@ -152,15 +159,16 @@ fn tcp_proxy() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-fn terminal() -> impl Strategy<Value = Value> {
+fn terminal() -> BoxedStrategy<Value> {
     prop_oneof![
         12 => manager(),
         1 => tcp_proxy(),
     ]
     .prop_map(|config| json!([{"name": "terminal", "typed_config": config}]))
+    .boxed()
 }
 
-fn listener() -> impl Strategy<Value = Value> {
+fn listener() -> BoxedStrategy<Value> {
     let chains = prop_oneof![
         2 => (Just(Vec::new()), terminal().prop_map(Some)),
         2 => (vec((chain_match(), terminal()), 1..2), proptest::option::of(terminal())),
@@ -183,25 +191,28 @@ fn listener() -> impl Strategy<Value = Value> {
         }
         listener
     })
+    .boxed()
 }
 
 /// One to three listeners, at addresses of which one covers another.
-pub fn listeners() -> impl Strategy<Value = Vec<Value>> {
+pub fn listeners() -> BoxedStrategy<Vec<Value>> {
     let bound = [("0.0.0.0", 80), ("127.0.0.1", 80), ("::", 81)];
-    prop_oneof![3 => vec(listener(), 1..2), 1 => vec(listener(), 2..4)].prop_map(move |listeners| {
-        listeners
-            .into_iter()
-            .zip(bound)
-            .enumerate()
-            .map(|(index, (mut listener, (address, port)))| {
-                let socket = json!({"address": address, "port_value": port});
-                set(&mut listener, "name", json!(format!("l{index}")));
-                set(&mut listener, "address", json!({"socket_address": socket}));
-                name_route_configurations(&mut listener, index);
-                listener
-            })
-            .collect()
-    })
+    prop_oneof![3 => vec(listener(), 1..2), 1 => vec(listener(), 2..4)]
+        .prop_map(move |listeners| {
+            listeners
+                .into_iter()
+                .zip(bound)
+                .enumerate()
+                .map(|(index, (mut listener, (address, port)))| {
+                    let socket = json!({"address": address, "port_value": port});
+                    set(&mut listener, "name", json!(format!("l{index}")));
+                    set(&mut listener, "address", json!({"socket_address": socket}));
+                    name_route_configurations(&mut listener, index);
+                    listener
+                })
+                .collect()
+        })
+        .boxed()
 }
 
 /// Route configurations have names that tell where they are.

@@ -59,6 +59,9 @@ pub const USERSPACE_RULES: &[&str] = &[
     "subset by a weighted cluster",
     "full scan",
     "dropped",
+    "matcher tree",
+    "matcher tree without a route",
+    "TLS required",
 ];
 
 /// How many requests went through each of [`RULES`] and [`USERSPACE_RULES`].
@@ -126,8 +129,8 @@ fn hashes(balancer: &str) -> bool {
     balancer != "random"
 }
 
-/// The route that a decision names.
-fn route<'a>(bootstrap: &'a Value, decision: &Decision) -> Option<&'a Value> {
+/// The virtual host that a decision names.
+fn host<'a>(bootstrap: &'a Value, decision: &Decision) -> Option<&'a Value> {
     let configurations = list(bootstrap, "/static_resources/listeners")
         .flat_map(|listener| {
             let default = listener.get("default_filter_chain");
@@ -136,7 +139,12 @@ fn route<'a>(bootstrap: &'a Value, decision: &Decision) -> Option<&'a Value> {
         .filter_map(|chain| chain.pointer("/filters/0/typed_config/route_config"));
     let configuration = named(configurations, decision.route_config.as_deref()?)?;
     let hosts = list(configuration, "/virtual_hosts");
-    let host = named(hosts, decision.virtual_host.as_deref()?)?;
+    named(hosts, decision.virtual_host.as_deref()?)
+}
+
+/// The route that a decision names, of those that stand in a list.
+fn route<'a>(bootstrap: &'a Value, decision: &Decision) -> Option<&'a Value> {
+    let host = host(bootstrap, decision)?;
     let index: usize = decision.route.as_deref()?.strip_prefix('#')?.parse().ok()?;
     host.get("routes")?.get(index)
 }
@@ -198,6 +206,16 @@ impl Reached {
             decision.outcome == Outcome::DirectResponse,
         );
         self.count_one("dropped", decision.outcome == Outcome::Overflow);
+        let host = host(bootstrap, decision);
+        let in_tree = host.is_some_and(|host| host.get("matcher").is_some());
+        self.count_one("matcher tree", in_tree && decision.route.is_some());
+        self.count_one(
+            "matcher tree without a route",
+            in_tree && decision.outcome == Outcome::NoRoute,
+        );
+        let secured = host.is_some_and(|host| host.get("require_tls").is_some());
+        let redirected = decision.outcome == Outcome::Redirect && decision.route.is_none();
+        self.count_one("TLS required", secured && redirected);
         let clusters = list(bootstrap, "/static_resources/clusters");
         let cluster = decision
             .cluster

@@ -12,12 +12,13 @@ use twinmesh_xds::uri_template;
 use crate::balancing::criteria;
 use crate::http_filter::per_filter;
 use crate::matcher::{header, query_parameter, set, string};
+use crate::matcher_tree::matchers;
 use crate::texts::{
     CLUSTER_HEADER, CLUSTERS, COOKIES, DOMAINS, HEADERS, PARAMETERS, PATH_REGEXES, PATHS,
     URI_TEMPLATES,
 };
 
-fn path_specifier() -> impl Strategy<Value = Value> {
+fn path_specifier() -> BoxedStrategy<Value> {
     prop_oneof![
         5 => select(PATHS).prop_map(|text| json!({"prefix": text})),
         4 => select(PATHS).prop_map(|text| json!({"path": text})),
@@ -32,6 +33,7 @@ fn path_specifier() -> impl Strategy<Value = Value> {
                 "path_template": template}}})),
         1 => Just(json!({"prefix": ""})),
     ]
+    .boxed()
 }
 
 /// What a route may ask beside path, headers and query, by the field's name.
@@ -48,7 +50,7 @@ fn beside() -> impl Strategy<Value = (&'static str, Value)> {
     prop_oneof![
         3 => Just(("grpc", json!({}))),
         4 => vec(cookie, 1..3).prop_map(|cookies| ("cookies", Value::Array(cookies))),
-        2 => (side(), side()).prop_map(|(presented, validated)| {
+        4 => (side(), side()).prop_map(|(presented, validated)| {
             let mut asked = json!({});
             if let Some(presented) = presented {
                 set(&mut asked, "presented", json!(presented));
@@ -64,7 +66,7 @@ fn beside() -> impl Strategy<Value = (&'static str, Value)> {
     ]
 }
 
-fn route_match() -> impl Strategy<Value = Value> {
+fn route_match() -> BoxedStrategy<Value> {
     (
         path_specifier(),
         weighted(0.25, any::<bool>()),
@@ -77,7 +79,7 @@ fn route_match() -> impl Strategy<Value = Value> {
                 select(&["HUNDRED", "TEN_THOUSAND"][..]),
             ),
         ),
-        weighted(0.12, beside()),
+        weighted(0.16, beside()),
     )
         .prop_map(
             |(mut matched, case, headers, parameters, fraction, beside)| {
@@ -101,6 +103,7 @@ fn route_match() -> impl Strategy<Value = Value> {
                 matched
             },
         )
+        .boxed()
 }
 
 fn weighted_clusters() -> BoxedStrategy<Value> {
@@ -166,7 +169,7 @@ fn rewrite() -> impl Strategy<Value = Option<Value>> {
     )
 }
 
-fn action() -> impl Strategy<Value = Value> {
+fn action() -> BoxedStrategy<Value> {
     let cluster = prop_oneof![
         6 => select(CLUSTERS).prop_map(|name| json!({"cluster": name})),
         4 => weighted_clusters(),
@@ -200,12 +203,13 @@ fn action() -> impl Strategy<Value = Value> {
             Just(json!({"prefix_rewrite": "/z"})),
         ].prop_map(|redirect| json!({"redirect": redirect})),
     ]
+    .boxed()
 }
 
-fn route() -> impl Strategy<Value = Value> {
+fn route() -> BoxedStrategy<Value> {
     let rewritten = any::<bool>();
-    (route_match(), action(), rewritten, per_filter()).prop_map(
-        |(matched, mut route, rewritten, said)| {
+    (route_match(), action(), rewritten, per_filter())
+        .prop_map(|(matched, mut route, rewritten, said)| {
             if let Some(template) = matched.pointer("/path_match_policy/typed_config/path_template")
                 && let Some(action) = route.get_mut("route").and_then(Value::as_object_mut)
             {
@@ -225,39 +229,62 @@ fn route() -> impl Strategy<Value = Value> {
                 set(&mut route, "typed_per_filter_config", said);
             }
             route
-        },
-    )
+        })
+        .boxed()
+}
+
+/// The routes of a virtual host: by the field in which they stand.
+fn routes() -> BoxedStrategy<(&'static str, Value)> {
+    let list =
+        prop_oneof![1 => vec(route(), 0..2), 8 => vec(route(), 1..5), 3 => vec(route(), 5..12)];
+    // Half of a tree's routes take whatever the tree leads to them.
+    let plain = action().prop_map(|mut route| {
+        set(&mut route, "match", json!({"prefix": ""}));
+        if let Some(action) = route.get_mut("route").and_then(Value::as_object_mut) {
+            action.remove("prefix_rewrite");
+        }
+        route
+    });
+    let tree = vec(prop_oneof![route(), plain].boxed(), 1..8).prop_flat_map(matchers);
+    prop_oneof![
+        12 => list.prop_map(|routes| ("routes", Value::Array(routes))).boxed(),
+        1 => tree.prop_map(|matcher| ("matcher", matcher)).boxed(),
+    ]
+    .boxed()
 }
 
 /// Virtual hosts: their domains are distinct over the whole configuration.
-pub fn virtual_hosts() -> impl Strategy<Value = Vec<Value>> {
+pub fn virtual_hosts() -> BoxedStrategy<Vec<Value>> {
     let host = (
         subsequence(DOMAINS, 1..4),
-        prop_oneof![1 => vec(route(), 0..2), 8 => vec(route(), 1..5), 3 => vec(route(), 5..12)],
-        weighted(0.02, select(&["ALL", "EXTERNAL_ONLY"][..])),
+        routes(),
+        weighted(0.04, select(&["ALL", "EXTERNAL_ONLY", "EXTERNAL_ONLY"][..])),
         per_filter(),
     );
-    vec(host, 1..5).prop_map(|hosts| {
-        let mut taken = HashSet::new();
-        let mut list = Vec::new();
-        for (index, (domains, routes, tls, said)) in hosts.into_iter().enumerate() {
-            let domains: Vec<&str> = domains
-                .into_iter()
-                .filter(|domain| taken.insert(*domain))
-                .collect();
-            if domains.is_empty() {
-                continue;
+    vec(host, 1..5)
+        .prop_map(|hosts| {
+            let mut taken = HashSet::new();
+            let mut list = Vec::new();
+            for (index, (domains, routes, tls, said)) in hosts.into_iter().enumerate() {
+                let domains: Vec<&str> = domains
+                    .into_iter()
+                    .filter(|domain| taken.insert(*domain))
+                    .collect();
+                if domains.is_empty() {
+                    continue;
+                }
+                let (field, routes) = routes;
+                let mut host =
+                    json!({"name": format!("v{index}"), "domains": domains, field: routes});
+                if let Some(tls) = tls {
+                    set(&mut host, "require_tls", json!(tls));
+                }
+                if let Some(said) = said {
+                    set(&mut host, "typed_per_filter_config", said);
+                }
+                list.push(host);
             }
-            let mut host =
-                json!({"name": format!("v{index}"), "domains": domains, "routes": routes});
-            if let Some(tls) = tls {
-                set(&mut host, "require_tls", json!(tls));
-            }
-            if let Some(said) = said {
-                set(&mut host, "typed_per_filter_config", said);
-            }
-            list.push(host);
-        }
-        list
-    })
+            list
+        })
+        .boxed()
 }

@@ -10,7 +10,7 @@ use crate::matcher::value;
 use crate::texts::{
     CLUSTER_HEADER, HEADERS, PARAMETERS, URI_TEMPLATES, VALUES, around, flip, of_regex,
 };
-use crate::{Tape, malformed};
+use crate::{Tape, malformed, matcher_tree};
 
 /// One request for each tape, each aimed at a route of the bootstrap, at or right beside what the
 /// route's matchers take. Times grow, and some requests last.
@@ -134,7 +134,21 @@ fn aimed(bootstrap: &Value, aim: Aim, tape: &mut Tape<'_>) -> Request {
     let domain = tape.pick(list(host, "domains")).and_then(Value::as_str);
     tape.aim(aim.hits(Part::Authority));
     request.authority = Some(authority(domain.unwrap_or("*"), tape));
-    let route = tape.pick(list(host, "routes")).unwrap_or(&none);
+    let mut matcher = host.get("matcher").cloned();
+    let in_tree: Vec<Value> = matcher
+        .as_mut()
+        .map(|matcher| {
+            matcher_tree::places(matcher)
+                .into_iter()
+                .map(|it| it.clone())
+                .collect()
+        })
+        .unwrap_or_default();
+    let routes = match matcher {
+        Some(_) => in_tree.as_slice(),
+        None => list(host, "routes"),
+    };
+    let route = tape.pick(routes).unwrap_or(&none);
     let matched = route.get("match").unwrap_or(&none);
     tape.aim(aim.hits(Part::Path));
     request.path = path(matched, tape);
@@ -147,7 +161,64 @@ fn aimed(bootstrap: &Value, aim: Aim, tape: &mut Tape<'_>) -> Request {
     query(matched, &mut request, tape);
     request.random = Some(random(route, tape));
     filtered(chain, &mut request, tape);
+    secured(host, &mut request, tape);
+    if let Some(matcher) = host.get("matcher") {
+        tape.aim(aim.hits(Part::Headers));
+        descend(matcher, &mut request, tape);
+    }
     request
+}
+
+/// What gets the request some way down a matcher tree.
+fn descend(matcher: &Value, request: &mut Request, tape: &mut Tape<'_>) {
+    for (name, value) in matcher_tree::descend(matcher, tape) {
+        match name.as_str() {
+            ":path" if value.starts_with('/') => request.path = value,
+            ":method" => request.method = "POST".to_owned(),
+            name if name.starts_with(':') => {}
+            name => {
+                // Several lines of one header are decided by `spec` alone.
+                if !tape.once_in(20) {
+                    request
+                        .headers
+                        .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+                }
+                request.headers.push((name.to_owned(), value));
+            }
+        }
+    }
+}
+
+/// What a virtual host looks at that requires TLS.
+fn secured(host: &Value, request: &mut Request, tape: &mut Tape<'_>) {
+    if host.get("require_tls").is_none() {
+        return;
+    }
+    let mut add = |name: &str, values: &[&str]| {
+        let value = tape.text(values);
+        if value != "-" {
+            request.headers.push((name.to_owned(), value));
+        }
+        tape.once_in(3)
+    };
+    let by_source = add("x-forwarded-proto", &["https", "-", "-", "http", "HTTPS"]);
+    let said = [
+        "10.0.0.5",
+        "-",
+        "-",
+        "11.0.0.5",
+        "fd00::1",
+        "10.1.0.1, 10.0.0.5",
+        " 10.1.0.1 ",
+        "",
+    ];
+    add("x-forwarded-for", &said);
+    if by_source {
+        request.source = tape
+            .text(&["10.1.0.9:7", "11.0.0.9:7", "[fd00::9]:7"])
+            .parse()
+            .ok();
+    }
 }
 
 /// An address within one of the ranges, or right beside it.

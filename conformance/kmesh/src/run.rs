@@ -162,7 +162,12 @@ impl<'a> Run<'a> {
     }
 
     fn at_routes(&mut self, host: &'a VirtualHost, is_envoys_host: bool) {
-        let tried = route::select(&host.routes, &self.head);
+        // It knows no matcher trees.
+        let routes = match host.matcher {
+            Some(_) => &[][..],
+            None => host.routes.as_slice(),
+        };
+        let tried = route::select(routes, &self.head);
         for (route, failed) in &tried.failed {
             self.trace.steps.push(Step::RouteNotMatched {
                 route: *route,

@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
+use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use twinmesh_engine::Request;
 
+use crate::listener::canonical;
 use crate::message::Message;
 
 /// The client that a request comes from; `None` where it is not known.
@@ -38,6 +41,60 @@ pub(crate) fn client(
         last.trim_ascii().parse().ok()
     });
     said.or(source)
+}
+
+/// Whether a request comes from inside: `internal_address_config` has its client's address, which is
+/// the connection's own, or one that x-forwarded-for says alone.
+///
+/// # Errors
+/// Why that is not decided.
+pub(crate) fn is_internal(
+    manager: &HttpConnectionManager,
+    request: &Request,
+    message: &Message,
+) -> Result<bool, String> {
+    let ranges = match &manager.internal_address_config {
+        Some(config) if !config.cidr_ranges.is_empty() => &config.cidr_ranges,
+        _ => return Ok(false),
+    };
+    if !manager.original_ip_detection_extensions.is_empty() {
+        return Err("whether the client's address is internal is not decided".to_owned());
+    }
+    let forwarded = message.values("x-forwarded-for");
+    let is_inside = |address: IpAddr| ranges.iter().any(|range| contains(range, address));
+    if manager.use_remote_address.is_some_and(|own| own.value) {
+        if !forwarded.is_empty() {
+            return Ok(false);
+        }
+        let source = request.source.map(|source| canonical(source).ip());
+        return match source.filter(|source| !source.is_unspecified()) {
+            Some(source) => Ok(is_inside(source)),
+            None => Err("the request does not say where it comes from".to_owned()),
+        };
+    }
+    // Behind trusted hops there is always another address that counts.
+    if manager.xff_num_trusted_hops > 0 {
+        return Ok(false);
+    }
+    let forwarded = forwarded.join(",");
+    Ok(forwarded.trim_ascii().parse().is_ok_and(is_inside))
+}
+
+fn contains(range: &CidrRange, address: IpAddr) -> bool {
+    let length = range.prefix_len.as_ref().map_or(0, |length| length.value);
+    match (range.address_prefix.parse(), address) {
+        (Ok(IpAddr::V4(prefix)), IpAddr::V4(address)) => {
+            let ignored = 32_u32.saturating_sub(length);
+            let part = |it: u32| it.checked_shr(ignored).unwrap_or(0);
+            part(prefix.to_bits()) == part(address.to_bits())
+        }
+        (Ok(IpAddr::V6(prefix)), IpAddr::V6(address)) => {
+            let ignored = 128_u32.saturating_sub(length);
+            let part = |it: u128| it.checked_shr(ignored).unwrap_or(0);
+            part(prefix.to_bits()) == part(address.to_bits())
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]

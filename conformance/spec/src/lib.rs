@@ -31,6 +31,7 @@ mod listener;
 mod local_rate_limit;
 mod locality;
 mod maglev;
+mod matcher_tree;
 mod message;
 mod murmur;
 mod overload;

@@ -1,8 +1,10 @@
 //! What a route's matchers say of a request one by one, for whoever asks beyond the first that
 //! refuses.
 
+use std::ops::Range;
+
 use envoy_types::pb::envoy::config::route::v3::{
-    HeaderMatcher, QueryParameterMatcher, Route, RouteMatch,
+    HeaderMatcher, QueryParameterMatcher, Route, RouteMatch, VirtualHost,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{Chain, Failed, Request};
@@ -112,6 +114,13 @@ impl Matchers {
             .chain(path)
             .take(most)
             .collect()
+    }
+
+    /// The routes of the virtual host that are looked at for the request: all, or those that its
+    /// matcher tree leads to.
+    pub fn looked_at(&self, virtual_host: &VirtualHost, seen: &Seen) -> Range<usize> {
+        let Seen(message) = seen;
+        route::looked_at(virtual_host, message, &self.regexes)
     }
 
     /// Whether the matcher accepts a header with these values, one on each line; none: it is

@@ -1,5 +1,7 @@
 //! Which route of a virtual host takes a request: the first whose matchers all accept it.
 
+use std::ops::Range;
+
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteMatch, VirtualHost,
     route::Action,
@@ -11,6 +13,7 @@ use twinmesh_engine::Failed;
 use crate::cookie;
 use crate::fraction;
 use crate::header;
+use crate::matcher_tree;
 use crate::message::{Message, arrives_as_sent};
 use crate::path;
 use crate::query_parameter;
@@ -23,8 +26,20 @@ use crate::uri_template;
 pub(crate) struct Found {
     /// Index of the first route that accepts.
     pub(crate) route: Option<usize>,
-    /// For each route before it, the matcher that failed first.
-    pub(crate) failed: Vec<Failed>,
+    /// For each route that was looked at before it, the matcher that failed first.
+    pub(crate) failed: Vec<(usize, Failed)>,
+}
+
+/// The routes that are looked at: all, or those that the matcher tree leads to.
+pub(crate) fn looked_at(
+    virtual_host: &VirtualHost,
+    message: &Message,
+    regexes: &Regexes,
+) -> Range<usize> {
+    match &virtual_host.matcher {
+        Some(matcher) => matcher_tree::routes(matcher, message, regexes),
+        None => 0..virtual_host.routes.len(),
+    }
 }
 
 /// Walks over the routes.
@@ -36,10 +51,12 @@ pub(crate) fn select(
 ) -> Found {
     let nothing = RouteMatch::default();
     let mut found = Found::default();
-    for (index, route) in virtual_host.routes.iter().enumerate() {
+    let looked_at = looked_at(virtual_host, message, regexes);
+    let routes = virtual_host.routes.iter().enumerate();
+    for (index, route) in routes.take(looked_at.end).skip(looked_at.start) {
         let route_match = route.r#match.as_ref().unwrap_or(&nothing);
         match first_failed(route_match, message, regexes, random) {
-            Some(failed) => found.failed.push(failed),
+            Some(failed) => found.failed.push((index, failed)),
             None => {
                 found.route = Some(index);
                 break;
@@ -231,7 +248,11 @@ mod tests {
             found,
             Found {
                 route: Some(3),
-                failed: vec![Failed::Header(1), Failed::QueryParameter(1), Failed::Path],
+                failed: vec![
+                    (0, Failed::Header(1)),
+                    (1, Failed::QueryParameter(1)),
+                    (2, Failed::Path)
+                ],
             }
         );
     }

@@ -15,6 +15,7 @@ use twinmesh_engine::{Answer, BadRequest, Chain, Decision, Outcome, Request, Ste
 use twinmesh_xds::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost};
 
 use crate::balancer::Chooser;
+use crate::client_address::is_internal;
 use crate::connection::Connection;
 use crate::criteria::Criteria;
 use crate::engine::Loaded;
@@ -342,23 +343,38 @@ impl<'a> Run<'a> {
         if self.is_unsupported(marks.and_then(|marks| marks.unsupported.as_ref())) {
             return;
         }
-        if message.forwarded_proto != "https" {
-            if config.require_tls == TlsRequirementType::All as i32 {
-                self.decision().location = Some(redirect::to_tls(message));
-                self.reply(
-                    Outcome::Redirect,
-                    301,
-                    message,
-                    "the virtual host requires TLS",
-                );
+        match self.requires_tls(config, message) {
+            Ok(false) => {}
+            Ok(true) => {
+                // There is no route, so that no level of the table speaks to the filters.
+                if self.at_filters(message, None) {
+                    self.decision().location = Some(redirect::to_tls(message));
+                    let why = "the virtual host requires TLS";
+                    self.reply(Outcome::Redirect, 301, message, why);
+                }
                 return;
             }
-            if config.require_tls == TlsRequirementType::ExternalOnly as i32 {
-                self.undecided("require_tls: EXTERNAL_ONLY is not decided");
+            Err(reason) => {
+                self.undecided(reason);
                 return;
             }
         }
         self.at_routes(config, marks, at, message);
+    }
+
+    /// Whether the virtual host redirects the request to TLS; the error is why that is not decided.
+    fn requires_tls(&self, host: &VirtualHostConfig, message: &Message) -> Result<bool, String> {
+        if message.forwarded_proto == "https" {
+            return Ok(false);
+        }
+        match TlsRequirementType::try_from(host.require_tls) {
+            Ok(TlsRequirementType::All) => Ok(true),
+            Ok(TlsRequirementType::ExternalOnly) => match self.manager {
+                Some(manager) => Ok(!is_internal(manager, self.request, message)?),
+                None => Ok(true),
+            },
+            Ok(TlsRequirementType::None) | Err(_) => Ok(false),
+        }
     }
 
     fn at_routes(
@@ -370,11 +386,8 @@ impl<'a> Run<'a> {
     ) {
         self.virtual_host = Some(virtual_host);
         let found = route::select(virtual_host, message, self.regexes, self.random);
-        for (route, failed) in found.failed.iter().enumerate() {
-            self.step(Step::RouteNotMatched {
-                route,
-                failed: *failed,
-            });
+        for (route, failed) in found.failed {
+            self.step(Step::RouteNotMatched { route, failed });
         }
         let taken = found
             .route

@@ -212,7 +212,7 @@ fn by_the_reader(snapshot: &Snapshot) -> Vec<Undecided<'_>> {
             }
             for (position, route) in host.routes.iter().enumerate() {
                 if let Some(unsupported) = route {
-                    let part = format!("{name} virtual_hosts[{index}].routes[{position}]");
+                    let part = format!("{name} {}", configuration.route_path(index, position));
                     found.push(undecided(part, unsupported));
                 }
             }
@@ -252,10 +252,14 @@ fn by_the_tables<'a>(
         Undecided {
             part: match undecided.part {
                 Some(Part::RouteConfiguration(index)) => configuration(index),
-                Some(Part::Route(index, host, route)) => format!(
-                    "{} virtual_hosts[{host}].routes[{route}]",
-                    configuration(index)
-                ),
+                Some(Part::VirtualHost(index, host)) => {
+                    format!("{} virtual_hosts[{host}]", configuration(index))
+                }
+                Some(Part::Route(index, host, route)) => {
+                    let found = snapshot.route_configurations.get(index);
+                    let path = found.map_or_else(String::new, |it| it.route_path(host, route));
+                    format!("{} {path}", configuration(index))
+                }
                 Some(Part::Cluster(_)) | None => undecided.resource.clone(),
             },
             path: &undecided.path,

@@ -47,7 +47,9 @@ impl Resources {
                 && !left.contains(&Part::RouteConfiguration(index));
             resources.route_configurations.add(whole);
             for (host, virtual_host) in configuration.virtual_hosts.iter().enumerate() {
-                let whole = whole && virtual_host.unsupported.is_none();
+                let whole = whole
+                    && virtual_host.unsupported.is_none()
+                    && !left.contains(&Part::VirtualHost(index, host));
                 resources.virtual_hosts.add(whole);
                 for (position, route) in virtual_host.routes.iter().enumerate() {
                     let fits = !left.contains(&Part::Route(index, host, position));

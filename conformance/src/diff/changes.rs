@@ -298,6 +298,7 @@ impl Changes {
             self.routes(
                 (index, at, &host.routes),
                 (to, other_at, &other.routes),
+                (first, second),
                 resource,
             );
         }
@@ -319,6 +320,7 @@ impl Changes {
             usize,
             &[envoy_types::pb::envoy::config::route::v3::Route],
         ),
+        configurations: (&RouteConfiguration, &RouteConfiguration),
         resource: &str,
     ) {
         let routes = |routes: &[envoy_types::pb::envoy::config::route::v3::Route]| -> Vec<_> {
@@ -328,7 +330,8 @@ impl Changes {
                 .collect()
         };
         let pairs = pair(&routes(first.2), &routes(second.2));
-        let path = |host: usize, route: usize| format!("virtual_hosts[{host}].routes[{route}]");
+        let path = |host, route| configurations.0.route_path(host, route);
+        let other_path = |host, route| configurations.1.route_path(host, route);
         for (at, route) in first.2.iter().enumerate() {
             let part = Part::Route(first.0, first.1, at);
             let own = path(first.1, at);
@@ -340,7 +343,7 @@ impl Changes {
             let parts = (part, Part::Route(second.0, second.1, other_at));
             self.same.insert(parts.0, parts.1);
             if pairs.moved.get(at) == Some(&true) {
-                self.moved(parts, resource, &own, path(second.1, other_at));
+                self.moved(parts, resource, &own, other_path(second.1, other_at));
             }
             if route != other {
                 let before = values::route(route);
@@ -349,7 +352,7 @@ impl Changes {
             }
         }
         for at in added(&pairs) {
-            let own = path(second.1, at);
+            let own = other_path(second.1, at);
             self.whole(
                 Side::Second,
                 Part::Route(second.0, second.1, at),

@@ -14,6 +14,7 @@ use super::draft::{Dimension, Draft};
 use super::hosts;
 use super::probes::{self, Probe};
 use super::solve::{Place, Solver, Want};
+use super::tree;
 use crate::failure::Failure;
 use crate::reach::{
     self, Goal, Part, RouteAt, Way, criteria, entries, match_undecided, parts, passed,
@@ -319,6 +320,12 @@ impl<'a, 's> Maker<'a, 's> {
         // Any path: the first that the route's matcher may take.
         if let Some(first) = probes::path(route_match).into_iter().next() {
             start.set(&Dimension::Path, &first.values);
+        }
+        let hints = place.config.matcher.as_ref().map(tree::hints);
+        for (name, value) in hints.iter().filter_map(|hints| hints.get(index)).flatten() {
+            if let Some(dimension) = Dimension::of_header(name) {
+                start.set(&dimension, std::slice::from_ref(value));
+            }
         }
         let base = self.solver.solve(place, index, Want::Take, &start, None)?;
         let draft = match base {

@@ -10,6 +10,7 @@ mod report;
 mod sample;
 mod shadow;
 mod solve;
+mod tree;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;

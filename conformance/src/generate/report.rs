@@ -90,6 +90,13 @@ fn why(
     if later.r#match.as_ref().is_some_and(has_no_slash) {
         return Why::NoSuchPath;
     }
+    // In a matcher tree another route need not be looked at first.
+    if in_tree(snapshot, at) {
+        return match took {
+            [] => Why::Unknown,
+            took => Why::Taken(took.to_vec()),
+        };
+    }
     let covers = |index: &usize| {
         let earlier = RouteAt {
             route: *index,
@@ -113,6 +120,12 @@ fn why(
     } else {
         Why::Taken(took.to_vec())
     }
+}
+
+fn in_tree(snapshot: &Snapshot, at: RouteAt) -> bool {
+    let found = snapshot.route_configurations.get(at.configuration);
+    let host = found.and_then(|it| it.config.virtual_hosts.get(at.virtual_host));
+    host.is_some_and(|host| host.matcher.is_some())
 }
 
 /// Whether the route asks for a path that starts otherwise than any path does.

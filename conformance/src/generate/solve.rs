@@ -105,6 +105,13 @@ impl<'a> Solver<'a> {
             };
             draft = next;
             let request = draft.request();
+            if place.config.matcher.is_some() {
+                let seen = Seen::new(self.snapshot, &request, place.at);
+                let looked_at = seen.map(|seen| self.matchers.looked_at(place.config, &seen));
+                if !looked_at.is_some_and(|routes| routes.contains(&route)) {
+                    return Ok(Err(blockers));
+                }
+            }
             let answer = self.decide(&request)?;
             let way = Way::of(&answer);
             let there = way.configuration == Some(place.configuration)

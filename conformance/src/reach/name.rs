@@ -67,7 +67,7 @@ pub fn name(snapshot: &Snapshot, goal: &Goal) -> Name {
         }
         Goal::Route(at) => (
             of_configuration(snapshot, at.configuration),
-            route_path(at),
+            route_path(snapshot, at),
             route_name(snapshot, at),
         ),
         Goal::Accepts(at, part) => of_part(snapshot, at, part, "accepts"),
@@ -75,7 +75,7 @@ pub fn name(snapshot: &Snapshot, goal: &Goal) -> Name {
         Goal::Weight(at, entry) => {
             let path = format!(
                 "{}.route.weighted_clusters.clusters[{entry}]",
-                route_path(at)
+                route_path(snapshot, at)
             );
             let what = weight(snapshot, at, entry);
             (of_configuration(snapshot, at.configuration), path, what)
@@ -163,8 +163,9 @@ pub(crate) fn route(snapshot: &Snapshot, at: RouteAt) -> Option<&Route> {
     host.routes.get(at.route)
 }
 
-fn route_path(at: RouteAt) -> String {
-    format!("virtual_hosts[{}].routes[{}]", at.virtual_host, at.route)
+fn route_path(snapshot: &Snapshot, at: RouteAt) -> String {
+    let found = snapshot.route_configurations.get(at.configuration);
+    found.map_or_else(String::new, |it| it.route_path(at.virtual_host, at.route))
 }
 
 /// The names of the virtual host and of the route, which paths don't tell.
@@ -187,7 +188,7 @@ fn of_part(snapshot: &Snapshot, at: RouteAt, part: Part, side: &str) -> (String,
     };
     (
         of_configuration(snapshot, at.configuration),
-        format!("{}.match.{field}", route_path(at)),
+        format!("{}.match.{field}", route_path(snapshot, at)),
         format!("{side} ({text})"),
     )
 }

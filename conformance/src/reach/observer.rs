@@ -7,7 +7,7 @@ use twinmesh_engine::{Answer, Chain, Outcome, Request, Step};
 use twinmesh_spec::reading::{Matchers, Seen};
 use twinmesh_xds::Snapshot;
 
-use super::catalogue::{criteria, parts};
+use super::catalogue::{criteria, match_undecided, parts};
 use super::name::route;
 use super::refusals::Refusals;
 use super::{Goal, RouteAt};
@@ -234,6 +234,27 @@ impl<'a> Observer<'a> {
             .entry((configuration, virtual_host))
             .or_insert_with(|| Refusals::of(host, marks));
         let reached = &mut self.reached;
+        if host.matcher.is_some() {
+            let looked_at = self.matchers.looked_at(host, &seen);
+            let routes = host.routes.iter().enumerate();
+            for (route, config) in routes.take(end.min(looked_at.end)).skip(looked_at.start) {
+                let mark = marks.get(route).and_then(Option::as_ref);
+                if match_undecided(config, mark).is_some() {
+                    continue;
+                }
+                let refusing = config.r#match.iter();
+                let refusing = refusing.flat_map(|it| self.matchers.refusing(it, &seen, 2));
+                if let [only] = refusing.collect::<Vec<_>>().as_slice() {
+                    let at = RouteAt {
+                        configuration,
+                        virtual_host,
+                        route,
+                    };
+                    reached.insert(Goal::Refuses(at, *only));
+                }
+            }
+            return;
+        }
         refusals.take(host, self.matchers, &seen, end, &mut |route, part| {
             let at = RouteAt {
                 configuration,

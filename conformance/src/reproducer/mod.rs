@@ -196,7 +196,9 @@ fn pinned(question: &Question<'_>) -> Vec<twinmesh_engine::Request> {
 fn named(snapshot: &Snapshot) -> Snapshot {
     let mut snapshot = snapshot.clone();
     for configuration in &mut snapshot.route_configurations {
-        for virtual_host in &mut configuration.config.virtual_hosts {
+        // The routes of a matcher tree stay where they are.
+        let hosts = configuration.config.virtual_hosts.iter_mut();
+        for virtual_host in hosts.filter(|host| host.matcher.is_none()) {
             for (index, route) in virtual_host.routes.iter_mut().enumerate() {
                 if route.name.is_empty() {
                     route.name = format!("#{index}");

@@ -115,6 +115,10 @@ pub fn retain(snapshot: &mut Snapshot, part: Part, keep: &mut dyn FnMut() -> boo
                 let parallel = configuration.virtual_hosts.iter_mut();
                 for (beside, virtual_host) in parallel.zip(&mut configuration.config.virtual_hosts)
                 {
+                    // Those of a matcher tree go with it.
+                    if virtual_host.matcher.is_some() {
+                        continue;
+                    }
                     let kept: Vec<bool> = virtual_host.routes.iter().map(|_| keep()).collect();
                     retain_by(&mut beside.routes, &kept);
                     retain_by(&mut virtual_host.routes, &kept);
@@ -158,6 +162,7 @@ pub fn retain(snapshot: &mut Snapshot, part: Part, keep: &mut dyn FnMut() -> boo
                     .config
                     .virtual_hosts
                     .iter_mut()
+                    .filter(|virtual_host| virtual_host.matcher.is_none())
                     .flat_map(|virtual_host| &mut virtual_host.routes);
                 for route_match in routes.filter_map(|route| route.r#match.as_mut()) {
                     if part == Part::Header {

@@ -114,8 +114,9 @@ pub mod filter_chain {
     /// Low: number of the reason why it is not decided, or 0; high: DFA of the paths that path
     /// normalisation leaves as they are, or 0.
     pub const REASON: u64 = 24;
-    /// Low: offset of its [`http_filters`](super::http_filters). Only there where the reason is
-    /// [`unsupported::FILTERS`](super::unsupported::FILTERS).
+    /// Low: offset of its [`http_filters`](super::http_filters), where the reason is
+    /// [`unsupported::FILTERS`](super::unsupported::FILTERS); high: offset of its
+    /// [`internal_addresses`](super::internal_addresses), or 0 where no client is inside.
     pub const FILTERS: u64 = 32;
 
     /// Kind: HTTP connection manager.
@@ -144,6 +145,19 @@ pub mod filter_chain {
     pub const PLAIN: u64 = 128;
 }
 
+/// Which clients a connection manager takes to be inside (`internal_address_config`), which userspace
+/// alone reads: two words, then the ranges.
+pub mod internal_addresses {
+    /// Low: how many ranges; high: 1 with `use_remote_address`.
+    pub const COUNT: u64 = 0;
+    /// Slot of x-forwarded-for.
+    pub const FORWARDED_FOR: u64 = 8;
+    /// The ranges.
+    pub const RANGES: u64 = 16;
+    /// Bytes of a range. Low: bits of the prefix; high: 1 for IPv6; then the address, 16 bytes.
+    pub const RANGE: u64 = 24;
+}
+
 /// Route configuration.
 pub mod route_configuration {
     /// Low: root of exact and prefix domains; high: root of suffix domains, reversed.
@@ -167,11 +181,40 @@ pub mod virtual_host {
     pub const ROUTES: u64 = 8;
     /// Low: its index in the route configuration; high: flags.
     pub const INDEX: u64 = 16;
-    /// Low: number of the reason why it is not decided, or 0.
+    /// Low: number of the reason why it is not decided, or 0;
+    /// [`unsupported::USERSPACE`](super::unsupported::USERSPACE) where the other flags say something.
+    /// High: the first [`branch`](super::branch) of its matcher tree.
     pub const REASON: u64 = 24;
 
     /// Flag: a route has query parameter matchers.
     pub const QUERY: u64 = 1;
+    /// Flag: `require_tls: ALL`. In userspace.
+    pub const TLS_FOR_ALL: u64 = 2;
+    /// Flag: `require_tls: EXTERNAL_ONLY`. In userspace.
+    pub const TLS_FOR_EXTERNAL: u64 = 4;
+    /// Flag: its routes stand in a matcher tree. In userspace.
+    pub const TREE: u64 = 8;
+}
+
+/// A branch of a virtual host's matcher tree, with where to go on from it: a record. In userspace.
+pub mod branch {
+    /// Low: kind; high: slot of the header.
+    pub const KIND: u64 = 0;
+    /// Offset of the matcher, or root of the keys, each of which says where to go on. Of routes low:
+    /// number of the first; high: of the one after the last.
+    pub const VALUE: u64 = 8;
+    /// Low: where to go on where the matcher accepts; high: where it does not, or no key fits. 0: no
+    /// route takes the request.
+    pub const NEXT: u64 = 16;
+
+    /// Kind: a matcher of the header.
+    pub const MATCHER: u64 = 1;
+    /// Kind: keys that the header may be equal to.
+    pub const EXACT: u64 = 2;
+    /// Kind: keys that the header may start with, of which the longest counts.
+    pub const PREFIX: u64 = 3;
+    /// Kind: the routes that are looked at.
+    pub const ROUTES: u64 = 4;
 }
 
 /// A class of paths: the routes whose path matcher accepts them.

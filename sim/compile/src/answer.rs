@@ -225,6 +225,11 @@ impl Compiled {
                 .is_some_and(|host| host.unsupported.is_some())
         };
         let Some(number) = record.word(work::CHOSEN_ROUTE).checked_sub(1) else {
+            if code == outcome::REDIRECT {
+                decision.status = Some(seen.status(301));
+                decision.location = Some(format!("https://{}{}", seen.authority, seen.path));
+                decision.reason = Some("the virtual host requires TLS".to_owned());
+            }
             // Where there is no route, filters may answer, or leave it undecided.
             if [
                 outcome::NO_ROUTE,
@@ -356,7 +361,7 @@ impl Compiled {
                 "the connection manager has HTTP filters that may answer, which this engine does not run".to_owned()
             }
             unsupported::CLIENT_ADDRESS => {
-                "an HTTP filter looks at the client's address, which the request does not say".to_owned()
+                "the client's address is asked for, which the request does not say".to_owned()
             }
             unsupported::DESTINATION => {
                 "an HTTP filter looks at the destination, which the request does not say".to_owned()

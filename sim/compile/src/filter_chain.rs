@@ -92,9 +92,18 @@ impl Compiler<'_> {
             0 => self.reason_or_none(reason.as_ref()),
             _ => unsupported::FILTERS,
         };
+        let inside = match &chain.terminal {
+            Terminal::Http { manager, .. } => self.internal_addresses(manager),
+            _ => 0,
+        };
         let index = index.map_or(u64::from(u32::MAX), |index| index as u64);
-        self.arena
-            .words(&[kind, target, index, pair(reason, normal), filters])
+        self.arena.words(&[
+            kind,
+            target,
+            index,
+            pair(reason, normal),
+            pair(filters, inside),
+        ])
     }
 
     /// The offset of the DFA of a pattern of paths; compiled once, as all listeners of a mesh have

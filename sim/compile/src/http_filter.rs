@@ -129,12 +129,17 @@ impl Compiler<'_> {
         match self.filter_config(config, owner) {
             Ok(offset) => offset,
             Err(reason) => {
+                let found = self.snapshot.route_configurations.get(index);
+                let path = |host, route| {
+                    found.map_or_else(String::new, |found| found.route_path(host, route))
+                };
                 let level = match level {
                     Level::RouteConfiguration => String::new(),
                     Level::VirtualHost(host) => format!("virtual_hosts[{host}]."),
-                    Level::Route(host, route) => format!("virtual_hosts[{host}].routes[{route}]."),
+                    Level::Route(host, route) => format!("{}.", path(host, route)),
                     Level::Entry(host, route, entry) => format!(
-                        "virtual_hosts[{host}].routes[{route}].route.weighted_clusters.clusters[{entry}]."
+                        "{}.route.weighted_clusters.clusters[{entry}].",
+                        path(host, route)
                     ),
                 };
                 let found = self.per_filter_undecided(index, &level, name, reason);

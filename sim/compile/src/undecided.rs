@@ -28,6 +28,8 @@ pub struct Undecided {
 pub enum Part {
     /// Index into `Snapshot::route_configurations`.
     RouteConfiguration(usize),
+    /// Indices of the route configuration and the virtual host.
+    VirtualHost(usize, usize),
     /// Indices of the route configuration, the virtual host and the route.
     Route(usize, usize, usize),
     /// Index into `Snapshot::clusters`.
@@ -57,7 +59,7 @@ impl Compiler<'_> {
         self.note(Undecided {
             part: Some(Part::Route(configuration, host, index)),
             resource,
-            path: format!("{root}virtual_hosts[{host}].routes[{index}].{path}"),
+            path: format!("{root}{}.{path}", route_path(self.snapshot, route)),
             reason,
             requests: "requests that the route's other matchers take",
         })
@@ -104,9 +106,43 @@ impl Compiler<'_> {
         self.userspace.push(Undecided {
             part: Some(Part::Route(configuration, host, index)),
             resource,
-            path: format!("{root}virtual_hosts[{host}].routes[{index}].{path}"),
+            path: format!("{root}{}.{path}", route_path(self.snapshot, route)),
             reason: reason.to_owned(),
             requests: "requests that the route takes",
+        });
+    }
+
+    /// A virtual host is undecided; `path` is the field in it.
+    pub fn virtual_host_undecided(
+        &mut self,
+        (configuration, host): (usize, usize),
+        path: &str,
+        reason: String,
+    ) -> Unsupported {
+        let (resource, root) = configuration_place(self.snapshot, configuration);
+        self.note(Undecided {
+            part: Some(Part::VirtualHost(configuration, host)),
+            resource,
+            path: format!("{root}virtual_hosts[{host}].{path}"),
+            reason,
+            requests: "requests to the virtual host",
+        })
+    }
+
+    /// What of a virtual host only userspace decides; `path` is the field in it.
+    pub fn virtual_host_in_userspace(
+        &mut self,
+        (configuration, host): (usize, usize),
+        path: &str,
+        reason: &str,
+    ) {
+        let (resource, root) = configuration_place(self.snapshot, configuration);
+        self.userspace.push(Undecided {
+            part: Some(Part::VirtualHost(configuration, host)),
+            resource,
+            path: format!("{root}virtual_hosts[{host}].{path}"),
+            reason: reason.to_owned(),
+            requests: "requests to the virtual host",
         });
     }
 
@@ -196,6 +232,12 @@ impl Compiler<'_> {
         self.undecided.push(undecided);
         unsupported
     }
+}
+
+/// The field path of a route in its route configuration.
+fn route_path(snapshot: &Snapshot, (configuration, host, route): (usize, usize, usize)) -> String {
+    let found = snapshot.route_configurations.get(configuration);
+    found.map_or_else(String::new, |it| it.route_path(host, route))
 }
 
 /// The field path of a filter chain's connection manager, with a point behind it.

@@ -1,7 +1,9 @@
 //! Compiles route configurations: domains, virtual hosts and their routes.
 
-use envoy_types::pb::envoy::config::route::v3::VirtualHost as VirtualHostConfig;
-use twinmesh_model::layout::{RECORD, pair, route_configuration, virtual_host};
+use envoy_types::pb::envoy::config::route::v3::{
+    VirtualHost as VirtualHostConfig, virtual_host::TlsRequirementType,
+};
+use twinmesh_model::layout::{RECORD, pair, route_configuration, unsupported, virtual_host};
 use twinmesh_xds::{RouteConfiguration, VirtualHost};
 
 use crate::compiler::Compiler;
@@ -106,13 +108,44 @@ impl Compiler<'_> {
                 &mut self.classes,
             )
         };
-        let flags = if routes.query { virtual_host::QUERY } else { 0 };
-        let reason = self.reason_or_none(marks.unsupported.as_ref());
+        let mut flags = if routes.query { virtual_host::QUERY } else { 0 };
+        let mut reason = self.reason_or_none(marks.unsupported.as_ref());
+        let secured = match TlsRequirementType::try_from(config.require_tls) {
+            Ok(TlsRequirementType::All) => virtual_host::TLS_FOR_ALL,
+            Ok(TlsRequirementType::ExternalOnly) => virtual_host::TLS_FOR_EXTERNAL,
+            Ok(TlsRequirementType::None) | Err(_) => 0,
+        };
+        let mut tree = 0;
+        let place = (configuration, index);
+        if reason == 0
+            && let Some(matcher) = &config.matcher
+        {
+            match self.matcher_tree(matcher, first) {
+                Ok(root) => {
+                    tree = root;
+                    flags |= virtual_host::TREE;
+                    let why = "routes in a matcher tree are found in userspace only";
+                    self.virtual_host_in_userspace(place, "matcher", why);
+                }
+                Err(left) => {
+                    let found = self.virtual_host_undecided(place, "matcher", left);
+                    reason = self.reason(&found);
+                }
+            }
+        }
+        if reason == 0 && secured != 0 {
+            flags |= secured;
+            let why = "requests without TLS are redirected in userspace only";
+            self.virtual_host_in_userspace(place, "require_tls", why);
+        }
+        if flags & !virtual_host::QUERY != 0 {
+            reason = unsupported::USERSPACE;
+        }
         Ok(self.arena.record([
             pair(paths, lower),
             pair(first, config.routes.len() as u64),
             pair(index as u64, flags),
-            reason,
+            pair(reason, tree),
         ]))
     }
 }

@@ -6,6 +6,7 @@ mod encode;
 pub mod error;
 mod form;
 pub mod http_filter;
+mod matcher_tree;
 mod message;
 mod path;
 pub mod positions;

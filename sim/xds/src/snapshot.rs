@@ -131,6 +131,20 @@ pub struct VirtualHost {
     /// One for each of its routes, in order: a request that all *decided* matchers of the route
     /// accept (and that no route before it took) is undecided.
     pub routes: Vec<Option<Unsupported>>,
+    /// Where each of its routes stands in the route configuration, where they stand in a matcher tree;
+    /// `config` lists them all the same, depth first.
+    pub places: Vec<String>,
+}
+
+impl RouteConfiguration {
+    /// The field path of a route, by the index of its virtual host and its own.
+    pub fn route_path(&self, virtual_host: usize, route: usize) -> String {
+        let marks = self.virtual_hosts.get(virtual_host);
+        match marks.and_then(|marks| marks.places.get(route)) {
+            Some(place) => place.clone(),
+            None => format!("virtual_hosts[{virtual_host}].routes[{route}]"),
+        }
+    }
 }
 
 /// A cluster and its endpoints.

@@ -286,7 +286,7 @@ fn what_is_unsupported_stays_in_its_scope() {
     let snapshot = read_ok(
         "f.yaml",
         "virtual_hosts:\n\
-         - {name: a, domains: [a], require_tls: ALL, routes: [{match: {prefix: /}, redirect: {}}]}\n\
+         - {name: a, domains: [a], cors: {}, routes: [{match: {prefix: /}, redirect: {}}]}\n\
          - {name: b, domains: [b], routes: [{match: {prefix: /}, redirect: {}}, {match: {prefix: /, filter_state: [{key: k, string_match: {exact: v}}]}, redirect: {}}]}\n",
     );
     let configuration = &snapshot.route_configurations[0];
@@ -296,7 +296,7 @@ fn what_is_unsupported_stays_in_its_scope() {
         .unsupported
         .as_ref()
         .map(|found| found.path.as_str());
-    assert_eq!(path, Some("virtual_hosts[0].require_tls"));
+    assert_eq!(path, Some("virtual_hosts[0].cors"));
     assert_eq!(hosts[0].routes, [None]);
     assert_eq!(hosts[1].unsupported, None);
     assert!(hosts[1].routes[0].is_none() && hosts[1].routes[1].is_some());

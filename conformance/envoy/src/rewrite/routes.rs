@@ -67,7 +67,7 @@ fn mark(table: &mut Value) {
     for (index, host) in steps::elements(table, "virtual_hosts").enumerate() {
         name(host, index);
         plain(host);
-        for (index, route) in steps::elements(host, "routes").enumerate() {
+        for (index, route) in routes_of(host).into_iter().enumerate() {
             name(route, index);
             plain(route);
             steps::remove(route, &["tracing"]);
@@ -78,6 +78,68 @@ fn mark(table: &mut Value) {
                 }
             }
         }
+    }
+}
+
+/// The routes of a virtual host, in the order in which a snapshot has them.
+fn routes_of(host: &mut Value) -> Vec<&mut Value> {
+    if host.get("matcher").is_some() {
+        let mut found = Vec::new();
+        if let Some(matcher) = host.get_mut("matcher") {
+            in_matcher(matcher, &mut found);
+        }
+        return found;
+    }
+    steps::elements(host, "routes").collect()
+}
+
+fn in_matcher<'a>(matcher: &'a mut Value, found: &mut Vec<&'a mut Value>) {
+    let Some(members) = matcher.as_object_mut() else {
+        return;
+    };
+    let mut last = None;
+    for (name, member) in members {
+        match name.as_str() {
+            "matcher_list" => {
+                for field in steps::elements(member, "matchers") {
+                    in_on_match(field.get_mut("on_match"), found);
+                }
+            }
+            "matcher_tree" => {
+                let maps = ["exact_match_map", "prefix_match_map"];
+                let map = maps.into_iter().find(|map| member.get(map).is_some());
+                let map = map.and_then(|map| member.get_mut(map)?.get_mut("map")?.as_object_mut());
+                let mut entries: Vec<_> = map.into_iter().flatten().collect();
+                entries.sort_by_key(|(key, _)| *key);
+                for (_, on_match) in entries {
+                    in_on_match(Some(on_match), found);
+                }
+            }
+            "on_no_match" => last = Some(member),
+            _ => {}
+        }
+    }
+    in_on_match(last, found);
+}
+
+fn in_on_match<'a>(on_match: Option<&'a mut Value>, found: &mut Vec<&'a mut Value>) {
+    let Some(on_match) = on_match else {
+        return;
+    };
+    if on_match.get("matcher").is_some() {
+        if let Some(matcher) = on_match.get_mut("matcher") {
+            in_matcher(matcher, found);
+        }
+        return;
+    }
+    let Some(action) = on_match.pointer_mut("/action/typed_config") else {
+        return;
+    };
+    let kind = action.get("@type").and_then(Value::as_str);
+    if kind.is_some_and(|kind| kind.ends_with(".RouteList")) {
+        found.extend(steps::elements(action, "routes"));
+    } else {
+        found.push(action);
     }
 }
 

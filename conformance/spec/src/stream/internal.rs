@@ -1,13 +1,10 @@
 //! Requests from inside: only theirs may say by headers how the router is to treat them. The
 //! connection manager takes those headers off all others (measured on Envoy 1.40).
 
-use std::net::IpAddr;
-
-use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::Request;
 
-use crate::listener::canonical;
+use crate::client_address::is_internal;
 use crate::message::{Message, join};
 
 /// What a request says to the router.
@@ -68,52 +65,9 @@ pub(super) fn told(
     Ok(told)
 }
 
-fn is_internal(
-    manager: &HttpConnectionManager,
-    request: &Request,
-    message: &Message,
-) -> Result<bool, String> {
-    let ranges = match &manager.internal_address_config {
-        Some(config) if !config.cidr_ranges.is_empty() => &config.cidr_ranges,
-        _ => return Ok(false),
-    };
-    if manager.xff_num_trusted_hops > 0 || !manager.original_ip_detection_extensions.is_empty() {
-        return Err("whether the client's address is internal is not decided".to_owned());
-    }
-    let forwarded = message.values("x-forwarded-for").join(",");
-    let is_inside = |address: IpAddr| ranges.iter().any(|range| contains(range, address));
-    if manager.use_remote_address.is_some_and(|own| own.value) {
-        if !forwarded.is_empty() {
-            return Ok(false);
-        }
-        return match request.source {
-            Some(source) => Ok(is_inside(canonical(source).ip())),
-            None => Err("the request does not say where it comes from".to_owned()),
-        };
-    }
-    // One address alone, which nobody in between has added to.
-    Ok(forwarded.trim().parse().is_ok_and(is_inside))
-}
-
-fn contains(range: &CidrRange, address: IpAddr) -> bool {
-    let length = range.prefix_len.as_ref().map_or(0, |length| length.value);
-    match (range.address_prefix.parse(), address) {
-        (Ok(IpAddr::V4(prefix)), IpAddr::V4(address)) => {
-            let ignored = 32_u32.saturating_sub(length);
-            let part = |it: u32| it.checked_shr(ignored).unwrap_or(0);
-            part(prefix.to_bits()) == part(address.to_bits())
-        }
-        (Ok(IpAddr::V6(prefix)), IpAddr::V6(address)) => {
-            let ignored = 128_u32.saturating_sub(length);
-            let part = |it: u128| it.checked_shr(ignored).unwrap_or(0);
-            part(prefix.to_bits()) == part(address.to_bits())
-        }
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use envoy_types::pb::envoy::config::core::v3::CidrRange;
     use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::InternalAddressConfig;
     use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
     use rstest::rstest;

@@ -123,7 +123,7 @@ pub(super) fn configuration(
             let routes = host.routes.iter().enumerate();
             routes
                 .map(|(index, route)| {
-                    let root = format!("virtual_hosts[{host_index}].routes[{index}].");
+                    let root = format!("{}.", configuration.route_path(host_index, index));
                     warnings.enter(resource.clone(), root);
                     plan(route, warnings)
                 })

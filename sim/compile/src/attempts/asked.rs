@@ -90,22 +90,28 @@ fn is_internal(manager: &HttpConnectionManager, request: &Request) -> Result<boo
     if ranges.is_empty() {
         return Ok(false);
     }
-    if manager.xff_num_trusted_hops != 0 || !manager.original_ip_detection_extensions.is_empty() {
+    if !manager.original_ip_detection_extensions.is_empty() {
         return Err("whether the client's address is internal is not decided".to_owned());
     }
-    let forwarded = all(request, "x-forwarded-for").join(",");
+    let lines = all(request, "x-forwarded-for");
+    let forwarded = lines.join(",");
     let own = manager
         .use_remote_address
         .as_ref()
         .is_some_and(|own| own.value);
-    let address = if !own {
-        forwarded.trim().parse().ok()
-    } else if !forwarded.is_empty() {
+    let source = request.source.map(|source| source.ip().to_canonical());
+    let address = if !own && manager.xff_num_trusted_hops != 0 {
+        // Behind trusted hops there is always another address that counts.
         None
-    } else if let Some(source) = request.source {
-        Some(source.ip().to_canonical())
+    } else if !own {
+        forwarded.trim_ascii().parse().ok()
+    } else if !lines.is_empty() {
+        None
     } else {
-        return Err("the request does not say where it comes from".to_owned());
+        match source.filter(|source| !source.is_unspecified()) {
+            Some(source) => Some(source),
+            None => return Err("the request does not say where it comes from".to_owned()),
+        }
     };
     Ok(address.is_some_and(|address| ranges.iter().any(|range| has(range, address))))
 }

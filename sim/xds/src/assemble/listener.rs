@@ -21,6 +21,7 @@ use crate::{
     classify::{MANAGER, ROUTER, TCP_PROXY},
     error::ReadError,
     http_filter::{FilterKind, filters},
+    matcher_tree,
     snapshot::{FilterChain, Listener, RouteConfiguration, Snapshot, Terminal},
     source::Source,
     validate,
@@ -239,19 +240,18 @@ impl Assembly<'_> {
                 self.compile_filters(&terminal, &mut chain, &from)?;
                 let route_configuration = match &mut manager.route_specifier {
                     Some(RouteSpecifier::RouteConfig(config)) => {
-                        let path = terminal.path.field("route_config");
                         let mut routes = routes.unwrap_or_default();
-                        if let Some(view) = terminal.child("route_config") {
-                            let place = (from.resource, from.root);
-                            self.compile_per_filters(config, &view, &mut routes, place)?;
-                        }
-                        let configuration = self.finish_routes(
-                            config.clone(),
-                            routes,
-                            from.resource,
-                            &path,
-                            from.root,
-                        )?;
+                        let view = terminal.child("route_config").unwrap_or(View {
+                            message: terminal.message,
+                            bytes: &[],
+                            path: terminal.path.field("route_config"),
+                        });
+                        let mut config = config.clone();
+                        matcher_tree::list_routes(&mut config, &view, self.source)?;
+                        let place = (from.resource, from.root);
+                        self.compile_per_filters(&config, &view, &mut routes, place)?;
+                        let configuration =
+                            self.finish_routes(config, routes, from.resource, &view, from.root)?;
                         inline.push(configuration);
                         Some(INLINE + inline.len() - 1)
                     }

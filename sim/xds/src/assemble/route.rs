@@ -1,5 +1,7 @@
 //! Route configurations: what is not decided in them, and their regexes.
 
+use std::collections::HashMap;
+
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteConfiguration as RouteConfigurationConfig, route::Action,
     route_action::ClusterSpecifier,
@@ -10,6 +12,7 @@ use super::{Assembly, decode, rewrite};
 use crate::{
     error::ReadError,
     http_filter::{is_decided_per_route, per_filters},
+    matcher_tree::{self, Found},
     path::{Path, Segment},
     regexes::patterns,
     snapshot::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost},
@@ -28,9 +31,10 @@ impl Assembly<'_> {
         let mut walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
         walker.context.subsets = self.subsets;
         let mut scope = walker.resource(view)?;
-        let config = decode(view, self.source)?;
+        let mut config = decode(view, self.source)?;
+        matcher_tree::list_routes(&mut config, view, self.source)?;
         self.compile_per_filters(&config, view, &mut scope, (&resource, view.path.len()))?;
-        self.finish_routes(config, scope, &resource, &view.path, view.path.len())
+        self.finish_routes(config, scope, &resource, view, view.path.len())
     }
 
     /// Validates a route configuration and puts it together with what the walk over it found.
@@ -40,23 +44,35 @@ impl Assembly<'_> {
         config: RouteConfigurationConfig,
         mut scope: Scope,
         resource: &str,
-        path: &Path,
+        view: &View<'_>,
         root: usize,
     ) -> Result<RouteConfiguration, ReadError> {
-        validate::route::check(&config, path, self.source)?;
+        let mut places = Vec::with_capacity(config.virtual_hosts.len());
+        let mut too_large = Vec::with_capacity(config.virtual_hosts.len());
+        for host in view.children("virtual_hosts") {
+            let routes = matcher_tree::routes(&host).into_iter();
+            places.push(routes.map(|route| route.path).collect::<Vec<_>>());
+            too_large.push(match host.child("matcher") {
+                Some(matcher) => self.matcher_tree(&matcher, resource, root)?,
+                None => None,
+            });
+        }
+        validate::route::check(&config, &view.path, &places, self.source)?;
         let mut virtual_hosts = Vec::with_capacity(config.virtual_hosts.len());
         let mut hosts = scope.parts_of("virtual_hosts").into_iter();
-        let mut path = path.clone();
-        for (index, host) in config.virtual_hosts.iter().enumerate() {
+        let found_of_hosts = config.virtual_hosts.iter().zip(places).zip(too_large);
+        for ((host, places), too_large) in found_of_hosts {
             let mut found = hosts.next().unwrap_or_default();
-            let mut routes = found.parts_of("routes").into_iter();
+            // In a tree they were walked over in another order.
+            let mut routes: HashMap<String, Option<Unsupported>> = found
+                .parts_of("routes")
+                .into_iter()
+                .map(|route| (route.path, route.unsupported))
+                .collect();
             let mut verdicts = Vec::with_capacity(host.routes.len());
-            path.push(Segment::Field("virtual_hosts"));
-            path.push(Segment::Index(index));
-            for (index, route) in host.routes.iter().enumerate() {
-                let verdict = routes.next().and_then(|route| route.unsupported);
-                path.push(Segment::Field("routes"));
-                path.push(Segment::Index(index));
+            for (route, place) in host.routes.iter().zip(&places) {
+                let verdict = routes.remove(&place.from(root)).flatten();
+                let mut path = place.clone();
                 let too_large = self.compile(route, resource, &mut path, root)?;
                 let rewritten = match rewrite::undecided(route, host, &config) {
                     Some((field, reason)) if verdict.is_none() => {
@@ -66,14 +82,13 @@ impl Assembly<'_> {
                     _ => None,
                 };
                 verdicts.push(verdict.or(too_large).or(rewritten));
-                path.pop();
-                path.pop();
             }
-            path.pop();
-            path.pop();
+            let in_tree = host.matcher.is_some();
+            let below = |place: &Path| place.from(view.path.len());
             virtual_hosts.push(VirtualHost {
-                unsupported: found.unsupported,
+                unsupported: found.unsupported.or(too_large),
                 routes: verdicts,
+                places: places.iter().filter(|_| in_tree).map(below).collect(),
             });
         }
         Ok(RouteConfiguration {
@@ -99,7 +114,7 @@ impl Assembly<'_> {
         }
         let mut levels = vec![view.clone()];
         for host in view.children("virtual_hosts") {
-            for route in host.children("routes") {
+            for route in matcher_tree::routes(&host) {
                 let weighted = route
                     .child("route")
                     .and_then(|action| action.child("weighted_clusters"));
@@ -128,6 +143,30 @@ impl Assembly<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Checks a matcher tree, beside its routes, and compiles its regexes; one over the cap makes the
+    /// virtual host undecided.
+    fn matcher_tree(
+        &mut self,
+        matcher: &View<'_>,
+        resource: &str,
+        root: usize,
+    ) -> Result<Option<Unsupported>, ReadError> {
+        let found = Found::of(matcher);
+        validate::matcher_tree::check(&found, self.source)?;
+        let mut unsupported = None;
+        for (path, regex) in found.regexes {
+            let too_large = self
+                .regexes
+                .compile(regex)
+                .map_err(|error| self.source.invalid(&path, error.to_string()))?;
+            if let Some(too_large) = too_large {
+                let found = self.unsupported(resource, path.from(root), too_large.to_string());
+                unsupported.get_or_insert(found);
+            }
+        }
+        Ok(unsupported)
     }
 
     /// Compiles the regexes of a route; one over the cap makes the route undecided.

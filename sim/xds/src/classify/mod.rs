@@ -16,6 +16,7 @@ mod filter;
 mod header;
 mod listener;
 mod local_rate_limit;
+mod matcher_tree;
 mod per_filter;
 mod rbac;
 mod route;
@@ -143,6 +144,7 @@ fn tables() -> impl Iterator<Item = &'static Table> {
         filter::TABLES,
         fault::TABLES,
         local_rate_limit::TABLES,
+        matcher_tree::TABLES,
         per_filter::TABLES,
         rbac::TABLES,
         cluster::TABLES,

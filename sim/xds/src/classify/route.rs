@@ -63,14 +63,8 @@ pub(super) const TABLES: &[Table] = &[
             ("name", Decided),
             ("domains", Decided),
             ("routes", Part),
-            (
-                "matcher",
-                Unsupported("routes in a matcher tree are not decided"),
-            ),
-            (
-                "require_tls",
-                Judge(|judged| unless_set(judged, "requests without TLS are redirected")),
-            ),
+            ("matcher", Decided),
+            ("require_tls", Decided),
             ("virtual_clusters", STATISTICS),
             ("rate_limits", RATE_LIMITS),
             ("request_headers_to_add", HEADERS_AFTER),

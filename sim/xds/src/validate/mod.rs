@@ -3,6 +3,7 @@
 mod attempts;
 pub(crate) mod cluster;
 pub(crate) mod listener;
+pub(crate) mod matcher_tree;
 pub(crate) mod names;
 mod rewrite;
 pub(crate) mod route;

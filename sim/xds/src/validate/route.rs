@@ -26,9 +26,11 @@ const MAX_WEIGHT: u64 = u32::MAX as u64;
 /// `max_direct_response_body_size_bytes` where it is not set.
 const MAX_BODY: u32 = 4096;
 
+/// `places` are the paths of the routes of each virtual host.
 pub(crate) fn check(
     config: &RouteConfiguration,
     path: &Path,
+    places: &[Vec<Path>],
     source: &Source<'_>,
 ) -> Result<(), ReadError> {
     check_domains(&config.virtual_hosts, path, source)?;
@@ -39,12 +41,9 @@ pub(crate) fn check(
         if let Some(policy) = &host.retry_policy {
             attempts::retries(policy, &path.field("retry_policy"), source)?;
         }
-        for (index, route) in host.routes.iter().enumerate() {
-            path.push(Segment::Field("routes"));
-            path.push(Segment::Index(index));
-            check_route(route, config, &path, source)?;
-            path.pop();
-            path.pop();
+        let places = places.get(index).map_or(&[][..], Vec::as_slice);
+        for (route, place) in host.routes.iter().zip(places) {
+            check_route(route, config, place, source)?;
         }
         path.pop();
         path.pop();
@@ -247,7 +246,11 @@ fn all_known(
 ) -> Result<(), ReadError> {
     for (host_index, host) in config.virtual_hosts.iter().enumerate() {
         for (index, route) in host.routes.iter().enumerate() {
-            let path = || path.item("virtual_hosts", host_index).item("routes", index);
+            let host_path = || path.item("virtual_hosts", host_index);
+            let path = || match host.matcher {
+                Some(_) => host_path().field("matcher"),
+                None => host_path().item("routes", index),
+            };
             let action = match &route.action {
                 Some(Action::Route(action)) => Some(action),
                 _ => None,

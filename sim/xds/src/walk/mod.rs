@@ -8,6 +8,7 @@ mod rules;
 use crate::{
     classify::{self, Context, Rule, Table, Verdict},
     error::ReadError,
+    matcher_tree::ROUTE,
     path::{Path, Segment},
     report::{Effect, Finding, FindingKind, Report},
     schema::{Field, Message, Special},
@@ -47,6 +48,8 @@ pub(crate) struct Walker<'w> {
 pub(crate) struct Scope {
     /// The field of the part above that it stands in.
     pub(crate) field: &'static str,
+    /// The path to it, from the resource's root.
+    pub(crate) path: String,
     /// Why it is not decided.
     pub(crate) unsupported: Option<Unsupported>,
     /// The parts inside that have a verdict of their own, in order.
@@ -200,7 +203,29 @@ impl<'w> Walker<'w> {
             path: self.path.clone(),
             ..content
         };
+        if matches!(mode, Mode::Decide(_)) && content.message.name == ROUTE {
+            return self.part("routes", Some(&content));
+        }
         self.message(&content, mode)
+    }
+
+    /// What is unsupported inside stays inside.
+    fn part(&mut self, field: &'static str, child: Option<&View<'_>>) -> Result<(), ReadError> {
+        self.scopes.push(Scope {
+            field,
+            path: self.path.from(self.root),
+            ..Scope::default()
+        });
+        let before = self.context.clone();
+        if let Some(child) = child {
+            self.context.enter(child);
+            self.decided(child)?;
+        }
+        self.context = before;
+        if let (Some(scope), Some(above)) = (self.scopes.pop(), self.scopes.last_mut()) {
+            above.parts.push(scope);
+        }
+        Ok(())
     }
 
     fn fields(&mut self, view: &View<'_>, mode: Mode) -> Result<(), ReadError> {
@@ -357,22 +382,7 @@ impl<'w> Walker<'w> {
                 index,
                 context: &self.context,
             }),
-            Rule::Part => {
-                self.scopes.push(Scope {
-                    field: &field.name,
-                    ..Scope::default()
-                });
-                let before = self.context.clone();
-                if let Some(child) = &child {
-                    self.context.enter(child);
-                    self.decided(child)?;
-                }
-                self.context = before;
-                if let (Some(scope), Some(above)) = (self.scopes.pop(), self.scopes.last_mut()) {
-                    above.parts.push(scope);
-                }
-                return Ok(());
-            }
+            Rule::Part => return self.part(&field.name, child.as_ref()),
         };
         let mode = match verdict {
             Verdict::Decided => {

@@ -18,6 +18,7 @@ use envoy_types::pb::{
             listener::v3::{
                 FilterChain as FilterChainConfig, Listener as ListenerConfig, filter::ConfigType,
             },
+            route::v3::RouteConfiguration as RouteConfigurationConfig,
         },
         extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier,
     },
@@ -163,7 +164,7 @@ fn filter_chain(chain: &FilterChain, snapshot: &Snapshot) -> FilterChainConfig {
             if let (Some(RouteSpecifier::RouteConfig(inline)), Some(lifted)) =
                 (&mut manager.route_specifier, lifted)
             {
-                *inline = lifted.config.clone();
+                *inline = as_written(&lifted.config);
             }
             (MANAGER, manager.encode_to_vec())
         }
@@ -179,11 +180,22 @@ fn filter_chain(chain: &FilterChain, snapshot: &Snapshot) -> FilterChainConfig {
     config
 }
 
+/// Without the routes that stand in a matcher tree.
+fn as_written(config: &RouteConfigurationConfig) -> RouteConfigurationConfig {
+    let mut config = config.clone();
+    for host in &mut config.virtual_hosts {
+        if host.matcher.is_some() {
+            host.routes.clear();
+        }
+    }
+    config
+}
+
 fn route_configurations(writer: &mut Writer, routes: &[&RouteConfiguration]) {
     writer.key("dynamic_route_configs");
     writer.array(routes, |writer, configuration| {
         let unknown = unknown_in_routes(configuration, "");
-        let bytes = configuration.config.encode_to_vec();
+        let bytes = as_written(&configuration.config).encode_to_vec();
         wrapped(writer, "route_config", ROUTE_CONFIGURATION, &bytes, unknown);
     });
 }
@@ -308,6 +320,10 @@ fn unknown_in_routes(configuration: &RouteConfiguration, place: &str) -> Vec<(St
             &place,
         ));
         for (index, route) in host.routes.iter().enumerate() {
+            // What is unknown in a tree's routes is left out with the tree's other unknowns.
+            if !host.places.is_empty() {
+                break;
+            }
             let place = format!("{place}.routes[{index}]");
             unknown.extend(unknown_at(route.as_ref(), "routes[", &place));
         }
