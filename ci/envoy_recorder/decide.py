@@ -106,6 +106,8 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict) -> tuple[s
         return "no_healthy_upstream", UP_TO_ROUTE + ("cluster", "status")
     elif details in ("drop_overload", "unconditional_drop_overload"):
         return "overflow", UP_TO_ROUTE + ("cluster", "status")
+    elif details is not None and "{overflow}" in details:
+        return "overflow", UP_TO_ROUTE + ("cluster", "endpoint", "priority", "locality", "status")
     elif details is not None and details.startswith("http1."):
         return "bad_request", UP_TO_MANAGER + ("status",)
     elif status in (400, 404, 426):

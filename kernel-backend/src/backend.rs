@@ -175,6 +175,7 @@ impl<H: Host> Worker<H> {
             if trace { Some(&mut not_matched) } else { None };
         let compiled = &current.compiled;
         let mut answer = compiled.answer_managed(request, managed, &left, not_matched);
+        compiled.refuse(request, managed, &left, &mut answer.decision);
         answer.decision.engine = Some(H::NAME.to_owned());
         if let Some(held) = &mut answer.held {
             held.generation = current.held_generation;

@@ -63,9 +63,16 @@ impl Sim {
         now_us: u64,
         refusals: Option<&mut Refusals<'_>>,
     ) -> Result<Answer, EngineError> {
-        Ok(self
-            .decided(request, (random, now_us), refusals, |_, _, _| ())?
-            .0)
+        let drawn = (random, now_us);
+        self.decided(
+            request,
+            drawn,
+            refusals,
+            |compiled, managed, left, answer| {
+                compiled.refuse(request, managed, left, &mut answer.decision);
+            },
+        )
+        .map(|(answer, ())| answer)
     }
 
     /// As [`Self::run`], with what a request that is forwarded has before it.
@@ -79,7 +86,7 @@ impl Sim {
             request,
             (random, now_us),
             refusals,
-            |compiled, managed, left| compiled.plan(request, managed, left),
+            |compiled, managed, left, _| compiled.plan(request, managed, left),
         )
     }
 
@@ -89,7 +96,7 @@ impl Sim {
         request: &Request,
         (random, now_us): (u64, u64),
         refusals: Option<&mut Refusals<'_>>,
-        more: impl FnOnce(&Compiled, Option<&Managed>, &Left) -> T,
+        more: impl FnOnce(&Compiled, Option<&Managed>, &Left, &mut Answer) -> T,
     ) -> Result<(Answer, T), EngineError> {
         let Some((compiled, memory)) = &mut self.loaded else {
             return Err(error("no snapshot is loaded"));
@@ -122,7 +129,7 @@ impl Sim {
         if let Some(held) = &mut answer.held {
             held.generation = self.generation;
         }
-        let more = more(compiled, managed, &left);
+        let more = more(compiled, managed, &left, &mut answer);
         Ok((answer, more))
     }
 }

@@ -1,5 +1,5 @@
-//! Virtual hosts that userspace alone decides: `require_tls` and matcher trees. Both engines are asked,
-//! and agree.
+//! Virtual hosts that userspace alone decides: `require_tls` and matcher trees; and circuit breakers
+//! that let nothing through. Both engines are asked, and agree.
 
 use std::sync::Arc;
 
@@ -237,5 +237,34 @@ fn the_tables_name_what_is_left_to_userspace() {
             "{}",
             found.path
         );
+    }
+}
+
+#[rstest]
+#[case::requests(json!([{"max_requests": 0}]), [true, false], true)]
+#[case::pending(json!([{"max_pending_requests": 0}]), [true, false], false)]
+#[case::high(json!([{"priority": "HIGH", "max_requests": 0}]), [false, true], true)]
+#[case::more(json!([{"max_requests": 1, "max_pending_requests": 1}]), [false, false], true)]
+fn breakers(#[case] thresholds: Value, #[case] refused: [bool; 2], #[case] names_endpoint: bool) {
+    let route = |path: &str, priority: &str| json!({"match": {"path": path}, "route": {"cluster": "c", "priority": priority}});
+    let host = json!({"routes": [route("/", "DEFAULT"), route("/high", "HIGH")]});
+    let cluster = json!({
+        "circuit_breakers": {"thresholds": thresholds}, "lb_policy": "LEAST_REQUEST",
+    });
+    let snapshot = snapshot(&json!({}), &host, &cluster);
+    let requests = [json!({}), json!({"path": "/high"})];
+    for ((decision, trace), refused) in decide(&snapshot, &requests).into_iter().zip(refused) {
+        // The balancer chooses all the same.
+        assert!(matches!(trace.steps.last(), Some(Step::Endpoint { .. })));
+        if refused {
+            assert_eq!(
+                (decision.outcome, decision.status),
+                (Outcome::Overflow, Some(503))
+            );
+            assert_eq!(decision.endpoint.is_some(), names_endpoint);
+            assert_eq!(decision.cluster.as_deref(), Some("c"));
+        } else {
+            assert_eq!(decision.outcome, Outcome::Forward);
+        }
     }
 }

@@ -1,7 +1,7 @@
 """The generated cases: each module has NAME, NOTES, config() and traffic()."""
 
 from envoy_recorder.cases import (
-    attempts, bookinfo, canary, canary_pinned, cluster_header, faults,
+    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, faults,
     filter_chains, filter_chains_tls, hash_balancers, hash_policies, header_matchers, header_view,
     host_precedence, least_request, load_balancing, local_rate_limits, locality_weights,
     matcher_tree, original_destination, path_kinds, path_normalization, priorities, query_parameters,
@@ -10,7 +10,7 @@ from envoy_recorder.cases import (
     zone_aware)
 
 MODULES = (
-    attempts, bookinfo, canary, canary_pinned, cluster_header, faults,
+    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, faults,
     filter_chains, filter_chains_tls, hash_balancers, hash_policies, header_matchers, header_view,
     host_precedence, least_request, load_balancing, local_rate_limits, locality_weights,
     matcher_tree, original_destination, path_kinds, path_normalization, priorities, query_parameters,

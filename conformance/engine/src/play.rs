@@ -120,7 +120,8 @@ fn first_attempts(
         if let Some(held) = answer.held.take() {
             engine.release(held)?;
         }
-        if answer.decision.outcome == Outcome::Forward {
+        // A circuit breaker's overflow is met on the way, too.
+        if [Outcome::Forward, Outcome::Overflow].contains(&answer.decision.outcome) {
             answer.decision.outcome = Outcome::Unsupported;
             answer.decision.reason = Some(NOT_FOLLOWED.to_owned());
             if replay.trace {

@@ -11,7 +11,7 @@ use twinmesh_xds::Snapshot;
 use crate::format::{FormatError, endpoints::Script, events::Schedule};
 use crate::play;
 use crate::update::{keep_order, renumber};
-use crate::{Answer, Engine, EngineError, Held, Request, random};
+use crate::{Answer, Engine, EngineError, Held, Outcome, Request, random};
 
 /// How a run is done.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,8 +91,14 @@ impl Replay<'_> {
             let answer = engine.decide(request, random, now, self.trace)?;
             let elapsed = started.elapsed() + std::mem::take(&mut ahead);
             if let Some(held) = answer.held {
-                let arrives = now.saturating_add(answer.delayed_us);
-                state.hold(held, arrives.saturating_add(request.duration_us));
+                let end = match answer.decision.outcome {
+                    // It was not sent there.
+                    Outcome::Overflow => now,
+                    _ => now
+                        .saturating_add(answer.delayed_us)
+                        .saturating_add(request.duration_us),
+                };
+                state.hold(held, end);
             }
             let decided = Decided {
                 index,

@@ -129,6 +129,10 @@ fn try_decide(
         }
     } else if entry.kind == Kind::Http {
         decision.status = entry.status.filter(|status| *status != 0);
+        // What was to be sent has an endpoint, where a circuit breaker refused it.
+        if outcome == Outcome::Overflow && entry.endpoint.is_some() {
+            names.picked(&mut decision, entry)?;
+        }
     }
     if outcome == Outcome::Redirect {
         decision.location = location(answer);

@@ -176,6 +176,29 @@ fn policy() -> BoxedStrategy<Value> {
     .boxed()
 }
 
+/// `circuit_breakers`, of which those of 0 count.
+fn breakers() -> BoxedStrategy<Value> {
+    let most = || weighted(0.5, select(&[0u32, 0, 1][..]));
+    let priority = select(&["DEFAULT", "DEFAULT", "HIGH"][..]);
+    let all = vec((priority, most(), most()), 1..3);
+    all.prop_map(|all| {
+        let thresholds = all.into_iter().map(|(priority, requests, pending)| {
+            let mut own = json!({"priority": priority});
+            for (field, most) in [
+                ("max_requests", requests),
+                ("max_pending_requests", pending),
+            ] {
+                if let Some(most) = most {
+                    set(&mut own, field, json!(most));
+                }
+            }
+            own
+        });
+        json!({"thresholds": thresholds.collect::<Vec<_>>()})
+    })
+    .boxed()
+}
+
 fn cluster(name: &'static str) -> BoxedStrategy<Value> {
     (
         policy(),
@@ -183,27 +206,33 @@ fn cluster(name: &'static str) -> BoxedStrategy<Value> {
         weighted(0.4, select(&[0.0, 25.0, 29.0, 33.0, 50.0, 75.0, 100.0][..])),
         assignment_policy(),
         weighted(0.6, spread()),
+        weighted(0.2, breakers()),
     )
-        .prop_map(move |(policy, localities, panic, of_assignment, spread)| {
-            let mut cluster = json!({
-                "name": name, "type": "STATIC", "connect_timeout": "1s",
-                "load_assignment": assignment(name, &localities, &of_assignment),
-            });
-            for (field, value) in policy.as_object().into_iter().flatten() {
-                set(&mut cluster, field, value.clone());
-            }
-            if let Some(spread) = spread {
-                Spread::add_to(&spread, &mut cluster);
-            }
-            if let Some(panic) = panic {
-                let threshold = json!({"value": panic});
-                let common = cluster.get("common_lb_config").cloned();
-                let mut common = common.unwrap_or(json!({}));
-                set(&mut common, "healthy_panic_threshold", threshold);
-                set(&mut cluster, "common_lb_config", common);
-            }
-            cluster
-        })
+        .prop_map(
+            move |(policy, localities, panic, of_assignment, spread, breakers)| {
+                let mut cluster = json!({
+                    "name": name, "type": "STATIC", "connect_timeout": "1s",
+                    "load_assignment": assignment(name, &localities, &of_assignment),
+                });
+                for (field, value) in policy.as_object().into_iter().flatten() {
+                    set(&mut cluster, field, value.clone());
+                }
+                if let Some(spread) = spread {
+                    Spread::add_to(&spread, &mut cluster);
+                }
+                if let Some(breakers) = breakers {
+                    set(&mut cluster, "circuit_breakers", breakers);
+                }
+                if let Some(panic) = panic {
+                    let threshold = json!({"value": panic});
+                    let common = cluster.get("common_lb_config").cloned();
+                    let mut common = common.unwrap_or(json!({}));
+                    set(&mut common, "healthy_panic_threshold", threshold);
+                    set(&mut cluster, "common_lb_config", common);
+                }
+                cluster
+            },
+        )
         .boxed()
 }
 

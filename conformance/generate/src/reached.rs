@@ -35,6 +35,7 @@ pub const RULES: &[&str] = &[
     "URI template rewrite",
     "gRPC",
     "inverted dynamic metadata",
+    "circuit breaker",
 ];
 
 /// Rules that are counted, and that userspace alone decides.
@@ -205,7 +206,12 @@ impl Reached {
             "direct response",
             decision.outcome == Outcome::DirectResponse,
         );
-        self.count_one("dropped", decision.outcome == Outcome::Overflow);
+        // Nothing that is dropped has a priority chosen for it.
+        let refused = decision.outcome == Outcome::Overflow
+            && has(|step| matches!(step, Step::Endpoint { .. }));
+        self.count_one("circuit breaker", refused);
+        let dropped = decision.outcome == Outcome::Overflow && !refused;
+        self.count_one("dropped", dropped);
         let host = host(bootstrap, decision);
         let in_tree = host.is_some_and(|host| host.get("matcher").is_some());
         self.count_one("matcher tree", in_tree && decision.route.is_some());

@@ -179,7 +179,10 @@ fn action() -> BoxedStrategy<Value> {
     let hash_policies = prop_oneof![1 => Just(Vec::new()), 1 => vec(hash_policy(), 1..4)];
     let by_hash = prop::bool::weighted(0.4);
     prop_oneof![
-        8 => (cluster, rewrite(), hash_policies, by_hash, weighted(0.4, criteria())).prop_map(|(mut route, rewrite, policies, by_hash, asked)| {
+        8 => (cluster, rewrite(), hash_policies, by_hash, weighted(0.4, criteria()), prop::bool::weighted(0.2)).prop_map(|(mut route, rewrite, policies, by_hash, asked, high)| {
+            if high {
+                set(&mut route, "priority", json!("HIGH"));
+            }
             if let Some(asked) = asked {
                 set(&mut route, "metadata_match", asked);
             }

@@ -54,45 +54,20 @@ impl Spec {
         let loaded = self.loaded.as_ref().ok_or_else(nothing_loaded)?;
         let chooser = Chooser::Elsewhere(chosen);
         let (snapshot, regexes) = (&loaded.snapshot, &loaded.regexes);
-        run(
+        let mut memory = Memory::default();
+        let run = start(
             snapshot,
             regexes,
             &loaded.substitutions,
             chooser,
-            &mut Memory::default(),
+            &mut memory,
             request,
             (random, 0),
             self.generation,
             true,
-        )
+        )?;
+        Ok(run.answer)
     }
-}
-
-/// One decision.
-#[expect(clippy::too_many_arguments, reason = "a run has all of them")]
-fn run<'a>(
-    snapshot: &'a Snapshot,
-    regexes: &'a Regexes,
-    substitutions: &'a Substitutions,
-    chooser: Chooser<'a>,
-    memory: &'a mut Memory,
-    request: &'a Request,
-    (random, now_us): (u64, u64),
-    generation: u64,
-    traces: bool,
-) -> Result<Answer, EngineError> {
-    let run = start(
-        snapshot,
-        regexes,
-        substitutions,
-        chooser,
-        memory,
-        request,
-        (random, now_us),
-        generation,
-        traces,
-    )?;
-    Ok(run.answer)
 }
 
 /// One request through all rules.
@@ -189,7 +164,7 @@ impl Engine for Spec {
         let loaded = self.loaded.as_mut().ok_or_else(nothing_loaded)?;
         let (snapshot, regexes) = (&loaded.snapshot, &loaded.regexes);
         let chooser = Chooser::Balancers(&mut loaded.balancers);
-        run(
+        let mut run = start(
             snapshot,
             regexes,
             &loaded.substitutions,
@@ -199,7 +174,9 @@ impl Engine for Spec {
             (random, now_us),
             self.generation,
             trace,
-        )
+        )?;
+        run.at_breakers();
+        Ok(run.answer)
     }
 
     fn release(&mut self, held: Held) -> Result<(), EngineError> {

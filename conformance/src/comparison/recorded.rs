@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use twinmesh_engine::{Decision, Outcome, endpoint};
 use twinmesh_xds::Snapshot;
 
@@ -82,8 +83,8 @@ pub fn compare_with_recorded(
     Ok(verdicts)
 }
 
-/// Whether a circuit breaker refused what was decided as if none of its thresholds were reached: one of 0
-/// always is.
+/// Whether a circuit breaker refused what was decided as if none of its thresholds were reached; those
+/// of 0 are, but for a TCP proxy's requests, which have no route.
 fn is_refused_by_breaker(snapshot: &Snapshot, expected: &Decision, found: &Decision) -> bool {
     let cluster = expected.cluster.as_deref();
     let breakers = cluster
@@ -91,7 +92,14 @@ fn is_refused_by_breaker(snapshot: &Snapshot, expected: &Decision, found: &Decis
         .and_then(|cluster| cluster.config.circuit_breakers.as_ref());
     (expected.outcome, found.outcome) == (Outcome::Overflow, Outcome::Forward)
         && expected.cluster == found.cluster
-        && breakers.is_some_and(|it| !it.thresholds.is_empty())
+        && breakers.is_some_and(|it| {
+            let reached = |it: &Thresholds| {
+                let most = [it.max_connections, it.max_pending_requests, it.max_requests];
+                it.max_connection_pools.is_some()
+                    || most.into_iter().flatten().any(|most| most.value > 0)
+            };
+            found.route.is_none() || it.thresholds.iter().any(reached)
+        })
 }
 
 /// What the rules free from the exact comparison with this recorded decision.

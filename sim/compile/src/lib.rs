@@ -8,6 +8,7 @@
 mod answer;
 mod arena;
 pub mod attempts;
+mod breaker;
 pub mod capacity;
 mod cluster;
 mod compiler;

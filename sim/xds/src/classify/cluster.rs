@@ -35,7 +35,7 @@ pub(super) const TABLES: &[Table] = &[
             (
                 "circuit_breakers",
                 ReadOver(
-                    "requests are decided as if its thresholds are not reached, but where endpoints follow a script (--endpoints)",
+                    "requests are decided as if its thresholds above 0 are not reached, but where endpoints follow a script (--endpoints)",
                 ),
             ),
             ("upstream_http_protocol_options", PROTOCOL),
