@@ -49,7 +49,8 @@ def decision(request: dict, answer: Answer, entry: dict | None, topology: Topolo
 
 
 # What the details of an HTTP filter's answer start with.
-BY_FILTER = ("fault_filter_abort", "local_rate_limited", "rbac_access_denied")
+BY_FILTER = ("cors_response", "fault_filter_abort", "health_check", "local_rate_limited",
+             "rbac_access_denied")
 UP_TO_MANAGER = ("listener", "filter_chain")
 UP_TO_TABLE = UP_TO_MANAGER + ("route_config",)
 UP_TO_HOST = UP_TO_TABLE + ("virtual_host",)

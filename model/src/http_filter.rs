@@ -3,7 +3,7 @@
 //! it (`typed_per_filter_config`), else by its own; where a level switches it off, it does not run.
 
 use crate::{
-    Machine, decide, fault,
+    Machine, cors, decide, fault, health_check,
     layout::{
         RECORD, filter_step, header, high, http_filter, http_filters, low, outcome, pair,
         per_filter, work,
@@ -90,6 +90,8 @@ pub fn run<M: Machine>(machine: &mut M, cluster: u64) -> bool {
             http_filter::RBAC => rbac::verdict(machine, filter),
             http_filter::FAULT => fault::verdict(machine, filter),
             http_filter::LOCAL_RATE_LIMIT => local_rate_limit::verdict(machine, filter),
+            http_filter::CORS => cors::verdict(machine, filter),
+            http_filter::HEALTH_CHECK => health_check::verdict(machine, filter),
             _ => Verdict::Ignore,
         };
         match verdict {

@@ -224,8 +224,9 @@ fn outcome(entry: &Entry, redirects: bool) -> Option<(Outcome, Reach)> {
 
 /// Whether an HTTP filter answered.
 fn by_filter(details: &str) -> bool {
-    ["fault_filter_abort", "local_rate_limited"].contains(&details)
+    ["cors_response", "fault_filter_abort", "local_rate_limited"].contains(&details)
         || details.starts_with("rbac_access_denied")
+        || details.starts_with("health_check")
 }
 
 fn location(answer: &Answer) -> Option<String> {

@@ -7,7 +7,7 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 use crate::listener::{PORTS, RANGES, SERVER_NAMES};
-use crate::matcher::{header, set};
+use crate::matcher::{header, set, string};
 use crate::texts::{CLUSTERS, PATHS};
 
 const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
@@ -16,10 +16,14 @@ const RBAC_PER_ROUTE: &str =
 const FAULT: &str = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault";
 const LIMIT: &str =
     "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
+const CORS: &str = "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors";
+const CORS_POLICY: &str = "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy";
+const HEALTH_CHECK: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck";
 const FILTER_CONFIG: &str = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
 
 /// The names that filters have.
-const NAMES: [&str; 4] = ["rbac", "fault", "limit", "late"];
+const NAMES: [&str; 6] = ["rbac", "fault", "limit", "late", "cors", "cors"];
 
 fn range() -> impl Strategy<Value = Value> {
     select(RANGES)
@@ -168,6 +172,48 @@ fn limit() -> impl Strategy<Value = Value> {
         })
 }
 
+/// A CORS policy.
+fn cors() -> BoxedStrategy<Value> {
+    let origins = vec(string(), 0..3);
+    let enabled = weighted(0.3, select(&[0_u32, 50, 100][..]));
+    let forwards = weighted(0.5, any::<bool>());
+    let all = (origins, enabled, forwards);
+    all.prop_map(|(origins, enabled, forwards)| {
+        let mut policy = json!({"allow_origin_string_match": origins});
+        if let Some(share) = enabled {
+            let enabled = json!({"default_value": {"numerator": share}});
+            set(&mut policy, "filter_enabled", enabled);
+        }
+        if let Some(forwards) = forwards {
+            set(
+                &mut policy,
+                "forward_not_matching_preflights",
+                json!(forwards),
+            );
+        }
+        policy
+    })
+    .boxed()
+}
+
+/// The fields of a health check filter.
+fn health_check() -> BoxedStrategy<Value> {
+    let least = weighted(
+        0.6,
+        (select(CLUSTERS), select(&[0.0, 33.3, 50.0, 100.0][..])),
+    );
+    let all = (vec(header(), 1..3), least, prop::bool::weighted(0.2));
+    all.prop_map(|(headers, least, passes)| {
+        let mut check = json!({"pass_through_mode": passes, "headers": headers});
+        if let Some((cluster, least)) = least {
+            let least = json!({cluster: {"value": least}});
+            set(&mut check, "cluster_min_healthy_percentages", least);
+        }
+        check
+    })
+    .boxed()
+}
+
 fn typed(kind: &str, mut config: Value) -> Value {
     set(&mut config, "@type", json!(kind));
     config
@@ -181,6 +227,8 @@ pub fn http_filters() -> BoxedStrategy<Vec<Value>> {
             4 => fault().prop_map(|config| ("fault", typed(FAULT, config))),
             2 => limit().prop_map(|config| ("limit", typed(LIMIT, config))),
             1 => rbac().prop_map(|config| ("late", typed(RBAC, config))),
+            3 => Just(("cors", json!({"@type": CORS}))),
+            1 => health_check().prop_map(|config| ("health", typed(HEALTH_CHECK, config))),
         ],
         prop::bool::weighted(0.2),
     )
@@ -212,6 +260,7 @@ pub fn per_filter() -> BoxedStrategy<Option<Value>> {
         1 => Just(json!({"@type": RBAC_PER_ROUTE})),
         3 => fault().prop_map(|fault| typed(FAULT, fault)),
         1 => limit().prop_map(|limit| typed(LIMIT, limit)),
+        4 => cors().prop_map(|policy| typed(CORS_POLICY, policy)),
         1 => Just(json!({"@type": FILTER_CONFIG, "disabled": true})),
         1 => Just(json!({"@type": FILTER_CONFIG, "config": {}})),
     ];

@@ -580,6 +580,17 @@ fn filtered(chain: &Value, request: &mut Request, tape: &mut Tape<'_>) {
             add(name, tape.text(&values));
         }
     }
+    if tape.once_in(3) {
+        for (name, values) in [
+            ("origin", VALUES),
+            ("access-control-request-method", &["GET", "GET", ""][..]),
+        ] {
+            if !tape.once_in(6) {
+                request.headers.push((name.to_owned(), tape.text(values)));
+            }
+        }
+        request.method = tape.text(&["OPTIONS", "OPTIONS", "OPTIONS", "GET", "options"]);
+    }
     if request.source.is_none() && tape.once_in(2) {
         request.source = Some(SocketAddr::new(address(&[], tape), 1000));
     }

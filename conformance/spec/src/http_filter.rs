@@ -6,15 +6,19 @@
 
 use std::collections::BTreeMap;
 
+use envoy_types::pb::envoy::config::route::v3::route::Action;
+use envoy_types::pb::envoy::extensions::filters::http::cors::v3::CorsPolicy;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{
     Chain, Did, Outcome, Step,
     update::{keeps_filters, keeps_routes},
 };
 use twinmesh_xds::Snapshot;
-use twinmesh_xds::http_filter::{FilterKind, HttpFilter, Level};
+use twinmesh_xds::http_filter::{FilterKind, HttpFilter, Level, PerFilter};
 
+use crate::cors;
 use crate::fault::{self, Fault};
+use crate::health_check;
 use crate::local_rate_limit::{self, Bucket};
 use crate::message::Message;
 use crate::rbac;
@@ -139,6 +143,14 @@ impl<'a> Run<'a> {
                     let (random, now) = (self.random, self.now_us);
                     local_rate_limit::verdict(config, filter.index, bucket, random, now)
                 }
+                FilterKind::Cors(_) => {
+                    let policies = self.cors_policies(filter);
+                    let (random, regexes) = (self.random, self.regexes);
+                    cors::verdict(&policies, filter.index, message, random, regexes)
+                }
+                FilterKind::HealthCheck(config) => {
+                    health_check::verdict(config, message, self.snapshot, self.regexes)
+                }
                 FilterKind::Rbac(rbac) => rbac::verdict(rbac, &self.asked(message, met)),
                 FilterKind::Fault(config) => self.at_fault(
                     Fault {
@@ -186,22 +198,7 @@ impl<'a> Run<'a> {
         filter: &'a HttpFilter,
         at: Option<At>,
     ) -> Option<(&'a FilterKind, Option<Level>)> {
-        let snapshot = self.snapshot;
-        let mut said = Vec::new();
-        if let Some(at) = at {
-            let configuration = snapshot.route_configurations.get(at.configuration)?;
-            let entry = at.entry.map(|entry| Level::Entry(at.host, at.route, entry));
-            let levels = entry.into_iter().chain([
-                Level::Route(at.host, at.route),
-                Level::VirtualHost(at.host),
-                Level::RouteConfiguration,
-            ]);
-            let of_level = |level| {
-                let said = configuration.per_filters.get(&level)?.get(&filter.name)?;
-                Some((level, said))
-            };
-            said.extend(levels.filter_map(of_level));
-        }
+        let said = self.said(filter, at);
         let is_off = said
             .first()
             .map_or(filter.disabled, |(_, said)| said.disabled);
@@ -215,6 +212,46 @@ impl<'a> Run<'a> {
                 .then_some((config, Some(*level)))
         });
         Some(own.next().unwrap_or((&filter.config, None)))
+    }
+
+    /// What the levels of the route say to a filter, the most specific first.
+    fn said(&self, filter: &HttpFilter, at: Option<At>) -> Vec<(Level, &'a PerFilter)> {
+        let snapshot = self.snapshot;
+        let found =
+            at.and_then(|at| Some((at, snapshot.route_configurations.get(at.configuration)?)));
+        let Some((at, configuration)) = found else {
+            return Vec::new();
+        };
+        let entry = at.entry.map(|entry| Level::Entry(at.host, at.route, entry));
+        let levels = entry.into_iter().chain([
+            Level::Route(at.host, at.route),
+            Level::VirtualHost(at.host),
+            Level::RouteConfiguration,
+        ]);
+        let of_level = |level| {
+            let said = configuration.per_filters.get(&level)?.get(&filter.name)?;
+            Some((level, said))
+        };
+        levels.filter_map(of_level).collect()
+    }
+
+    /// The CORS policies of a route that forwards, the most specific first.
+    fn cors_policies(&self, filter: &HttpFilter) -> Vec<&'a CorsPolicy> {
+        let snapshot = self.snapshot;
+        let route = self.at.and_then(|at| {
+            let configuration = snapshot.route_configurations.get(at.configuration)?;
+            let host = configuration.config.virtual_hosts.get(at.host)?;
+            host.routes.get(at.route)
+        });
+        if !route.is_some_and(|route| matches!(route.action, Some(Action::Route(_)))) {
+            return Vec::new();
+        }
+        let said = self.said(filter, self.at).into_iter();
+        said.filter_map(|(_, said)| match said.config.as_ref()? {
+            FilterKind::Cors(policy) => policy.as_deref(),
+            _ => None,
+        })
+        .collect()
     }
 
     /// What rules may look at.

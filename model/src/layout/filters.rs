@@ -37,6 +37,10 @@ pub mod http_filter {
     pub const LOCAL_RATE_LIMIT: u64 = 3;
     /// Kind: another.
     pub const OTHER: u64 = 4;
+    /// Kind: CORS.
+    pub const CORS: u64 = 5;
+    /// Kind: health checks.
+    pub const HEALTH_CHECK: u64 = 6;
 
     /// Flag: `disabled`.
     pub const DISABLED: u64 = 1;
@@ -188,6 +192,31 @@ pub mod token_bucket {
     pub const STATES: usize = 3;
     /// Bytes of the record.
     pub const BYTES: u64 = 32;
+}
+
+/// CORS: a record of words.
+pub mod cors {
+    /// Matchers of origins. Low: their offset; high: how many.
+    pub const ORIGINS: u64 = 0;
+    /// The share of the requests that the filter looks at.
+    pub const ENABLED: u64 = 8;
+    /// Low: slot of `origin`; high: slot of `access-control-request-method`.
+    pub const SLOTS: u64 = 16;
+    /// Flags.
+    pub const FLAGS: u64 = 24;
+
+    /// Flag: every origin is listed.
+    pub const ALL: u64 = 1;
+    /// Flag: preflight requests from others are forwarded.
+    pub const FORWARDS_OTHERS: u64 = 2;
+}
+
+/// Health checks: a record of words.
+pub mod health_check {
+    /// The status with which they are answered.
+    pub const STATUS: u64 = 0;
+    /// Matchers of what is one. Low: their offset; high: how many.
+    pub const HEADERS: u64 = 8;
 }
 
 /// What a filter did: a word of [`work::FILTER_STEPS`](super::work::FILTER_STEPS). Bits 0..16 its

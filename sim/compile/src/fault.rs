@@ -127,7 +127,11 @@ impl Compiler<'_> {
         ]))
     }
 
-    fn all_matchers(&mut self, matchers: &[HeaderMatcher]) -> Result<u64, Left> {
+    /// Matchers that all have to hold. Low: their offset; high: how many.
+    ///
+    /// # Errors
+    /// One is not decided, or does not fit.
+    pub fn all_matchers(&mut self, matchers: &[HeaderMatcher]) -> Result<u64, Left> {
         let mut records = Vec::with_capacity(matchers.len());
         for (index, matcher) in matchers.iter().enumerate() {
             let (arena, names) = (&mut self.arena, &mut self.names);

@@ -54,6 +54,8 @@ fn number(kind: &FilterKind) -> u64 {
         FilterKind::Rbac(_) => http_filter::RBAC,
         FilterKind::Fault(_) => http_filter::FAULT,
         FilterKind::LocalRateLimit(_) => http_filter::LOCAL_RATE_LIMIT,
+        FilterKind::Cors(_) => http_filter::CORS,
+        FilterKind::HealthCheck(_) => http_filter::HEALTH_CHECK,
         FilterKind::Undecided => http_filter::OTHER,
     }
 }
@@ -157,6 +159,14 @@ impl Compiler<'_> {
             FilterKind::Rbac(rbac) => self.rbac(rbac),
             FilterKind::Fault(fault) => self.fault(fault),
             FilterKind::LocalRateLimit(limit) => Ok(self.local_rate_limit(limit, owner)),
+            FilterKind::Cors(policy) => match (policy, owner) {
+                (Some(policy), Owner::Level(configuration, level, name)) => {
+                    let whole = self.cors_of_level(policy, configuration, level, &name);
+                    self.cors(&whole)
+                }
+                _ => Ok(0),
+            },
+            FilterKind::HealthCheck(check) => self.health_check(check),
             FilterKind::Undecided => Err("it is enabled here, and is not decided".to_owned()),
         }
     }

@@ -12,7 +12,9 @@ use envoy_types::pb::envoy::{
     },
     extensions::filters::{
         http::{
+            cors::v3::CorsPolicy,
             fault::v3::HttpFault,
+            health_check::v3::HealthCheck,
             local_ratelimit::v3::LocalRateLimit,
             rbac::v3::{Rbac, RbacPerRoute},
         },
@@ -29,16 +31,19 @@ const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const RBAC_PER_ROUTE: &str = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
 const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
 const LOCAL_RATE_LIMIT: &str = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
+const CORS: &str = "envoy.extensions.filters.http.cors.v3.Cors";
+const CORS_POLICY: &str = "envoy.extensions.filters.http.cors.v3.CorsPolicy";
+const HEALTH_CHECK: &str = "envoy.extensions.filters.http.health_check.v3.HealthCheck";
 const ROUTER: &str = crate::classify::ROUTER;
 
 /// Whether a filter of this type is decided as it is configured.
 pub(crate) fn is_decided(type_name: &str) -> bool {
-    [RBAC, FAULT, LOCAL_RATE_LIMIT].contains(&type_name)
+    [RBAC, FAULT, LOCAL_RATE_LIMIT, CORS, HEALTH_CHECK].contains(&type_name)
 }
 
 /// Whether this is what a route says to a filter that is decided.
 pub(crate) fn is_decided_per_route(type_name: &str) -> bool {
-    [RBAC_PER_ROUTE, FAULT, LOCAL_RATE_LIMIT].contains(&type_name)
+    [RBAC_PER_ROUTE, FAULT, LOCAL_RATE_LIMIT, CORS_POLICY].contains(&type_name)
 }
 
 /// A filter of a connection manager that may do something to requests.
@@ -63,6 +68,10 @@ pub enum FilterKind {
     Fault(Box<HttpFault>),
     /// `envoy.extensions.filters.http.local_ratelimit.v3`.
     LocalRateLimit(Box<LocalRateLimit>),
+    /// `envoy.extensions.filters.http.cors.v3`: the policy of a level; the filter itself has none.
+    Cors(Option<Box<CorsPolicy>>),
+    /// `envoy.extensions.filters.http.health_check.v3`.
+    HealthCheck(Box<HealthCheck>),
     /// It is disabled, and not decided where a route enables it.
     Undecided,
 }
@@ -107,6 +116,8 @@ impl FilterKind {
                 let share = share.and_then(|it| it.default_value.as_ref());
                 limit.token_bucket.is_some() && share.is_some_and(|it| it.numerator != 0)
             }
+            Self::Cors(policy) => policy.is_some(),
+            Self::HealthCheck(check) => check.pass_through_mode.is_none_or(|passes| !passes.value),
             Self::Undecided => true,
         }
     }
@@ -158,6 +169,15 @@ fn kind(any: &Any) -> Option<FilterKind> {
         LOCAL_RATE_LIMIT => {
             let limit = LocalRateLimit::decode(bytes).ok()?;
             Some(FilterKind::LocalRateLimit(Box::new(limit)))
+        }
+        CORS => Some(FilterKind::Cors(None)),
+        CORS_POLICY => {
+            let policy = CorsPolicy::decode(bytes).ok()?;
+            Some(FilterKind::Cors(Some(Box::new(policy))))
+        }
+        HEALTH_CHECK => {
+            let check = HealthCheck::decode(bytes).ok()?;
+            Some(FilterKind::HealthCheck(Box::new(check)))
         }
         _ => None,
     }

@@ -11,6 +11,7 @@
 //!    reported.
 
 mod cluster;
+mod cors;
 mod fault;
 mod filter;
 mod header;
@@ -143,6 +144,7 @@ fn tables() -> impl Iterator<Item = &'static Table> {
         listener::TABLES,
         filter::TABLES,
         fault::TABLES,
+        cors::TABLES,
         local_rate_limit::TABLES,
         matcher_tree::TABLES,
         per_filter::TABLES,
