@@ -1,13 +1,12 @@
 //! Compiles the routes of a virtual host: matchers, actions, and where each is filed.
 
+mod userspace;
+
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteMatch, WeightedCluster, route::Action, route_action::ClusterSpecifier,
     route_match::PathSpecifier,
 };
-use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
-use twinmesh_model::layout::{
-    RECORD, low, matcher, of, pair, route, unsupported, weighted_clusters,
-};
+use twinmesh_model::layout::{RECORD, matcher, of, pair, route, weighted_clusters};
 use twinmesh_model::route::MATCHERS;
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 use twinmesh_xds::{Unsupported, uri_template};
@@ -17,34 +16,10 @@ use crate::criteria::criteria;
 use crate::path::{Candidate, Paths};
 use crate::plain;
 use crate::{CapacityError, capacity, matcher as compile_matcher};
+use userspace::{Share, by_hash, share};
 
 /// A path matcher that no path passes: its text would be longer than any.
 const NEVER: [u64; 4] = [matcher::EQUAL | 0xffff_ffff << 32, 0, 0, pair(0, of::PATH)];
-
-/// How many of the requests `runtime_fraction` lets a route take.
-enum Share {
-    None,
-    /// Numerator and denominator.
-    Some(u64, u64),
-    All,
-}
-
-fn share(matched: &RouteMatch) -> Share {
-    let Some(fraction) = &matched.runtime_fraction else {
-        return Share::All;
-    };
-    let fraction = fraction.default_value.unwrap_or_default();
-    let all: u32 = match DenominatorType::try_from(fraction.denominator) {
-        Ok(DenominatorType::TenThousand) => 10_000,
-        Ok(DenominatorType::Million) => 1_000_000,
-        _ => 100,
-    };
-    match fraction.numerator {
-        0 => Share::None,
-        some if some < all => Share::Some(u64::from(some), u64::from(all)),
-        _ => Share::All,
-    }
-}
 
 /// Fields of a route that the tables do not hold, each with the reason.
 type Left = Vec<(String, String)>;
@@ -72,30 +47,6 @@ fn not_decided(matched: &RouteMatch) -> Left {
         }
     }
     left
-}
-
-/// Whether the request's hash chooses among the clusters.
-fn by_hash(config: &WeightedCluster) -> bool {
-    use envoy_types::pb::envoy::config::route::v3::weighted_cluster::RandomValueSpecifier;
-    matches!(
-        config.random_value_specifier,
-        Some(RandomValueSpecifier::UseHashPolicy(flag)) if flag.value
-    )
-}
-
-/// The field by which a header names a cluster, if one does.
-fn by_header(action: &RouteAction) -> Option<String> {
-    match &action.cluster_specifier {
-        Some(ClusterSpecifier::ClusterHeader(_)) => Some("route.cluster_header".to_owned()),
-        Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-            let mut clusters = weighted.clusters.iter();
-            let index = clusters.position(|cluster| cluster.name.is_empty())?;
-            Some(format!(
-                "route.weighted_clusters.clusters[{index}].cluster_header"
-            ))
-        }
-        _ => None,
-    }
 }
 
 /// The routes of a virtual host while they are compiled.
@@ -218,107 +169,6 @@ impl Compiler<'_> {
                 && !matches!(share(matched), Share::Some(..)),
             keys: matchers.iter().filter_map(|matcher| matcher.key).collect(),
         });
-    }
-
-    /// The matchers of a route that only userspace decides, in Envoy's order.
-    fn userspace_matchers(&mut self, matched: &RouteMatch, left: &mut Left) -> Vec<[u64; 4]> {
-        let mut records = Vec::new();
-        for (index, cookie) in matched.cookies.iter().enumerate() {
-            match compile_matcher::cookie(
-                &mut self.arena,
-                &mut self.names,
-                self.snapshot,
-                cookie,
-                index,
-            ) {
-                Ok(record) => records.extend(record),
-                Err(over) => left.push((format!("match.cookies[{index}]"), over.of_a_part())),
-            }
-        }
-        let tls_context = matched.tls_context.as_ref();
-        records.extend(tls_context.and_then(compile_matcher::tls_context));
-        records
-    }
-
-    /// What a route has for userspace alone, or 0: a share of the requests, matchers, hash policies,
-    /// and then its `action`, which becomes undecided for others.
-    fn more(
-        &mut self,
-        routes: &mut Routes,
-        place: (usize, usize, usize),
-        config: &Route,
-        beside: &[[u64; 4]],
-        action: &mut u64,
-        left: &mut Left,
-    ) -> u64 {
-        let fraction = match share(config.r#match.as_ref().unwrap_or(&RouteMatch::default())) {
-            Share::Some(numerator, denominator) => pair(numerator, denominator),
-            Share::None | Share::All => 0,
-        };
-        let forwards = match &config.action {
-            Some(Action::Route(forwards)) => Some(forwards),
-            _ => None,
-        };
-        let by_hash = forwards.is_some_and(|forwards| {
-            matches!(&forwards.cluster_specifier,
-                Some(ClusterSpecifier::WeightedClusters(weighted)) if by_hash(weighted))
-        });
-        let policies = forwards.map_or(&[][..], |forwards| forwards.hash_policy.as_slice());
-        let mut hash_policies = 0;
-        if !policies.is_empty() && (by_hash || self.hashes) && low(*action) != route::UNSUPPORTED {
-            match self.hash_policies(policies, &mut routes.query) {
-                Ok(found) => hash_policies = found,
-                Err(over) => left.push(("route.hash_policy".to_owned(), over.of_a_part())),
-            }
-        }
-        if low(*action) != route::UNSUPPORTED
-            && let Some(path) = forwards.and_then(by_header)
-        {
-            let reason = "the cluster that a header names is found in userspace only";
-            self.route_in_userspace(place, &path, reason);
-        }
-        if fraction == 0 && beside.is_empty() && hash_policies == 0 && !by_hash {
-            return 0;
-        }
-        let matchers = if beside.is_empty() {
-            0
-        } else {
-            let block = self.arena.words(&[beside.len() as u64]);
-            self.arena.words(beside.as_flattened());
-            block
-        };
-        let more = self.arena.record([
-            *action,
-            fraction,
-            hash_policies,
-            pair(matchers, of::FRACTION),
-        ]);
-        if low(*action) == route::UNSUPPORTED {
-            return more;
-        }
-        if fraction != 0 {
-            let reason = "a share of the requests is taken in userspace only";
-            self.route_in_userspace(place, "match.runtime_fraction", reason);
-        }
-        if let Some(first) = beside.first() {
-            let (path, reason) = match first[3] >> 32 {
-                of::COOKIE => ("match.cookies", "cookies are matched in userspace only"),
-                _ => (
-                    "match.tls_context",
-                    "the client's certificate is known in userspace only",
-                ),
-            };
-            self.route_in_userspace(place, path, reason);
-        }
-        if by_hash {
-            let reason = "a cluster is chosen by hash in userspace only";
-            let path = "route.weighted_clusters.use_hash_policy";
-            self.route_in_userspace(place, path, reason);
-        }
-        if fraction != 0 || by_hash || !beside.is_empty() {
-            *action = pair(route::UNSUPPORTED, unsupported::USERSPACE);
-        }
-        more
     }
 
     /// Files a route under its path; the offset of its path matcher, for traces. What the class
