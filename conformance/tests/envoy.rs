@@ -151,7 +151,7 @@ fn what_envoy_refuses_is_said_in_its_words() {
     let (before, after) = text.split_once(at).expect("it has virtual hosts");
     let column = before.len() - before.rfind('\n').map_or(0, |end| end + 1);
     let indented = " ".repeat(column);
-    let header = "response_headers_to_add: [{header: {key: x, value: \"%NO_SUCH_COMMAND%\"}}]";
+    let header = "response_headers_to_add: [{header: {key: x, value: \"%CEL(no such)%\"}}]";
     let refused = format!("{before}{header}\n{indented}{at}{after}");
     std::fs::write(&snapshot, refused).expect("the snapshot");
     let run = conform(
@@ -164,7 +164,7 @@ fn what_envoy_refuses_is_said_in_its_words() {
         "| spec ",
         " failed |",
         "Envoy refuses the snapshot: ",
-        "NO_SUCH_COMMAND",
+        "no such",
     ] {
         assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
     }

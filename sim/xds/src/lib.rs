@@ -5,6 +5,7 @@ mod classify;
 mod encode;
 pub mod error;
 mod form;
+pub mod format;
 pub mod http_filter;
 mod matcher_tree;
 mod message;

@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
-use crate::{error::ReadError, path::Path, source::Source, uri_template};
+use crate::{error::ReadError, format, path::Path, source::Source, uri_template};
 
 pub(super) fn check(route: &Route, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
     check_template(route, path, source)?;
@@ -17,14 +17,22 @@ pub(super) fn check(route: &Route, path: &Path, source: &Source<'_>) -> Result<(
             if let Some(rule) = &action.regex_rewrite {
                 regex(rule, &at.field("regex_rewrite"), source)?;
             }
-            if let Some(HostRewriteSpecifier::HostRewritePathRegex(rule)) =
-                &action.host_rewrite_specifier
-            {
-                regex(rule, &at.field("host_rewrite_path_regex"), source)?;
+            formatted(&action.path_rewrite, &at.field("path_rewrite"), source)?;
+            match &action.host_rewrite_specifier {
+                Some(HostRewriteSpecifier::HostRewritePathRegex(rule)) => {
+                    regex(rule, &at.field("host_rewrite_path_regex"), source)
+                }
+                Some(HostRewriteSpecifier::HostRewrite(format)) => {
+                    formatted(format, &at.field("host_rewrite"), source)
+                }
+                _ => Ok(()),
             }
-            Ok(())
         }
         Some(Action::Redirect(action)) => match &action.path_rewrite_specifier {
+            Some(PathRewriteSpecifier::PathRewrite(format)) => {
+                let at = path.field("redirect").field("path_rewrite");
+                formatted(format, &at, source)
+            }
             Some(PathRewriteSpecifier::RegexRewrite(rule)) => {
                 let at = path.field("redirect").field("regex_rewrite");
                 regex(rule, &at, source)
@@ -49,6 +57,23 @@ fn is_matched_by_extension(route: &Route) -> bool {
         matched.and_then(|matched| matched.path_specifier.as_ref()),
         Some(PathSpecifier::PathMatchPolicy(_))
     )
+}
+
+/// A format string whose value is a path or a host.
+fn formatted(text: &str, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    let parts = match format::parse(text) {
+        Ok(parts) => parts,
+        Err(fault) => return Err(source.invalid(path, format!("the format {text:?}, {fault}"))),
+    };
+    for part in parts {
+        if let format::Part::Command(command) = part
+            && command.is_of_headers()
+        {
+            let problem = format!("{command} has a value in headers only");
+            return Err(source.invalid(path, problem));
+        }
+    }
+    Ok(())
 }
 
 /// URI templates: the match's, and the rewrite's, whose variables are the match's.

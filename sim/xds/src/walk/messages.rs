@@ -3,8 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::format;
-use crate::view::View;
+use crate::{format, view::View};
 
 /// A field of the message, or the message itself, and what is wrong with it.
 type Fault = (Option<Place>, String);
@@ -134,14 +133,13 @@ fn header_mutations(view: &View<'_>) -> Result<(), Fault> {
                 ));
             }
             let value = header.as_ref().map_or("", |header| header.text("value"));
-            if let Some(at) = format::fault(value) {
-                return Err((
-                    Place::item(field, index),
-                    format!(
-                        "a \"%\" starts a command like %HOSTNAME% or %REQ(name):8%, or stands twice; \
-                         byte {at} of {value:?} does neither"
-                    ),
-                ));
+            if let Err(fault) = format::parse(value) {
+                let problem = format!("the format {value:?}, {fault}");
+                return Err((Place::item(field, index), problem));
+            }
+            if option.has("append") && option.number("append_action") != 0 {
+                let problem = "append stands beside append_action, which takes its place";
+                return Err((Place::item(field, index), problem.to_owned()));
             }
         }
     }

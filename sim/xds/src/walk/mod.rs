@@ -1,7 +1,6 @@
 //! One walk over a resource's bytes: it verifies them, validates them as Envoy does, and sorts
 //! each field into decided, read over and unsupported.
 
-mod format;
 mod messages;
 mod rules;
 
