@@ -9,7 +9,9 @@ use envoy_types::pb::envoy::config::route::v3::{
     route_match::PathSpecifier,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
-use twinmesh_engine::{Chain, Failed, Request, Step, Trace};
+use twinmesh_engine::{
+    Chain, Failed, Level, MirrorLevel, MutationOf, Request, Step, Trace,
+};
 use twinmesh_xds::{FilterChain, Snapshot, Target, Terminal};
 
 use crate::comparison::{Field, Fields, compare_traces};
@@ -102,6 +104,15 @@ fn decides(step: &Step, field: Field) -> bool {
         Field::Attempts | Field::ResponseFlags | Field::DurationUs | Field::Tries => {
             matches!(step, Step::Route(_))
         }
+        Field::RequestHeaders => {
+            let of = MutationOf::Request;
+            matches!(step, Step::Mutation { of: found, .. } if *found == of)
+        }
+        Field::ResponseHeaders => {
+            let of = MutationOf::Response;
+            matches!(step, Step::Mutation { of: found, .. } if *found == of)
+        }
+        Field::Mirrors => matches!(step, Step::Mirror { .. }),
         Field::Outcome | Field::Engine | Field::Reason => false,
     }
 }
@@ -215,7 +226,46 @@ impl<'a> Walk<'a> {
             Step::Endpoint { locality, endpoint } => {
                 self.in_assignment(&format!("endpoints[{locality}].lb_endpoints[{endpoint}]"))
             }
+            Step::Mutation { of, level } => self.in_level(*of, *level),
+            Step::Mirror { level, policy } => one(self.in_mirrors(*level, *policy)),
             Step::BadRequest(_) | Step::Unsupported => Vec::new(),
+        }
+    }
+
+    /// The mutations of a level.
+    fn in_level(&self, of: MutationOf, level: Level) -> Vec<Target> {
+        let part = match of {
+            MutationOf::Request => "request",
+            MutationOf::Response => "response",
+        };
+        let fields = [
+            format!("{part}_headers_to_remove"),
+            format!("{part}_headers_to_add"),
+        ];
+        let targets = fields.into_iter().filter_map(|field| match level {
+            Level::WeightedCluster => {
+                self.in_route(self.route?, &format!("route.weighted_clusters.{field}"))
+            }
+            Level::Route => self.in_route(self.route?, &field),
+            Level::VirtualHost => {
+                self.in_configuration(&format!("virtual_hosts[{}].{field}", self.host?))
+            }
+            Level::RouteConfiguration => self.in_configuration(&field),
+        });
+        targets.collect()
+    }
+
+    /// A mirror policy.
+    fn in_mirrors(&self, level: MirrorLevel, policy: usize) -> Option<Target> {
+        let field = format!("request_mirror_policies[{policy}]");
+        match level {
+            // The cluster's extension has no field of its own name.
+            MirrorLevel::Cluster => None,
+            MirrorLevel::Route => self.in_route(self.route?, &format!("route.{field}")),
+            MirrorLevel::VirtualHost => {
+                self.in_configuration(&format!("virtual_hosts[{}].{field}", self.host?))
+            }
+            MirrorLevel::RouteConfiguration => self.in_configuration(&field),
         }
     }
 

@@ -78,6 +78,9 @@ fn every_field_but_who_and_why_is_compared() {
         location: Some("x".to_owned()),
         path: Some("x".to_owned()),
         authority: Some("x".to_owned()),
+        request_headers: Some([("x".to_owned(), None)].into()),
+        response_headers: Some([("x".to_owned(), Some(vec![]))].into()),
+        mirrors: vec!["x".to_owned()],
         attempts: Some(1),
         response_flags: Some("x".to_owned()),
         duration_us: Some(1),
@@ -93,7 +96,8 @@ fn every_field_but_who_and_why_is_compared() {
         other[name] = match name.as_str() {
             "outcome" => "no_route".into(),
             "priority" | "status" | "attempts" | "duration_us" => 2.into(),
-            "tries" => serde_json::json!([]),
+            "tries" | "mirrors" => serde_json::json!([]),
+            "request_headers" | "response_headers" => serde_json::json!({"x": ["y"]}),
             _ => "y".into(),
         };
         let other: Decision = serde_json::from_value(other).expect("a decision");

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use twinmesh_compile::{Compiled, Kept, Managed, compile};
+use twinmesh_compile::{Compiled, Filtered, Kept, Managed, compile};
 use twinmesh_engine::{Answer, EngineError, Held, Request, Step};
 use twinmesh_xds::Snapshot;
 
@@ -125,7 +125,10 @@ impl<H: Host> Worker<H> {
                         managed = Some(next);
                         continue;
                     }
-                    None => return Ok(self.answer(&current, request, managed.as_ref(), trace)),
+                    None => {
+                        let request = (request, random);
+                        return Ok(self.answer(&current, request, managed.as_ref(), trace));
+                    }
                 },
                 // What another snapshot makes of it may be something else.
                 STALE => managed = None,
@@ -161,7 +164,7 @@ impl<H: Host> Worker<H> {
     fn answer(
         &self,
         current: &Current<H>,
-        request: &Request,
+        (request, random): (&Request, u64),
         managed: Option<&Managed>,
         trace: bool,
     ) -> Answer {
@@ -174,7 +177,11 @@ impl<H: Host> Worker<H> {
         let not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>> =
             if trace { Some(&mut not_matched) } else { None };
         let compiled = &current.compiled;
-        let mut answer = compiled.answer_managed(request, managed, &left, not_matched);
+        let filtered = Filtered {
+            random,
+            ..Filtered::default()
+        };
+        let mut answer = compiled.answer_filtered(request, managed, &left, &filtered, not_matched);
         compiled.refuse(request, managed, &left, &mut answer.decision);
         answer.decision.engine = Some(H::NAME.to_owned());
         if let Some(held) = &mut answer.held {

@@ -49,6 +49,7 @@ impl Memory {
         Filtered {
             steps: steps.collect(),
             delayed_us: self.word(work::DELAY),
+            random: self.word(work::RANDOM),
         }
     }
 }

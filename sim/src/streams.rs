@@ -539,6 +539,9 @@ impl Sim {
         decision.status = reply.status;
         decision.attempts = u32::try_from(stream.tries.len()).ok();
         decision.tries = stream.tries;
+        // What a scripted response's headers come to is not decided.
+        let headers = decision.response_headers.iter_mut().flatten();
+        headers.for_each(|(_, values)| *values = None);
         if !reply.flags.is_empty() {
             decision.response_flags = Some(reply.flags.join(","));
         }
@@ -579,6 +582,7 @@ fn no_endpoint(answer: &mut Answer) {
     decision.locality = None;
     decision.path = None;
     decision.authority = None;
+    decision.request_headers = None;
 }
 
 fn undecide(answer: &mut Answer, reason: String, traced: bool) {

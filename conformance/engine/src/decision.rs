@@ -1,6 +1,12 @@
 //! One line of a decisions file.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+/// Values of headers, by name in lower case: none where the header is not there, and `None` where
+/// they are not decided.
+pub type HeaderValues = BTreeMap<String, Option<Vec<String>>>;
 
 /// What became of a request.
 #[derive(
@@ -83,6 +89,15 @@ pub struct Decision {
     /// The authority as sent upstream, only where it differs from the request's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<String>,
+    /// What the endpoint gets of each header that a mutation of the route names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_headers: Option<HeaderValues>,
+    /// What the client gets of each header that a mutation of the route names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_headers: Option<HeaderValues>,
+    /// The clusters that get a copy of the request, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
     /// How many attempts were made, where endpoints follow a script: Envoy's
     /// `%UPSTREAM_REQUEST_ATTEMPT_COUNT%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

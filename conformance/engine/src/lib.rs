@@ -12,10 +12,12 @@ pub mod stream;
 pub mod trace;
 pub mod update;
 
-pub use decision::{Decision, Failure, Outcome, Try};
+pub use decision::{Decision, Failure, HeaderValues, Outcome, Try};
 pub use engine::{Answer, Engine, EngineError, Held, Strictness};
 pub use format::FormatError;
 pub use replay::{Decided, Replay, ReplayError};
 pub use request::{ClientCertificate, Request};
 pub use stream::Streams;
-pub use trace::{BadRequest, Chain, Did, Domain, Failed, Step, Trace};
+pub use trace::{
+    BadRequest, Chain, Did, Domain, Failed, Level, MirrorLevel, MutationOf, Step, Trace,
+};

@@ -55,6 +55,20 @@ pub enum Step {
     },
     /// The cluster: index into `Snapshot::clusters`.
     Cluster(usize),
+    /// Headers that a level of the route configuration adds and removes.
+    Mutation {
+        /// Whose headers.
+        of: MutationOf,
+        /// Where the mutations stand.
+        level: Level,
+    },
+    /// A copy that goes to another cluster: index into `request_mirror_policies`.
+    Mirror {
+        /// Whose policies count.
+        level: MirrorLevel,
+        /// The policy.
+        policy: usize,
+    },
     /// The priority chosen.
     Priority {
         /// The priority.
@@ -75,6 +89,41 @@ pub enum Step {
     },
     /// The request is not decided beyond this point.
     Unsupported,
+}
+
+/// Whose headers a mutation changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MutationOf {
+    /// Those of the request that the endpoint gets.
+    Request,
+    /// Those of the response that the client gets.
+    Response,
+}
+
+/// Where header mutations stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// `WeightedCluster.ClusterWeight`, the entry that was chosen.
+    WeightedCluster,
+    /// `Route`.
+    Route,
+    /// `VirtualHost`.
+    VirtualHost,
+    /// `RouteConfiguration`.
+    RouteConfiguration,
+}
+
+/// Where mirror policies stand: only those of the first level that has some count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MirrorLevel {
+    /// `HttpProtocolOptions` of the cluster.
+    Cluster,
+    /// `RouteAction`.
+    Route,
+    /// `VirtualHost`.
+    VirtualHost,
+    /// `RouteConfiguration`.
+    RouteConfiguration,
 }
 
 /// Which filter chain.

@@ -19,6 +19,11 @@ pub(crate) fn client(
     message: &Message,
     source: Option<IpAddr>,
 ) -> Option<IpAddr> {
+    said(manager, message).or(source)
+}
+
+/// The client that x-forwarded-for tells of.
+pub(crate) fn said(manager: &HttpConnectionManager, message: &Message) -> Option<IpAddr> {
     let hops = manager.xff_num_trusted_hops as usize;
     let uses_own = manager.use_remote_address.is_some_and(|own| own.value);
     let skipped = match (uses_own, hops) {
@@ -27,20 +32,17 @@ pub(crate) fn client(
         (true, hops) => Some(hops - 1),
     };
     let list = message.values("x-forwarded-for").join(",");
-    let said = skipped.and_then(|skipped| {
-        let mut list = list.as_str();
-        for _ in 0..skipped {
-            list = list.rsplit_once(',')?.0;
-        }
-        let last = match list.rsplit_once(',') {
-            // Envoy takes the whole list then, which is no address.
-            Some((_, "")) => list,
-            Some((_, last)) => last,
-            None => list,
-        };
-        last.trim_ascii().parse().ok()
-    });
-    said.or(source)
+    let mut list = list.as_str();
+    for _ in 0..skipped? {
+        list = list.rsplit_once(',')?.0;
+    }
+    let last = match list.rsplit_once(',') {
+        // Envoy takes the whole list then, which is no address.
+        Some((_, "")) => list,
+        Some((_, last)) => last,
+        None => list,
+    };
+    last.trim_ascii().parse().ok()
 }
 
 /// Whether a request comes from inside: `internal_address_config` has its client's address, which is

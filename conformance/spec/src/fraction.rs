@@ -1,7 +1,7 @@
 //! `RouteMatch.runtime_fraction`: the share of the requests that a route takes.
 
 use envoy_types::pb::envoy::config::route::v3::RouteMatch;
-use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
+use envoy_types::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 
 /// Whether the share includes the request with this random number, which is the one that weighted
 /// clusters take too. What the runtime may say of `runtime_key` is not looked at.
@@ -9,7 +9,11 @@ pub(crate) fn includes(route_match: &RouteMatch, random: u64) -> bool {
     let Some(fraction) = &route_match.runtime_fraction else {
         return true;
     };
-    let share = fraction.default_value.unwrap_or_default();
+    contains(&fraction.default_value.unwrap_or_default(), random)
+}
+
+/// Whether a share of all numbers contains this one.
+pub(crate) fn contains(share: &FractionalPercent, random: u64) -> bool {
     let denominator = match DenominatorType::try_from(share.denominator) {
         Ok(DenominatorType::TenThousand) => 10_000,
         Ok(DenominatorType::Million) => 1_000_000,
@@ -34,7 +38,6 @@ pub(crate) fn is_nothing(route_match: &RouteMatch) -> bool {
 #[cfg(test)]
 mod tests {
     use envoy_types::pb::envoy::config::core::v3::RuntimeFractionalPercent;
-    use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
     use rstest::rstest;
 
     use super::*;

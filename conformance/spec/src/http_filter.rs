@@ -178,6 +178,7 @@ impl<'a> Run<'a> {
                     let config = met.manager.http_filters.get(filter);
                     let name = config.map_or("", |config| config.name.as_str());
                     let why = format!("the HTTP filter {name:?} answers");
+                    self.filter_status = status;
                     self.decision().status = Some(message.local_reply_status(status));
                     self.end(Outcome::DirectResponse, why);
                     return false;

@@ -5,18 +5,24 @@ use envoy_types::pb::envoy::config::route::v3::{
     redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
 };
 
+use crate::format::Facts;
+use crate::lines::{Known, Lines, Undecided};
 use crate::message::Message;
 use crate::path;
 use crate::rewrite;
 use crate::substitution::Substitutions;
 
-/// Where to; `None` where the path is rewritten in a way that is not decided.
+/// Where to. `told` is what a format of the path may ask for.
+///
+/// # Errors
+/// The path is rewritten in a way that is not decided.
 pub(crate) fn location(
     action: &RedirectAction,
     route_match: &RouteMatch,
     message: &Message,
     substitutions: &Substitutions,
-) -> Option<String> {
+    told: (&Lines, &Facts<'_>),
+) -> Known<String> {
     let scheme = match &action.scheme_rewrite_specifier {
         Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) if !scheme.is_empty() => {
             scheme.as_str()
@@ -33,9 +39,29 @@ pub(crate) fn location(
     } else {
         action.host_redirect.as_str()
     };
-    let path = path(action, route_match, message, substitutions)?;
+    let path = path(action, route_match, message, substitutions, told)?;
     let slash = if path.starts_with('/') { "" } else { "/" };
-    Some(format!("{scheme}://{host}{port}{slash}{path}"))
+    Ok(format!("{scheme}://{host}{port}{slash}{path}"))
+}
+
+/// The path that a prefix or regex rewrite gives the request itself, before it is answered.
+pub(crate) fn rewritten_path(
+    action: &RedirectAction,
+    route_match: &RouteMatch,
+    message: &Message,
+    substitutions: &Substitutions,
+) -> Option<String> {
+    match &action.path_rewrite_specifier {
+        Some(PathRewriteSpecifier::PrefixRewrite(prefix)) if !prefix.is_empty() => {
+            let matched = path::matched_part(route_match, message.path_without_query());
+            let rest = message.path.get(matched.len()..).unwrap_or_default();
+            Some(format!("{prefix}{rest}"))
+        }
+        Some(PathRewriteSpecifier::RegexRewrite(rule)) => {
+            rewrite::by_regex(rule, message, substitutions)
+        }
+        _ => None,
+    }
 }
 
 /// The status of the redirect.
@@ -83,13 +109,14 @@ fn path(
     route_match: &RouteMatch,
     message: &Message,
     substitutions: &Substitutions,
-) -> Option<String> {
+    (request, facts): (&Lines, &Facts<'_>),
+) -> Known<String> {
     let (_, query) = split_query(&message.path);
     let path = match &action.path_rewrite_specifier {
         Some(PathRewriteSpecifier::PathRedirect(path)) if !path.is_empty() => {
             // A query of its own displaces the request's, and is never stripped.
             if path.contains('?') {
-                return Some(path.clone());
+                return Ok(path.clone());
             }
             format!("{path}{query}")
         }
@@ -103,14 +130,22 @@ fn path(
             message.path.clone()
         }
         Some(PathRewriteSpecifier::RegexRewrite(rule)) => {
-            rewrite::by_regex(rule, message, substitutions)?
+            let path = rewrite::by_regex(rule, message, substitutions);
+            path.ok_or_else(|| Undecided::new("the redirect's regex_rewrite is not decided"))?
         }
-        Some(PathRewriteSpecifier::PathRewrite(_)) => return None,
+        Some(PathRewriteSpecifier::PathRewrite(format)) => {
+            match rewrite::by_format(format, request, facts)? {
+                // As with path_redirect.
+                Some(path) if path.contains('?') => return Ok(path),
+                Some(path) => format!("{path}{query}"),
+                None => message.path.clone(),
+            }
+        }
     };
     if action.strip_query {
-        return Some(split_query(&path).0.to_owned());
+        return Ok(split_query(&path).0.to_owned());
     }
-    Some(path)
+    Ok(path)
 }
 
 /// The path, and the query with its question mark.
@@ -121,6 +156,7 @@ fn split_query(path: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
+    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
     use rstest::rstest;
 
     use super::*;
@@ -183,6 +219,19 @@ mod tests {
         }
     }
 
+    fn request(message: &Message) -> Lines {
+        Lines::of_message(message, &HttpConnectionManager::default())
+    }
+
+    fn by_format(format: &str, strip_query: bool) -> RedirectAction {
+        let format = PathRewriteSpecifier::PathRewrite(format.to_owned());
+        RedirectAction {
+            path_rewrite_specifier: Some(format),
+            strip_query,
+            ..RedirectAction::default()
+        }
+    }
+
     fn by_regex(pattern: &str, substitution: &str, strip_query: bool) -> RedirectAction {
         let rule = rule(pattern, substitution);
         RedirectAction {
@@ -228,6 +277,26 @@ mod tests {
     #[case(by_regex("a", "b", false), "http", "v", "/ax?a", "http://v/bx?a")]
     #[case(by_regex("a", "?x", true), "http", "v", "/a/a?y", "http://v/")]
     #[case(by_regex(".*", "", false), "http", "v", "/x?y", "http://v/x?y")]
+    #[case(by_format("/lit", false), "http", "v", "/x?y", "http://v/lit?y")]
+    #[case(by_format("lit", true), "http", "v", "/x?y", "http://v/lit")]
+    #[case(by_format("%REQ(no)%", false), "http", "v", "/x?y", "http://v/x?y")]
+    #[case(by_format("%REQ(no)%", true), "http", "v", "/x?y", "http://v/x")]
+    #[case(
+        by_format("%PATH(NQ)%/z", false),
+        "http",
+        "v",
+        "/x?y",
+        "http://v/x/z?y"
+    )]
+    #[case(by_format("/n?k=1", true), "http", "v", "/x?y", "http://v/n?k=1")]
+    #[case(
+        by_format("%QUERY_PARAMS%", false),
+        "http",
+        "v",
+        "/x?y",
+        "http://v/y?y"
+    )]
+    #[case(by_format("-", false), "http", "v", "/x?y", "http://v/-?y")]
     fn locations(
         #[case] action: RedirectAction,
         #[case] scheme: &str,
@@ -245,8 +314,9 @@ mod tests {
             &route_match,
             &message,
             &substitutions(&["a", ".*"]),
+            (&request(&message), &Facts::OfTool),
         );
-        assert_eq!(location.as_deref(), Some(expected));
+        assert_eq!(location.as_deref(), Ok(expected));
     }
 
     #[test]
@@ -261,8 +331,9 @@ mod tests {
             &route_match,
             &message,
             &Substitutions::default(),
+            (&request(&message), &Facts::OfTool),
         );
-        assert_eq!(location.as_deref(), Some("http://v/new?y"));
+        assert_eq!(location.as_deref(), Ok("http://v/new?y"));
     }
 
     #[rstest]

@@ -6,6 +6,8 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
+use crate::format::{self, Context, Facts};
+use crate::lines::{Known, Lines, Undecided};
 use crate::message::Message;
 use crate::path;
 use crate::substitution::Substitutions;
@@ -68,35 +70,127 @@ pub(crate) fn by_regex(
     Some(format!("{replaced}{query}"))
 }
 
-/// The authority after the route's rewrite, or that of the weighted cluster; `None` where that is
-/// not decided.
-pub(crate) fn authority(
-    action: &RouteAction,
-    of_weighted_cluster: Option<&str>,
-    message: &Message,
-    endpoint_hostname: &str,
-    substitutions: &Substitutions,
-) -> Option<String> {
-    let of_route = match &action.host_rewrite_specifier {
-        Some(HostRewriteSpecifier::HostRewriteLiteral(literal)) => Some(literal.clone()),
-        Some(HostRewriteSpecifier::HostRewriteHeader(name)) => message.first_value(name),
-        Some(HostRewriteSpecifier::HostRewritePathRegex(rule)) => {
-            Some(substitutions.apply(rule, message.path_without_query())?)
-        }
-        Some(HostRewriteSpecifier::AutoHostRewrite(auto)) if auto.value => {
-            Some(endpoint_hostname.to_owned())
-        }
-        _ => None,
+/// What makes a request's path and host anew.
+#[derive(Clone, Copy)]
+pub(crate) struct Rewriting<'a> {
+    pub(crate) action: &'a RouteAction,
+    pub(crate) route_match: &'a RouteMatch,
+    /// `host_rewrite_literal` of the weighted cluster.
+    pub(crate) of_weighted_cluster: Option<&'a str>,
+    pub(crate) substitutions: &'a Substitutions,
+    pub(crate) facts: &'a Facts<'a>,
+}
+
+/// Writes authority and path as they are sent upstream, and what Envoy remembers of the old ones.
+/// Header mutations come before it.
+///
+/// # Errors
+/// It is not known what they come to.
+pub(crate) fn finalize(rewriting: Rewriting<'_>, lines: &mut Lines) -> Known<()> {
+    let action = rewriting.action;
+    if let Some(host) = rewriting.of_weighted_cluster.filter(|it| !it.is_empty()) {
+        // Of this one Envoy remembers no original.
+        lines.set(":authority", host.to_owned());
+    }
+    let host = host(rewriting, lines)?;
+    if let Some(host) = host.filter(|host| !host.is_empty()) {
+        set_host(action, host, lines)?;
+    }
+    let message = lines.message()?;
+    let path = if action.path_rewrite.is_empty() {
+        let (route_match, substitutions) = (rewriting.route_match, rewriting.substitutions);
+        let path = path(action, route_match, &message, substitutions);
+        let path = path.ok_or_else(|| Undecided::new("the route's rewrite is not decided"))?;
+        rewrites_path(action).then_some(path)
+    } else {
+        let new = by_format(&action.path_rewrite, lines, rewriting.facts)?;
+        let (_, query) = split_query(&message.path);
+        new.map(|new| format!("{new}{query}"))
     };
-    let rewritten = of_route
-        .filter(|host| !host.is_empty())
-        .or_else(|| of_weighted_cluster.map(str::to_owned))
-        .filter(|host| !host.is_empty());
-    Some(rewritten.unwrap_or_else(|| message.authority.clone()))
+    if let Some(path) = path {
+        lines.set("x-envoy-original-path", message.path);
+        lines.set(":path", path);
+    }
+    Ok(())
+}
+
+/// The path that a `path_rewrite` makes, without the query that was there; nothing where it comes
+/// to nothing.
+///
+/// # Errors
+/// It has a command whose value is not known.
+pub(crate) fn by_format(format: &str, request: &Lines, facts: &Facts<'_>) -> Known<Option<String>> {
+    let context = Context {
+        request,
+        response: None,
+        facts,
+    };
+    let made = format::value(format, "", &context)?;
+    Ok(Some(made).filter(|made| !made.is_empty()))
+}
+
+/// Writes the endpoint's name as the host, where `auto_host_rewrite` asks for that.
+///
+/// # Errors
+/// The old host is not known.
+pub(crate) fn by_endpoint(action: &RouteAction, hostname: &str, lines: &mut Lines) -> Known<()> {
+    match &action.host_rewrite_specifier {
+        Some(HostRewriteSpecifier::AutoHostRewrite(auto)) if auto.value && !hostname.is_empty() => {
+            set_host(action, hostname.to_owned(), lines)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn rewrites_path(action: &RouteAction) -> bool {
+    !action.prefix_rewrite.is_empty()
+        || action.regex_rewrite.is_some()
+        || action.path_rewrite_policy.is_some()
+}
+
+fn set_host(action: &RouteAction, host: String, lines: &mut Lines) -> Known<()> {
+    let old = lines.text(":authority")?;
+    if action.append_x_forwarded_host {
+        lines.add("x-forwarded-host", old.clone());
+    }
+    lines.set("x-envoy-original-host", old);
+    lines.set(":authority", host);
+    Ok(())
+}
+
+/// The host that the route asks for before an endpoint is chosen. What is missing in a format leaves
+/// a hyphen.
+fn host(rewriting: Rewriting<'_>, lines: &Lines) -> Known<Option<String>> {
+    match &rewriting.action.host_rewrite_specifier {
+        Some(HostRewriteSpecifier::HostRewriteLiteral(literal)) => Ok(Some(literal.clone())),
+        Some(HostRewriteSpecifier::HostRewriteHeader(name)) => lines.first(name),
+        Some(HostRewriteSpecifier::HostRewritePathRegex(rule)) => {
+            let path = lines.text(":path")?;
+            let (path, _) = split_query(&path);
+            let host = rewriting.substitutions.apply(rule, path);
+            let undecided = || Undecided::new("its host rewrite is not decided");
+            host.ok_or_else(undecided).map(Some)
+        }
+        Some(HostRewriteSpecifier::HostRewrite(format)) if !format.is_empty() => {
+            let context = Context {
+                request: lines,
+                response: None,
+                facts: rewriting.facts,
+            };
+            format::value(format, "-", &context).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The path, and the query with its question mark.
+fn split_query(path: &str) -> (&str, &str) {
+    path.split_at(path.find('?').unwrap_or(path.len()))
 }
 
 #[cfg(test)]
 mod tests {
+    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
     use envoy_types::pb::google::protobuf::BoolValue;
     use rstest::rstest;
 
@@ -138,6 +232,11 @@ mod tests {
     #[case(Some(HostRewriteSpecifier::HostRewriteHeader("y".to_owned())), None, "h.test")]
     #[case(Some(HostRewriteSpecifier::AutoHostRewrite(BoolValue { value: true })), None, "e")]
     #[case(Some(HostRewriteSpecifier::AutoHostRewrite(BoolValue { value: false })), None, "h.test")]
+    #[case(Some(HostRewriteSpecifier::HostRewrite("%REQ(x)%.t".to_owned())), None, "from-x.t")]
+    #[case(Some(HostRewriteSpecifier::HostRewrite("%REQ(y)%".to_owned())), None, "-")]
+    #[case(Some(HostRewriteSpecifier::HostRewrite("%REQ(:path)%".to_owned())), None, "/p?q=1")]
+    #[case(Some(HostRewriteSpecifier::HostRewrite("%REQ(:authority)%.x".to_owned())), Some("w"), "w.x")]
+    #[case(Some(HostRewriteSpecifier::HostRewrite(String::new())), Some("w"), "w")]
     #[case(None, Some("w"), "w")]
     #[case(None, Some(""), "h.test")]
     #[case(Some(HostRewriteSpecifier::HostRewriteLiteral("l".to_owned())), Some("w"), "l")]
@@ -162,9 +261,17 @@ mod tests {
             ..RouteAction::default()
         };
         let message = message(&[("x", "from-x")]);
-        let substitutions = substitutions(&["^/", ".*"]);
-        let found = authority(&action, of_weighted_cluster, &message, "e", &substitutions);
-        assert_eq!(found.as_deref(), Some(expected));
+        let rewriting = Rewriting {
+            action: &action,
+            route_match: &RouteMatch::default(),
+            of_weighted_cluster,
+            substitutions: &substitutions(&["^/", ".*"]),
+            facts: &Facts::OfTool,
+        };
+        let mut lines = Lines::of_message(&message, &HttpConnectionManager::default());
+        finalize(rewriting, &mut lines).expect("it is decided");
+        by_endpoint(&action, "e", &mut lines).expect("it is decided");
+        assert_eq!(lines.text(":authority").as_deref(), Ok(expected));
     }
 
     // What Envoy 1.40 sent.
@@ -188,5 +295,36 @@ mod tests {
         let known = substitutions(&["/", "^/a", "b"]);
         let found = super::path(&action, &RouteMatch::default(), &message, &known);
         assert_eq!(found.as_deref(), Some(expected));
+    }
+
+    // What Envoy 1.40 sent.
+    #[rstest]
+    #[case("%REQ(x)%", "/from?q=1")]
+    #[case("%REQ(y)%", "/p?q=1")]
+    #[case("lit", "lit?q=1")]
+    #[case("/a%%b", "/a%b?q=1")]
+    #[case("%PATH(NQ)%/z", "/p/z?q=1")]
+    #[case("/n?fixed=1", "/n?fixed=1?q=1")]
+    #[case("/%REQ(:authority)%", "/new.test?q=1")]
+    #[case("/%REQ(x-envoy-original-host)%", "/h.test?q=1")]
+    #[case("%REQ(:path)%", "/p?q=1?q=1")]
+    fn paths_by_format(#[case] path_rewrite: &str, #[case] expected: &str) {
+        let literal = HostRewriteSpecifier::HostRewriteLiteral("new.test".to_owned());
+        let action = RouteAction {
+            path_rewrite: path_rewrite.to_owned(),
+            host_rewrite_specifier: Some(literal),
+            ..RouteAction::default()
+        };
+        let rewriting = Rewriting {
+            action: &action,
+            route_match: &RouteMatch::default(),
+            of_weighted_cluster: None,
+            substitutions: &Substitutions::default(),
+            facts: &Facts::OfTool,
+        };
+        let message = message(&[("x", "/from")]);
+        let mut lines = Lines::of_message(&message, &HttpConnectionManager::default());
+        finalize(rewriting, &mut lines).expect("it is decided");
+        assert_eq!(lines.text(":path").as_deref(), Ok(expected));
     }
 }

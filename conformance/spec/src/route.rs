@@ -3,9 +3,7 @@
 use std::ops::Range;
 
 use envoy_types::pb::envoy::config::route::v3::{
-    Route, RouteAction, RouteMatch, VirtualHost,
-    route::Action,
-    route_action::{ClusterSpecifier, HostRewriteSpecifier},
+    Route, RouteAction, RouteMatch, VirtualHost, route::Action, route_action::ClusterSpecifier,
     route_match::PathSpecifier,
 };
 use twinmesh_engine::Failed;
@@ -158,10 +156,6 @@ pub(crate) fn undecided_action(action: &RouteAction) -> Option<&'static str> {
                 | ClusterSpecifier::InlineClusterSpecifierPlugin(_)
         ) | None
     );
-    let host_rewrite = matches!(
-        &action.host_rewrite_specifier,
-        Some(HostRewriteSpecifier::HostRewrite(_))
-    );
     let undecided = [
         (by_plugin, "its cluster specifier plugin is not decided"),
         (
@@ -175,11 +169,6 @@ pub(crate) fn undecided_action(action: &RouteAction) -> Option<&'static str> {
                 .is_some_and(|policy| uri_template::of_rewrite(policy).is_none()),
             "its path_rewrite_policy is not decided",
         ),
-        (
-            !action.path_rewrite.is_empty(),
-            "its path_rewrite is not decided",
-        ),
-        (host_rewrite, "its host rewrite is not decided"),
     ];
     undecided
         .into_iter()

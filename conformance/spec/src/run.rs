@@ -30,6 +30,7 @@ use crate::redirect;
 use crate::regex::Regexes;
 use crate::rewrite;
 use crate::route;
+use crate::sent;
 use crate::stream::Forwarded;
 use crate::substitution::Substitutions;
 use crate::upstream::{Drops, Picked};
@@ -60,6 +61,8 @@ pub(crate) struct Run<'a> {
     pub(crate) filters: Option<Filters<'a>>,
     /// The route that took the request.
     pub(crate) at: Option<At>,
+    /// The status that an HTTP filter answered with.
+    pub(crate) filter_status: u32,
     /// The faults that the request has begun.
     pub(crate) begun_faults: Vec<Place>,
     /// The server name that the connection asks for, as far as the listener reads it.
@@ -67,6 +70,8 @@ pub(crate) struct Run<'a> {
     /// The connection manager, the route configuration and the virtual host that the request is at.
     pub(crate) manager: Option<&'a HttpConnectionManager>,
     pub(crate) table: Option<&'a RouteConfigurationConfig>,
+    /// The filter chain, and its listener's index.
+    pub(crate) chain: Option<(usize, Chain)>,
     pub(crate) virtual_host: Option<&'a VirtualHostConfig>,
     /// What its way on depends on, once it has a cluster.
     pub(crate) forwarded: Option<Forwarded<'a>>,
@@ -104,10 +109,12 @@ impl<'a> Run<'a> {
             memory: &mut loaded.filters,
             filters: None,
             at: None,
+            filter_status: 0,
             begun_faults: Vec::new(),
             server_name: String::new(),
             manager: None,
             table: None,
+            chain: None,
             virtual_host: None,
             forwarded: None,
             answer: Answer::default(),
@@ -213,6 +220,7 @@ impl<'a> Run<'a> {
                         place: (index, chain),
                     });
                 }
+                self.chain = Some((index, chain));
                 self.server_name.clone_from(&connection.server_name);
                 self.manager = Some(manager);
                 let own = manager.use_remote_address.is_some_and(|own| own.value);
@@ -433,24 +441,29 @@ impl<'a> Run<'a> {
         if !forwards && !self.at_filters(message, None) {
             return;
         }
+        let by_route = sent::local(0, "direct_response", "-");
         match &route.action {
             Some(Action::Redirect(action)) => {
-                let (route_match, substitutions) = (matched.route_match, self.substitutions);
-                match redirect::location(action, route_match, message, substitutions) {
-                    Some(location) => {
-                        self.decision().location = Some(location);
+                match self.redirected(action, matched.route_match, message) {
+                    Ok(()) => {
                         let status = redirect::status(action);
                         self.reply(Outcome::Redirect, status, message, "the route redirects");
                     }
-                    None => self.undecided("the redirect's path rewrite is not decided"),
+                    Err(why) => {
+                        self.decision().location = None;
+                        self.undecided(sent::reason(&why));
+                    }
                 }
             }
-            Some(Action::DirectResponse(action)) => self.reply(
-                Outcome::DirectResponse,
-                action.status,
-                message,
-                "the route answers by itself",
-            ),
+            Some(Action::DirectResponse(action)) => {
+                self.answered(message, None, action.status, by_route);
+                self.reply(
+                    Outcome::DirectResponse,
+                    action.status,
+                    message,
+                    "the route answers by itself",
+                );
+            }
             Some(Action::Route(action)) => self.at_route_action(route, action, &matched),
             _ => self.undecided("the route's action is not decided"),
         }
@@ -506,11 +519,16 @@ impl<'a> Run<'a> {
                 return;
             }
         };
+        let index = name.as_deref().and_then(|name| self.cluster_index(name));
         if !self.at_filters(message, name.as_deref()) {
+            if self.decision().outcome == Outcome::DirectResponse {
+                let status = self.filter_status;
+                self.answered(message, index, status, None);
+            }
             return;
         }
         self.decision().cluster.clone_from(&name);
-        let Some(index) = name.and_then(|name| self.cluster_index(&name)) else {
+        let Some(index) = index else {
             let status =
                 match ClusterNotFoundResponseCode::try_from(action.cluster_not_found_response_code)
                 {
@@ -518,6 +536,8 @@ impl<'a> Run<'a> {
                     Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
                     Ok(ClusterNotFoundResponseCode::ServiceUnavailable) | Err(_) => 503,
                 };
+            let called = sent::local(0, "cluster_not_found", "NC");
+            self.answered(message, None, status, called);
             self.reply(
                 Outcome::NoCluster,
                 status,
@@ -526,48 +546,55 @@ impl<'a> Run<'a> {
             );
             return;
         };
+        let lines = self.finalize(action, matched.route_match, host_rewrite, message, index);
         let snapshot = self.snapshot;
         self.forwarded = snapshot.clusters.get(index).map(|cluster| Forwarded {
+            lines: lines.clone().unwrap_or_default(),
             manager: self.manager,
             table: self.table,
             virtual_host: self.virtual_host,
             route,
             action,
-            host_rewrite: host_rewrite.map(str::to_owned),
             message: message.clone(),
             hash: self.hash,
             cluster: &cluster.config,
         });
         match self.at_cluster(index, Drops::Heeded) {
             Picked::Undecided => {}
-            Picked::Dropped => self.reply(
-                Outcome::Overflow,
-                503,
-                message,
-                "the cluster's drop_overloads dropped it",
-            ),
-            Picked::Nothing => self.reply(
-                Outcome::NoHealthyUpstream,
-                503,
-                message,
-                "the cluster has no endpoint that may be used",
-            ),
+            Picked::Dropped => {
+                self.answered(message, Some(index), 503, None);
+                self.reply(
+                    Outcome::Overflow,
+                    503,
+                    message,
+                    "the cluster's drop_overloads dropped it",
+                );
+            }
+            Picked::Nothing => {
+                let called = sent::local(1, "no_healthy_upstream", "UH");
+                match &lines {
+                    Ok(lines) => self.answered_to(message, Some(index), lines, 503, called),
+                    Err(why) => {
+                        self.undecided(sent::reason(why));
+                        return;
+                    }
+                }
+                self.reply(
+                    Outcome::NoHealthyUpstream,
+                    503,
+                    message,
+                    "the cluster has no endpoint that may be used",
+                );
+            }
             Picked::Endpoint { hostname } => {
-                let substitutions = self.substitutions;
-                let path = rewrite::path(action, matched.route_match, message, substitutions);
-                let authority =
-                    rewrite::authority(action, host_rewrite, message, &hostname, substitutions);
-                // What is not decided of the two is so by the route, which has ended before.
-                let (Some(path), Some(authority)) = (path, authority) else {
-                    self.undecided("the route's rewrite is not decided");
-                    return;
-                };
-                let request = self.request;
-                let decision = self.decision();
-                decision.path = (path != request.path).then_some(path);
-                let is_same = request.authority.as_deref() == Some(authority.as_str());
-                decision.authority = (!is_same).then_some(authority);
-                self.end(Outcome::Forward, "the route forwards");
+                let sent = lines.and_then(|mut lines| {
+                    rewrite::by_endpoint(action, &hostname, &mut lines)?;
+                    self.sent(action, message, index, &lines)
+                });
+                match sent {
+                    Ok(()) => self.end(Outcome::Forward, "the route forwards"),
+                    Err(why) => self.undecided(sent::reason(&why)),
+                }
             }
         }
     }

@@ -192,7 +192,7 @@ impl Comparison {
             let times = self.exact.iter().chain(&self.ignored);
             match times.filter(|other| **other == field).count() {
                 1 => (),
-                0 if Field::OF_SCRIPTS.contains(field) => (),
+                0 if Field::OPTIONAL.contains(field) => (),
                 0 => {
                     let message = format!("`{}` is in neither `exact` nor `ignored`", field.name());
                     return Err(("exact".to_owned(), message));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use twinmesh_engine::{Decision, Outcome};
+use twinmesh_engine::{Decision, HeaderValues, Outcome};
 
 /// A field of a decision that can be compared; `id` is what decisions are paired by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
@@ -24,6 +24,9 @@ pub enum Field {
     Location,
     Path,
     Authority,
+    RequestHeaders,
+    ResponseHeaders,
+    Mirrors,
     Attempts,
     ResponseFlags,
     DurationUs,
@@ -34,7 +37,7 @@ pub enum Field {
 
 impl Field {
     /// Every field, in the order of the format.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Outcome,
         Self::Listener,
         Self::FilterChain,
@@ -49,6 +52,9 @@ impl Field {
         Self::Location,
         Self::Path,
         Self::Authority,
+        Self::RequestHeaders,
+        Self::ResponseHeaders,
+        Self::Mirrors,
         Self::Attempts,
         Self::ResponseFlags,
         Self::DurationUs,
@@ -57,10 +63,13 @@ impl Field {
         Self::Reason,
     ];
 
-    /// What is known only where endpoints follow a script; a `case.toml` that does not name one of
-    /// them ignores it.
-    pub const OF_SCRIPTS: Fields = Fields(
-        1 << Self::Attempts as u32
+    /// What came to the format later, or is known only where endpoints follow a script; a `case.toml`
+    /// that does not name one of them ignores it.
+    pub const OPTIONAL: Fields = Fields(
+        1 << Self::RequestHeaders as u32
+            | 1 << Self::ResponseHeaders as u32
+            | 1 << Self::Mirrors as u32
+            | 1 << Self::Attempts as u32
             | 1 << Self::ResponseFlags as u32
             | 1 << Self::DurationUs as u32
             | 1 << Self::Tries as u32,
@@ -86,6 +95,9 @@ impl Field {
             Self::Location => "location",
             Self::Path => "path",
             Self::Authority => "authority",
+            Self::RequestHeaders => "request_headers",
+            Self::ResponseHeaders => "response_headers",
+            Self::Mirrors => "mirrors",
             Self::Attempts => "attempts",
             Self::ResponseFlags => "response_flags",
             Self::DurationUs => "duration_us",
@@ -113,6 +125,11 @@ impl Field {
             Self::Location => text(&decision.location),
             Self::Path => text(&decision.path),
             Self::Authority => text(&decision.authority),
+            Self::RequestHeaders => headers(decision.request_headers.as_ref()),
+            Self::ResponseHeaders => headers(decision.response_headers.as_ref()),
+            Self::Mirrors => {
+                (!decision.mirrors.is_empty()).then(|| Cow::Owned(decision.mirrors.join(", ")))
+            }
             Self::Attempts => decision.attempts.map(|value| Cow::Owned(value.to_string())),
             Self::ResponseFlags => text(&decision.response_flags),
             Self::DurationUs => decision
@@ -144,6 +161,9 @@ impl Field {
             Self::Location => one.location == other.location,
             Self::Path => one.path == other.path,
             Self::Authority => one.authority == other.authority,
+            Self::RequestHeaders => one.request_headers == other.request_headers,
+            Self::ResponseHeaders => one.response_headers == other.response_headers,
+            Self::Mirrors => one.mirrors == other.mirrors,
             Self::Attempts => one.attempts == other.attempts,
             Self::ResponseFlags => one.response_flags == other.response_flags,
             Self::DurationUs => one.duration_us == other.duration_us,
@@ -152,6 +172,10 @@ impl Field {
             Self::Reason => one.reason == other.reason,
         }
     }
+}
+
+fn headers(values: Option<&HeaderValues>) -> Option<Cow<'static, str>> {
+    serde_json::to_string(values?).ok().map(Cow::Owned)
 }
 
 /// An outcome's name in a decisions file.

@@ -5,6 +5,7 @@ mod distribution;
 mod engines;
 mod field;
 mod fraction;
+mod headers;
 mod live;
 mod phase;
 mod recorded;

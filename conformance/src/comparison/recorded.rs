@@ -9,7 +9,7 @@ use twinmesh_xds::Snapshot;
 use super::{
     Field, Fields, Verdict, distribution,
     fraction::{draws_faults, is_fractional},
-    phase,
+    headers, phase,
     unseen::unseen,
 };
 use crate::case::{Comparison, Distribution};
@@ -42,7 +42,9 @@ pub fn compare_with_recorded(
             continue;
         }
         let mut verdict = Verdict::Agrees;
-        let freed = freed(comparison, &selections, expected).union(unseen(expected, found));
+        let freed = freed(comparison, &selections, expected)
+            .union(unseen(expected, found))
+            .union(headers::undecided(expected, found));
         let differing = exact.without(freed).differing(expected, found);
         if !differing.is_empty() {
             verdict.diverge(differing, None);

@@ -100,6 +100,18 @@ pub fn divergence(field: Option<Field>) -> &'static Rule {
             "divergence/authority",
             "Engines differ in the authority sent upstream"
         ),
+        Some(Field::RequestHeaders) => rule!(
+            "divergence/request-headers",
+            "Engines differ in the headers sent upstream"
+        ),
+        Some(Field::ResponseHeaders) => rule!(
+            "divergence/response-headers",
+            "Engines differ in the headers that the client gets"
+        ),
+        Some(Field::Mirrors) => rule!(
+            "divergence/mirrors",
+            "Engines differ in the clusters that get a copy"
+        ),
         Some(Field::Attempts | Field::Tries) => {
             rule!("divergence/attempts", "Engines differ in the attempts")
         }

@@ -5,6 +5,7 @@ mod action;
 mod chain;
 mod host;
 mod matcher;
+mod mutation;
 mod narrator;
 mod nearest;
 

@@ -8,7 +8,7 @@ use twinmesh_engine::{Chain, Did, Domain, Request, Step, endpoint};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use twinmesh_xds::{Balancer, FilterChain, Snapshot, Terminal};
 
-use super::{action::action, matcher};
+use super::{action::action, matcher, mutation};
 
 /// One step in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub struct Narrator<'a> {
     virtual_host: Option<usize>,
     route: Option<usize>,
     cluster: Option<usize>,
+    entry: Option<usize>,
 }
 
 impl<'a> Narrator<'a> {
@@ -47,6 +48,7 @@ impl<'a> Narrator<'a> {
             virtual_host: None,
             route: None,
             cluster: None,
+            entry: None,
         }
     }
 
@@ -105,7 +107,10 @@ impl<'a> Narrator<'a> {
                 value,
                 from,
                 to,
-            } => self.tell_weighted_cluster(*entry, *value, *from, *to),
+            } => {
+                self.entry = Some(*entry);
+                self.tell_weighted_cluster(*entry, *value, *from, *to)
+            }
             Step::Filter { filter, did } => self.tell_filter(*filter, *did),
             Step::Cluster(index) => {
                 self.cluster = Some(*index);
@@ -131,6 +136,14 @@ impl<'a> Narrator<'a> {
                 }
             }
             Step::Endpoint { locality, endpoint } => self.tell_endpoint(*locality, *endpoint),
+            Step::Mutation { of, level } => {
+                let at = self.place();
+                mutation::tell(*of, *level, at, self.entry)
+            }
+            Step::Mirror { level, policy } => {
+                let at = self.place();
+                mutation::tell_mirror(*level, *policy, at)
+            }
             Step::Unsupported => Sentence {
                 topic: "not decided",
                 choice: "here this build stops".to_owned(),
@@ -417,6 +430,18 @@ impl<'a> Narrator<'a> {
     /// The route at an index of the virtual host chosen.
     pub fn route_at(&self, index: usize) -> Option<&'a Route> {
         self.virtual_host_at(self.virtual_host?)?.routes.get(index)
+    }
+
+    /// The route configuration, the virtual host and the route that the request is at.
+    fn place(&self) -> mutation::At<'a> {
+        let table = self
+            .route_configuration
+            .and_then(|index| self.snapshot.route_configurations.get(index));
+        let host = self
+            .virtual_host
+            .and_then(|index| self.virtual_host_at(index));
+        let route = self.route.and_then(|index| self.route_at(index));
+        (table.map(|table| &table.config), host, route)
     }
 
     fn route_name(&self, index: usize) -> String {

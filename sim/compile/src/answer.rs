@@ -15,21 +15,23 @@ use twinmesh_model::layout::{
 use twinmesh_xds::RouteConfiguration;
 
 use crate::Compiled;
+use crate::headers::{not_found, undecide};
 use crate::managed::Managed;
 use crate::redirect;
 use crate::seen::Seen;
-use crate::substitution::Substitutions;
 
 /// The words that a decision leaves, from [`work::OUTCOME`] on.
 pub type Left = [u64; work::LEFT as usize];
 
-/// What HTTP filters left, where they run.
+/// What HTTP filters left, where they run, and the request's number.
 #[derive(Debug, Clone, Default)]
 pub struct Filtered {
     /// Their steps, as in [`filter_step`].
     pub steps: Vec<u64>,
     /// By how many microseconds they delayed the request.
     pub delayed_us: u64,
+    /// The request's random number.
+    pub random: u64,
 }
 
 /// What the model left, by name.
@@ -68,7 +70,8 @@ impl Compiled {
     }
 
     /// As [`Self::answer`], of a request that was decided as [`Self::managed`] gave it; `came` is
-    /// the request as it came.
+    /// the request as it came. Nothing is said of headers that the route changes, nor of copies of
+    /// the request.
     pub fn answer_managed(
         &self,
         came: &Request,
@@ -76,7 +79,14 @@ impl Compiled {
         left: &Left,
         not_matched: Option<&mut dyn FnMut(u64) -> Vec<Step>>,
     ) -> Answer {
-        self.answer_filtered(came, managed, left, &Filtered::default(), not_matched)
+        let nothing = Filtered::default();
+        let mut answer = self.answer_filtered(came, managed, left, &nothing, not_matched);
+        let decision = &mut answer.decision;
+        (decision.request_headers, decision.response_headers) = (None, None);
+        decision.mirrors = Vec::new();
+        let is_told = |step: &Step| !matches!(step, Step::Mutation { .. } | Step::Mirror { .. });
+        answer.trace.steps.retain(is_told);
+        answer
     }
 
     /// As [`Self::answer_managed`], of a machine that runs HTTP filters.
@@ -150,9 +160,17 @@ impl Compiled {
             let name = self.filter_name(&record);
             decision.reason = Some(format!("the HTTP filter {name:?} answers"));
         }
-        let seen = (came, request, &seen);
-        if let Some(held) = self.upstream(seen, &record, decision, &mut steps) {
+        let all = (came, request, &seen);
+        let random = filtered.random;
+        if let Some(held) = self.upstream(all, &record, random, decision, &mut steps) {
             answer.held = Some(held);
+        }
+        let status = low(record.word(work::REASON)) as u32;
+        let taken = self.taken(all, &record, random);
+        if let Some(taken) = taken
+            && taken.answer(code, status, decision, &mut steps).is_err()
+        {
+            undecide(decision, &mut steps);
         }
         if code == outcome::UNSUPPORTED
             && !self.managed_reply(request, &record, decision, &mut steps)
@@ -257,7 +275,7 @@ impl Compiled {
         } else {
             route.name.clone()
         });
-        local_reply(seen, route, code, &self.substitutions, decision);
+        local_reply(seen, route, code, decision);
     }
 
     /// Cluster and endpoint; what the request holds. The request stands there as it came, as it
@@ -266,6 +284,7 @@ impl Compiled {
         &self,
         (came, request, seen): (&Request, &Request, &Seen),
         record: &Record<'_>,
+        random: u64,
         decision: &mut Decision,
         steps: &mut Vec<Step>,
     ) -> Option<Held> {
@@ -288,15 +307,29 @@ impl Compiled {
                 Some(address) => {
                     let address =
                         std::net::SocketAddr::new(address.ip().to_canonical(), address.port());
-                    decision.endpoint = Some(address.to_string());
+                    let name = address.to_string();
+                    decision.endpoint = Some(name.clone());
                     decision.priority = Some(0);
-                    if routed {
-                        self.rewritten(came, request, seen, record, "", decision);
+                    if let Some(taken) = self.taken((came, request, seen), record, random)
+                        && taken
+                            .with_endpoint(&name, None)
+                            .forward(decision, steps)
+                            .is_err()
+                    {
+                        undecide(decision, steps);
                     }
                 }
                 None => {
                     decision.outcome = Outcome::NoHealthyUpstream;
                     decision.status = routed.then(|| seen.status(503));
+                    let taken = self.taken((came, request, seen), record, random);
+                    if let Some(taken) = taken
+                        && taken
+                            .answer(outcome::NO_HEALTHY_UPSTREAM, 0, decision, steps)
+                            .is_err()
+                    {
+                        undecide(decision, steps);
+                    }
                 }
             }
             return None;
@@ -333,9 +366,14 @@ impl Compiled {
         decision.locality = group.locality.as_ref().and_then(locality_name);
         let endpoint = group.lb_endpoints.get(position);
         decision.endpoint = endpoint.and_then(endpoint_name);
-        if routed {
-            let hostname = endpoint.map_or("", hostname);
-            self.rewritten(came, request, seen, record, hostname, decision);
+        let name = decision.endpoint.clone().unwrap_or_default();
+        if let Some(taken) = self.taken((came, request, seen), record, random)
+            && taken
+                .with_endpoint(&name, endpoint)
+                .forward(decision, steps)
+                .is_err()
+        {
+            undecide(decision, steps);
         }
         Some(Held {
             cluster: index,
@@ -405,31 +443,16 @@ fn filter_step(step: u64) -> Step {
 }
 
 /// What a redirect, a direct response or a missing cluster answers.
-fn local_reply(
-    seen: &Seen,
-    route: &Route,
-    code: u64,
-    substitutions: &Substitutions,
-    decision: &mut Decision,
-) {
+fn local_reply(seen: &Seen, route: &Route, code: u64, decision: &mut Decision) {
     match (&route.action, code) {
         (Some(Action::Redirect(action)), outcome::REDIRECT) => {
             decision.status = Some(seen.status(redirect::status(action)));
-            decision.location = Some(redirect::location(seen, route, action, substitutions));
         }
         (Some(Action::DirectResponse(action)), outcome::DIRECT_RESPONSE) => {
             decision.status = Some(seen.status(action.status))
         }
         (Some(Action::Route(action)), outcome::NO_CLUSTER) => {
-            use envoy_types::pb::envoy::config::route::v3::route_action::ClusterNotFoundResponseCode;
-            let status =
-                match ClusterNotFoundResponseCode::try_from(action.cluster_not_found_response_code)
-                {
-                    Ok(ClusterNotFoundResponseCode::NotFound) => 404,
-                    Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
-                    _ => 503,
-                };
-            decision.status = Some(seen.status(status));
+            decision.status = Some(seen.status(not_found(action)));
         }
         _ => {}
     }

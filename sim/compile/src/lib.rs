@@ -19,6 +19,7 @@ mod filter_chain;
 mod hash_policy;
 mod hashing;
 mod head;
+mod headers;
 mod health_check;
 mod http_filter;
 pub mod input;

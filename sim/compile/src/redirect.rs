@@ -21,12 +21,13 @@ pub fn status(action: &RedirectAction) -> u32 {
     }
 }
 
-/// The `Location` header.
+/// The `Location` header; `made` is what `path_rewrite` comes to.
 pub fn location(
     seen: &Seen,
     route: &Route,
     action: &RedirectAction,
     substitutions: &Substitutions,
+    made: Option<&str>,
 ) -> String {
     let scheme = match &action.scheme_rewrite_specifier {
         Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => "https",
@@ -43,7 +44,7 @@ pub fn location(
     } else {
         &action.host_redirect
     };
-    let path = path(seen, route, action, substitutions);
+    let path = path(seen, route, action, substitutions, made);
     let slash = if path.starts_with('/') { "" } else { "/" };
     format!("{scheme}://{host}{port}{slash}{path}")
 }
@@ -81,6 +82,7 @@ fn path(
     route: &Route,
     action: &RedirectAction,
     substitutions: &Substitutions,
+    made: Option<&str>,
 ) -> String {
     let own = seen.path.as_str();
     let query_at = own.find('?').unwrap_or(own.len());
@@ -100,6 +102,11 @@ fn path(
         Some(PathRewriteSpecifier::RegexRewrite(rule)) => {
             (substituted(substitutions, rule, seen), "")
         }
+        Some(PathRewriteSpecifier::PathRewrite(_)) => match made.unwrap_or_default() {
+            "" => (own_path.to_owned(), query),
+            made if made.contains('?') => return made.to_owned(),
+            made => (made.to_owned(), query),
+        },
         _ => (own_path.to_owned(), query),
     };
     if action.strip_query {
@@ -152,11 +159,11 @@ mod tests {
             };
             let route = Route::default();
             assert_eq!(
-                location(&seen, &route, &https, &Substitutions::default()),
+                location(&seen, &route, &https, &Substitutions::default(), None),
                 *to_https
             );
             assert_eq!(
-                location(&seen, &route, &port, &Substitutions::default()),
+                location(&seen, &route, &port, &Substitutions::default(), None),
                 *to_port
             );
         }

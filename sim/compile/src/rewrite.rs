@@ -10,15 +10,11 @@ use envoy_types::pb::envoy::config::route::v3::{
     weighted_cluster::cluster_weight,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
-use twinmesh_engine::{Decision, Request};
-use twinmesh_model::layout::{filter_chain, high, low, work};
 use twinmesh_xds::uri_template;
 
 use crate::Compiled;
-use crate::answer::Record;
 use crate::compiler::Compiler;
 use crate::matcher::arrives_as_sent;
-use crate::names;
 use crate::seen::Seen;
 use crate::substitution::Substitutions;
 
@@ -63,127 +59,18 @@ impl Compiler<'_> {
 }
 
 impl Compiled {
-    /// The route that the model chose.
-    fn chosen_route(&self, record: &Record<'_>) -> Option<&Route> {
-        let configuration = self.index(record.word(work::CHOSEN_ROUTE_CONFIGURATION))?;
-        let host = record.word(work::CHOSEN_VIRTUAL_HOST);
-        let first = low(self.policy_word(host + 8));
-        let position = record.word(work::CHOSEN_ROUTE).checked_sub(first + 1)?;
-        let hosts = &self
-            .snapshot
-            .route_configurations
-            .get(configuration)?
-            .config
-            .virtual_hosts;
-        hosts.get(self.index(host)?)?.routes.get(position as usize)
-    }
-
-    /// Notes what goes upstream otherwise than it `came`. `request` is the one that was decided,
-    /// `hostname` what `auto_host_rewrite` takes of the endpoint.
-    pub(crate) fn rewritten(
-        &self,
-        came: &Request,
-        request: &Request,
-        seen: &Seen,
-        record: &Record<'_>,
-        hostname: &str,
-        decision: &mut Decision,
-    ) {
-        let Some(route) = self.chosen_route(record) else {
-            return;
-        };
-        let Some(Action::Route(action)) = &route.action else {
-            return;
-        };
-        let path = self.path(action, route, seen);
-        if came.path != path {
-            decision.path = Some(path);
-        }
-        let entry = record.word(work::ENTRY).checked_sub(1);
-        let of_route = self.host(action, request, seen, record, hostname);
-        let host = of_route.filter(|host| !host.is_empty());
-        let weighted = || of_weighted_cluster(action, entry?).map(str::to_owned);
-        let host = host.or_else(weighted);
-        let host = host.unwrap_or_else(|| seen.authority.clone());
-        if came.authority.as_deref() != Some(&host) {
-            decision.authority = Some(host);
-        }
-    }
-
-    /// The path and query after `prefix_rewrite`, `path_rewrite_policy` or `regex_rewrite`.
-    fn path(&self, action: &RouteAction, route: &Route, seen: &Seen) -> String {
+    /// The path and query after `prefix_rewrite`, `path_rewrite_policy` or `regex_rewrite`, where
+    /// the route has one.
+    pub(crate) fn path(&self, action: &RouteAction, route: &Route, seen: &Seen) -> Option<String> {
         if !action.prefix_rewrite.is_empty() {
             let rest = seen.path.get(prefix_length(route, seen)..);
-            return action.prefix_rewrite.clone() + rest.unwrap_or_default();
+            return Some(action.prefix_rewrite.clone() + rest.unwrap_or_default());
         }
         if let Some(rule) = template(route) {
-            return substituted(&self.substitutions, &rule, seen);
+            return Some(substituted(&self.substitutions, &rule, seen));
         }
-        match &action.regex_rewrite {
-            Some(rule) => substituted(&self.substitutions, rule, seen),
-            None => seen.path.clone(),
-        }
-    }
-
-    /// The host that the route asks for.
-    fn host(
-        &self,
-        action: &RouteAction,
-        request: &Request,
-        seen: &Seen,
-        record: &Record<'_>,
-        hostname: &str,
-    ) -> Option<String> {
-        match action.host_rewrite_specifier.as_ref()? {
-            HostRewriteSpecifier::HostRewriteLiteral(host) => Some(host.clone()),
-            HostRewriteSpecifier::AutoHostRewrite(auto) => auto.value.then(|| hostname.to_owned()),
-            HostRewriteSpecifier::HostRewriteHeader(name) => {
-                self.header(request, seen, record, &name.to_ascii_lowercase())
-            }
-            HostRewriteSpecifier::HostRewritePathRegex(rule) => {
-                Some(self.substitutions.apply(rule, without_query(&seen.path)))
-            }
-            HostRewriteSpecifier::HostRewrite(_) => None,
-        }
-    }
-
-    /// The first value of a header, as the router sees it.
-    fn header(
-        &self,
-        request: &Request,
-        seen: &Seen,
-        record: &Record<'_>,
-        name: &str,
-    ) -> Option<String> {
-        match name {
-            "host" | ":authority" => return Some(seen.authority.clone()),
-            ":path" => return Some(seen.path.clone()),
-            ":method" => return Some(request.method.trim_matches([' ', '\t']).to_owned()),
-            _ => {}
-        }
-        let chain = record.word(work::CHOSEN_FILTER_CHAIN);
-        let flags = match chain {
-            0 => 0,
-            _ => high(self.policy_word(chain + filter_chain::KIND)),
-        };
-        if name.contains('_') && flags & filter_chain::DROP_UNDERSCORES != 0 {
-            return None;
-        }
-        let lines = request.headers.iter().filter_map(|(given, value)| {
-            // On the wire a name ends at its first colon.
-            let (given, more) = match given.split_once(':') {
-                Some((given, more)) => (given, format!("{more}: {value}")),
-                None => (given.as_str(), value.clone()),
-            };
-            let value = more.trim_matches([' ', '\t']).to_owned();
-            given.eq_ignore_ascii_case(name).then_some(value)
-        });
-        let values: Vec<String> = lines.collect();
-        if values.len() > 1 && names::is_joined(name) {
-            let filled: Vec<String> = values.into_iter().filter(|it| !it.is_empty()).collect();
-            return Some(filled.join(","));
-        }
-        values.into_iter().next()
+        let rule = action.regex_rewrite.as_ref()?;
+        Some(substituted(&self.substitutions, rule, seen))
     }
 }
 

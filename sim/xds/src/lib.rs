@@ -6,6 +6,7 @@ mod encode;
 pub mod error;
 mod form;
 pub mod format;
+mod header_filters;
 pub mod http_filter;
 mod matcher_tree;
 mod message;
@@ -27,6 +28,7 @@ mod wire;
 mod write;
 
 pub use error::{Place, ReadError};
+pub use header_filters::{HeaderFilters, header_filters};
 pub use message::read_message;
 pub use positions::{Target, locate};
 pub use read::{ReadOptions, read, read_bytes};

@@ -9,13 +9,16 @@ use envoy_types::pb::envoy::config::route::v3::{
     route_action::ClusterSpecifier,
     weighted_cluster::{ClusterWeight, cluster_weight::HostRewriteSpecifier},
 };
+use twinmesh_engine::MutationOf;
 
-use super::mutation::{self, Mutation};
 use super::{Input, Known, Lines, Routed, Taker, Undecided};
+use crate::format::Facts;
 use crate::message::Message;
+use crate::mutation::{self, of_levels};
 use crate::regex::Regexes;
+use crate::rewrite::{Rewriting, finalize};
 use crate::substitution::Substitutions;
-use crate::{header, path, redirect, rewrite, route, weighted_cluster};
+use crate::{header, path, redirect, route, weighted_cluster};
 
 const DEFAULT_TIMEOUT_NANOSECONDS: u128 = 15_000_000_000;
 
@@ -71,8 +74,8 @@ impl<'a> At<'a> {
         routed.virtual_host.clone_from(&self.host.name);
         routed.timeout = Some(timeout(action));
         let weighted = weighted.map(|(_, weighted)| weighted);
-        for mutation in self.mutations(weighted, Direction::Request) {
-            mutation::of_request(mutation, &mut routed.request);
+        for mutation in self.mutations(weighted, MutationOf::Request) {
+            mutation::of_request(mutation, &mut routed.request, &Facts::OfTool);
         }
         rewrite(
             action,
@@ -80,9 +83,10 @@ impl<'a> At<'a> {
             route_match,
             self.substitutions,
             &mut routed.request,
-        )?;
-        for mutation in self.mutations(weighted, Direction::Response) {
-            mutation::of_response(mutation, &routed.request, &mut routed.response);
+        );
+        for mutation in self.mutations(weighted, MutationOf::Response) {
+            let (request, response) = (&routed.request, &mut routed.response);
+            mutation::of_response(mutation, request, response, &Facts::OfTool);
         }
         routed.path = routed.request.text(":path");
         routed.authority = routed.request.text(":authority");
@@ -97,8 +101,13 @@ impl<'a> At<'a> {
         mut routed: Routed,
     ) -> Known<Routed> {
         let message = routed.request.message()?;
-        routed.location = redirect::location(action, route_match, &message, self.substitutions)
-            .ok_or_else(|| Undecided::new("the redirect's path rewrite is not decided"));
+        routed.location = redirect::location(
+            action,
+            route_match,
+            &message,
+            self.substitutions,
+            (&routed.request, &Facts::OfTool),
+        );
         routed.status = redirect::status(action);
         if let Some(PathRewriteSpecifier::PrefixRewrite(prefix)) = &action.path_rewrite_specifier
             && !prefix.is_empty()
@@ -127,8 +136,8 @@ impl<'a> At<'a> {
             route_match,
             &message,
             self.substitutions,
-        )
-        .ok_or_else(|| Undecided::new("the request's own URL is not known"));
+            (&routed.request, &Facts::OfTool),
+        );
         routed.status = action.status;
         routed.response.add(":status", action.status.to_string());
         let body = action
@@ -165,41 +174,19 @@ impl<'a> At<'a> {
             virtual_host: self.virtual_host,
             route: self.index,
         };
-        for mutation in self.mutations(None, Direction::Response) {
-            mutation::of_response(mutation, &routed.request, &mut routed.response);
+        for mutation in self.mutations(None, MutationOf::Response) {
+            let (request, response) = (&routed.request, &mut routed.response);
+            mutation::of_response(mutation, request, response, &Facts::OfTool);
         }
         routed
     }
 
-    /// What changes the headers, in order: the weighted cluster first, then route, virtual host and
-    /// route configuration, or those three the other way round.
-    fn mutations(&self, weighted: Option<&'a ClusterWeight>, of: Direction) -> Vec<Mutation<'a>> {
-        let pick = |request: Mutation<'a>, response: Mutation<'a>| match of {
-            Direction::Request => request,
-            Direction::Response => response,
-        };
-        macro_rules! of {
-            ($message:expr) => {
-                pick(
-                    Mutation {
-                        add: &$message.request_headers_to_add,
-                        remove: &$message.request_headers_to_remove,
-                    },
-                    Mutation {
-                        add: &$message.response_headers_to_add,
-                        remove: &$message.response_headers_to_remove,
-                    },
-                )
-            };
-        }
-        let mut levels = vec![of!(self.route), of!(self.host), of!(self.table)];
-        if self.table.most_specific_header_mutations_wins {
-            levels.reverse();
-        }
-        if let Some(weighted) = weighted {
-            levels.insert(0, of!(weighted));
-        }
-        levels
+    fn mutations(
+        &self,
+        weighted: Option<&'a ClusterWeight>,
+        of: MutationOf,
+    ) -> Vec<mutation::Mutation<'a>> {
+        of_levels(of, Some(self.table), Some(self.host), self.route, weighted)
     }
 
     fn virtual_cluster(&self, request: &Lines) -> Known<String> {
@@ -219,12 +206,6 @@ impl<'a> At<'a> {
         let has_some = !self.host.virtual_clusters.is_empty();
         Ok(if has_some { "other" } else { "" }.to_owned())
     }
-}
-
-#[derive(Clone, Copy)]
-enum Direction {
-    Request,
-    Response,
 }
 
 fn cluster<'a>(
@@ -282,18 +263,25 @@ fn rewrite(
     route_match: &RouteMatch,
     substitutions: &Substitutions,
     lines: &mut Lines,
-) -> Known<()> {
+) {
     let of_weighted = weighted.and_then(|weighted| match &weighted.host_rewrite_specifier {
         Some(HostRewriteSpecifier::HostRewriteLiteral(literal)) if !literal.is_empty() => {
             Some(literal.as_str())
         }
         _ => None,
     });
-    if let Some(host) = of_weighted {
-        // Of this one Envoy remembers no original.
-        lines.set(":authority", host.to_owned());
-    }
-    if let Some(reason) = route::undecided_action(action) {
+    let rewriting = Rewriting {
+        action,
+        route_match,
+        of_weighted_cluster: of_weighted,
+        substitutions,
+        facts: &Facts::OfTool,
+    };
+    let rewritten = match route::undecided_action(action) {
+        Some(reason) => Err(Undecided::new(reason)),
+        None => finalize(rewriting, lines),
+    };
+    if let Err(reason) = rewritten {
         for name in [
             ":authority",
             ":path",
@@ -301,37 +289,9 @@ fn rewrite(
             "x-envoy-original-path",
             "x-forwarded-host",
         ] {
-            lines.lose(name, Undecided::new(reason));
+            lines.lose(name, reason.clone());
         }
-        return Ok(());
     }
-    let message = lines.message()?;
-    let host = match &action.host_rewrite_specifier {
-        Some(
-            envoy_types::pb::envoy::config::route::v3::route_action::HostRewriteSpecifier::HostRewriteHeader(name),
-        ) => lines.first(name)?,
-        // No endpoint is chosen whose name could be taken.
-        Some(_) => {
-            let own = &message.authority;
-            let host = rewrite::authority(action, None, &message, own, substitutions);
-            Some(host.ok_or_else(|| Undecided::new("its host rewrite is not decided"))?)
-        }
-        None => None,
-    };
-    if let Some(host) = host.filter(|host| !host.is_empty()) {
-        if action.append_x_forwarded_host {
-            lines.add("x-forwarded-host", message.authority.clone());
-        }
-        lines.set("x-envoy-original-host", message.authority.clone());
-        lines.set(":authority", host);
-    }
-    if !action.prefix_rewrite.is_empty() || action.regex_rewrite.is_some() {
-        let path = rewrite::path(action, route_match, &message, substitutions)
-            .ok_or_else(|| Undecided::new("its regex_rewrite is not decided"))?;
-        lines.set("x-envoy-original-path", message.path);
-        lines.set(":path", path);
-    }
-    Ok(())
 }
 
 fn timeout(action: &RouteAction) -> u128 {

@@ -5,10 +5,7 @@
 //! Header mutations, rewrites and their order are as measured on Envoy 1.40.
 
 mod action;
-mod format;
-mod lines;
 mod matching;
-mod mutation;
 
 use envoy_types::pb::envoy::config::route::v3::{
     HeaderMatcher, Route, RouteConfiguration, VirtualHost, virtual_host::TlsRequirementType,
@@ -20,27 +17,8 @@ use crate::regex::{self, Regexes};
 use crate::substitution::Substitutions;
 use crate::virtual_host;
 
-pub use lines::Lines;
+pub use crate::lines::{Known, Lines, Undecided};
 use matching::Verdict;
-
-/// Why something of a request is not known here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undecided(pub String);
-
-impl Undecided {
-    fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
-    }
-}
-
-impl std::fmt::Display for Undecided {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// A value, or why it is not known.
-pub type Known<T> = Result<T, Undecided>;
 
 /// A request, and what the tool sets beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -178,7 +156,7 @@ impl<'a> RouteTable<'a> {
         if let Some(reason) = self.undecided() {
             return Err(Undecided::new(reason));
         }
-        let request = Lines::of_request(input)?;
+        let request = of_request(input)?;
         let nothing = Routed::nothing(request, input);
         let selected = virtual_host::select(self.config, &input.authority);
         let Some((index, _)) = selected else {
@@ -276,6 +254,47 @@ impl Routed {
             response: Lines::new(&input.response_headers),
         }
     }
+}
+
+/// What the tool's input has fields of its own for.
+const GIVEN: [&str; 7] = [
+    ":authority",
+    ":method",
+    ":path",
+    ":scheme",
+    "host",
+    "x-envoy-internal",
+    "x-forwarded-proto",
+];
+
+/// The request as the tool puts it together.
+///
+/// # Errors
+/// A further header is one that the input has a field for.
+fn of_request(input: &Input) -> Known<Lines> {
+    let scheme = if input.ssl { "https" } else { "http" };
+    let mut lines = Lines::default();
+    for (name, value) in [
+        (":authority", input.authority.as_str()),
+        (":path", &input.path),
+        (":method", &input.method),
+        ("x-forwarded-proto", scheme),
+        (":scheme", scheme),
+    ] {
+        lines.add(name, value.to_owned());
+    }
+    if input.internal {
+        lines.add("x-envoy-internal", "true".to_owned());
+    }
+    for (name, value) in &input.request_headers {
+        if GIVEN.contains(&name.to_ascii_lowercase().as_str()) {
+            return Err(Undecided::new(format!(
+                "additional_request_headers has {name}, which a field of the input gives"
+            )));
+        }
+        lines.add(name, value.clone());
+    }
+    Ok(lines)
 }
 
 /// Whether the virtual host's `require_tls` redirects the request.

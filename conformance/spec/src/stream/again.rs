@@ -140,13 +140,9 @@ fn select(loaded: &mut Loaded, generation: u64, stream: &mut Stream) -> Selected
                     continue;
                 }
                 stream.held = found.held;
-                let authority = rewrite::authority(
-                    &plan.action,
-                    plan.host_rewrite.as_deref(),
-                    &plan.message,
-                    &hostname,
-                    &loaded.substitutions,
-                );
+                let mut lines = plan.lines.clone();
+                let rewritten = rewrite::by_endpoint(&plan.action, &hostname, &mut lines);
+                let authority = rewritten.and_then(|()| lines.text(":authority")).ok();
                 let decision = &mut stream.answer.decision;
                 decision.endpoint = again;
                 decision.priority = found.decision.priority;

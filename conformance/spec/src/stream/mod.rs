@@ -22,6 +22,7 @@ use twinmesh_xds::Snapshot;
 
 use crate::balancer::Chooser;
 use crate::engine::{Spec, nothing_loaded, start};
+use crate::sent::forget_response;
 
 use breakers::{Breakers, Endpoint, Kept, Of};
 use outliers::{Detector, Said};
@@ -526,6 +527,7 @@ impl Spec {
         decision.response_flags = (!flags.is_empty()).then(|| flags.join(","));
         decision.duration_us = (now != u64::MAX).then(|| now.saturating_sub(stream.arrived_us));
         decision.tries = stream.tries;
+        forget_response(decision);
         decision.reason = Some(reason.to_owned());
         actions.push(Action::End {
             stream: id,
@@ -554,6 +556,7 @@ fn name_nothing(answer: &mut Answer) {
     let decision = &mut answer.decision;
     (decision.endpoint, decision.priority, decision.locality) = (None, None, None);
     (decision.path, decision.authority) = (None, None);
+    decision.request_headers = None;
 }
 
 /// What a cluster is configured to; nothing, where it has gone.

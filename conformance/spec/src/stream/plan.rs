@@ -3,7 +3,8 @@
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValueOption, RoutingPriority};
 use envoy_types::pb::envoy::config::route::v3::{
-    Route, RouteAction, RouteConfiguration, VirtualHost,
+    RetryPolicy, Route, RouteAction, RouteConfiguration, VirtualHost,
+    route_action::ClusterSpecifier,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::{
@@ -12,14 +13,16 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::{
 };
 use envoy_types::pb::google::protobuf::Duration;
 use prost::Message as _;
-use twinmesh_engine::Request;
+use twinmesh_engine::{MutationOf, Request};
 
 use super::breakers;
 use super::internal::{self, Told};
 use super::outliers;
 use super::retry::Retry;
 use super::timeouts::Timeouts;
+use crate::lines::Lines;
 use crate::message::Message;
+use crate::mutation::of_levels;
 
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const DEFAULT_CONNECT_TIMEOUT_US: u64 = 5_000_000;
@@ -32,8 +35,8 @@ pub(crate) struct Forwarded<'a> {
     pub(crate) virtual_host: Option<&'a VirtualHost>,
     pub(crate) route: &'a Route,
     pub(crate) action: &'a RouteAction,
-    /// `host_rewrite_literal` of the weighted cluster.
-    pub(crate) host_rewrite: Option<String>,
+    /// The request as it goes to an endpoint.
+    pub(crate) lines: Lines,
     pub(crate) message: Message,
     pub(crate) hash: Result<Option<u64>, &'static str>,
     pub(crate) cluster: &'a ClusterConfig,
@@ -44,7 +47,7 @@ pub(crate) struct Forwarded<'a> {
 pub(super) struct Plan {
     pub(super) cluster: String,
     pub(super) action: RouteAction,
-    pub(super) host_rewrite: Option<String>,
+    pub(super) lines: Lines,
     pub(super) message: Message,
     pub(super) hash: Result<Option<u64>, &'static str>,
     pub(super) timeouts: Timeouts,
@@ -87,10 +90,11 @@ impl Plan {
             .retry_policy
             .as_ref()
             .or(virtual_host.and_then(|host| host.retry_policy.as_ref()));
+        no_asked_header_is_changed(forwarded, policy)?;
         Ok(Self {
             cluster: forwarded.cluster.name.clone(),
             action: action.clone(),
-            host_rewrite: forwarded.host_rewrite.clone(),
+            lines: forwarded.lines.clone(),
             message: forwarded.message.clone(),
             hash: forwarded.hash,
             timeouts: Timeouts::new(manager, action, policy, &forwarded.message, &told),
@@ -137,6 +141,43 @@ fn no_header_is_written(forwarded: &Forwarded<'_>) -> Result<(), String> {
         Some(header) => Err(format!(
             "the route configuration writes {}, which the router may read",
             header.key
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Which requests may be retried is asked of their headers as they are sent.
+fn no_asked_header_is_changed(
+    forwarded: &Forwarded<'_>,
+    policy: Option<&RetryPolicy>,
+) -> Result<(), String> {
+    let asked = policy.map_or(&[][..], |policy| &policy.retriable_request_headers);
+    let (table, host) = (forwarded.table, forwarded.virtual_host);
+    let mutations = of_levels(MutationOf::Request, table, host, forwarded.route, None);
+    let of_entries = match &forwarded.action.cluster_specifier {
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters.as_slice(),
+        _ => &[],
+    };
+    let of_entries = of_entries.iter().flat_map(|entry| {
+        let mut all = of_levels(
+            MutationOf::Request,
+            None,
+            None,
+            forwarded.route,
+            Some(entry),
+        );
+        all.truncate(1);
+        all
+    });
+    let changed: Vec<String> = mutations
+        .into_iter()
+        .chain(of_entries)
+        .flat_map(|mutation| mutation.names().collect::<Vec<_>>())
+        .collect();
+    let mut asked = asked.iter().map(|it| it.name.to_ascii_lowercase());
+    match asked.find(|name| changed.contains(name)) {
+        Some(name) => Err(format!(
+            "the route changes {name}, which retriable_request_headers asks for"
         )),
         None => Ok(()),
     }

@@ -128,8 +128,8 @@ pub fn compare_live_with_recorded(
 }
 
 /// The decision with what a running server does not show as the reference has it: the name of a
-/// missing cluster that was drawn or named by a header, and what was sent to an endpoint that
-/// could not be reached.
+/// missing cluster that was drawn or named by a header, what was sent to an endpoint that could not
+/// be reached, and the headers and copies that it could not tell.
 fn with_unseen(expected: &Decision, found: &Decision) -> Decision {
     let mut found = found.clone();
     if found.outcome == Outcome::NoCluster
@@ -142,6 +142,23 @@ fn with_unseen(expected: &Decision, found: &Decision) -> Decision {
     if found.outcome == Outcome::Forward && reason.split([' ', ',']).any(|flag| flag == "UF") {
         found.path.clone_from(&expected.path);
         found.authority.clone_from(&expected.authority);
+        found.request_headers.clone_from(&expected.request_headers);
+        found
+            .response_headers
+            .clone_from(&expected.response_headers);
+    }
+    // Headers may name the endpoint, which the server may have drawn.
+    let is_other = (&found.endpoint, &found.cluster) != (&expected.endpoint, &expected.cluster);
+    if is_other || found.request_headers.is_none() {
+        found.request_headers.clone_from(&expected.request_headers);
+    }
+    if is_other || found.response_headers.is_none() {
+        found
+            .response_headers
+            .clone_from(&expected.response_headers);
+    }
+    if found.mirrors.is_empty() {
+        found.mirrors.clone_from(&expected.mirrors);
     }
     found
 }

@@ -102,6 +102,9 @@ pub(crate) fn step(step: &Step) -> Value {
         Step::Endpoint { locality, endpoint } => {
             json!({ "step": "endpoint", "locality": locality, "index": endpoint })
         }
+        // The proxy changes no headers and makes no copies, and its decisions have no such steps.
+        Step::Mutation { .. } => json!({ "step": "mutation" }),
+        Step::Mirror { .. } => json!({ "step": "mirror" }),
         Step::Unsupported => json!({ "step": "unsupported" }),
     }
 }

@@ -8,13 +8,15 @@ mod breakers;
 mod outliers;
 mod values;
 
+use std::collections::BTreeSet;
+
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::core::v3::RoutingPriority;
 use envoy_types::pb::envoy::config::route::v3::{
-    HeaderMatcher, RetryPolicy, RouteAction, VirtualHost,
+    HeaderMatcher, RetryPolicy, Route, RouteAction, RouteConfiguration, VirtualHost,
     retry_policy::{ResetHeader, ResetHeaderFormat, retry_host_predicate},
     route::Action,
-    route_action::HostRewriteSpecifier,
+    route_action::{ClusterSpecifier, HostRewriteSpecifier},
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::{
@@ -131,6 +133,17 @@ impl Compiled {
                 header.key
             )));
         }
+        let policy = action.retry_policy.as_ref().or(host.retry_policy.as_ref());
+        let asked = policy.map_or(&[][..], |policy| &policy.retriable_request_headers);
+        let changed = changed_headers(configuration, host, route, action);
+        let mut asked = asked
+            .iter()
+            .map(|matcher| matcher.name.to_ascii_lowercase());
+        if let Some(name) = asked.find(|name| changed.contains(name)) {
+            return Some(Err(format!(
+                "the route changes {name}, which retriable_request_headers asks for"
+            )));
+        }
         let nothing = HttpConnectionManager::default();
         let manager = self.manager_of(&record).unwrap_or(&nothing);
         let entry = record.word(work::ENTRY).checked_sub(1);
@@ -180,6 +193,35 @@ impl Compiled {
             generation: 0,
         })
     }
+}
+
+/// The request headers that mutations may change, in lower case.
+fn changed_headers(
+    configuration: &RouteConfiguration,
+    host: &VirtualHost,
+    route: &Route,
+    action: &RouteAction,
+) -> BTreeSet<String> {
+    let weighted = match &action.cluster_specifier {
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters.as_slice(),
+        _ => &[],
+    };
+    let added = weighted
+        .iter()
+        .flat_map(|entry| &entry.request_headers_to_add)
+        .chain(&route.request_headers_to_add)
+        .chain(&host.request_headers_to_add)
+        .chain(&configuration.request_headers_to_add);
+    let removed = weighted
+        .iter()
+        .flat_map(|entry| &entry.request_headers_to_remove)
+        .chain(&route.request_headers_to_remove)
+        .chain(&host.request_headers_to_remove)
+        .chain(&configuration.request_headers_to_remove);
+    let added = added.filter_map(|option| option.header.as_ref());
+    let added = added.map(|header| header.key.to_ascii_lowercase());
+    let removed = removed.map(|name| name.to_ascii_lowercase());
+    added.chain(removed).collect()
 }
 
 impl Plan {

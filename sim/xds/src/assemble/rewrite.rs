@@ -1,11 +1,11 @@
 //! Rewrites that depend on more than their own field.
 
-use envoy_types::pb::envoy::config::{
-    core::v3::HeaderValueOption,
-    route::v3::{
-        Route, RouteAction, RouteConfiguration, VirtualHost, redirect_action::PathRewriteSpecifier,
-        route::Action, route_action::ClusterSpecifier, route_action::HostRewriteSpecifier,
-    },
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteAction, RouteConfiguration, VirtualHost,
+    redirect_action::PathRewriteSpecifier,
+    route::Action,
+    route_action::{ClusterSpecifier, HostRewriteSpecifier, hash_policy::PolicySpecifier},
+    weighted_cluster::ClusterWeight,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
@@ -21,15 +21,14 @@ pub(super) fn undecided(
                 .regex_rewrite
                 .as_ref()
                 .and_then(|rule| undecided_pattern("route.regex_rewrite.pattern.regex", rule));
-            of_path.or_else(|| match &action.host_rewrite_specifier {
-                Some(HostRewriteSpecifier::HostRewritePathRegex(rule)) => {
-                    undecided_pattern("route.host_rewrite_path_regex.pattern.regex", rule)
-                }
-                Some(HostRewriteSpecifier::HostRewriteHeader(name)) => {
-                    changed_header(name, action, route, host, config)
-                }
-                _ => None,
-            })
+            of_path
+                .or_else(|| match &action.host_rewrite_specifier {
+                    Some(HostRewriteSpecifier::HostRewritePathRegex(rule)) => {
+                        undecided_pattern("route.host_rewrite_path_regex.pattern.regex", rule)
+                    }
+                    _ => None,
+                })
+                .or_else(|| changed_hash(action, route, host, config))
         }
         Some(Action::Redirect(action)) => match &action.path_rewrite_specifier {
             Some(PathRewriteSpecifier::RegexRewrite(rule)) => {
@@ -41,6 +40,98 @@ pub(super) fn undecided(
     }
 }
 
+/// A balancer takes the hash of the request as it is sent: after header mutations and rewrites.
+fn changed_hash(
+    action: &RouteAction,
+    route: &Route,
+    host: &VirtualHost,
+    config: &RouteConfiguration,
+) -> Option<(&'static str, String)> {
+    let is_path_rewritten = !action.prefix_rewrite.is_empty()
+        || !action.path_rewrite.is_empty()
+        || action.regex_rewrite.is_some()
+        || action.path_rewrite_policy.is_some();
+    let texts = [
+        action.prefix_rewrite.as_str(),
+        action.path_rewrite.as_str(),
+        action
+            .regex_rewrite
+            .as_ref()
+            .map_or("", |rule| rule.substitution.as_str()),
+    ];
+    // What a command comes to may hold a question mark.
+    let adds_query = texts.iter().any(|text| text.contains(['?', '%']));
+    let weighted = weighted_clusters(action);
+    let of_weighted = weighted
+        .iter()
+        .any(|entry| entry.host_rewrite_specifier.is_some());
+    // An endpoint's name comes after the choice.
+    let of_route = action
+        .host_rewrite_specifier
+        .as_ref()
+        .is_some_and(|it| !matches!(it, HostRewriteSpecifier::AutoHostRewrite(_)));
+    let is_host_rewritten = of_weighted || of_route;
+    let changed = |name: &str| match name {
+        ":path" => is_path_rewritten,
+        ":authority" | "host" => is_host_rewritten,
+        name => {
+            names_changed(weighted, route, host, config).any(|it| it.eq_ignore_ascii_case(name))
+        }
+    };
+    action.hash_policy.iter().find_map(|policy| {
+        let what = match policy.policy_specifier.as_ref()? {
+            PolicySpecifier::Header(header)
+                if changed(&header.header_name.to_ascii_lowercase()) =>
+            {
+                format!("the header {:?}", header.header_name)
+            }
+            PolicySpecifier::Cookie(_) if changed("cookie") => "a cookie".to_owned(),
+            PolicySpecifier::QueryParameter(_) if adds_query => "a query parameter".to_owned(),
+            _ => return None,
+        };
+        let reason = format!("the hash takes {what}, which the route changes before");
+        Some(("route.hash_policy", reason))
+    })
+}
+
+fn weighted_clusters(action: &RouteAction) -> &[ClusterWeight] {
+    match &action.cluster_specifier {
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters.as_slice(),
+        _ => &[],
+    }
+}
+
+/// The names of the request headers that mutations change.
+fn names_changed<'a>(
+    weighted: &'a [ClusterWeight],
+    route: &'a Route,
+    host: &'a VirtualHost,
+    config: &'a RouteConfiguration,
+) -> impl Iterator<Item = &'a str> {
+    let levels = [
+        (
+            &route.request_headers_to_add,
+            &route.request_headers_to_remove,
+        ),
+        (
+            &host.request_headers_to_add,
+            &host.request_headers_to_remove,
+        ),
+        (
+            &config.request_headers_to_add,
+            &config.request_headers_to_remove,
+        ),
+    ];
+    let weighted = weighted
+        .iter()
+        .map(|it| (&it.request_headers_to_add, &it.request_headers_to_remove));
+    weighted.chain(levels).flat_map(|(add, remove)| {
+        let added = add.iter().filter_map(|option| option.header.as_ref());
+        let added = added.map(|header| header.key.as_str());
+        added.chain(remove.iter().map(String::as_str))
+    })
+}
+
 /// A pattern with more nested groups than are followed.
 fn undecided_pattern(
     field: &'static str,
@@ -49,47 +140,4 @@ fn undecided_pattern(
     let pattern = rule.pattern.as_ref()?;
     let error = twinmesh_re2::parse_latin_1_captures(&pattern.regex).err()?;
     Some((field, format!("it is not searched for: {error}")))
-}
-
-/// Headers are added and removed before the host is taken from one.
-fn changed_header(
-    name: &str,
-    action: &RouteAction,
-    route: &Route,
-    host: &VirtualHost,
-    config: &RouteConfiguration,
-) -> Option<(&'static str, String)> {
-    let weighted = match &action.cluster_specifier {
-        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters.as_slice(),
-        _ => &[],
-    };
-    let changes = weighted
-        .iter()
-        .map(|it| (&it.request_headers_to_add, &it.request_headers_to_remove))
-        .chain([
-            (
-                &route.request_headers_to_add,
-                &route.request_headers_to_remove,
-            ),
-            (
-                &host.request_headers_to_add,
-                &host.request_headers_to_remove,
-            ),
-            (
-                &config.request_headers_to_add,
-                &config.request_headers_to_remove,
-            ),
-        ]);
-    let is_it = |other: &str| other.eq_ignore_ascii_case(name);
-    let added = |option: &HeaderValueOption| {
-        let header = option.header.as_ref();
-        header.is_some_and(|header| is_it(&header.key))
-    };
-    let mut changes = changes;
-    changes
-        .any(|(add, remove)| add.iter().any(added) || remove.iter().any(|other| is_it(other)))
-        .then(|| {
-            let reason = format!("request_headers_to_add or _remove changes {name:?} before");
-            ("route.host_rewrite_header", reason)
-        })
 }

@@ -171,7 +171,7 @@ const ISTIO_FILTERS: [&str; 7] = [
 ];
 
 /// Whether this is a filter of Istio's proxy that reports, or sets up upstream TLS.
-pub(super) fn is_istio_inert(type_name: &str) -> bool {
+pub(crate) fn is_istio_inert(type_name: &str) -> bool {
     ISTIO_FILTERS.contains(&type_name)
 }
 

@@ -5,7 +5,7 @@
 //!  - *decided*: the engines act as it says;
 //!  - *inert*: what a decision says cannot depend on it at all (a timeout, a buffer's size, a name
 //!    for statistics), and it is not worth a finding;
-//!  - *read over*: it does something that no decision tells of (logging, retries, mirroring), or
+//!  - *read over*: it does something that no decision tells of (logging, retries), or
 //!    that is decided as if it did not act (circuit breakers); reported;
 //!  - *unsupported*: it could change the decision; what it stands in is not decided, and it is
 //!    reported.
@@ -18,6 +18,7 @@ mod header;
 mod listener;
 mod local_rate_limit;
 mod matcher_tree;
+mod mutation;
 mod per_filter;
 mod rbac;
 mod route;
@@ -29,7 +30,7 @@ use crate::{view::View, wire::Raw};
 pub(crate) use cluster::{
     LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN, SUBSET, WRR_LOCALITY, is_known_balancer,
 };
-pub(crate) use filter::{ROUTER, content_type};
+pub(crate) use filter::{ROUTER, content_type, is_istio_inert};
 pub(crate) use listener::{MANAGER, TCP_PROXY};
 
 /// The fields of one message.
@@ -147,6 +148,7 @@ fn tables() -> impl Iterator<Item = &'static Table> {
         cors::TABLES,
         local_rate_limit::TABLES,
         matcher_tree::TABLES,
+        mutation::TABLES,
         per_filter::TABLES,
         rbac::TABLES,
         cluster::TABLES,
@@ -175,12 +177,9 @@ const TIMING: Rule = Rule::Inert;
 const METADATA: Rule = Rule::Inert;
 const ACCESS_LOG: Rule = Rule::ReadOver("access logs are not written here");
 const TRACING: Rule = Rule::ReadOver("tracing does not influence a decision");
-const HEADERS_AFTER: Rule =
-    Rule::ReadOver("headers are changed after the route is chosen; decisions do not tell of them");
 const RETRIES: Rule = Rule::ReadOver(
     "retries are played only where endpoints follow a script (--endpoints): else a decision is the first attempt",
 );
-const MIRRORING: Rule = Rule::ReadOver("mirrored requests are not decided");
 const RATE_LIMITS: Rule =
     Rule::ReadOver("rate limits act only with a rate limit filter, and one is not decided");
 

@@ -1,9 +1,9 @@
 //! RouteConfiguration, virtual hosts and routes.
 
 use super::{
-    HEADERS_AFTER, Judged, METADATA, MIRRORING, RATE_LIMITS, RETRIES,
-    Rule::{self, Decided, Inert, Judge, Part, ReadOver, Unsupported},
-    STATISTICS, TIMING, TRACING, Table, Verdict, header, per_filter, unless_set,
+    Judged, METADATA, RATE_LIMITS, RETRIES,
+    Rule::{Decided, Inert, Judge, Part, ReadOver, Unsupported},
+    STATISTICS, TIMING, TRACING, Table, Verdict, header, mutation, per_filter, unless_set,
 };
 use crate::uri_template;
 
@@ -23,18 +23,18 @@ pub(super) const TABLES: &[Table] = &[
                     "these headers are taken from external requests before a route is chosen; routes that match them are not decided",
                 ),
             ),
-            ("response_headers_to_add", HEADERS_AFTER),
-            ("response_headers_to_remove", HEADERS_AFTER),
-            ("request_headers_to_add", HEADERS_AFTER),
-            ("request_headers_to_remove", HEADERS_AFTER),
-            ("most_specific_header_mutations_wins", Inert),
+            ("response_headers_to_add", Decided),
+            ("response_headers_to_remove", Decided),
+            ("request_headers_to_add", Decided),
+            ("request_headers_to_remove", Decided),
+            ("most_specific_header_mutations_wins", Decided),
             ("validate_clusters", Inert),
             ("max_direct_response_body_size_bytes", Inert),
             (
                 "cluster_specifier_plugins",
                 ReadOver("routes that use a cluster specifier plugin are not decided"),
             ),
-            ("request_mirror_policies", MIRRORING),
+            ("request_mirror_policies", Decided),
             ("ignore_port_in_host_matching", Decided),
             (
                 "vhost_header",
@@ -67,10 +67,10 @@ pub(super) const TABLES: &[Table] = &[
             ("require_tls", Decided),
             ("virtual_clusters", STATISTICS),
             ("rate_limits", RATE_LIMITS),
-            ("request_headers_to_add", HEADERS_AFTER),
-            ("request_headers_to_remove", HEADERS_AFTER),
-            ("response_headers_to_add", HEADERS_AFTER),
-            ("response_headers_to_remove", HEADERS_AFTER),
+            ("request_headers_to_add", Decided),
+            ("request_headers_to_remove", Decided),
+            ("response_headers_to_add", Decided),
+            ("response_headers_to_remove", Decided),
             (
                 "cors",
                 Unsupported("a CORS policy may answer preflight requests"),
@@ -84,7 +84,7 @@ pub(super) const TABLES: &[Table] = &[
             ("include_is_timeout_retry_header", Inert),
             ("per_request_buffer_limit_bytes", Inert),
             ("request_body_buffer_limit", Inert),
-            ("request_mirror_policies", MIRRORING),
+            ("request_mirror_policies", Decided),
             ("metadata", METADATA),
             (
                 "route_specifiers",
@@ -111,10 +111,10 @@ pub(super) const TABLES: &[Table] = &[
             ("metadata", METADATA),
             ("decorator", TRACING),
             ("typed_per_filter_config", Judge(per_filter::judge)),
-            ("request_headers_to_add", HEADERS_AFTER),
-            ("request_headers_to_remove", HEADERS_AFTER),
-            ("response_headers_to_add", HEADERS_AFTER),
-            ("response_headers_to_remove", HEADERS_AFTER),
+            ("request_headers_to_add", Decided),
+            ("request_headers_to_remove", Decided),
+            ("response_headers_to_add", Decided),
+            ("response_headers_to_remove", Decided),
             ("tracing", TRACING),
             ("per_request_buffer_limit_bytes", Inert),
             ("stat_prefix", STATISTICS),
@@ -200,12 +200,12 @@ pub(super) const TABLES: &[Table] = &[
             ("prefix_rewrite", Decided),
             ("regex_rewrite", Decided),
             ("path_rewrite_policy", Judge(path_rewrite)),
-            ("path_rewrite", FORMATTED),
+            ("path_rewrite", Judge(mutation::rewrite)),
             ("host_rewrite_literal", Decided),
             ("auto_host_rewrite", Decided),
             ("host_rewrite_header", Judge(header::name)),
             ("host_rewrite_path_regex", Decided),
-            ("host_rewrite", FORMATTED),
+            ("host_rewrite", Judge(mutation::rewrite)),
             ("append_x_forwarded_host", Inert),
             ("timeout", TIMING),
             ("idle_timeout", TIMING),
@@ -213,7 +213,7 @@ pub(super) const TABLES: &[Table] = &[
             ("early_data_policy", TIMING),
             ("retry_policy", RETRIES),
             ("retry_policy_typed_config", RETRIES),
-            ("request_mirror_policies", MIRRORING),
+            ("request_mirror_policies", Decided),
             (
                 "priority",
                 ReadOver(
@@ -313,10 +313,10 @@ pub(super) const TABLES: &[Table] = &[
             ("cluster_header", Decided),
             ("weight", Decided),
             ("metadata_match", Decided),
-            ("request_headers_to_add", HEADERS_AFTER),
-            ("request_headers_to_remove", HEADERS_AFTER),
-            ("response_headers_to_add", HEADERS_AFTER),
-            ("response_headers_to_remove", HEADERS_AFTER),
+            ("request_headers_to_add", Decided),
+            ("request_headers_to_remove", Decided),
+            ("response_headers_to_add", Decided),
+            ("response_headers_to_remove", Decided),
             ("typed_per_filter_config", Judge(per_filter::judge)),
             ("host_rewrite_literal", Decided),
         ],
@@ -331,7 +331,7 @@ pub(super) const TABLES: &[Table] = &[
             ("path_redirect", Decided),
             ("prefix_rewrite", Decided),
             ("regex_rewrite", Decided),
-            ("path_rewrite", FORMATTED),
+            ("path_rewrite", Judge(mutation::rewrite)),
             ("response_code", Decided),
             ("strip_query", Decided),
         ],
@@ -345,8 +345,6 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
 ];
-
-const FORMATTED: Rule = Unsupported("rewrites by format strings are not decided");
 
 fn path_match(judged: &Judged<'_>) -> Verdict {
     let any = judged.child.and_then(|child| child.any("typed_config"));

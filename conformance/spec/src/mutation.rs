@@ -1,38 +1,104 @@
-//! `request_headers_to_add` and its like.
+//! `request_headers_to_add` and its like: mutations of one level of a route configuration, and in
+//! which order the levels come.
 
 use envoy_types::pb::envoy::config::core::v3::{
     HeaderValueOption, header_value_option::HeaderAppendAction,
 };
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteConfiguration, VirtualHost, weighted_cluster::ClusterWeight,
+};
+use twinmesh_engine::{Level, MutationOf};
 
-use super::format::{self, Context};
-use super::{Known, Lines, Undecided};
+use crate::format::{self, Context, Facts};
+use crate::lines::{Known, Lines};
 
-/// What one place of a configuration does to headers.
+/// What one level of a configuration does to headers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mutation<'a> {
+pub(crate) struct Mutation<'a> {
+    /// Which level it is.
+    pub(crate) level: Level,
     /// Headers to add.
-    pub(super) add: &'a [HeaderValueOption],
+    pub(crate) add: &'a [HeaderValueOption],
     /// Names of headers to remove.
-    pub(super) remove: &'a [String],
+    pub(crate) remove: &'a [String],
+}
+
+impl Mutation<'_> {
+    /// Whether it changes anything.
+    pub(crate) fn acts(&self) -> bool {
+        !self.add.is_empty() || !self.remove.is_empty()
+    }
+
+    /// The headers that it names, in lower case.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        let added = self.add.iter().filter_map(|option| option.header.as_ref());
+        let added = added.map(|header| header.key.as_str());
+        let removed = self.remove.iter().map(String::as_str);
+        added.chain(removed).map(str::to_ascii_lowercase)
+    }
+}
+
+/// What changes the headers of a request, or of its response, in order: the weighted cluster first,
+/// then route, virtual host and route configuration, or those three the other way round.
+pub(crate) fn of_levels<'a>(
+    of: MutationOf,
+    table: Option<&'a RouteConfiguration>,
+    host: Option<&'a VirtualHost>,
+    route: &'a Route,
+    weighted: Option<&'a ClusterWeight>,
+) -> Vec<Mutation<'a>> {
+    macro_rules! at {
+        ($level:ident, $message:expr) => {
+            match of {
+                MutationOf::Request => Mutation {
+                    level: Level::$level,
+                    add: &$message.request_headers_to_add,
+                    remove: &$message.request_headers_to_remove,
+                },
+                MutationOf::Response => Mutation {
+                    level: Level::$level,
+                    add: &$message.response_headers_to_add,
+                    remove: &$message.response_headers_to_remove,
+                },
+            }
+        };
+    }
+    let mut levels = vec![at!(Route, route)];
+    levels.extend(host.map(|host| at!(VirtualHost, host)));
+    levels.extend(table.map(|table| at!(RouteConfiguration, table)));
+    if table.is_some_and(|table| table.most_specific_header_mutations_wins) {
+        levels.reverse();
+    }
+    if let Some(weighted) = weighted {
+        levels.insert(0, at!(WeightedCluster, weighted));
+    }
+    levels
 }
 
 /// Changes the lines of a request.
-pub(super) fn of_request(mutation: Mutation<'_>, request: &mut Lines) {
+pub(crate) fn of_request(mutation: Mutation<'_>, request: &mut Lines, facts: &Facts<'_>) {
     remove(mutation, request);
     let context = Context {
         request,
         response: None,
+        facts,
     };
     let values = evaluate(mutation, &context);
     add(values, request);
 }
 
 /// Changes the lines of a response.
-pub(super) fn of_response(mutation: Mutation<'_>, request: &Lines, response: &mut Lines) {
+pub(crate) fn of_response(
+    mutation: Mutation<'_>,
+    request: &Lines,
+    response: &mut Lines,
+    facts: &Facts<'_>,
+) {
     remove(mutation, response);
     let context = Context {
         request,
         response: Some(response),
+        facts,
     };
     let values = evaluate(mutation, &context);
     add(values, response);
@@ -59,14 +125,8 @@ fn evaluate<'a>(mutation: Mutation<'a>, context: &Context<'_>) -> Vec<Value<'a>>
         .iter()
         .filter_map(|option| {
             let header = option.header.as_ref()?;
-            let value = if header.raw_value.is_empty() {
-                format::value(&header.value, context)
-            } else {
-                match std::str::from_utf8(&header.raw_value) {
-                    Ok(raw) => Ok(raw.to_owned()),
-                    Err(_) => Err(Undecided::new("a raw_value that is not UTF-8")),
-                }
-            };
+            // Envoy does not look at raw_value here.
+            let value = format::value(&header.value, "", context);
             Some(Value {
                 name: &header.key,
                 value,

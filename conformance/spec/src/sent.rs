@@ -1,0 +1,410 @@
+//! What the endpoint and the client get: headers after the route's mutations, path and host after
+//! its rewrites, and which clusters get a copy.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use envoy_types::pb::envoy::config::endpoint::v3::LbEndpoint;
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, RouteAction, RouteMatch, route::Action, route_action::ClusterSpecifier,
+    weighted_cluster::ClusterWeight,
+};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use twinmesh_engine::{Chain, Decision, HeaderValues, MutationOf, Step};
+use twinmesh_xds::Terminal;
+
+use crate::client_address;
+use crate::format::{self, Facts, Progress, Told};
+use crate::lines::{Known, Lines, Undecided};
+use crate::listener::canonical;
+use crate::message::Message;
+use crate::mirror;
+use crate::mutation::{self, Mutation};
+use crate::rewrite::{self, Rewriting};
+use crate::run::Run;
+
+/// The connection manager of a route configuration that is entered by name.
+static BARE: LazyLock<HttpConnectionManager> = LazyLock::new(HttpConnectionManager::default);
+
+/// How a request stands that the router has taken, before it has an endpoint.
+const TAKEN: Progress = Progress {
+    attempts: 1,
+    code: 0,
+    details: "",
+    flags: "-",
+};
+
+/// A response that the client gets.
+pub(crate) struct Response<'r> {
+    /// Before gRPC puts its own inside a 200.
+    pub(crate) status: u32,
+    /// Envoy makes it.
+    pub(crate) is_local: bool,
+    pub(crate) headers: &'r [(String, String)],
+    /// How Envoy calls it; `None`: that is not known.
+    pub(crate) progress: Option<Progress>,
+}
+
+impl<'a> Run<'a> {
+    fn http(&self) -> &'a HttpConnectionManager {
+        self.manager.unwrap_or(&BARE)
+    }
+
+    /// The route that took the request.
+    fn taken(&self) -> Option<&'a Route> {
+        self.virtual_host?.routes.get(self.at?.route)
+    }
+
+    /// The entry of weighted clusters that was chosen.
+    fn entry(&self) -> Option<&'a ClusterWeight> {
+        let Some(Action::Route(action)) = &self.taken()?.action else {
+            return None;
+        };
+        match &action.cluster_specifier {
+            Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+                weighted.clusters.get(self.at?.entry?)
+            }
+            _ => None,
+        }
+    }
+
+    fn mutations(&self, of: MutationOf) -> Vec<Mutation<'a>> {
+        let Some(route) = self.taken() else {
+            return Vec::new();
+        };
+        mutation::of_levels(of, self.table, self.virtual_host, route, self.entry())
+    }
+
+    /// What formats may ask for.
+    fn told(
+        &self,
+        message: &Message,
+        cluster: Option<usize>,
+        progress: Option<Progress>,
+    ) -> Told<'a> {
+        let source = self.request.source.map(canonical);
+        let source = source.filter(|source| !source.ip().is_unspecified());
+        let manager = self.manager;
+        let said = manager.and_then(|manager| client_address::said(manager, message));
+        let cluster = cluster.and_then(|index| self.snapshot.clusters.get(index));
+        Told {
+            source,
+            client: format::client_address(said, source),
+            destination: self.request.destination.map(canonical),
+            is_tls: self.request.is_tls(),
+            server_name: "",
+            filter_chain: self.chain_name(),
+            route: self.taken(),
+            virtual_host: self.virtual_host,
+            cluster: cluster.map(|cluster| &cluster.config),
+            endpoint: None,
+            progress,
+        }
+    }
+
+    fn chain_name(&self) -> &'a str {
+        let Some((listener, chain)) = self.chain else {
+            return "";
+        };
+        let listener = self.snapshot.listeners.get(listener);
+        let chain = listener.and_then(|listener| match chain {
+            Chain::Index(index) => listener.filter_chains.get(index),
+            Chain::Default => listener.default_filter_chain.as_ref(),
+        });
+        chain
+            .filter(|chain| matches!(chain.terminal, Terminal::Http { .. }))
+            .map_or("", |chain| chain.config.name.as_str())
+    }
+
+    fn facts<'t>(&'t self, told: Told<'t>) -> Facts<'t> {
+        Facts::Of(Box::new(Told {
+            server_name: &self.server_name,
+            ..told
+        }))
+    }
+
+    fn lines(&self, message: &Message) -> Lines {
+        Lines::of_message(message, self.http())
+    }
+
+    /// The request as it goes to an endpoint that is not chosen yet.
+    ///
+    /// # Errors
+    /// It is not known what its path or its host comes to.
+    pub(crate) fn finalize(
+        &self,
+        action: &RouteAction,
+        route_match: &RouteMatch,
+        of_weighted_cluster: Option<&str>,
+        message: &Message,
+        cluster: usize,
+    ) -> Known<Lines> {
+        let mut lines = self.lines(message);
+        let facts = self.facts(self.told(message, Some(cluster), Some(TAKEN)));
+        for mutation in self.mutations(MutationOf::Request) {
+            mutation::of_request(mutation, &mut lines, &facts);
+        }
+        let rewriting = Rewriting {
+            action,
+            route_match,
+            of_weighted_cluster,
+            substitutions: self.substitutions,
+            facts: &facts,
+        };
+        rewrite::finalize(rewriting, &mut lines)?;
+        Ok(lines)
+    }
+
+    /// Writes down what the endpoint that was chosen gets, what the client gets where it answers
+    /// with an empty 200, and who gets a copy.
+    ///
+    /// # Errors
+    /// It is not known what path or host come to.
+    pub(crate) fn sent(
+        &mut self,
+        action: &'a RouteAction,
+        message: &Message,
+        cluster: usize,
+        lines: &Lines,
+    ) -> Known<()> {
+        let (path, authority) = (lines.text(":path")?, lines.text(":authority")?);
+        let request = self.request;
+        let decision = self.decision();
+        decision.path = (path != request.path).then_some(path);
+        let is_same = request.authority.as_deref() == Some(authority.as_str());
+        decision.authority = (!is_same).then_some(authority);
+        self.tell(MutationOf::Request);
+        let named = names(&self.mutations(MutationOf::Request));
+        self.decision().request_headers = values(&named, lines);
+        self.mirror(action, cluster, lines)?;
+        let progress = Progress {
+            code: 200,
+            details: "via_upstream",
+            ..TAKEN
+        };
+        let response = Response {
+            status: 200,
+            is_local: false,
+            headers: &[],
+            progress: Some(progress),
+        };
+        self.respond(message, Some(cluster), lines, &response);
+        Ok(())
+    }
+
+    fn mirror(&mut self, action: &'a RouteAction, cluster: usize, lines: &Lines) -> Known<()> {
+        let Some(config) = self.snapshot.clusters.get(cluster) else {
+            return Ok(());
+        };
+        let (level, policies) =
+            mirror::policies(self.table, self.virtual_host, action, &config.config);
+        for (index, policy) in policies.iter().enumerate() {
+            if !mirror::takes(policy, self.random) {
+                continue;
+            }
+            let name = if policy.cluster.is_empty() {
+                lines.text(&policy.cluster_header)?
+            } else {
+                policy.cluster.clone()
+            };
+            if self.cluster_index(&name).is_some() {
+                self.step(Step::Mirror {
+                    level,
+                    policy: index,
+                });
+                self.decision().mirrors.push(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what the client gets: a response that the route's mutations have changed.
+    pub(crate) fn respond(
+        &mut self,
+        message: &Message,
+        cluster: Option<usize>,
+        request: &Lines,
+        response: &Response<'_>,
+    ) {
+        let lines = self.response(message, cluster, request, response);
+        let Some(lines) = lines else {
+            return;
+        };
+        self.tell(MutationOf::Response);
+        let named = names(&self.mutations(MutationOf::Response));
+        self.decision().response_headers = values(&named, &lines);
+    }
+
+    /// The lines of a response, where mutations change it.
+    fn response(
+        &self,
+        message: &Message,
+        cluster: Option<usize>,
+        request: &Lines,
+        response: &Response<'_>,
+    ) -> Option<Lines> {
+        let mutations = self.mutations(MutationOf::Response);
+        if !mutations.iter().any(Mutation::acts) {
+            return None;
+        }
+        let Response {
+            status,
+            is_local,
+            headers,
+            progress,
+        } = *response;
+        let mut lines = Lines::of_response(status, is_local, headers, self.http());
+        let mut told = self.told(message, cluster, progress);
+        let decision = &self.answer.decision;
+        if let Some(address) = decision.endpoint.as_deref() {
+            told.endpoint = Some((address, self.chosen()));
+        }
+        if let Some(location) = &decision.location {
+            lines.set("location", location.clone());
+        }
+        let facts = self.facts(told);
+        for mutation in mutations {
+            mutation::of_response(mutation, request, &mut lines, &facts);
+        }
+        Some(lines)
+    }
+
+    /// The endpoint that was chosen.
+    fn chosen(&self) -> Option<&'a LbEndpoint> {
+        let held = self.answer.held?;
+        let cluster = self.snapshot.clusters.get(held.cluster)?;
+        let assignment = cluster.load_assignment.as_ref()?;
+        let locality = assignment.endpoints.get(held.locality)?;
+        locality.lb_endpoints.get(held.endpoint)
+    }
+
+    /// Writes down what the client gets that Envoy answers itself, before the request is changed.
+    pub(crate) fn answered(
+        &mut self,
+        message: &Message,
+        cluster: Option<usize>,
+        status: u32,
+        progress: Option<Progress>,
+    ) {
+        let lines = self.lines(message);
+        self.answered_to(message, cluster, &lines, status, progress);
+    }
+
+    /// The same, of a request that has been changed.
+    pub(crate) fn answered_to(
+        &mut self,
+        message: &Message,
+        cluster: Option<usize>,
+        request: &Lines,
+        status: u32,
+        progress: Option<Progress>,
+    ) {
+        let response = Response {
+            status,
+            is_local: true,
+            headers: &[],
+            progress,
+        };
+        self.respond(message, cluster, request, &response);
+    }
+
+    /// Writes down a redirect: where to, and what the client gets.
+    ///
+    /// # Errors
+    /// It is not known where to.
+    pub(crate) fn redirected(
+        &mut self,
+        action: &envoy_types::pb::envoy::config::route::v3::RedirectAction,
+        route_match: &RouteMatch,
+        message: &Message,
+    ) -> Known<()> {
+        let mut lines = self.lines(message);
+        let progress = Progress {
+            attempts: 0,
+            ..TAKEN
+        };
+        let facts = self.facts(self.told(message, None, Some(progress)));
+        let told = (&lines, &facts);
+        let location =
+            crate::redirect::location(action, route_match, message, self.substitutions, told)?;
+        let rewritten =
+            crate::redirect::rewritten_path(action, route_match, message, self.substitutions);
+        drop(facts);
+        if let Some(path) = rewritten {
+            lines.set("x-envoy-original-path", message.path.clone());
+            lines.set(":path", path);
+        }
+        self.decision().location = Some(location);
+        let progress = Progress {
+            details: "direct_response",
+            ..progress
+        };
+        let response = Response {
+            status: crate::redirect::status(action),
+            is_local: true,
+            headers: &[],
+            progress: Some(progress),
+        };
+        let Some(answer) = self.response(message, None, &lines, &response) else {
+            return Ok(());
+        };
+        self.respond(message, None, &lines, &response);
+        self.decision().location = answer.first("location")?.map(trimmed);
+        Ok(())
+    }
+
+    /// Tells of the mutations of each level.
+    fn tell(&mut self, of: MutationOf) {
+        for mutation in self.mutations(of) {
+            if mutation.acts() {
+                self.step(Step::Mutation {
+                    of,
+                    level: mutation.level,
+                });
+            }
+        }
+    }
+}
+
+/// How Envoy calls an answer of its own.
+pub(crate) fn local(attempts: u32, details: &'static str, flags: &'static str) -> Option<Progress> {
+    Some(Progress {
+        attempts,
+        code: 0,
+        details,
+        flags,
+    })
+}
+
+fn names(mutations: &[Mutation<'_>]) -> BTreeSet<String> {
+    mutations.iter().flat_map(Mutation::names).collect()
+}
+
+/// The values of these headers; nothing where there are none to tell of.
+fn values(named: &BTreeSet<String>, lines: &Lines) -> Option<HeaderValues> {
+    let values = named.iter().map(|name| {
+        let values: Known<Vec<String>> = lines.values(name);
+        let values = values.map(|values| values.into_iter().map(trimmed).collect());
+        (name.clone(), values.ok())
+    });
+    (!named.is_empty()).then(|| values.collect())
+}
+
+/// A value as it is read: white space around it does not count.
+fn trimmed(value: String) -> String {
+    value.trim_matches([' ', '\t']).to_owned()
+}
+
+/// With a script of the endpoints nothing is said of a response's headers.
+pub(crate) fn forget_response(decision: &mut Decision) {
+    if let Some(headers) = &mut decision.response_headers {
+        for values in headers.values_mut() {
+            *values = None;
+        }
+    }
+}
+
+/// Why a route's text is not known.
+pub(crate) fn reason(undecided: &Undecided) -> String {
+    format!("the route's rewrite is not decided: {undecided}")
+}

@@ -1,0 +1,258 @@
+//! The headers of a message, by name: of each its values, or that they are not known.
+
+use std::collections::BTreeMap;
+
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use twinmesh_engine::Request;
+use twinmesh_xds::header_filters;
+
+use crate::matcher::arrives_as_sent;
+use crate::names;
+use crate::seen::Seen;
+
+/// Headers of responses that Envoy keeps as one line (measured on 1.40).
+const ONE_LINE_OF_RESPONSES: &[&str] = &[
+    "age",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "grpc-message",
+    "grpc-status",
+    "keep-alive",
+    "last-modified",
+    "location",
+    "proxy-status",
+    "vary",
+    "via",
+    "x-request-id",
+    "x-envoy-attempt-count",
+    "x-envoy-decorator-operation",
+    "x-envoy-degraded",
+    "x-envoy-immediate-health-check-fail",
+    "x-envoy-ratelimited",
+    "x-envoy-upstream-canary",
+    "x-envoy-upstream-healthchecked-cluster",
+];
+const ACCESS_CONTROL: &[&str] = &[
+    "allow-credentials",
+    "allow-headers",
+    "allow-methods",
+    "allow-origin",
+    "allow-private-network",
+    "expose-headers",
+    "max-age",
+];
+
+/// Whose headers they are: it says which of them Envoy writes itself.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Request {
+        user_agent: bool,
+        port: bool,
+        via: bool,
+        tracing: bool,
+    },
+    Response {
+        is_local: bool,
+        /// Envoy may say where else to go.
+        may_move: bool,
+        cors: bool,
+    },
+}
+
+/// The headers of a message.
+#[derive(Debug, Clone)]
+pub struct Entries {
+    side: Side,
+    /// Filters may have changed any of them.
+    is_open: bool,
+    /// Lines by name; `None`: not known.
+    known: BTreeMap<String, Option<Vec<String>>>,
+}
+
+impl Entries {
+    /// A request as the connection manager leaves it. `drops_underscores` says whether headers with
+    /// underscores are taken away.
+    pub fn of_request(
+        request: &Request,
+        seen: &Seen,
+        manager: &HttpConnectionManager,
+        drops_underscores: bool,
+    ) -> Self {
+        let mut entries = Self {
+            side: Side::Request {
+                user_agent: manager.add_user_agent.is_some_and(|it| it.value),
+                port: manager.append_x_forwarded_port,
+                via: !manager.via.is_empty(),
+                tracing: manager.tracing.is_some(),
+            },
+            is_open: header_filters(manager).change_any,
+            known: BTreeMap::new(),
+        };
+        for (name, value) in &request.headers {
+            // On the wire a name ends at its first colon.
+            let line = format!("{name}: {value}");
+            let Some((name, value)) = line.split_once(':') else {
+                continue;
+            };
+            let name = name.to_ascii_lowercase();
+            let is_dropped = drops_underscores && name.contains('_');
+            if name != "x-forwarded-proto" && !is_dropped && !entries.is_written(&name) {
+                entries.push(&name, value.trim_matches([' ', '\t']).to_owned());
+            }
+        }
+        entries.write_pseudo(&request.method, seen);
+        if !entries.is_open {
+            entries.write("x-forwarded-proto", seen.forwarded_proto.clone());
+        }
+        entries
+    }
+
+    /// The pseudo headers of a request, of which nothing else is asked.
+    pub fn of_seen(method: &str, seen: &Seen) -> Self {
+        let mut entries = Self {
+            side: Side::Request {
+                user_agent: true,
+                port: true,
+                via: true,
+                tracing: true,
+            },
+            is_open: true,
+            known: BTreeMap::new(),
+        };
+        entries.write_pseudo(method, seen);
+        entries
+    }
+
+    fn write_pseudo(&mut self, method: &str, seen: &Seen) {
+        for (name, value) in [
+            (":method", method.trim_matches([' ', '\t'])),
+            (":scheme", &seen.scheme),
+            (":authority", &seen.authority),
+            (":path", &seen.path),
+        ] {
+            self.write(name, value.to_owned());
+        }
+    }
+
+    /// A response that nothing is known of but its status: an endpoint's, or one of Envoy's own.
+    pub fn of_response(status: u32, is_local: bool, manager: &HttpConnectionManager) -> Self {
+        let filters = header_filters(manager);
+        let mut entries = Self {
+            side: Side::Response {
+                is_local,
+                may_move: is_local && matches!(status, 201 | 300..=399),
+                cors: filters.cors,
+            },
+            is_open: filters.change_any,
+            known: BTreeMap::new(),
+        };
+        entries.write(":status", status.to_string());
+        entries
+    }
+
+    /// Whether Envoy may write a header itself.
+    fn is_written(&self, name: &str) -> bool {
+        if name.is_empty() || name.starts_with(':') {
+            return false;
+        }
+        if self.is_open {
+            return true;
+        }
+        match self.side {
+            Side::Request {
+                user_agent,
+                port,
+                via,
+                tracing,
+            } => match name {
+                "x-envoy-original-path" | "x-envoy-original-host" => false,
+                "content-length" => true,
+                "user-agent" => user_agent,
+                "x-forwarded-port" => port,
+                "via" => via,
+                "traceparent" | "tracestate" | "b3" => tracing,
+                _ if name.starts_with("x-b3-") => tracing,
+                _ => !arrives_as_sent(name),
+            },
+            Side::Response {
+                is_local,
+                may_move,
+                cors,
+            } => match name {
+                "content-type" => is_local,
+                "location" => may_move,
+                "connection" | "content-length" | "date" | "grpc-message" | "grpc-status"
+                | "keep-alive" | "proxy-connection" | "server" | "transfer-encoding"
+                | "upgrade" | "via" | "x-request-id" => true,
+                _ if name.starts_with("access-control-") => cors,
+                _ => name.starts_with("x-envoy-"),
+            },
+        }
+    }
+
+    /// The values of a header, whose name is in lower case; `None`: they are not known.
+    pub fn values(&self, name: &str) -> Option<Vec<String>> {
+        let name = if name == "host" { ":authority" } else { name };
+        let Some(lines) = self.known.get(name) else {
+            return (!self.is_written(name)).then(Vec::new);
+        };
+        let lines = lines.as_ref()?;
+        let one_line = match self.side {
+            Side::Request { .. } => names::is_joined(name) || name == "content-length",
+            Side::Response { .. } => {
+                ONE_LINE_OF_RESPONSES.contains(&name)
+                    || name
+                        .strip_prefix("access-control-")
+                        .is_some_and(|rest| ACCESS_CONTROL.contains(&rest))
+            }
+        };
+        if lines.len() < 2 || !one_line {
+            return Some(lines.clone());
+        }
+        let filled = lines.iter().filter(|line| !line.is_empty());
+        let filled: Vec<&str> = filled.map(String::as_str).collect();
+        Some(vec![filled.join(",")])
+    }
+
+    /// The first value of a header, as [`Self::values`].
+    pub fn first(&self, name: &str) -> Option<Option<String>> {
+        let values = self.values(&name.to_ascii_lowercase())?;
+        Some(values.into_iter().next())
+    }
+
+    /// A pseudo header's value, which is always known.
+    pub fn pseudo(&self, name: &str) -> String {
+        self.first(name).flatten().unwrap_or_default()
+    }
+
+    /// Adds a line. Beside what is not known it leaves that so.
+    pub fn push(&mut self, name: &str, value: String) {
+        if !self.known.contains_key(name) && self.is_written(name) {
+            return;
+        }
+        let lines = self.known.entry(name.to_owned());
+        if let Some(lines) = lines.or_insert_with(|| Some(Vec::new())) {
+            lines.push(value);
+        }
+    }
+
+    /// Puts one line in the place of all.
+    pub fn write(&mut self, name: &str, value: String) {
+        self.known.insert(name.to_owned(), Some(vec![value]));
+    }
+
+    /// Takes all lines away.
+    pub fn clear(&mut self, name: &str) {
+        self.known.insert(name.to_owned(), Some(Vec::new()));
+    }
+
+    /// From here on the values are not known.
+    pub fn forget(&mut self, name: &str) {
+        self.known.insert(name.to_owned(), None);
+    }
+}

@@ -1,0 +1,575 @@
+//! Headers as the endpoint and the client get them, and which clusters get a copy: text that the
+//! model does not make, since no choice hangs on it.
+
+mod entries;
+mod format;
+mod mirror;
+mod mutation;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
+
+use envoy_types::pb::envoy::config::endpoint::v3::LbEndpoint;
+use envoy_types::pb::envoy::config::route::v3::{
+    RedirectAction, Route, RouteAction, RouteConfiguration, VirtualHost,
+    redirect_action::PathRewriteSpecifier,
+    route::Action,
+    route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier},
+    weighted_cluster::ClusterWeight,
+};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use twinmesh_engine::{Decision, HeaderValues, Level, MutationOf, Outcome, Request, Step};
+use twinmesh_model::layout::{filter_chain, high, low, outcome, work};
+use twinmesh_xds::Terminal;
+
+use crate::Compiled;
+use crate::answer::{Record, hostname};
+use crate::listener::inspects_tls;
+use crate::redirect;
+use crate::rewrite::{of_weighted_cluster, prefix_length, substituted};
+use crate::seen::Seen;
+
+pub use entries::Entries;
+use format::Asked;
+use mutation::Mutations;
+
+/// The connection manager of a route configuration that is entered by name.
+static BARE: LazyLock<HttpConnectionManager> = LazyLock::new(HttpConnectionManager::default);
+
+/// A request that a route took, and what it came through.
+pub(crate) struct Taken<'a> {
+    compiled: &'a Compiled,
+    /// As it came.
+    came: &'a Request,
+    /// As it was decided.
+    request: &'a Request,
+    seen: &'a Seen,
+    /// The request's number.
+    random: u64,
+    table: &'a RouteConfiguration,
+    host: &'a VirtualHost,
+    route: &'a Route,
+    entry: Option<u64>,
+    chain: Option<&'a twinmesh_xds::FilterChain>,
+    listener: Option<&'a twinmesh_xds::Listener>,
+    manager: &'a HttpConnectionManager,
+    drops_underscores: bool,
+    /// Index of the cluster, where there is one.
+    cluster: Option<usize>,
+    /// Name and message of the endpoint.
+    endpoint: Option<(String, Option<&'a LbEndpoint>)>,
+}
+
+impl Compiled {
+    /// The request that the model decided, where a route took it.
+    pub(crate) fn taken<'a>(
+        &'a self,
+        (came, request, seen): (&'a Request, &'a Request, &'a Seen),
+        record: &Record<'_>,
+        random: u64,
+    ) -> Option<Taken<'a>> {
+        let configuration = self.index(record.word(work::CHOSEN_ROUTE_CONFIGURATION))?;
+        let table = &self
+            .snapshot
+            .route_configurations
+            .get(configuration)?
+            .config;
+        let host_record = record.word(work::CHOSEN_VIRTUAL_HOST);
+        let host = table.virtual_hosts.get(self.index(host_record)?)?;
+        let first = low(self.policy_word(host_record + 8));
+        let position = record.word(work::CHOSEN_ROUTE).checked_sub(first + 1)?;
+        let route = host.routes.get(position as usize)?;
+        let chain_record = record.word(work::CHOSEN_FILTER_CHAIN);
+        let flags = match chain_record {
+            0 => 0,
+            _ => high(self.policy_word(chain_record + filter_chain::KIND)),
+        };
+        let listener = self.index(record.word(work::CHOSEN_LISTENER));
+        let listener = listener.and_then(|index| self.snapshot.listeners.get(index));
+        let chain = listener.and_then(|listener| match self.index(chain_record)? {
+            index if index == u32::MAX as usize => listener.default_filter_chain.as_ref(),
+            index => listener.filter_chains.get(index),
+        });
+        let cluster = self.index(record.word(work::CHOSEN_CLUSTER));
+        Some(Taken {
+            compiled: self,
+            came,
+            request,
+            seen,
+            random,
+            table,
+            host,
+            route,
+            entry: record.word(work::ENTRY).checked_sub(1),
+            chain,
+            listener,
+            manager: self.manager_of(record).unwrap_or(&BARE),
+            drops_underscores: flags & filter_chain::DROP_UNDERSCORES != 0,
+            cluster: cluster.filter(|index| *index < self.snapshot.clusters.len()),
+            endpoint: None,
+        })
+    }
+}
+
+/// It is not known what becomes of a request.
+#[derive(Debug)]
+pub(crate) struct NotKnown;
+
+impl<'a> Taken<'a> {
+    /// With the endpoint of this name.
+    pub(crate) fn with_endpoint(self, name: &str, endpoint: Option<&'a LbEndpoint>) -> Self {
+        Self {
+            endpoint: Some((name.to_owned(), endpoint)),
+            ..self
+        }
+    }
+
+    fn weighted(&self) -> Option<&'a ClusterWeight> {
+        let Some(Action::Route(action)) = &self.route.action else {
+            return None;
+        };
+        let Some(ClusterSpecifier::WeightedClusters(weighted)) = &action.cluster_specifier else {
+            return None;
+        };
+        weighted.clusters.get(self.entry? as usize)
+    }
+
+    /// The mutations that change something, in the order in which they do.
+    fn mutations(&self, of: MutationOf) -> Vec<Mutations<'a>> {
+        let (table, host, route) = (self.table, self.host, self.route);
+        let weighted = self.weighted();
+        let lists = match of {
+            MutationOf::Request => [
+                weighted.map(|it| (&it.request_headers_to_add, &it.request_headers_to_remove)),
+                Some((
+                    &route.request_headers_to_add,
+                    &route.request_headers_to_remove,
+                )),
+                Some((
+                    &host.request_headers_to_add,
+                    &host.request_headers_to_remove,
+                )),
+                Some((
+                    &table.request_headers_to_add,
+                    &table.request_headers_to_remove,
+                )),
+            ],
+            MutationOf::Response => [
+                weighted.map(|it| (&it.response_headers_to_add, &it.response_headers_to_remove)),
+                Some((
+                    &route.response_headers_to_add,
+                    &route.response_headers_to_remove,
+                )),
+                Some((
+                    &host.response_headers_to_add,
+                    &host.response_headers_to_remove,
+                )),
+                Some((
+                    &table.response_headers_to_add,
+                    &table.response_headers_to_remove,
+                )),
+            ],
+        };
+        let levels = [
+            Level::WeightedCluster,
+            Level::Route,
+            Level::VirtualHost,
+            Level::RouteConfiguration,
+        ];
+        let mut order = [0, 1, 2, 3];
+        if table.most_specific_header_mutations_wins {
+            order = [0, 3, 2, 1];
+        }
+        let all = order.into_iter().filter_map(|place: usize| {
+            let (add, remove) = (*lists.get(place)?)?;
+            Some(Mutations {
+                level: *levels.get(place)?,
+                add,
+                remove,
+            })
+        });
+        all.filter(|mutations| !mutations.is_empty()).collect()
+    }
+
+    /// What formats may ask for.
+    fn asked(
+        &'a self,
+        state: Option<(u32, u32, &'static str, &'static str)>,
+        with_endpoint: bool,
+        with_cluster: bool,
+    ) -> Asked<'a> {
+        let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        let peer = self.request.source.map(canonical);
+        let peer = peer.filter(|peer| !peer.ip().is_unspecified());
+        let forwarded = self.listener.and_then(|_| self.forwarded_for());
+        let cluster = self.cluster.filter(|_| with_cluster);
+        let cluster = cluster.and_then(|index| self.compiled.snapshot.clusters.get(index));
+        let inspected = self.request.is_tls()
+            && self
+                .listener
+                .is_some_and(|listener| inspects_tls(&listener.config));
+        let sni = self.request.sni.as_deref().filter(|_| inspected);
+        Asked {
+            peer,
+            client: match forwarded {
+                Some(ip) => Some(SocketAddr::new(ip, 0)),
+                None => peer,
+            },
+            destination: self.request.destination.map(canonical),
+            is_tls: self.request.is_tls(),
+            server_name: sni.unwrap_or_default().to_ascii_lowercase(),
+            filter_chain: match self.chain {
+                Some(chain) if matches!(chain.terminal, Terminal::Http { .. }) => {
+                    &chain.config.name
+                }
+                _ => "",
+            },
+            route: Some(self.route),
+            host: Some(self.host),
+            cluster: cluster.map(|cluster| &cluster.config),
+            endpoint: self.endpoint.clone().filter(|_| with_endpoint),
+            state,
+        }
+    }
+
+    /// The client that x-forwarded-for names, where it counts.
+    fn forwarded_for(&self) -> Option<IpAddr> {
+        let hops = self.manager.xff_num_trusted_hops as usize;
+        let skipped = if self.manager.use_remote_address.is_some_and(|it| it.value) {
+            hops.checked_sub(1)?
+        } else {
+            hops
+        };
+        let lines = self.request.headers.iter();
+        let lines = lines.filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-for"));
+        let lines: Vec<&str> = lines
+            .map(|(_, value)| value.trim_matches([' ', '\t']))
+            .collect();
+        let list = match lines.as_slice() {
+            [one] => (*one).to_owned(),
+            lines => {
+                let filled = lines.iter().copied().filter(|line| !line.is_empty());
+                filled.collect::<Vec<&str>>().join(",")
+            }
+        };
+        let mut kept = list.as_str();
+        for _ in 0..skipped {
+            kept = kept.get(..kept.rfind(',')?)?;
+        }
+        let last = match kept.rfind(',') {
+            // A comma at the end makes the whole an address, which it is not.
+            Some(at) if at + 1 < kept.len() => kept.get(at + 1..)?,
+            _ => kept,
+        };
+        last.trim_ascii().parse().ok()
+    }
+
+    /// Whether something asks for headers.
+    fn asks_for_headers(&self) -> bool {
+        let of_action = match &self.route.action {
+            Some(Action::Route(action)) => {
+                let by_host = matches!(
+                    &action.host_rewrite_specifier,
+                    Some(
+                        HostRewriteSpecifier::HostRewriteHeader(_)
+                            | HostRewriteSpecifier::HostRewrite(_)
+                    )
+                );
+                by_host || !action.path_rewrite.is_empty()
+            }
+            Some(Action::Redirect(action)) => matches!(
+                &action.path_rewrite_specifier,
+                Some(PathRewriteSpecifier::PathRewrite(_))
+            ),
+            _ => false,
+        };
+        of_action
+            || self.names_mirrors_by_header()
+            || [MutationOf::Request, MutationOf::Response]
+                .into_iter()
+                .any(|of| !self.mutations(of).is_empty())
+    }
+
+    fn entries(&self) -> Entries {
+        if !self.asks_for_headers() {
+            return Entries::of_seen(&self.request.method, self.seen);
+        }
+        Entries::of_request(
+            self.request,
+            self.seen,
+            self.manager,
+            self.drops_underscores,
+        )
+    }
+
+    /// The request as it goes to an endpoint.
+    fn finalized(&self, action: &RouteAction) -> Result<Entries, NotKnown> {
+        let mut entries = self.entries();
+        let asked = self.asked(Some((1, 0, "", "-")), false, true);
+        for mutations in self.mutations(MutationOf::Request) {
+            mutations.change_request(&mut entries, &asked);
+        }
+        let weighted = self
+            .entry
+            .and_then(|entry| of_weighted_cluster(action, entry));
+        if let Some(host) = weighted {
+            entries.write(":authority", host.to_owned());
+        }
+        let host = self.host_of_route(action, &entries, &asked)?;
+        if let Some(host) = host.filter(|host| !host.is_empty()) {
+            rehost(action, host, &mut entries);
+        }
+        if let Some(path) = self.path_of_route(action, &entries, &asked)? {
+            entries.write("x-envoy-original-path", self.seen.path.clone());
+            entries.write(":path", path);
+        }
+        Ok(entries)
+    }
+
+    /// The host that the route asks for before an endpoint is chosen.
+    fn host_of_route(
+        &self,
+        action: &RouteAction,
+        entries: &Entries,
+        asked: &Asked<'_>,
+    ) -> Result<Option<String>, NotKnown> {
+        let Some(specifier) = &action.host_rewrite_specifier else {
+            return Ok(None);
+        };
+        Ok(match specifier {
+            HostRewriteSpecifier::HostRewriteLiteral(host) => Some(host.clone()),
+            HostRewriteSpecifier::HostRewriteHeader(name) => entries.first(name).ok_or(NotKnown)?,
+            HostRewriteSpecifier::HostRewritePathRegex(rule) => {
+                let path = self.seen.path.split('?').next().unwrap_or_default();
+                Some(self.compiled.substitutions.apply(rule, path))
+            }
+            HostRewriteSpecifier::HostRewrite(format) if format.is_empty() => None,
+            HostRewriteSpecifier::HostRewrite(format) => {
+                let made = format::value(format, "-", entries, None, asked);
+                Some(made.ok_or(NotKnown)?)
+            }
+            HostRewriteSpecifier::AutoHostRewrite(_) => None,
+        })
+    }
+
+    /// The path that the route makes.
+    fn path_of_route(
+        &self,
+        action: &RouteAction,
+        entries: &Entries,
+        asked: &Asked<'_>,
+    ) -> Result<Option<String>, NotKnown> {
+        if action.path_rewrite.is_empty() {
+            return Ok(self.compiled.path(action, self.route, self.seen));
+        }
+        let made = format::value(&action.path_rewrite, "", entries, None, asked);
+        let made = made.ok_or(NotKnown)?;
+        let query = self.seen.path.find('?');
+        let query = query.and_then(|at| self.seen.path.get(at..));
+        Ok((!made.is_empty()).then(|| made + query.unwrap_or_default()))
+    }
+
+    /// Writes down what the endpoint gets, what the client gets where the endpoint answers with an
+    /// empty 200, and who gets a copy.
+    ///
+    /// # Errors
+    /// It is not known what path or host come to.
+    pub(crate) fn forward(
+        &self,
+        decision: &mut Decision,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), NotKnown> {
+        let Some(Action::Route(action)) = &self.route.action else {
+            return Ok(());
+        };
+        let mut entries = self.finalized(action)?;
+        let endpoint = self.endpoint.as_ref().and_then(|(_, endpoint)| *endpoint);
+        let name = endpoint.map_or("", hostname);
+        if let Some(HostRewriteSpecifier::AutoHostRewrite(auto)) = &action.host_rewrite_specifier
+            && auto.value
+            && !name.is_empty()
+        {
+            rehost(action, name.to_owned(), &mut entries);
+        }
+        let path = entries.pseudo(":path");
+        decision.path = (path != self.came.path).then_some(path);
+        let authority = entries.pseudo(":authority");
+        let is_same = self.came.authority.as_deref() == Some(authority.as_str());
+        decision.authority = (!is_same).then_some(authority);
+        decision.request_headers = self.tell(MutationOf::Request, &entries, steps);
+        self.mirror(action, &entries, decision, steps)?;
+        let response = Entries::of_response(200, false, self.manager);
+        let state = Some((1, 200, "via_upstream", "-"));
+        self.respond(&entries, response, state, true, decision, steps);
+        Ok(())
+    }
+
+    /// Writes down what the client gets, of a response that nothing has changed yet.
+    fn respond(
+        &self,
+        request: &Entries,
+        mut response: Entries,
+        state: Option<(u32, u32, &'static str, &'static str)>,
+        with_cluster: bool,
+        decision: &mut Decision,
+        steps: &mut Vec<Step>,
+    ) -> Entries {
+        let mutations = self.mutations(MutationOf::Response);
+        if mutations.is_empty() {
+            return response;
+        }
+        let asked = self.asked(state, true, with_cluster);
+        for mutations in mutations {
+            mutations.change_response(request, &mut response, &asked);
+        }
+        decision.response_headers = self.tell(MutationOf::Response, &response, steps);
+        response
+    }
+
+    /// The headers that mutations name, with their values; a step for each level.
+    fn tell(
+        &self,
+        of: MutationOf,
+        entries: &Entries,
+        steps: &mut Vec<Step>,
+    ) -> Option<HeaderValues> {
+        let mutations = self.mutations(of);
+        let mut named = BTreeSet::new();
+        for level in &mutations {
+            steps.push(Step::Mutation {
+                of,
+                level: level.level,
+            });
+            named.extend(level.names());
+        }
+        let values = named.into_iter().map(|name| {
+            let lines = entries.values(&name);
+            let trim = |line: String| line.trim_matches([' ', '\t']).to_owned();
+            (
+                name,
+                lines.map(|lines| lines.into_iter().map(trim).collect()),
+            )
+        });
+        (!mutations.is_empty()).then(|| values.collect())
+    }
+
+    /// Writes down what the client gets that Envoy answers itself: the model's outcome says what.
+    ///
+    /// # Errors
+    /// It is not known where a redirect goes, or what a request would have come to.
+    pub(crate) fn answer(
+        &self,
+        code: u64,
+        filter_status: u32,
+        decision: &mut Decision,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), NotKnown> {
+        let (status, state, with_cluster) = match (&self.route.action, code) {
+            (Some(Action::Redirect(action)), outcome::REDIRECT) => {
+                return self.redirect(action, decision, steps);
+            }
+            (Some(Action::DirectResponse(action)), outcome::DIRECT_RESPONSE) => {
+                (action.status, Some((0, 0, "direct_response", "-")), false)
+            }
+            (Some(Action::Route(_)), outcome::FILTER_REPLY) => (filter_status, None, true),
+            (Some(Action::Route(action)), outcome::NO_CLUSTER) => {
+                let state = Some((0, 0, "cluster_not_found", "NC"));
+                (not_found(action), state, false)
+            }
+            (Some(Action::Route(_)), outcome::OVERFLOW) => (503, None, true),
+            (Some(Action::Route(action)), outcome::NO_HEALTHY_UPSTREAM) => {
+                let request = self.finalized(action)?;
+                let response = Entries::of_response(503, true, self.manager);
+                let state = Some((1, 0, "no_healthy_upstream", "UH"));
+                self.respond(&request, response, state, true, decision, steps);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        let response = Entries::of_response(status, true, self.manager);
+        self.respond(
+            &self.entries(),
+            response,
+            state,
+            with_cluster,
+            decision,
+            steps,
+        );
+        Ok(())
+    }
+
+    fn redirect(
+        &self,
+        action: &RedirectAction,
+        decision: &mut Decision,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), NotKnown> {
+        let mut request = self.entries();
+        let asked = self.asked(Some((0, 0, "", "-")), false, false);
+        let made = match &action.path_rewrite_specifier {
+            Some(PathRewriteSpecifier::PathRewrite(format)) => {
+                let made = format::value(format, "", &request, None, &asked);
+                Some(made.ok_or(NotKnown)?)
+            }
+            _ => None,
+        };
+        let substitutions = &self.compiled.substitutions;
+        let location = redirect::location(
+            self.seen,
+            self.route,
+            action,
+            substitutions,
+            made.as_deref(),
+        );
+        let path = match &action.path_rewrite_specifier {
+            Some(PathRewriteSpecifier::PrefixRewrite(prefix)) if !prefix.is_empty() => {
+                let rest = self.seen.path.get(prefix_length(self.route, self.seen)..);
+                Some(prefix.clone() + rest.unwrap_or_default())
+            }
+            Some(PathRewriteSpecifier::RegexRewrite(rule)) => {
+                Some(substituted(substitutions, rule, self.seen))
+            }
+            _ => None,
+        };
+        if let Some(path) = path {
+            request.write("x-envoy-original-path", self.seen.path.clone());
+            request.write(":path", path);
+        }
+        let status = redirect::status(action);
+        let mut response = Entries::of_response(status, true, self.manager);
+        response.write("location", location);
+        let state = Some((0, 0, "direct_response", "-"));
+        let response = self.respond(&request, response, state, false, decision, steps);
+        let location = response.first("location").ok_or(NotKnown)?;
+        decision.location = location.map(|it| it.trim_matches([' ', '\t']).to_owned());
+        Ok(())
+    }
+}
+
+/// Leaves a decision undecided for want of a rewrite.
+pub(crate) fn undecide(decision: &mut Decision, steps: &mut Vec<Step>) {
+    decision.outcome = Outcome::Unsupported;
+    decision.reason = Some("the route's rewrite is not decided for this request".to_owned());
+    decision.location = None;
+    steps.push(Step::Unsupported);
+}
+
+/// Writes the host anew, and what Envoy keeps of the old one.
+fn rehost(action: &RouteAction, host: String, entries: &mut Entries) {
+    let old = entries.pseudo(":authority");
+    if action.append_x_forwarded_host {
+        entries.push("x-forwarded-host", old.clone());
+    }
+    entries.write("x-envoy-original-host", old);
+    entries.write(":authority", host);
+}
+
+/// `cluster_not_found_response_code`.
+pub(crate) fn not_found(action: &RouteAction) -> u32 {
+    match ClusterNotFoundResponseCode::try_from(action.cluster_not_found_response_code) {
+        Ok(ClusterNotFoundResponseCode::NotFound) => 404,
+        Ok(ClusterNotFoundResponseCode::InternalServerError) => 500,
+        _ => 503,
+    }
+}

@@ -1,0 +1,78 @@
+//! Header mutations, format strings and mirrors.
+
+use super::{
+    Judged,
+    Rule::{Decided, Inert, Judge},
+    Table, Verdict,
+};
+use crate::format;
+
+pub(super) const TABLES: &[Table] = &[
+    Table {
+        message: "envoy.config.core.v3.HeaderValueOption",
+        fields: &[
+            ("header", Decided),
+            ("append", Decided),
+            ("append_action", Decided),
+            ("keep_empty_value", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.core.v3.HeaderValue",
+        fields: &[
+            ("key", Judge(name)),
+            ("value", Judge(value)),
+            // Envoy does not read it where a route writes headers.
+            ("raw_value", Inert),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteAction.RequestMirrorPolicy",
+        fields: &[
+            ("cluster", Decided),
+            ("cluster_header", Decided),
+            ("runtime_fraction", Decided),
+            ("trace_sampled", Inert),
+            ("disable_shadow_host_suffix_append", Inert),
+            ("request_headers_mutations", Inert),
+            ("host_rewrite_literal", Inert),
+        ],
+    },
+];
+
+/// The name of a header that is added: one that is no token breaks the message.
+fn name(judged: &Judged<'_>) -> Verdict {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if judged.text().bytes().all(is_token) {
+        return Verdict::Decided;
+    }
+    Verdict::Unsupported("no header can have this name: Envoy takes it, and requests fail".into())
+}
+
+/// The value of a header that is added.
+fn value(judged: &Judged<'_>) -> Verdict {
+    match undecided(judged.text()) {
+        Some(commands) => Verdict::ReadOver(
+            format!("{commands} is not decided, and the header's value is null in decisions")
+                .into(),
+        ),
+        None => Verdict::Decided,
+    }
+}
+
+/// A format that a path or a host is made from.
+pub(super) fn rewrite(judged: &Judged<'_>) -> Verdict {
+    match undecided(judged.text()) {
+        Some(commands) => {
+            Verdict::Unsupported(format!("{commands} is not decided in a rewrite").into())
+        }
+        None => Verdict::Decided,
+    }
+}
+
+/// The commands of a format that are not decided.
+fn undecided(text: &str) -> Option<String> {
+    let commands = format::undecided(text);
+    let names: Vec<String> = commands.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
