@@ -13,6 +13,7 @@ mod listener;
 mod malformed;
 mod matcher;
 mod matcher_tree;
+mod mutation;
 pub mod reached;
 mod route;
 mod tape;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::balancing::criteria;
 use crate::http_filter::http_filters;
 use crate::matcher::set;
+use crate::mutation::{mirrors, mutations};
 use crate::route::virtual_hosts;
 use crate::texts::CLUSTERS;
 
@@ -115,19 +116,40 @@ fn manager() -> BoxedStrategy<Value> {
         }),
     ];
     let ignore_port = weighted(0.1, Just(true));
-    (option, virtual_hosts(), ignore_port, http_filters())
-        .prop_map(|(mut manager, virtual_hosts, ignore_port, mut filters)| {
-            let mut routes = json!({"virtual_hosts": virtual_hosts, "validate_clusters": false});
-            if let Some(ignore) = ignore_port {
-                set(&mut routes, "ignore_port_in_host_matching", json!(ignore));
-            }
-            set(&mut manager, "@type", json!(MANAGER));
-            set(&mut manager, "stat_prefix", json!("s"));
-            set(&mut manager, "route_config", routes);
-            filters.push(json!({"name": "router", "typed_config": {"@type": ROUTER}}));
-            set(&mut manager, "http_filters", Value::Array(filters));
-            manager
-        })
+    let wins = prop::bool::weighted(0.3);
+    let changes = (mutations(), mirrors(), wins);
+    (
+        option,
+        virtual_hosts(),
+        ignore_port,
+        http_filters(),
+        changes,
+    )
+        .prop_map(
+            |(mut manager, virtual_hosts, ignore_port, mut filters, (mutations, mirrors, wins))| {
+                let mut routes =
+                    json!({"virtual_hosts": virtual_hosts, "validate_clusters": false});
+                for (name, value) in mutations.into_iter().chain(mirrors) {
+                    set(&mut routes, name, value);
+                }
+                if wins {
+                    set(
+                        &mut routes,
+                        "most_specific_header_mutations_wins",
+                        json!(true),
+                    );
+                }
+                if let Some(ignore) = ignore_port {
+                    set(&mut routes, "ignore_port_in_host_matching", json!(ignore));
+                }
+                set(&mut manager, "@type", json!(MANAGER));
+                set(&mut manager, "stat_prefix", json!("s"));
+                set(&mut manager, "route_config", routes);
+                filters.push(json!({"name": "router", "typed_config": {"@type": ROUTER}}));
+                set(&mut manager, "http_filters", Value::Array(filters));
+                manager
+            },
+        )
         .boxed()
 }
 

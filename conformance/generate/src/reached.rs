@@ -36,6 +36,10 @@ pub const RULES: &[&str] = &[
     "gRPC",
     "inverted dynamic metadata",
     "circuit breaker",
+    "request headers changed",
+    "response headers changed",
+    "host or path by format",
+    "mirror",
 ];
 
 /// Rules that are counted, and that userspace alone decides.
@@ -201,6 +205,21 @@ impl Reached {
         self.count_one("HTTP filter that passes", passes);
         self.count_one("HTTP filter that answers", answers);
         self.count_one("HTTP filter that delays", delays);
+        self.count_one(
+            "request headers changed",
+            decision.request_headers.is_some(),
+        );
+        self.count_one(
+            "response headers changed",
+            decision.response_headers.is_some(),
+        );
+        self.count_one("mirror", !decision.mirrors.is_empty());
+        let action = route(bootstrap, decision).and_then(|route| route.get("route"));
+        let by_format = action.is_some_and(|action| {
+            action.get("path_rewrite").is_some() || action.get("host_rewrite").is_some()
+        });
+        let forwards = decision.outcome == Outcome::Forward;
+        self.count_one("host or path by format", by_format && forwards);
         self.count_one("redirect", decision.outcome == Outcome::Redirect);
         self.count_one(
             "direct response",

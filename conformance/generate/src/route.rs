@@ -13,6 +13,7 @@ use crate::balancing::criteria;
 use crate::http_filter::per_filter;
 use crate::matcher::{header, query_parameter, set, string};
 use crate::matcher_tree::matchers;
+use crate::mutation::{metadata, mirrors, mutations, rewrite as format};
 use crate::texts::{
     CLUSTER_HEADER, CLUSTERS, COOKIES, DOMAINS, HEADERS, PARAMETERS, PATH_REGEXES, PATHS,
     URI_TEMPLATES,
@@ -108,7 +109,12 @@ fn route_match() -> BoxedStrategy<Value> {
 
 fn weighted_clusters() -> BoxedStrategy<Value> {
     let asked = weighted(0.3, criteria());
-    let entry = (select(CLUSTERS), prop::bool::weighted(0.1), asked);
+    let entry = (
+        select(CLUSTERS),
+        prop::bool::weighted(0.1),
+        asked,
+        mutations(),
+    );
     vec((entry, 0..4u32), 1..5)
         .prop_map(|mut entries| {
             // Envoy refuses weights that add up to 0.
@@ -119,13 +125,16 @@ fn weighted_clusters() -> BoxedStrategy<Value> {
             }
             let clusters: Vec<Value> = entries
                 .into_iter()
-                .map(|((name, by_header, asked), weight)| {
+                .map(|((name, by_header, asked, mutations), weight)| {
                     let mut entry = match by_header {
                         true => json!({"cluster_header": CLUSTER_HEADER, "weight": weight}),
                         false => json!({"name": name, "weight": weight}),
                     };
                     if let Some(asked) = asked {
                         set(&mut entry, "metadata_match", asked);
+                    }
+                    for (name, value) in mutations {
+                        set(&mut entry, name, value);
                     }
                     entry
                 })
@@ -158,15 +167,19 @@ fn hash_policy() -> impl Strategy<Value = Value> {
     })
 }
 
-fn rewrite() -> impl Strategy<Value = Option<Value>> {
+fn rewrite() -> BoxedStrategy<Option<Value>> {
     weighted(
-        0.05,
+        0.1,
         prop_oneof![
             select(PATHS).prop_map(|text| json!({"prefix_rewrite": text})),
             Just(json!({"host_rewrite_literal": "z.com"})),
+            format().prop_map(|format| json!({"path_rewrite": format})),
+            format().prop_map(|format| json!({"host_rewrite": format})),
+            Just(json!({"host_rewrite_header": "x-a"})),
             Just(json!({"regex_rewrite": {"pattern": {"regex": "a+"}, "substitution": "b"}})),
         ],
     )
+    .boxed()
 }
 
 fn action() -> BoxedStrategy<Value> {
@@ -177,9 +190,12 @@ fn action() -> BoxedStrategy<Value> {
         1 => Just(json!({"cluster_header": CLUSTER_HEADER})),
     ];
     let hash_policies = prop_oneof![1 => Just(Vec::new()), 1 => vec(hash_policy(), 1..4)];
-    let by_hash = prop::bool::weighted(0.4);
+    let by_hash = prop::bool::weighted(0.25);
     prop_oneof![
-        8 => (cluster, rewrite(), hash_policies, by_hash, weighted(0.4, criteria()), prop::bool::weighted(0.2)).prop_map(|(mut route, rewrite, policies, by_hash, asked, high)| {
+        8 => (cluster, rewrite(), hash_policies, by_hash, weighted(0.4, criteria()), (prop::bool::weighted(0.2), mirrors())).prop_map(|(mut route, rewrite, policies, by_hash, asked, (high, mirrors))| {
+            for (name, value) in mirrors {
+                set(&mut route, name, value);
+            }
             if high {
                 set(&mut route, "priority", json!("HIGH"));
             }
@@ -204,6 +220,7 @@ fn action() -> BoxedStrategy<Value> {
             Just(json!({"port_redirect": 81, "response_code": "FOUND"})),
             Just(json!({"path_redirect": "/z", "strip_query": true})),
             Just(json!({"prefix_rewrite": "/z"})),
+            format().prop_map(|format| json!({"path_rewrite": format})),
         ].prop_map(|redirect| json!({"redirect": redirect})),
     ]
     .boxed()
@@ -211,28 +228,42 @@ fn action() -> BoxedStrategy<Value> {
 
 fn route() -> BoxedStrategy<Value> {
     let rewritten = any::<bool>();
-    (route_match(), action(), rewritten, per_filter())
-        .prop_map(|(matched, mut route, rewritten, said)| {
-            if let Some(template) = matched.pointer("/path_match_policy/typed_config/path_template")
-                && let Some(action) = route.get_mut("route").and_then(Value::as_object_mut)
-            {
-                // Envoy refuses a prefix's rewrite without a prefix, and two rewrites of one path.
-                action.remove("prefix_rewrite");
-                let known = URI_TEMPLATES.iter().find(|(known, ..)| template == known);
-                if let (Some((_, rewrite, _)), true) = (known, rewritten) {
-                    action.remove("regex_rewrite");
-                    let policy = json!({"name": "r", "typed_config": {
+    let changes = (mutations(), metadata());
+    (route_match(), action(), rewritten, per_filter(), changes)
+        .prop_map(
+            |(matched, mut route, rewritten, said, (mutations, metadata))| {
+                for (name, value) in mutations.into_iter().chain(metadata) {
+                    set(&mut route, name, value);
+                }
+                if matched.get("path_match_policy").is_some()
+                    && let Some(redirect) = route.get_mut("redirect")
+                    && let Some(redirect) = redirect.as_object_mut()
+                {
+                    redirect.remove("prefix_rewrite");
+                }
+                if let Some(template) =
+                    matched.pointer("/path_match_policy/typed_config/path_template")
+                    && let Some(action) = route.get_mut("route").and_then(Value::as_object_mut)
+                {
+                    // Envoy refuses a prefix's rewrite without a prefix, and two rewrites of one path.
+                    action.remove("prefix_rewrite");
+                    let known = URI_TEMPLATES.iter().find(|(known, ..)| template == known);
+                    if let (Some((_, rewrite, _)), true) = (known, rewritten) {
+                        action.remove("regex_rewrite");
+                        action.remove("path_rewrite");
+                        let policy = json!({"name": "r", "typed_config": {
                     "@type": format!("type.googleapis.com/{}", uri_template::REWRITE),
                     "path_template_rewrite": rewrite}});
-                    action.insert("path_rewrite_policy".to_owned(), policy);
+                        action.insert("path_rewrite_policy".to_owned(), policy);
+                    }
                 }
-            }
-            set(&mut route, "match", matched);
-            if let Some(said) = said {
-                set(&mut route, "typed_per_filter_config", said);
-            }
-            route
-        })
+                set(&mut route, "match", matched);
+                if let Some(said) = said {
+                    set(&mut route, "typed_per_filter_config", said);
+                }
+                route
+            },
+        )
         .boxed()
 }
 
@@ -263,12 +294,13 @@ pub fn virtual_hosts() -> BoxedStrategy<Vec<Value>> {
         routes(),
         weighted(0.04, select(&["ALL", "EXTERNAL_ONLY", "EXTERNAL_ONLY"][..])),
         per_filter(),
+        (mutations(), metadata(), mirrors()),
     );
     vec(host, 1..5)
         .prop_map(|hosts| {
             let mut taken = HashSet::new();
             let mut list = Vec::new();
-            for (index, (domains, routes, tls, said)) in hosts.into_iter().enumerate() {
+            for (index, (domains, routes, tls, said, changes)) in hosts.into_iter().enumerate() {
                 let domains: Vec<&str> = domains
                     .into_iter()
                     .filter(|domain| taken.insert(*domain))
@@ -284,6 +316,10 @@ pub fn virtual_hosts() -> BoxedStrategy<Vec<Value>> {
                 }
                 if let Some(said) = said {
                     set(&mut host, "typed_per_filter_config", said);
+                }
+                let (mutations, metadata, mirrors) = changes;
+                for (name, value) in mutations.into_iter().chain(metadata).chain(mirrors) {
+                    set(&mut host, name, value);
                 }
                 list.push(host);
             }
