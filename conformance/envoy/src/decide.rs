@@ -11,6 +11,7 @@ use twinmesh_xds::Snapshot;
 
 use crate::backend::{SEEN, seen};
 use crate::client::Answer;
+use crate::headers::{self, Levels, Of};
 use crate::log::{Entry, Kind, NO_FILTER_CHAIN};
 use crate::rewrite::{Place, Secured};
 
@@ -83,6 +84,7 @@ fn try_decide(
     let reason = [Some(details), flags].into_iter().flatten();
     let reason: Vec<&str> = reason.filter(|part| !part.is_empty()).collect();
     let reason = reason.join(" ");
+    let levels = names.levels(entry);
     let route = names
         .route(entry)
         .and_then(|(route, _)| route.action.as_ref());
@@ -122,10 +124,14 @@ fn try_decide(
     if outcome == Outcome::Forward {
         names.picked(&mut decision, entry)?;
         let sent = answer.response.as_ref().and_then(|it| it.header(SEEN));
-        if let Some((path, authority)) = sent.and_then(seen).filter(|_| entry.kind == Kind::Http) {
-            decision.path = (path != request.path).then_some(path);
+        if let Some(came) = sent.and_then(seen).filter(|_| entry.kind == Kind::Http) {
+            if let Some(levels) = levels {
+                let named = levels.named(Of::Request, Some(request), decision.cluster.as_deref());
+                decision.request_headers = headers::values(&named, came.lines());
+            }
+            decision.path = (came.target != request.path).then_some(came.target);
             decision.authority =
-                (Some(&authority) != request.authority.as_ref()).then_some(authority);
+                (Some(&came.host) != request.authority.as_ref()).then_some(came.host);
         }
     } else if entry.kind == Kind::Http {
         decision.status = entry.status.filter(|status| *status != 0);
@@ -136,6 +142,17 @@ fn try_decide(
     }
     if outcome == Outcome::Redirect {
         decision.location = location(answer);
+    }
+    // Of an answer of a filter's only a route that forwards changes the headers.
+    let is_changed = |levels: &Levels<'_>| levels.forwards() || !by_filter(details);
+    if let (Some(levels), Some(response)) = (levels.filter(is_changed), &answer.response)
+        && reach >= Reach::Route
+    {
+        // Where there is no such cluster, Envoy logs none.
+        let named = levels.named(Of::Response, Some(request), decision.cluster.as_deref());
+        let lines = response.headers.iter();
+        let lines = lines.map(|(name, value)| (name.as_str(), value.as_slice()));
+        decision.response_headers = headers::values(&named, lines);
     }
     Ok(decision)
 }
@@ -244,6 +261,14 @@ impl Names<'_> {
         let host = self.table(entry)?.virtual_hosts.get(entry.virtual_host?)?;
         let index = entry.route?;
         Some((host.routes.get(index)?, index))
+    }
+
+    /// What the request came through, where a route took it.
+    fn levels(&self, entry: &Entry) -> Option<Levels<'_>> {
+        let table = self.table(entry)?;
+        let host = table.virtual_hosts.get(entry.virtual_host?)?;
+        let (route, _) = self.route(entry)?;
+        Some(Levels { table, host, route })
     }
 
     /// Names what was reached; what has no name is absent.

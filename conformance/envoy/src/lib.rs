@@ -15,6 +15,7 @@ mod decide;
 mod engine;
 mod error;
 pub mod find;
+mod headers;
 mod log;
 mod plan;
 mod process;

@@ -16,6 +16,7 @@ use twinmesh_xds::Snapshot;
 use crate::backend::Backend;
 use crate::error::EnvoyError;
 use crate::find::Binary;
+use crate::headers::of_requests;
 use crate::plan::Entry;
 use crate::process::{Folder, Process};
 use crate::rewrite::{Rewritten, empty, rewrite};
@@ -105,6 +106,7 @@ impl Server {
         mostly_tls: bool,
     ) -> Result<(Self, Rewritten), EnvoyError> {
         let backend = Backend::start()?;
+        backend.tell_of(of_requests(snapshot));
         let folder = Folder::new()?;
         let log = folder.access_log();
         let rewritten = rewrite(snapshot, entries, mostly_tls, backend.port, &log, 0)?;
@@ -139,6 +141,7 @@ impl Server {
             ));
         };
         self.generation += 1;
+        self.backend.tell_of(of_requests(snapshot));
         self.process.skip_access_log();
         let log = self.process.access_log_path();
         let rewritten = rewrite(
