@@ -14,6 +14,8 @@ class Backend:
         self.addresses = addresses
         self.selector = selectors.DefaultSelector()
         self.received: dict[socket.socket, bytes] = {}
+        # The endpoints that got a request, by its x-request-id: copies have the same.
+        self.heads: dict[str, list[str]] = {}
         self.waker, self.woken = socket.socketpair()
         self.thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -77,6 +79,8 @@ class Backend:
             head, _, rest = self.received[connection].partition(b"\r\n\r\n")
             self.received[connection] = rest
             body = b"" if head.startswith(b"HEAD ") else head
+            ip, port = connection.getsockname()
+            self.heads.setdefault(request_id(head), []).append(f"{ip}:{port}")
             connection.sendall(
                 b"HTTP/1.1 200 OK\r\nx-head: %s\r\ncontent-length: %d\r\n\r\n%s"
                 % (first_lines(head), len(body), body))
@@ -92,3 +96,12 @@ def first_lines(head: bytes) -> bytes:
         if name.lower() == b"host":
             host = value.strip()
     return target.hex().encode() + b"," + host.hex().encode()
+
+
+def request_id(head: bytes) -> str:
+    """The x-request-id of a head."""
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"x-request-id":
+            return value.strip().decode("latin-1")
+    return ""

@@ -4,7 +4,7 @@ import collections
 import json
 from pathlib import Path
 
-from envoy_recorder import RecorderError, dump as dumps
+from envoy_recorder import RecorderError, dump as dumps, headers
 from envoy_recorder.decide import FIELDS, SCRIPTED
 from envoy_recorder.install import VERSION
 from envoy_recorder.record import RUNS
@@ -95,6 +95,7 @@ def json_lines(values: list[dict]) -> str:
 def settings(name: str, decisions: list[dict], rules, about: dict, scripted: bool) -> str:
     """case.toml."""
     phases, distributions = rules
+    told = tuple(field for field in headers.FIELDS if any(field in found for found in decisions))
     counts = collections.Counter(found["outcome"] for found in decisions)
     outcomes = ", ".join(f"{outcome} = {count}" for outcome, count in sorted(counts.items()))
     text = [
@@ -118,7 +119,7 @@ def settings(name: str, decisions: list[dict], rules, about: dict, scripted: boo
         "",
         "[comparison]",
         "# every field in exact is equal in both runs, save where a table below frees it",
-        f"exact = {toml(EXACT + SCRIPTED if scripted else EXACT)}",
+        f"exact = {toml(EXACT + told + (SCRIPTED if scripted else ()))}",
         'ignored = ["engine", "reason"]',
     ]
     for rule in phases:

@@ -26,6 +26,10 @@ class Answer:
                 return value.strip().decode("latin-1")
         return None
 
+    def body(self) -> bytes:
+        """What follows the response's head."""
+        return (self.received or b"").partition(b"\r\n\r\n")[2]
+
 
 def send(request: dict, index: int, target: tuple[str, int], proxied: bool) -> Answer:
     """Sends the request to `target`. `proxied`: its addresses go ahead in a PROXY header;

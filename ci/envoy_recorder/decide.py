@@ -1,6 +1,6 @@
 """From a log entry and an answer to a line of a decisions file."""
 
-from envoy_recorder import RecorderError
+from envoy_recorder import RecorderError, headers
 from envoy_recorder.client import Answer
 from envoy_recorder.topology import Topology, split
 
@@ -11,7 +11,7 @@ SCRIPTED = ("attempts", "response_flags")
 
 
 def decision(request: dict, answer: Answer, entry: dict | None, topology: Topology,
-             scripted: bool = False) -> dict:
+             heads: dict, scripted: bool = False) -> dict:
     """The decision that Envoy took, in the project's format."""
     found = {"id": request["id"]}
     if answer.received is None:
@@ -28,7 +28,7 @@ def decision(request: dict, answer: Answer, entry: dict | None, topology: Topolo
     if scripted and entry["attempts"]:
         outcome, keep = followed(entry, known)
     else:
-        outcome, keep = classify(request, answer, entry, known)
+        outcome, keep = classify(request, answer, entry, known, topology)
     if known["endpoint"] is not None:
         place = topology.endpoints.get(known["cluster"], {}).get(known["endpoint"])
         if place is None:
@@ -42,6 +42,9 @@ def decision(request: dict, answer: Answer, entry: dict | None, topology: Topolo
     for key in FIELDS + SCRIPTED:
         if key in keep and known.get(key) not in (None, ""):
             found[key] = known[key]
+    if not scripted:
+        by_filter = (entry["details"] or "").startswith(BY_FILTER)
+        found |= headers.observed(answer, known, outcome, by_filter, topology, heads)
     found["engine"] = "envoy"
     found["reason"] = " ".join(part for part in (entry["details"], entry["flags"])
                                if part not in (None, "-", ""))
@@ -68,7 +71,8 @@ def followed(entry: dict, known: dict) -> tuple[str, tuple]:
     return "no_healthy_upstream" if "UH" in entry["flags"] else "forward", fields
 
 
-def classify(request: dict, answer: Answer, entry: dict, known: dict) -> tuple[str, tuple]:
+def classify(request: dict, answer: Answer, entry: dict, known: dict,
+             topology: Topology) -> tuple[str, tuple]:
     """The outcome, and which fields say how far the decision got."""
     details, status = entry["details"], known["status"]
     if "route_config" not in entry:
@@ -90,8 +94,12 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict) -> tuple[s
         return "redirect", UP_TO_TABLE + ("status", "location")
     elif details == "direct_response":
         location = answer.header("location")
-        # To gRPC it is inside a 200.
-        if location is not None and (300 < status < 400 or status == 200):
+        levels = topology.levels(known) or {"route": {}}
+        # Mutations may take a redirect's location away. To gRPC, and where TLS is required, it is
+        # inside a 200.
+        has_moved = location is not None and (300 < status < 400 or status == 200)
+        if "redirect" in levels["route"] or (
+                has_moved and "direct_response" not in levels["route"]):
             known["location"] = location
             return "redirect", UP_TO_ROUTE + ("status", "location")
         return "direct_response", UP_TO_ROUTE + ("status",)

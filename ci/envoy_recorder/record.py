@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from envoy_recorder import RecorderError, client, dump as dumps, instrument
+from envoy_recorder import RecorderError, client, dump as dumps, headers, instrument
 from envoy_recorder.backend import Backend
 from envoy_recorder.decide import decision
 from envoy_recorder.scripted import Scripted
@@ -34,13 +34,15 @@ def record(binary: Path, bootstrap: dict, requests: list[dict],
     addresses = topology.addresses()
     runs = []
     for _ in range(RUNS):
-        with Backend(addresses) if script is None else Scripted(addresses, script):
-            runs.append(run(binary, bootstrap, requests, topology, dump, script is not None))
+        with Backend(addresses) if script is None else Scripted(addresses, script) as backend:
+            heads = {} if script is not None else backend.heads
+            runs.append(run(binary, bootstrap, requests, topology, dump, heads, script is not None))
+    headers.blank(runs)
     return Recording(dump, runs, topology)
 
 
 def run(binary: Path, bootstrap: dict, requests: list[dict], topology: Topology,
-        dump: dict, scripted: bool) -> list[dict]:
+        dump: dict, heads: dict, scripted: bool) -> list[dict]:
     """The decisions of one fresh process."""
     with Envoy(binary, lambda folder: instrument.instrument(bootstrap, folder)) as envoy:
         if not instrument.same(instrument.strip(dumps.fetch(envoy)), dump):
@@ -52,7 +54,7 @@ def run(binary: Path, bootstrap: dict, requests: list[dict], topology: Topology,
             if not envoy.alive():
                 raise RecorderError(f"Envoy ended at request {request['id']}")
         entries = logged(envoy, answers)
-        decisions = [decision(request, answer, entries.get(answer.source), topology, scripted)
+        decisions = [decision(request, answer, entries.get(answer.source), topology, heads, scripted)
                      for request, answer in zip(requests, answers)]
         check_unmatched(envoy, decisions)
         return decisions

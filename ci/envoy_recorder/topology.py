@@ -16,6 +16,8 @@ class Topology:
         self.clusters = {cluster["name"]: cluster for cluster in resources.get("clusters", [])}
         self.endpoints = {name: endpoints(cluster) for name, cluster in self.clusters.items()}
         self.routes = {}
+        self.hosts = {}
+        self.tables = {}
         for listener in resources["listeners"]:
             for chain in chains(listener):
                 for network_filter in chain["filters"]:
@@ -23,8 +25,18 @@ class Topology:
                     if table is not None:
                         self._routes(table)
 
+    def levels(self, known: dict) -> dict | None:
+        """The route that a decision names, its virtual host and its route configuration."""
+        table, host = known.get("route_config") or "", known.get("virtual_host")
+        route = self.routes.get((table, host, known.get("route")))
+        if route is None:
+            return None
+        return {"route": route, "host": self.hosts[table, host], "table": self.tables[table]}
+
     def _routes(self, table: dict) -> None:
+        self.tables[table.get("name", "")] = table
         for host in table.get("virtual_hosts", []):
+            self.hosts[table.get("name", ""), host["name"]] = host
             for index, route in enumerate(routes(host)):
                 key = (table.get("name", ""), host["name"], route.get("name") or f"#{index}")
                 if self.routes.setdefault(key, route) != route:

@@ -1,19 +1,21 @@
 """The generated cases: each module has NAME, NOTES, config() and traffic()."""
 
 from envoy_recorder.cases import (
-    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, cors,
-    faults, filter_chains, filter_chains_tls, hash_balancers, hash_policies, header_matchers,
-    header_view, host_precedence, least_request, load_balancing, local_rate_limits, locality_weights,
-    matcher_tree, original_destination, path_kinds, path_normalization, priorities, query_parameters,
+    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, cors, faults,
+    filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
+    header_matchers, header_mutations, header_view, host_precedence, least_request,
+    load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors,
+    original_destination, path_kinds, path_normalization, priorities, query_parameters,
     random_endpoints, rbac, redirect_direct_response, require_tls, rewrites, route_matchers,
     runtime_fraction, subsets, tcp_weighted_clusters, uri_templates, weighted_round_robin,
     zone_aware)
 
 MODULES = (
-    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, cors,
-    faults, filter_chains, filter_chains_tls, hash_balancers, hash_policies, header_matchers,
-    header_view, host_precedence, least_request, load_balancing, local_rate_limits, locality_weights,
-    matcher_tree, original_destination, path_kinds, path_normalization, priorities, query_parameters,
+    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, cors, faults,
+    filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
+    header_matchers, header_mutations, header_view, host_precedence, least_request,
+    load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors,
+    original_destination, path_kinds, path_normalization, priorities, query_parameters,
     random_endpoints, rbac, redirect_direct_response, require_tls, rewrites, route_matchers,
     runtime_fraction, subsets, tcp_weighted_clusters, uri_templates, weighted_round_robin,
     zone_aware)
