@@ -131,7 +131,14 @@ const WHERE: [Field; 3] = [Field::Outcome, Field::Cluster, Field::Endpoint];
 
 impl<'a> Report<'a> {
     fn of(explained: &'a [Explained]) -> Self {
-        let compared = Fields::EVERY.without(Field::NEVER_COMPARED);
+        let headers = [
+            Field::RequestHeaders,
+            Field::ResponseHeaders,
+            Field::Mirrors,
+        ];
+        let compared = Fields::EVERY
+            .without(Field::NEVER_COMPARED)
+            .without(Fields::from_iter(headers));
         let differing: Vec<Differing<'a>> = explained
             .iter()
             .filter(|one| one.differs())

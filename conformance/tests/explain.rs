@@ -41,6 +41,73 @@ fn explanations(#[case] name: &str, #[case] arguments: &[&str]) {
     insta::assert_snapshot!(name, explain(arguments));
 }
 
+const CHANGED: &str = r#"
+static_resources:
+  listeners:
+  - name: l
+    address: {socket_address: {address: 10.0.0.1, port_value: 80}}
+    filter_chains:
+    - filters:
+      - name: m
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: s
+          http_filters:
+          - name: router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+          route_config:
+            request_mirror_policies: [{cluster: d}]
+            response_headers_to_remove: [x-gone]
+            virtual_hosts:
+            - name: v
+              domains: ["*"]
+              request_headers_to_add:
+              - {header: {key: x-path, value: "%REQ(:path)%"}, append_action: ADD_IF_ABSENT}
+              - {header: {key: x-when, value: "%START_TIME%"}}
+              routes:
+              - match: {prefix: /}
+                route: {cluster: c, path_rewrite: "/new%PATH(NQ)%"}
+  clusters:
+  - name: c
+    type: STATIC
+    load_assignment:
+      cluster_name: c
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 10.1.0.1, port_value: 80}}}}]}]
+  - {name: d, type: STATIC, load_assignment: {cluster_name: d}}
+"#;
+
+#[rstest]
+fn headers_and_copies(#[values("spec", "sim")] engine: &str) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("s.yaml"), CHANGED).expect("the snapshot");
+    let arguments = [
+        "explain",
+        "--snapshot",
+        "s.yaml",
+        "--authority",
+        "h.test",
+        "--path",
+        "/a?b",
+        "--engine",
+        engine,
+    ];
+    let run = twinmesh_in(folder.path(), &arguments);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    for part in [
+        "request headers     virtual host\n",
+        "virtual_host.request_headers_to_add[0] x-path: \"%REQ(:path)%\" (ADD_IF_ABSENT)",
+        "mirror              \"d\"\n",
+        "route_configuration.request_mirror_policies[0]",
+        "route_configuration.response_headers_to_remove[0] x-gone",
+        "path: /new/a?b",
+        r#"request_headers: {"x-path":["/a?b"],"x-when":null}"#,
+        r#"response_headers: {"x-gone":[]}"#,
+        "mirrors: d",
+    ] {
+        assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
+    }
+}
+
 #[rstest]
 #[case::by_address("filter-chains", "r0002")]
 #[case::by_server_name("filter-chains-tls", "r0003")]
