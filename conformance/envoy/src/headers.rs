@@ -87,11 +87,6 @@ impl Levels<'_> {
     pub fn forwards(&self) -> bool {
         matches!(self.route.action, Some(Action::Route(_)))
     }
-
-    /// Whether the route redirects.
-    pub fn redirects(&self) -> bool {
-        matches!(self.route.action, Some(Action::Redirect(_)))
-    }
 }
 
 fn entries(route: &Route) -> &[ClusterWeight] {
