@@ -524,7 +524,7 @@ const LEAST: Balancer = Balancer::LeastRequest {
 )]
 #[case::ring("  lb_policy: RING_HASH", RING, None)]
 #[case::ring_sizes(
-    "  lb_policy: RING_HASH\n  ring_hash_lb_config: {minimum_ring_size: 2, maximum_ring_size: 4, hash_function: MURMUR_HASH_2}\n  common_lb_config: {consistent_hashing_lb_config: {use_hostname_for_hashing: true}}",
+    "  type: STRICT_DNS\n  lb_policy: RING_HASH\n  ring_hash_lb_config: {minimum_ring_size: 2, maximum_ring_size: 4, hash_function: MURMUR_HASH_2}\n  common_lb_config: {consistent_hashing_lb_config: {use_hostname_for_hashing: true}}",
     Balancer::RingHash(RingHash { minimum: 2, maximum: 4, murmur: true, hashing: Hashing { by_hostname: true, locality_weighted: false } }),
     None
 )]

@@ -105,6 +105,7 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("two clusters of one name", yaml, clusters("- name: c\n- name: c")),
         ("no cluster name", yaml, clusters("- lb_policy: ROUND_ROBIN")),
         ("EDS without its config", yaml, clusters("- name: c\n  type: EDS")),
+        ("hashed host names in an EDS cluster", yaml, clusters("- name: c\n  type: EDS\n  eds_cluster_config: {eds_config: {ads: {}}}\n  common_lb_config: {consistent_hashing_lb_config: {use_hostname_for_hashing: true}}")),
         ("eds_cluster_config without EDS", yaml, clusters("- name: c\n  eds_cluster_config: {eds_config: {ads: {}}}")),
         ("CLUSTER_PROVIDED", yaml, clusters("- name: c\n  lb_policy: CLUSTER_PROVIDED")),
         ("ORIGINAL_DST", yaml, clusters("- name: c\n  type: ORIGINAL_DST")),

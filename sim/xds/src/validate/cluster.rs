@@ -42,6 +42,7 @@ pub(crate) fn check(config: &Cluster, path: &Path, source: &Source<'_>) -> Resul
     };
     check_eds(config, kind, path, source)?;
     check_balancer(config, kind, path, source)?;
+    check_host_names(config, kind, path, source)?;
     check_sizes(config, path, source)?;
     check_subsets(config, path, source)?;
     attempts::cluster(config, path, source)?;
@@ -124,6 +125,30 @@ fn check_balancer(
         ));
     }
     Ok(())
+}
+
+/// Only a STRICT_DNS cluster may say in `common_lb_config` that host names are hashed, whatever its
+/// balancer.
+fn check_host_names(
+    config: &Cluster,
+    kind: DiscoveryType,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    let common = config.common_lb_config.as_ref();
+    let hashing = common.and_then(|common| common.consistent_hashing_lb_config.as_ref());
+    if kind == DiscoveryType::StrictDns || !hashing.is_some_and(|it| it.use_hostname_for_hashing) {
+        return Ok(());
+    }
+    let path = path
+        .field("common_lb_config")
+        .field("consistent_hashing_lb_config")
+        .field("use_hostname_for_hashing");
+    let problem = format!(
+        "it may stand only in a STRICT_DNS cluster, this is a {} one",
+        kind.as_str_name()
+    );
+    Err(source.invalid(&path, problem))
 }
 
 /// What may not stand beside `load_balancing_policy`.
