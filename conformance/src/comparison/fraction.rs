@@ -40,15 +40,20 @@ pub(super) fn filters(snapshot: &Snapshot) -> impl Iterator<Item = &FilterKind> 
     own.map(|filter| &filter.config).chain(said)
 }
 
-/// Whether some HTTP filter draws what it does with a request.
+/// Whether some HTTP filter draws whether it does something with a request.
 pub(super) fn draws_faults(snapshot: &Snapshot) -> bool {
-    filters(snapshot).any(|config| {
-        let FilterKind::Fault(fault) = config else {
-            return false;
-        };
-        let delay = fault.delay.as_ref().and_then(|it| it.percentage.as_ref());
-        let abort = fault.abort.as_ref().and_then(|it| it.percentage.as_ref());
-        delay.is_some_and(is_some) || abort.is_some_and(is_some)
+    filters(snapshot).any(|config| match config {
+        FilterKind::Fault(fault) => {
+            let delay = fault.delay.as_ref().and_then(|it| it.percentage.as_ref());
+            let abort = fault.abort.as_ref().and_then(|it| it.percentage.as_ref());
+            delay.is_some_and(is_some) || abort.is_some_and(is_some)
+        }
+        FilterKind::Cors(Some(policy)) => {
+            let enabled = policy.filter_enabled.as_ref();
+            let enabled = enabled.and_then(|it| it.default_value.as_ref());
+            enabled.is_some_and(is_some)
+        }
+        _ => false,
     })
 }
 
