@@ -5,6 +5,7 @@ use envoy_types::pb::envoy::config::core::v3::RoutingPriority;
 use twinmesh_engine::Outcome;
 
 use crate::run::Run;
+use crate::sent::forget_response;
 
 /// What a request may not even begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +52,11 @@ impl Run<'_> {
         let decision = self.decision();
         if refused == Refused::Waiting {
             (decision.endpoint, decision.priority, decision.locality) = (None, None, None);
-            (decision.path, decision.authority) = (None, None);
         }
+        // Nothing is sent, and it is not the endpoint's response that the client gets.
+        (decision.path, decision.authority) = (None, None);
+        decision.request_headers = None;
+        forget_response(decision);
         decision.status = Some(status);
         self.end(
             Outcome::Overflow,

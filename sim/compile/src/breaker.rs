@@ -41,8 +41,14 @@ impl Compiled {
             decision.endpoint = None;
             decision.priority = None;
             decision.locality = None;
-            decision.path = None;
-            decision.authority = None;
+        }
+        // Nothing is sent, and it is not the endpoint's response that the client gets.
+        decision.path = None;
+        decision.authority = None;
+        decision.request_headers = None;
+        let headers = decision.response_headers.iter_mut();
+        for values in headers.flat_map(|headers| headers.values_mut()) {
+            *values = None;
         }
     }
 

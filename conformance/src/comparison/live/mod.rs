@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use envoy_types::pb::envoy::config::route::v3::{
     RouteAction, WeightedCluster, route::Action, route_action::ClusterSpecifier,
 };
-use twinmesh_engine::{Decision, Outcome, Request};
+use twinmesh_engine::{Decision, HeaderValues, Outcome, Request};
 use twinmesh_xds::{Cluster, Snapshot};
 
 use super::{Field, Fields, Inconsistent, Verdict, compare_with_recorded, fraction::hosts};
@@ -37,20 +37,27 @@ pub struct Compared {
 const PICK: [Field; 3] = [Field::Endpoint, Field::Priority, Field::Locality];
 
 /// What a draw among weighted clusters decides.
-const SPLIT: [Field; 6] = [
+const SPLIT: [Field; 8] = [
     Field::Cluster,
     Field::Endpoint,
     Field::Priority,
     Field::Locality,
     Field::Path,
     Field::Authority,
+    Field::RequestHeaders,
+    Field::ResponseHeaders,
 ];
 
 /// What it decides too where not all of the clusters can be used.
 const FATE: [Field; 2] = [Field::Outcome, Field::Status];
 
 /// What only a request that is sent has.
-const SENT: [Field; 2] = [Field::Path, Field::Authority];
+const SENT: [Field; 4] = [
+    Field::Path,
+    Field::Authority,
+    Field::RequestHeaders,
+    Field::ResponseHeaders,
+];
 
 /// Compares a live server's decisions with the reference's: `level` is the probability of a false
 /// alarm in all tests together.
@@ -149,18 +156,31 @@ fn with_unseen(expected: &Decision, found: &Decision) -> Decision {
     }
     // Headers may name the endpoint, which the server may have drawn.
     let is_other = (&found.endpoint, &found.cluster) != (&expected.endpoint, &expected.cluster);
-    if is_other || found.request_headers.is_none() {
-        found.request_headers.clone_from(&expected.request_headers);
-    }
-    if is_other || found.response_headers.is_none() {
-        found
-            .response_headers
-            .clone_from(&expected.response_headers);
+    for (expected, found) in [
+        (&expected.request_headers, &mut found.request_headers),
+        (&expected.response_headers, &mut found.response_headers),
+    ] {
+        if is_other || found.is_none() {
+            found.clone_from(expected);
+        } else {
+            *found = of_those(expected.as_ref(), found.take().unwrap_or_default());
+        }
     }
     if found.mirrors.is_empty() {
         found.mirrors.clone_from(&expected.mirrors);
     }
     found
+}
+
+/// The values of the headers that the reference names: which entry of a weighted cluster was taken,
+/// and so which headers it names, a server does not say.
+fn of_those(expected: Option<&HeaderValues>, mut found: HeaderValues) -> Option<HeaderValues> {
+    let names = expected?.keys();
+    Some(
+        names
+            .map(|name| (name.clone(), found.remove(name).flatten()))
+            .collect(),
+    )
 }
 
 /// What the snapshot leaves open in this run.

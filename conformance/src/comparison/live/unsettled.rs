@@ -3,6 +3,10 @@
 use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
 use envoy_types::pb::envoy::config::rbac::v3::{Principal, principal::Identifier};
+use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
+use envoy_types::pb::envoy::extensions::filters::http::fault::v3::{
+    HttpFault, fault_abort::ErrorType,
+};
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier,
 };
@@ -62,12 +66,21 @@ fn has_whole_range(snapshot: &Snapshot, decision: &Decision) -> bool {
     })
 }
 
-/// Whether the filter goes by the clock on the wall: how many tokens there are again, and which
-/// delays have ended.
+/// Whether headers of the request say what the fault is, and may ask for a smaller share of it.
+fn asks_headers(fault: &HttpFault) -> bool {
+    let delay = fault.delay.as_ref();
+    let delay = delay.and_then(|it| it.fault_delay_secifier.as_ref());
+    let abort = fault.abort.as_ref().and_then(|it| it.error_type.as_ref());
+    matches!(delay, Some(FaultDelaySecifier::HeaderDelay(_)))
+        || matches!(abort, Some(ErrorType::HeaderAbort(_)))
+}
+
+/// Whether the filter goes by the clock on the wall (how many tokens there are again, and which
+/// delays have ended), or by a share that the request asks for.
 fn is_by_clock(filter: &FilterKind) -> bool {
     match filter {
         FilterKind::LocalRateLimit(_) => true,
-        FilterKind::Fault(fault) => fault.max_active_faults.is_some(),
+        FilterKind::Fault(fault) => fault.max_active_faults.is_some() || asks_headers(fault),
         _ => false,
     }
 }
