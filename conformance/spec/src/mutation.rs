@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use twinmesh_engine::{Level, MutationOf};
 
 use crate::format::{self, Context, Facts};
-use crate::lines::{Known, Lines};
+use crate::lines::{Known, Lines, Undecided};
 
 /// What one level of a configuration does to headers.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +118,16 @@ struct Value<'a> {
     keeps_empty: bool,
 }
 
+impl Value<'_> {
+    /// The same where it is not known whether it is put at all.
+    fn unknown(self, reason: Undecided) -> Self {
+        Self {
+            value: Err(reason),
+            ..self
+        }
+    }
+}
+
 /// Every value, before any of them is added: none sees another.
 fn evaluate<'a>(mutation: Mutation<'a>, context: &Context<'_>) -> Vec<Value<'a>> {
     mutation
@@ -161,13 +171,12 @@ fn add(values: Vec<Value<'_>>, lines: &mut Lines) {
             HeaderAppendAction::AddIfAbsent => match lines.has(value.name) {
                 Ok(true) => {}
                 Ok(false) => added.push(value),
-                Err(_) => {}
+                Err(reason) => added.push(value.unknown(reason)),
             },
             HeaderAppendAction::OverwriteIfExists => match lines.has(value.name) {
                 Ok(true) => overwriting.push(value),
                 Ok(false) => {}
-                // It stays as unknown as it was.
-                Err(_) => {}
+                Err(reason) => overwriting.push(value.unknown(reason)),
             },
         }
     }

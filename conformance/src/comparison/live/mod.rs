@@ -381,6 +381,6 @@ fn is_random(weighted: &WeightedCluster) -> bool {
 fn all_can_be_used(snapshot: &Snapshot, weighted: &WeightedCluster) -> bool {
     weighted.clusters.iter().all(|entry| {
         let cluster = snapshot.cluster(&entry.name);
-        cluster.is_some_and(picks::is_healthy)
+        cluster.is_some_and(picks::takes_all)
     })
 }

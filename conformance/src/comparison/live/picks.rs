@@ -122,8 +122,8 @@ pub fn drops_some(cluster: &Cluster) -> bool {
     })
 }
 
-/// Whether the cluster has endpoints and all of them are healthy.
-pub fn is_healthy(cluster: &Cluster) -> bool {
+/// Whether the cluster takes every request: it has endpoints, and all of them are healthy.
+pub fn takes_all(cluster: &Cluster) -> bool {
     let Some(assignment) = &cluster.load_assignment else {
         return false;
     };
@@ -133,7 +133,10 @@ pub fn is_healthy(cluster: &Cluster) -> bool {
     };
     let some = endpoints.clone().next().is_some();
     // A subset may have none of them, and a locality no weight.
-    let all_count = cluster.subsets.is_none() && !cluster.locality_weighted && !drops_some(cluster);
+    let policy = assignment.policy.as_ref();
+    let refuses = policy.is_some_and(|policy| !policy.drop_overloads.is_empty())
+        || cluster.config.circuit_breakers.is_some();
+    let all_count = cluster.subsets.is_none() && !cluster.locality_weighted && !refuses;
     all_count && some && endpoints.all(|endpoint| healthy(endpoint.health_status))
 }
 

@@ -148,6 +148,17 @@ impl Taken {
         })
     }
 
+    /// Whether the virtual host is one of those that ask for TLS, which the kernel leaves to userspace.
+    fn requires_tls(&self, decision: &Decision) -> bool {
+        let tables = self.recorded.route_configurations.iter();
+        let mut tables = tables.filter(|it| Some(&it.name) == decision.route_config.as_ref());
+        tables.any(|table| {
+            let hosts = &table.config.virtual_hosts;
+            let mut hosts = hosts.iter();
+            hosts.any(|it| Some(&it.name) == decision.virtual_host.as_ref() && it.require_tls != 0)
+        })
+    }
+
     /// Counts a request that is through, by how it had to go and how it went.
     pub fn count(
         &mut self,
@@ -163,7 +174,10 @@ impl Taken {
         };
         let is_warm = !self.warm.insert(endpoint);
         // Only a route's cluster gets requests: that of a TCP proxy gets connections.
-        let is_plain = decision.route.is_some() && is_plain(request) && self.keeps_host(decision);
+        let is_plain = decision.route.is_some()
+            && is_plain(request)
+            && self.keeps_host(decision)
+            && !self.requires_tls(decision);
         let has = is_warm && is_plain;
         self.due += usize::from(has);
         (has && !was).then(|| {

@@ -94,7 +94,7 @@ fn append(option: &HeaderValueOption) -> Append {
 /// Lines that take the place of others go first; whether there are others is asked before.
 fn put(values: Vec<Put>, entries: &mut Entries) {
     let (mut over, mut beside) = (Vec::new(), Vec::new());
-    for put in values {
+    for mut put in values {
         let is_there = entries.values(&put.name).map(|lines| !lines.is_empty());
         match (put.append, is_there) {
             (Append::AppendIfExistsOrAdd, _) | (Append::AddIfAbsent, Some(false)) => {
@@ -103,7 +103,16 @@ fn put(values: Vec<Put>, entries: &mut Entries) {
             (Append::OverwriteIfExistsOrAdd, _) | (Append::OverwriteIfExists, Some(true)) => {
                 over.push(put);
             }
-            (Append::AddIfAbsent | Append::OverwriteIfExists, _) => {}
+            // Whether it is put is not known, so what comes of it is not.
+            (Append::AddIfAbsent, None) => {
+                put.value = None;
+                beside.push(put);
+            }
+            (Append::OverwriteIfExists, None) => {
+                put.value = None;
+                over.push(put);
+            }
+            (Append::AddIfAbsent | Append::OverwriteIfExists, Some(_)) => {}
         }
     }
     for Put { name, value, .. } in over {
