@@ -51,7 +51,11 @@ pub fn of(cluster: &Cluster, overlaps: bool) -> Picks {
         Some(LbConfig::LeastRequestLbConfig(it)) => it.slow_start_config.is_some(),
         _ => false,
     };
-    if cluster.locality_weighted || cluster.subsets.is_some() || starts_slowly {
+    // A request that may not wait takes its turn all the same, which nobody sees.
+    let breakers = config.circuit_breakers.iter().flat_map(|it| &it.thresholds);
+    let mut waiting = breakers.filter_map(|it| it.max_pending_requests);
+    let refuses_some = waiting.any(|most| most.value == 0);
+    if cluster.locality_weighted || cluster.subsets.is_some() || starts_slowly || refuses_some {
         return Picks::Free;
     }
     let Some(hosts) = certain_hosts(cluster) else {
