@@ -4,7 +4,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, OnceLock};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -84,16 +86,16 @@ impl Parties {
     }
 
     fn make() -> Result<Self, rcgen::Error> {
-        let mut params = CertificateParams::new(Vec::new())?;
+        let mut params = named("authority.test")?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let signed = |name: &str| -> Result<Certified, rcgen::Error> {
             let key = KeyPair::generate()?;
-            let params = CertificateParams::new(vec![name.to_owned()])?;
+            let params = named(name)?;
             Ok(certified(params.signed_by(&key, &authority)?, key))
         };
         let key = KeyPair::generate()?;
-        let stranger = CertificateParams::new(vec!["stranger.test".to_owned()])?;
+        let stranger = named("stranger.test")?;
         Ok(Self {
             server: signed("server.test")?,
             known: signed("known.test")?,
@@ -101,6 +103,14 @@ impl Parties {
             authority: authority.pem(),
         })
     }
+}
+
+/// For a party of this name. Two of one name would be taken for one that signed itself.
+fn named(name: &str) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(vec![name.to_owned()])?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params)
 }
 
 fn certified(certificate: rcgen::Certificate, key: KeyPair) -> Certified {

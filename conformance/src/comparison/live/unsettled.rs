@@ -13,7 +13,10 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
 use twinmesh_engine::{Decision, Outcome};
 use twinmesh_xds::{Snapshot, Terminal, http_filter::FilterKind};
 
-use super::super::{Field, Verdict, fraction::filters};
+use super::super::{
+    Field, Verdict,
+    fraction::{draws_faults, filters},
+};
 
 /// Says of nothing that differs for such a reason that it does.
 pub(super) fn leave(
@@ -24,15 +27,17 @@ pub(super) fn leave(
 ) {
     let by_source = looks_at_source(snapshot);
     let by_clock = filters(snapshot).any(is_by_clock);
+    let by_share = draws_faults(snapshot);
     for ((expected, found), verdict) in expected.iter().zip(found).zip(verdicts) {
         let Verdict::Diverges(divergence) = &*verdict else {
             continue;
         };
         let fields = &divergence.fields;
         // The address that a PROXY header names is the client's, not the connection's.
-        let fate = fields.contains(Field::Outcome) || fields.contains(Field::Status);
+        // Where they are left open for another reason, what follows from them is not.
+        let fate = expected.outcome != found.outcome || expected.status != found.status;
         if fate && by_source
-            || fate && by_clock && by_filter(expected, found)
+            || fate && (by_clock || by_share) && by_filter(expected, found)
             || fields.contains(Field::Cluster) && draws_both(snapshot, expected, found)
             || is_of_a_zone(snapshot, expected, found)
             || fields.contains(Field::FilterChain) && has_whole_range(snapshot, expected)
