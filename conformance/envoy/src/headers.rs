@@ -77,8 +77,16 @@ impl Levels<'_> {
         let chosen = entries(self.route)
             .iter()
             .filter(|entry| Some(entry.name.as_str()) == cluster);
+        let is_one = chosen.clone().count() < 2;
+        let sure = named.clone();
         for entry in chosen {
             add!(entry);
+        }
+        if !is_one {
+            // Which of them was taken nobody says.
+            for (name, is_told) in &mut named {
+                *is_told &= sure.contains_key(name);
+            }
         }
         named
     }

@@ -172,15 +172,15 @@ fn with_unseen(expected: &Decision, found: &Decision) -> Decision {
     found
 }
 
-/// The values of the headers that the reference names: which entry of a weighted cluster was taken,
-/// and so which headers it names, a server does not say.
+/// The values of the headers that the reference names, and of others where they are known: which
+/// entry of a weighted cluster was taken, and so whether it names a header, a server may not say.
 fn of_those(expected: Option<&HeaderValues>, mut found: HeaderValues) -> Option<HeaderValues> {
-    let names = expected?.keys();
-    Some(
-        names
-            .map(|name| (name.clone(), found.remove(name).flatten()))
-            .collect(),
-    )
+    let names = expected.into_iter().flat_map(HeaderValues::keys);
+    let mut values: HeaderValues = names
+        .map(|name| (name.clone(), found.remove(name).flatten()))
+        .collect();
+    values.extend(found.into_iter().filter(|(_, values)| values.is_some()));
+    (expected.is_some() || !values.is_empty()).then_some(values)
 }
 
 /// What the snapshot leaves open in this run.
