@@ -96,7 +96,9 @@ fn is_to_cluster<M: Machine>(machine: &mut M, filter: Filter) -> bool {
         && machine.policy64(chosen.wrapping_add(cluster::INDEX))
             == pair(cluster::NAMED, cluster::BY_HEADER);
     if !by_header {
-        return chosen == low(wanted);
+        // A cluster has a record for each set of criteria that its subsets are asked with.
+        let index = |record: u64| low(machine.policy64(record.wrapping_add(cluster::INDEX)));
+        return chosen != 0 && index(chosen) == index(low(wanted));
     }
     let slot = high(machine.policy64(chosen.wrapping_add(cluster::FORWARDING)));
     let Some(occurrence) = slot::first(machine, slot).checked_sub(1) else {

@@ -20,6 +20,8 @@ fn snapshot(fault: &Value, more: &Value) -> Arc<Snapshot> {
         {"match": {"prefix": "/by-header"}, "route": {"cluster_header": "x-c"}},
         {"match": {"prefix": "/redirect"}, "redirect": {"path_redirect": "/z"}},
         {"match": {"prefix": "/nowhere"}, "route": {"cluster": "nowhere"}},
+        {"match": {"prefix": "/subset"}, "route": {"cluster": "a", "metadata_match":
+            {"filter_metadata": {"envoy.lb": {"v": "1"}}}}},
         {"match": {"prefix": "/"}, "route": {"cluster": "a"}},
     ]);
     let mut manager = json!({
@@ -38,8 +40,11 @@ fn snapshot(fault: &Value, more: &Value) -> Arc<Snapshot> {
     let clusters: Vec<Value> = ["a", "b"]
         .map(|name| {
             let address = json!({"address": "10.0.0.1", "port_value": 80});
-            let endpoint = json!({"endpoint": {"address": {"socket_address": address}}});
+            let endpoint = json!({"endpoint": {"address": {"socket_address": address}},
+                "metadata": {"filter_metadata": {"envoy.lb": {"v": "1"}}}});
             json!({"name": name, "type": "STATIC", "connect_timeout": "1s",
+                "lb_subset_config": {"fallback_policy": "ANY_ENDPOINT",
+                    "subset_selectors": [{"keys": ["v"]}]},
                 "load_assignment": {"cluster_name": name,
                     "endpoints": [{"lb_endpoints": [endpoint]}]}})
         })
@@ -137,7 +142,8 @@ fn fixed(#[case] fault: Value, #[case] expected: (u32, u64)) {
 fn the_cluster_that_the_route_chose() {
     let fault = json!({"abort": abort(), "upstream_cluster": "a"});
     let mut both = Both::new(&snapshot(&fault, &json!({})));
-    let cases: [(&str, Headers<'_>, u32); 5] = [
+    let cases: [(&str, Headers<'_>, u32); 6] = [
+        ("/subset", &[], 418),
         ("/by-header", &[("x-c", "a")], 418),
         ("/by-header", &[("x-c", "b")], 0),
         ("/by-header", &[], 0),
