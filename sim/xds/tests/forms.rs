@@ -173,6 +173,19 @@ fn an_unknown_field_of_a_dump_makes_its_route_undecided_also_when_written_again(
 }
 
 #[test]
+fn what_a_bootstrap_says_around_its_resources_is_written() {
+    let text = r#"{
+      "node": {"locality": {"region": "r", "sub_zone": "s"}},
+      "cluster_manager": {"local_cluster_name": "c"},
+      "static_resources": {"clusters": [{"name": "c", "type": "STATIC", "connect_timeout": "1s"}]}}"#;
+    let snapshot = read_ok("f.json", text);
+    let again = read_ok("f.json", &to_json(&snapshot));
+    assert_eq!(again.local_cluster.as_deref(), Some("c"));
+    assert!(again.node_locality.is_some());
+    assert_eq!(again, snapshot);
+}
+
+#[test]
 fn the_same_in_json_and_yaml() {
     let yaml = routes(
         "- match: {prefix: /, headers: [{name: a, range_match: {start: -5, end: 0x10}}]}\n  route: {cluster: c, timeout: 1.5s}",

@@ -58,10 +58,13 @@ pub fn to_json(snapshot: &Snapshot) -> String {
     let clusters: &[Cluster] = if all_absent { &[] } else { &snapshot.clusters };
     writer.object(|writer| {
         writer.key("configs");
-        let sections = ["Listeners", "Routes", "Clusters", "Endpoints"];
-        let sections = sections
-            .into_iter()
-            .filter(|section| !(all_absent && *section == "Clusters"));
+        let sections = ["Listeners", "Routes", "Clusters", "Endpoints", "Bootstrap"];
+        let says_more = snapshot.node_locality.is_some() || snapshot.local_cluster.is_some();
+        let sections = sections.into_iter().filter(|section| match *section {
+            "Clusters" => !all_absent,
+            "Bootstrap" => says_more,
+            _ => true,
+        });
         writer.array(sections, |writer, section| {
             writer.object(|writer| {
                 writer.key("@type");
@@ -78,12 +81,45 @@ pub fn to_json(snapshot: &Snapshot) -> String {
                             wrapped(writer, "cluster", CLUSTER, &config.encode_to_vec(), unknown);
                         });
                     }
+                    "Bootstrap" => {
+                        writer.key("bootstrap");
+                        bootstrap(writer, snapshot);
+                    }
                     _ => endpoints(writer, clusters),
                 }
             });
         });
     });
     writer.finish()
+}
+
+/// What a bootstrap says besides its resources.
+fn bootstrap(writer: &mut Writer, snapshot: &Snapshot) {
+    writer.object(|writer| {
+        if let Some(locality) = &snapshot.node_locality {
+            writer.key("node");
+            writer.object(|writer| {
+                writer.key("locality");
+                writer.object(|writer| {
+                    for (field, text) in [
+                        ("region", &locality.region),
+                        ("zone", &locality.zone),
+                        ("sub_zone", &locality.sub_zone),
+                    ] {
+                        writer.key(field);
+                        writer.string(text);
+                    }
+                });
+            });
+        }
+        if let Some(name) = &snapshot.local_cluster {
+            writer.key("cluster_manager");
+            writer.object(|writer| {
+                writer.key("local_cluster_name");
+                writer.string(name);
+            });
+        }
+    });
 }
 
 /// An element of a section: an object with the resource in an Any.
