@@ -75,7 +75,6 @@ fn one<M: Machine>(machine: &M, policy: u64, flags: u64) -> Hash {
             }
         }
         hash_policy::SOURCE_IP => of_source(machine, slot),
-        hash_policy::NOTHING => Hash::Nothing,
         _ => Hash::Undecided(unsupported::HASH),
     }
 }

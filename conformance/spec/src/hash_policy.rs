@@ -38,7 +38,8 @@ pub(crate) fn hash(
             Some(PolicySpecifier::Cookie(cookie)) => of_cookie(cookie, message)?,
             Some(PolicySpecifier::ConnectionProperties(properties)) => match properties.source_ip {
                 true => Some(of_client(Some(message), client)?),
-                false => None,
+                // To Envoy that is no policy, and so none that ends them.
+                false => continue,
             },
             Some(PolicySpecifier::QueryParameter(parameter)) => {
                 query_parameter::first_value(&message.path, &parameter.name).map(of_text)
@@ -207,7 +208,15 @@ mod tests {
             of(&[x.clone(), y.clone()]),
             Ok(Some(one.rotate_left(1) ^ two))
         );
-        assert_eq!(of(&[none, header("x", true), y]), Ok(Some(one)));
+        assert_eq!(of(&[none, header("x", true), y.clone()]), Ok(Some(one)));
+        let mut empty = policy(PolicySpecifier::ConnectionProperties(
+            ConnectionProperties::default(),
+        ));
+        empty.terminal = true;
+        assert_eq!(
+            of(&[x.clone(), empty, y]),
+            Ok(Some(one.rotate_left(1) ^ two))
+        );
         assert_eq!(of(&[x.clone(), x]), Ok(Some(one.rotate_left(1) ^ one)));
         assert_eq!(of(&[query]), Ok(Some(one)));
         assert_eq!(of(&[source]), Ok(Some(of_text("10.0.0.7"))));

@@ -289,10 +289,8 @@ pub mod hash_policy {
     pub const SOURCE_IP: u64 = 3;
     /// Kind: a query parameter.
     pub const QUERY_PARAMETER: u64 = 4;
-    /// Kind: nothing, whatever the request.
-    pub const NOTHING: u64 = 5;
     /// Kind: not decided.
-    pub const UNDECIDED: u64 = 6;
+    pub const UNDECIDED: u64 = 5;
 
     /// Flag: where there is a hash so far, what follows does not count.
     pub const TERMINAL: u64 = 1;

@@ -50,7 +50,8 @@ impl Compiler<'_> {
                 Some(PolicySpecifier::ConnectionProperties(properties)) if properties.source_ip => {
                     (hash_policy::SOURCE_IP, self.names.header(FORWARDED_FOR)?)
                 }
-                Some(PolicySpecifier::ConnectionProperties(_)) => (hash_policy::NOTHING, 0),
+                // To Envoy that is no policy, and so none that ends them.
+                Some(PolicySpecifier::ConnectionProperties(_)) => continue,
                 Some(PolicySpecifier::QueryParameter(parameter)) => {
                     *query = true;
                     let slot = self.names.query_parameter(&parameter.name)?;
