@@ -310,7 +310,9 @@ fn check_in_connection_manager(message: &Message, has_authority: bool) -> Result
     if message.path.contains('#') {
         return refuse(BadRequest::Target, 400);
     }
-    if message.method == "QUERY" && message.values("content-type").is_empty() {
+    // Only what is empty is missing.
+    let is_empty = |value: &String| value.is_empty();
+    if message.method == "QUERY" && message.values("content-type").iter().all(is_empty) {
         return refuse(BadRequest::RequestLine, 400);
     }
     Ok(())

@@ -15,7 +15,8 @@ use twinmesh_engine::{Decision, Engine, Outcome, Request};
 use twinmesh_spec::Spec;
 use twinmesh_xds::{RouteConfiguration, Snapshot};
 
-/// The head as a traffic line, where writing that line gives the very bytes back.
+/// The head as a traffic line, where writing that line gives the very bytes back, but for the blank
+/// before an empty value.
 fn request(id: &str, head: &str) -> Option<Request> {
     let (lines, rest) = head.split_once("\r\n\r\n")?;
     let mut lines = lines.split("\r\n");
@@ -24,14 +25,20 @@ fn request(id: &str, head: &str) -> Option<Request> {
     request.method = first.next()?.to_owned();
     request.path = first.next()?.to_owned();
     for (index, line) in lines.enumerate() {
-        let (name, value) = line.split_once(": ")?;
+        let empty = || Some((line.strip_suffix(':')?, ""));
+        let (name, value) = line.split_once(": ").or_else(empty)?;
         if index == 0 && name == "host" {
             request.authority = Some(value.to_owned());
         } else {
             request.headers.push((name.to_owned(), value.to_owned()));
         }
     }
-    let same = request.head() == head.as_bytes();
+    let blank_before = |line: &str| match line.strip_suffix(':') {
+        Some(name) if !name.contains(": ") => format!("{name}: "),
+        _ => line.to_owned(),
+    };
+    let written: Vec<String> = head.split("\r\n").map(blank_before).collect();
+    let same = request.head() == written.join("\r\n").as_bytes();
     let breaks_in_line = lines_hold_breaks(&request);
     (rest.is_empty() && same && !breaks_in_line).then_some(request)
 }
