@@ -62,7 +62,11 @@ pub fn decide(
     };
     match try_decide(names, request, answer, entry) {
         Ok(decision) => decision,
-        Err(reason) => undecided(request, reason),
+        // It may have taken a turn there.
+        Err(reason) => Decision {
+            cluster: entry.cluster.clone(),
+            ..undecided(request, reason)
+        },
     }
 }
 
@@ -72,12 +76,20 @@ fn try_decide(
     answer: &Answer,
     entry: &Entry,
 ) -> Result<Decision, String> {
-    if request.is_tls()
-        && entry.kind == Kind::Http
-        && let Some(listener) = entry.listener
-        && !names.secured.takes_tls((listener, entry.filter_chain))
-    {
-        return Err("it comes over TLS to a filter chain that takes none in this run".to_owned());
+    if let Some(listener) = entry.listener {
+        let takes_tls = names.secured.takes_tls((listener, entry.filter_chain));
+        match (entry.kind, request.is_tls()) {
+            (Kind::Http, true) if !takes_tls => {
+                let reason = "it comes over TLS to a filter chain that takes none in this run";
+                return Err(reason.to_owned());
+            }
+            // A TCP proxy has chosen an endpoint before the handshake fails.
+            (Kind::Tcp, false) if takes_tls && entry.endpoint.is_none() => {
+                let reason = "it comes in plain text to a filter chain that takes TLS in this run";
+                return Err(reason.to_owned());
+            }
+            _ => {}
+        }
     }
     let details = entry.details.as_deref().unwrap_or_default();
     let flags = entry.flags.as_deref().filter(|flags| *flags != "-");
@@ -126,6 +138,10 @@ fn try_decide(
         let sent = answer.response.as_ref().and_then(|it| it.header(SEEN));
         if let Some(came) = sent.and_then(seen).filter(|_| entry.kind == Kind::Http) {
             if let Some(levels) = levels {
+                if !levels.rewrites_are_told(request, decision.cluster.as_deref()) {
+                    let reason = "what its path or authority is made of is another thing here";
+                    return Err(reason.to_owned());
+                }
                 let named = levels.named(Of::Request, Some(request), decision.cluster.as_deref());
                 decision.request_headers = headers::values(&named, came.lines());
             }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use envoy_types::pb::envoy::config::core::v3::HeaderValueOption;
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteConfiguration, VirtualHost, route::Action, route_action::ClusterSpecifier,
-    weighted_cluster::ClusterWeight,
+    route_action::HostRewriteSpecifier, weighted_cluster::ClusterWeight,
 };
 use twinmesh_engine::{HeaderValues, Request};
 use twinmesh_xds::Snapshot;
@@ -23,6 +23,10 @@ fn elsewhere(request: Option<&Request>) -> Vec<&'static str> {
     }
     parts
 }
+
+/// What formats read of a request as its mutations left it: `%PATH%` and its like too, by the header
+/// of the original path.
+const READS_REQUEST: [&str; 3] = ["%REQ", "%PATH", "%QUERY_"];
 
 /// Headers by name in lower case, and whether their values can be told.
 pub type Named = BTreeMap<String, bool>;
@@ -51,8 +55,38 @@ impl Levels<'_> {
     /// The headers that mutations of a request name; `cluster` tells the entries of weighted
     /// clusters.
     pub fn named(&self, of: Of, request: Option<&Request>, cluster: Option<&str>) -> Named {
+        self.noted(of, &self.elsewhere(request, cluster), cluster)
+    }
+
+    fn elsewhere(&self, request: Option<&Request>, cluster: Option<&str>) -> Vec<&'static str> {
+        let mut elsewhere = elsewhere(request);
+        let of_request = self.noted(Of::Request, &elsewhere, cluster);
+        if of_request.values().any(|is_told| !is_told) {
+            elsewhere.extend(READS_REQUEST);
+        }
+        elsewhere
+    }
+
+    /// Whether the path and the authority that the endpoint gets can be told.
+    pub fn rewrites_are_told(&self, request: &Request, cluster: Option<&str>) -> bool {
+        let Some(Action::Route(action)) = &self.route.action else {
+            return true;
+        };
+        let elsewhere = self.elsewhere(Some(request), cluster);
+        let is_told = |format: &str| !elsewhere.iter().any(|part| format.contains(part));
+        let host_is_told = match &action.host_rewrite_specifier {
+            Some(HostRewriteSpecifier::HostRewriteHeader(name)) => {
+                let named = self.noted(Of::Request, &elsewhere, cluster);
+                named.get(&name.to_ascii_lowercase()) != Some(&false)
+            }
+            Some(HostRewriteSpecifier::HostRewrite(format)) => is_told(format),
+            _ => true,
+        };
+        host_is_told && is_told(&action.path_rewrite)
+    }
+
+    fn noted(&self, of: Of, elsewhere: &[&str], cluster: Option<&str>) -> Named {
         let mut named = Named::new();
-        let elsewhere = elsewhere(request);
         macro_rules! add {
             ($message:expr) => {
                 match of {
@@ -60,13 +94,13 @@ impl Levels<'_> {
                         &mut named,
                         &$message.request_headers_to_add,
                         &$message.request_headers_to_remove,
-                        &elsewhere,
+                        elsewhere,
                     ),
                     Of::Response => note(
                         &mut named,
                         &$message.response_headers_to_add,
                         &$message.response_headers_to_remove,
-                        &elsewhere,
+                        elsewhere,
                     ),
                 }
             };
@@ -74,9 +108,10 @@ impl Levels<'_> {
         add!(self.route);
         add!(self.host);
         add!(self.table);
-        let chosen = entries(self.route)
-            .iter()
-            .filter(|entry| Some(entry.name.as_str()) == cluster);
+        // What a header names may be any cluster.
+        let chosen = entries(self.route).iter().filter(|entry| {
+            Some(entry.name.as_str()) == cluster || !entry.cluster_header.is_empty()
+        });
         let is_one = chosen.clone().count() < 2;
         let sure = named.clone();
         for entry in chosen {
@@ -148,4 +183,111 @@ pub fn values<'l>(
         (name.clone(), is_told.then(|| own.collect()))
     });
     (!named.is_empty()).then(|| values.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::config::core::v3::HeaderValue;
+    use envoy_types::pb::envoy::config::route::v3::{RouteAction, WeightedCluster};
+
+    use super::*;
+
+    fn add(key: &str, value: &str) -> HeaderValueOption {
+        HeaderValueOption {
+            header: Some(HeaderValue {
+                key: key.to_owned(),
+                value: value.to_owned(),
+                ..HeaderValue::default()
+            }),
+            ..HeaderValueOption::default()
+        }
+    }
+
+    const ELSEWHERE: &str = "%DOWNSTREAM_DIRECT_REMOTE_PORT%";
+
+    fn table(request: &str, response: &str) -> RouteConfiguration {
+        RouteConfiguration {
+            request_headers_to_add: vec![add("x-envoy-original-path", request)],
+            response_headers_to_add: vec![add("x-a", response)],
+            ..RouteConfiguration::default()
+        }
+    }
+
+    fn told(request: &str, response: &str) -> bool {
+        let table = table(request, response);
+        let (host, route) = (VirtualHost::default(), Route::default());
+        let (table, host, route) = (&table, &host, &route);
+        let named = Levels { table, host, route }.named(Of::Response, None, None);
+        named.get("x-a").copied().expect("it is named")
+    }
+
+    fn route(action: RouteAction) -> Route {
+        Route {
+            action: Some(Action::Route(action)),
+            ..Route::default()
+        }
+    }
+
+    #[test]
+    fn what_reads_a_header_that_cannot_be_told_cannot_be_told_itself() {
+        assert!(told("a", "%PATH(NQ)%"));
+        assert!(told(ELSEWHERE, "%PROTOCOL%"));
+        assert!(!told(ELSEWHERE, "%PATH(NQ)%"));
+        assert!(!told(ELSEWHERE, "%REQ(x-envoy-original-path)%"));
+        assert!(!told("a", ELSEWHERE));
+    }
+
+    #[test]
+    fn a_rewrite_by_such_a_header_cannot_be_told() {
+        let request: Request = serde_json::from_str(r#"{"id":"r"}"#).expect("a line of traffic");
+        let host = VirtualHost::default();
+        let told = |value: &str, action: &RouteAction| {
+            let (table, route) = (table(value, ""), route(action.clone()));
+            let (table, host, route) = (&table, &host, &route);
+            Levels { table, host, route }.rewrites_are_told(&request, None)
+        };
+        let by_header = |name: &str| RouteAction {
+            host_rewrite_specifier: Some(HostRewriteSpecifier::HostRewriteHeader(name.to_owned())),
+            ..RouteAction::default()
+        };
+        assert!(told("a", &by_header("X-Envoy-Original-Path")));
+        assert!(told(ELSEWHERE, &by_header("x-b")));
+        assert!(!told(ELSEWHERE, &by_header("X-Envoy-Original-Path")));
+        let by_format = RouteAction {
+            path_rewrite: "/%PATH(NQ)%".to_owned(),
+            ..RouteAction::default()
+        };
+        assert!(told("a", &by_format));
+        assert!(!told(ELSEWHERE, &by_format));
+    }
+
+    #[test]
+    fn an_entry_that_a_header_names_may_be_the_one_that_was_taken() {
+        let entry = |name: &str, header: &str| ClusterWeight {
+            name: name.to_owned(),
+            cluster_header: header.to_owned(),
+            ..ClusterWeight::default()
+        };
+        let mut changes = entry("c", "");
+        changes.request_headers_to_remove = vec!["x-a".to_owned()];
+        let told = |entries: Vec<ClusterWeight>| {
+            let weighted = WeightedCluster {
+                clusters: entries,
+                ..WeightedCluster::default()
+            };
+            let route = route(RouteAction {
+                cluster_specifier: Some(ClusterSpecifier::WeightedClusters(weighted)),
+                ..RouteAction::default()
+            });
+            let (table, host, route) = (
+                &RouteConfiguration::default(),
+                &VirtualHost::default(),
+                &route,
+            );
+            let named = Levels { table, host, route }.named(Of::Request, None, Some("c"));
+            named.get("x-a").copied()
+        };
+        assert_eq!(told(vec![changes.clone(), entry("d", "")]), Some(true));
+        assert_eq!(told(vec![changes, entry("", "x-cluster")]), Some(false));
+    }
 }

@@ -60,7 +60,8 @@ const SENT: [Field; 4] = [
 ];
 
 /// Compares a live server's decisions with the reference's: `level` is the probability of a false
-/// alarm in all tests together.
+/// alarm in all tests together. A decision that the server left undecided names the cluster in which
+/// the request may have taken a turn.
 ///
 /// # Errors
 /// The reference's picks are not what its snapshot says.
@@ -208,8 +209,15 @@ impl Rules {
             let Some(cluster) = snapshot.cluster(name) else {
                 continue;
             };
-            // The server is told of no zone that it is in.
-            let picks = if snapshot.spreads_by_zone(cluster) {
+            let hides_turns = |decision: &Decision| {
+                decision.outcome == Outcome::Unsupported
+                    && decision.cluster.as_deref() == Some(name)
+            };
+            let picks = if found.iter().any(hides_turns) {
+                Picks::Free
+            } else if snapshot.spreads_by_zone(cluster) {
+                // The server is told of no zone that it is in: the locality may have no endpoint.
+                self.open(name, None, &[&FATE[..], &SENT].concat());
                 Picks::Free
             } else {
                 picks::of(cluster, overlaps)

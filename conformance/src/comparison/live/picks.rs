@@ -201,7 +201,8 @@ fn is_panic(cluster: &Cluster, healthy: u64, total: u64) -> bool {
     let common = cluster.config.common_lb_config.as_ref();
     let threshold = common.and_then(|it| it.healthy_panic_threshold.as_ref());
     let threshold = threshold.map_or(PANIC_THRESHOLD, |it| it.value);
-    (healthy as f64) * 100.0 < threshold * total as f64
+    // Where none counts, none is healthy.
+    (healthy as f64) * 100.0 < threshold * total.max(1) as f64
 }
 
 fn greatest_common_divisor(one: u64, other: u64) -> u64 {
