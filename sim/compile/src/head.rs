@@ -1,6 +1,8 @@
 //! Tables of the head's parser that are the same in every policy: methods, the form of absolute
 //! targets, the values of Connection that change nothing.
 
+use std::sync::LazyLock;
+
 use twinmesh_model::layout::{header, pair};
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 
@@ -60,6 +62,12 @@ const ABSOLUTE: &str = concat!(
 const CONNECTION: &str =
     r"(?i)[ \t]*(?:close|keep-alive)?[ \t]*(?:,[ \t]*(?:close|keep-alive)?[ \t]*){0,8}";
 
+/// [`ABSOLUTE`] and [`CONNECTION`], which take longer to determinise than many a snapshot.
+static FORMS: LazyLock<Option<(Dfa, Dfa)>> = LazyLock::new(|| {
+    let dfa = |pattern| Dfa::new(pattern, DEFAULT_STATE_CAP).ok();
+    Some((dfa(ABSOLUTE)?, dfa(CONNECTION)?))
+});
+
 impl Arena {
     /// Writes the tables.
     ///
@@ -73,10 +81,9 @@ impl Arena {
             }
         }
         let methods = self.trie(&keys);
-        let dfa = |pattern| Dfa::new(pattern, DEFAULT_STATE_CAP).map_err(|_| capacity::dfa());
-        let (absolute, connection) = (dfa(ABSOLUTE)?, dfa(CONNECTION)?);
-        let absolute = self.dfa(&absolute);
-        let connection = self.dfa(&connection);
+        let (absolute, connection) = FORMS.as_ref().ok_or_else(capacity::dfa)?;
+        let absolute = self.dfa(absolute);
+        let connection = self.dfa(connection);
         self.set(header::METHODS, pair(methods, absolute));
         self.set(header::CONNECTION, connection);
         Ok(())
