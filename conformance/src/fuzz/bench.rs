@@ -232,7 +232,15 @@ impl Looked<'_> {
             return self.judge(engine, &self.requests, whole, &found, counts);
         }
         // Where only the reference decides, only its balancers go on: what follows is compared
-        // without that request.
+        // without that request, unless nothing depends on it.
+        let mut alike = counts.clone();
+        if self
+            .judge(engine, &self.requests, whole, &found, &mut alike)
+            .is_none()
+        {
+            *counts = alike;
+            return None;
+        }
         let mut requests = self.requests.clone();
         let mut both = (whole.clone(), found);
         loop {

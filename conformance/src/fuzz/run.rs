@@ -125,17 +125,20 @@ pub fn run(arguments: &Arguments, engines: &[String]) -> Result<Report, Failure>
 
 fn job(shared: &Shared<'_>) -> Result<(), Failure> {
     let mut bench = Bench::new(shared.engines).map_err(Failure)?;
+    // Making it takes as long as generating from it.
+    let inputs = (bootstrap(), tapes(shared.arguments.requests.get().into()));
     while let Some(number) = shared.next() {
-        let mut tree = tree(
-            shared.arguments.seed,
-            number,
-            shared.arguments.requests.get().into(),
-        )?;
+        let mut tree = tree(shared.arguments.seed, number, &inputs)?;
         let traced = shared.arguments.trace || number.is_multiple_of(TRACED);
         let mut counts = Vec::new();
         let divergences = bench
             .look(&tree.current(), traced, &mut counts)
             .map_err(Failure)?;
+        // An engine that was interrupted has failed, which is no finding.
+        if interrupt::requested() {
+            shared.report().interrupted = true;
+            break;
+        }
         note(shared, traced, divergences.is_none(), &counts);
         for divergence in divergences.into_iter().flatten() {
             if !is_known(shared, &divergence) {
@@ -199,7 +202,11 @@ fn keep(
 
 /// The choices of one snapshot and its traffic: the same for the same numbers, whatever else is
 /// looked at.
-fn tree(seed: u64, number: u64, requests: usize) -> Result<impl ValueTree<Value = Input>, Failure> {
+fn tree<S: Strategy<Value = Input>>(
+    seed: u64,
+    number: u64,
+    inputs: &S,
+) -> Result<S::Tree, Failure> {
     let mut bytes = [0; 32];
     let numbers = seed.to_le_bytes().into_iter().chain(number.to_le_bytes());
     bytes
@@ -208,7 +215,7 @@ fn tree(seed: u64, number: u64, requests: usize) -> Result<impl ValueTree<Value 
         .for_each(|(to, from)| *to = from);
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    (bootstrap(), tapes(requests))
+    inputs
         .new_tree(&mut runner)
         .map_err(|reason| Failure(format!("no snapshot could be generated: {reason}")))
 }
