@@ -7,7 +7,9 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;
 use twinmesh::case::Case;
+use twinmesh::comparison::Field;
 use twinmesh::fuzz::{Bench, Engines, shrink, write};
+use twinmesh::known::{Entry, Known};
 use twinmesh_engine::{Answer, Engine, EngineError, Held, Request, Strictness};
 use twinmesh_generate::{bootstrap, tapes, traffic};
 use twinmesh_sim::Sim;
@@ -150,6 +152,38 @@ fn a_divergence_is_shrunk_and_kept_as_a_case() {
     let folder = write(parent.path(), &input, &divergence, "here").expect("written");
     let case = Case::read(&folder, "case", true).expect("a whole case");
     assert_eq!(case.requests, requests);
+}
+
+#[test]
+fn a_divergence_that_is_known_is_counted_only() {
+    let entry = |field| Entry {
+        engine: "liar".to_owned(),
+        fields: vec![field],
+        says: None,
+        snapshot: None,
+        reason: "it lies".to_owned(),
+        source: "here".to_owned(),
+    };
+    let counted = |field| {
+        let mut known = Known::default();
+        known.entries.push(entry(field));
+        let lying = bench(|answer| answer.decision.cluster = Some("elsewhere".to_owned()));
+        let mut lying = lying.knowing(known);
+        let (mut found, mut known) = (0, 0);
+        for number in 0..20 {
+            let mut counts = Vec::new();
+            let looked = lying.look(&tree(number).current(), false, &mut counts);
+            found += looked.expect("nothing panics").map_or(0, |it| it.len());
+            known += counts.iter().map(|counts| counts.known).sum::<usize>();
+        }
+        (found, known)
+    };
+    let (found, known) = counted(Field::Cluster);
+    assert_eq!(found, 0);
+    assert!(known > 1, "{known}");
+    let (found, known) = counted(Field::Endpoint);
+    assert!(found > 1, "{found}");
+    assert_eq!(known, 0);
 }
 
 #[test]

@@ -13,10 +13,11 @@ use twinmesh_xds::Snapshot;
 
 use super::divergence::Divergence;
 use crate::case::Comparison;
-use crate::comparison::{Inconsistent, Verdict};
+use crate::comparison::{self, Inconsistent, Verdict};
 use crate::conform::FALSE_ALARM;
 use crate::engines::{self, WhyNot};
 use crate::judge::{Question, Run};
+use crate::known::Known;
 
 /// How probable it is that what a live server draws for one snapshot is called a divergence though
 /// the weights hold: a million snapshots together are as safe as a run of `conform`.
@@ -35,6 +36,8 @@ pub struct Counts {
     pub limits: usize,
     /// Of them, undecided by both.
     pub undecided: usize,
+    /// Of them, decided otherwise as it is known beforehand.
+    pub known: usize,
     /// What the reference decided, where both did.
     pub outcomes: BTreeMap<Outcome, usize>,
     /// What the decisions went through, where traces were compared.
@@ -49,6 +52,7 @@ impl Counts {
         self.requests += other.requests;
         self.limits += other.limits;
         self.undecided += other.undecided;
+        self.known += other.known;
         self.reached.add(&other.reached);
         for (outcome, times) in &other.outcomes {
             *self.outcomes.entry(*outcome).or_default() += times;
@@ -70,6 +74,7 @@ pub struct Bench {
     make: Make,
     reference: Box<dyn Engine>,
     others: Vec<Box<dyn Engine>>,
+    known: Known,
 }
 
 impl Bench {
@@ -105,7 +110,15 @@ impl Bench {
             make,
             reference,
             others,
+            known: Known::default(),
         })
+    }
+
+    /// The same, with divergences that are counted and not reported.
+    #[must_use]
+    pub fn knowing(mut self, known: Known) -> Self {
+        self.known = known;
+        self
     }
 
     /// What an engine holds after a panic is anybody's guess.
@@ -139,6 +152,7 @@ impl Bench {
             snapshot: Arc::new(snapshot),
             requests: traffic::requests(&input.0, &input.1),
             traced,
+            known: &self.known,
         };
         counts.resize_with(self.others.len(), Counts::default);
         let mut divergences = Vec::new();
@@ -191,6 +205,7 @@ struct Looked<'a> {
     snapshot: Arc<Snapshot>,
     requests: Vec<Request>,
     traced: bool,
+    known: &'a Known,
 }
 
 impl Looked<'_> {
@@ -317,10 +332,19 @@ impl Looked<'_> {
                 *counts.reasons.entry(reason).or_default() += 1;
             }
         }
+        let known = self.known.of(engine.name(), &self.snapshot);
+        let is_known = |index: usize, divergence: &comparison::Divergence| {
+            let found = found.decisions.get(index);
+            found.is_some_and(|found| known.matching(divergence, found).is_some())
+        };
         verdicts.iter().enumerate().find_map(|(index, verdict)| {
             let Verdict::Diverges(divergence) = verdict else {
                 return None;
             };
+            if is_known(index, divergence) {
+                counts.known += 1;
+                return None;
+            }
             Divergence::of(
                 engine,
                 requests.get(index)?,

@@ -68,7 +68,7 @@ impl Divergence {
         if !fields.is_empty() {
             kind += &format!(", in {}", fields.join(" "));
         }
-        let mut shown = [format!("{one:?}"), format!("{other:?}")];
+        let mut shown = [line(one), line(other)];
         if let Some(note) = &compared.note {
             shown[1] += &format!("\n    {note}");
         }
@@ -89,7 +89,7 @@ impl Divergence {
             kind,
             expected,
             found,
-            request: format!("{request:?}"),
+            request: line(request),
             traced: is_traced || !says_how,
         })
     }
@@ -103,6 +103,11 @@ impl Divergence {
         };
         same && self.engine == other.engine
     }
+}
+
+/// As in files of traffic and decisions.
+fn line<T: serde::Serialize + std::fmt::Debug>(of: &T) -> String {
+    serde_json::to_string(of).unwrap_or_else(|_| format!("{of:?}"))
 }
 
 /// What a message says at its end, without the names and numbers of the input at hand.

@@ -13,6 +13,7 @@ use clap::Args;
 
 use crate::engines;
 use crate::failure::{Failure, Status};
+use crate::known::Known;
 use crate::output::{Output, Style};
 
 pub use bench::{Bench, Counts, Engines, Input};
@@ -57,6 +58,10 @@ pub struct Arguments {
     /// End once so many causes are found.
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub causes: usize,
+    /// The divergences that are known beforehand, which are counted and not reported: a file like
+    /// conformance/known-divergences.toml, which is used unless one is given.
+    #[arg(long, value_name = "FILE")]
+    pub known: Option<PathBuf>,
     /// Where the cases of divergences are written.
     #[arg(long, value_name = "DIR", default_value = "twinmesh-fuzz")]
     pub cases: PathBuf,
@@ -71,7 +76,8 @@ pub struct Arguments {
 /// An engine that is named does not run here, there are not two, or the report is not taken.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let (engines, not_run) = engines_to_run(arguments)?;
-    let report = run::run(arguments, &engines)?;
+    let known = Known::read(arguments.known.as_deref())?;
+    let report = run::run(arguments, &engines, &known)?;
     let mut output = Output::stdout();
     if arguments.json {
         output.line(report::json(arguments, &report, &not_run)?)?;

@@ -27,6 +27,7 @@ pub fn write(
         "decided by both",
         "over the engine's limits",
         "undecided by both",
+        "known divergences",
         "causes of divergence",
     ]);
     for (name, counts) in others.iter().zip(&report.counts) {
@@ -40,6 +41,7 @@ pub fn write(
             decided.to_string(),
             counts.limits.to_string(),
             counts.undecided.to_string(),
+            counts.known.to_string(),
             causes.count().to_string(),
         ]);
     }
@@ -154,6 +156,7 @@ pub fn json(arguments: &Arguments, report: &Report, not_run: &[String]) -> Resul
                 "decisions": counts.requests,
                 "over_limits": counts.limits,
                 "undecided": counts.undecided,
+                "known": counts.known,
                 "reasons": counts.reasons,
                 "reached": reached.collect::<std::collections::BTreeMap<_, _>>(),
             })

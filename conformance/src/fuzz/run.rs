@@ -15,6 +15,7 @@ use super::divergence::Divergence;
 use super::{Arguments, shrink};
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::known::Known;
 
 /// Of so many snapshots one has its traces compared.
 const TRACED: u64 = 16;
@@ -57,6 +58,7 @@ pub struct Report {
 struct Shared<'a> {
     arguments: &'a Arguments,
     engines: &'a [String],
+    known: &'a Known,
     next: AtomicU64,
     report: Mutex<Report>,
     started: Instant,
@@ -92,7 +94,7 @@ impl Shared<'_> {
 ///
 /// # Errors
 /// An engine does not run here.
-pub fn run(arguments: &Arguments, engines: &[String]) -> Result<Report, Failure> {
+pub fn run(arguments: &Arguments, engines: &[String], known: &Known) -> Result<Report, Failure> {
     let jobs = arguments.jobs.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
         usize::from,
@@ -100,6 +102,7 @@ pub fn run(arguments: &Arguments, engines: &[String]) -> Result<Report, Failure>
     let shared = Shared {
         arguments,
         engines,
+        known,
         next: AtomicU64::new(arguments.first),
         report: Mutex::new(Report {
             engines: engines.to_vec(),
@@ -124,7 +127,8 @@ pub fn run(arguments: &Arguments, engines: &[String]) -> Result<Report, Failure>
 }
 
 fn job(shared: &Shared<'_>) -> Result<(), Failure> {
-    let mut bench = Bench::new(shared.engines).map_err(Failure)?;
+    let bench = Bench::new(shared.engines).map_err(Failure)?;
+    let mut bench = bench.knowing(shared.known.clone());
     // Making it takes as long as generating from it.
     let inputs = (bootstrap(), tapes(shared.arguments.requests.get().into()));
     while let Some(number) = shared.next() {
