@@ -16,7 +16,7 @@ pub struct Seen {
     pub path: String,
     /// `:scheme`.
     pub scheme: String,
-    /// `x-forwarded-proto`, or the connection's.
+    /// `x-forwarded-proto`, or the connection's scheme.
     pub forwarded_proto: String,
     pub(crate) grpc: bool,
 }
@@ -30,12 +30,17 @@ impl Compiled {
         let head = request.head();
         let text = |word: u64| text(&head, Span(record.word(word)));
         let connection = if request.is_tls() { "https" } else { "http" };
+        // At the edge the client does not say the scheme.
+        let is_edge = self.manager_of(record).is_some_and(|manager| {
+            let own = manager.use_remote_address.as_ref();
+            own.is_some_and(|own| own.value) && manager.xff_num_trusted_hops == 0
+        });
         let forwarded = values(request, "x-forwarded-proto");
         Seen {
             authority: text(work::HOST),
             path: text(work::TARGET),
             scheme: text(work::SCHEME),
-            forwarded_proto: if forwarded.is_empty() {
+            forwarded_proto: if is_edge || forwarded.is_empty() {
                 connection.to_owned()
             } else {
                 forwarded.join(",")
