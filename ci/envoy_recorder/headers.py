@@ -2,12 +2,12 @@
 
 from envoy_recorder.topology import Topology
 
-FIELDS = ("request_headers", "response_headers", "mirrors")
+FIELDS = ("request_headers", "response_headers", "mirrors", "body")
 
 
 def observed(answer, known: dict, outcome: str, by_filter: bool, topology: Topology,
              heads: dict) -> dict:
-    """The fields of a decision that tell of headers and copies; `heads` are those that endpoints
+    """The fields of a decision that tell of headers, copies and bodies; `heads` are those that endpoints
     got, by request id, each with the endpoint's address."""
     levels = topology.levels(known)
     if levels is None:
@@ -22,6 +22,11 @@ def observed(answer, known: dict, outcome: str, by_filter: bool, topology: Topol
         copies = mirrors(head, known, levels, topology, heads)
         if copies:
             found["mirrors"] = copies
+    if outcome == "direct_response" and not by_filter:
+        try:
+            found["body"] = answer.body().decode("utf-8")
+        except UnicodeDecodeError:
+            pass
     acts = "route" in route or not by_filter
     if outcome in ("forward", "redirect", "direct_response", "no_cluster", "no_healthy_upstream",
                    "overflow") and acts:

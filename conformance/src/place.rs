@@ -75,7 +75,7 @@ pub fn of_divergence(
     let mut targets = of_step(snapshot, request, trace, step.unwrap_or(last));
     let by_action = matches!(
         wanted,
-        Some(Field::Status | Field::Location | Field::Path | Field::Authority)
+        Some(Field::Status | Field::Body | Field::Location | Field::Path | Field::Authority,)
     );
     if by_action && let Some(step @ Step::Route(_)) = step.and_then(|at| trace.steps.get(at)) {
         let mut walk = Walk::new(snapshot, request);
@@ -94,9 +94,12 @@ fn decides(step: &Step, field: Field) -> bool {
         Field::FilterChain => matches!(step, Step::FilterChain(_)),
         Field::RouteConfig => matches!(step, Step::RouteConfiguration(_)),
         Field::VirtualHost => matches!(step, Step::VirtualHost { .. }),
-        Field::Route | Field::Status | Field::Location | Field::Path | Field::Authority => {
-            matches!(step, Step::Route(_))
-        }
+        Field::Route
+        | Field::Status
+        | Field::Body
+        | Field::Location
+        | Field::Path
+        | Field::Authority => matches!(step, Step::Route(_)),
         Field::Cluster => matches!(step, Step::WeightedCluster { .. } | Step::Cluster(_)),
         Field::Endpoint | Field::Priority | Field::Locality => {
             matches!(step, Step::Endpoint { .. } | Step::Cluster(_))

@@ -75,6 +75,7 @@ fn every_field_but_who_and_why_is_compared() {
         priority: Some(1),
         locality: Some("x".to_owned()),
         status: Some(1),
+        body: Some("x".to_owned()),
         location: Some("x".to_owned()),
         path: Some("x".to_owned()),
         authority: Some("x".to_owned()),

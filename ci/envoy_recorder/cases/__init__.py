@@ -1,7 +1,8 @@
 """The generated cases: each module has NAME, NOTES, config() and traffic()."""
 
 from envoy_recorder.cases import (
-    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, cors, faults,
+    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, cors,
+    direct_response_bodies, faults,
     filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
     header_matchers, header_mutations, header_view, host_precedence, least_request,
     load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors,
@@ -11,7 +12,8 @@ from envoy_recorder.cases import (
     zone_aware)
 
 MODULES = (
-    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, cors, faults,
+    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, cors,
+    direct_response_bodies, faults,
     filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
     header_matchers, header_mutations, header_view, host_precedence, least_request,
     load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors,

@@ -80,6 +80,9 @@ pub struct Decision {
     /// that of any response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u32>,
+    /// The body of a route's direct response, empty where it has none; absent where it is not decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
     /// Location of a redirect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,

@@ -156,6 +156,9 @@ fn try_decide(
             names.picked(&mut decision, entry)?;
         }
     }
+    if outcome == Outcome::DirectResponse && details == "direct_response" {
+        decision.body = String::from_utf8(answer.body.clone()).ok();
+    }
     if outcome == Outcome::Redirect {
         decision.location = location(answer);
     }

@@ -74,7 +74,9 @@ impl Reader {
         mut response: Response,
         is_head: bool,
     ) -> io::Result<(Response, Vec<u8>)> {
-        if is_head || response.status == 204 || response.status == 304 {
+        // A direct response of these has its body all the same; it then says how long that is.
+        let may_have_none = matches!(response.status, 204 | 304);
+        if is_head || may_have_none && response.header("content-length").is_none() {
             return Ok((response, Vec::new()));
         }
         let chunked = response

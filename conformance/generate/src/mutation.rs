@@ -53,6 +53,11 @@ const FORMATS: &[&str] = &[
     "%START_TIME%",
 ];
 
+/// The format of a value.
+pub fn value_format() -> impl Strategy<Value = &'static str> {
+    select(FORMATS)
+}
+
 /// Formats of paths and hosts.
 const REWRITES: &[&str] = &[
     "/z",

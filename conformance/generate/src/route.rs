@@ -13,7 +13,7 @@ use crate::balancing::criteria;
 use crate::http_filter::per_filter;
 use crate::matcher::{header, query_parameter, set, string};
 use crate::matcher_tree::matchers;
-use crate::mutation::{metadata, mirrors, mutations, rewrite as format};
+use crate::mutation::{metadata, mirrors, mutations, rewrite as format, value_format};
 use crate::texts::{
     CLUSTER_HEADER, CLUSTERS, COOKIES, DOMAINS, HEADERS, PARAMETERS, PATH_REGEXES, PATHS,
     URI_TEMPLATES,
@@ -213,7 +213,7 @@ fn action() -> BoxedStrategy<Value> {
             }
             json!({"route": route})
         }),
-        1 => Just(json!({"direct_response": {"status": 204}})),
+        1 => direct_response(),
         1 => prop_oneof![
             Just(json!({"host_redirect": "z.com"})),
             Just(json!({"https_redirect": true})),
@@ -224,6 +224,58 @@ fn action() -> BoxedStrategy<Value> {
         ].prop_map(|redirect| json!({"redirect": redirect})),
     ]
     .boxed()
+}
+
+/// Answers of routes, with bodies and formats of bodies.
+fn direct_response() -> impl Strategy<Value = Value> {
+    let status = select(&[200, 204, 404, 503][..]);
+    let body = prop_oneof![
+        2 => Just(None),
+        3 => select(&["text", "\u{e9}\"\n\t\u{1}", ""][..]).prop_map(|text| Some(json!({"inline_string": text}))),
+        1 => select(&["aGk=", "/wA="][..]).prop_map(|bytes| Some(json!({"inline_bytes": bytes}))),
+        1 => Just(Some(json!({"environment_variable": "HOME"}))),
+    ];
+    (status, body, weighted(0.5, body_format())).prop_map(|(status, body, format)| {
+        let mut answer = json!({"status": status});
+        if let Some(body) = body {
+            set(&mut answer, "body", body);
+        }
+        if let Some(format) = format {
+            set(&mut answer, "body_format", format);
+        }
+        json!({"direct_response": answer})
+    })
+}
+
+fn body_format() -> impl Strategy<Value = Value> {
+    let text = || prop_oneof![body_text(), value_format()];
+    let item = prop_oneof![
+        4 => text().prop_map(Value::from),
+        1 => select(vec![Value::Null, json!(true), json!(-7), json!(999_999), json!(1.5), json!({}), json!([])]),
+    ];
+    let inner = vec(item.clone(), 0..3);
+    let object =
+        inner.prop_map(|items| json!({"o": {"z": items.first(), "a": items.get(1)}, "l": items}));
+    let json_format = (item, object).prop_map(|(one, mut object)| {
+        set(&mut object, "b\"%", one);
+        json!({"json_format": object})
+    });
+    let text_format =
+        text().prop_map(|text| json!({"text_format_source": {"inline_string": text}}));
+    (prop_oneof![text_format, json_format], any::<bool>()).prop_map(|(mut format, omits)| {
+        set(&mut format, "omit_empty_values", omits.into());
+        format
+    })
+}
+
+fn body_text() -> impl Strategy<Value = &'static str> {
+    select(
+        &[
+            "%LOCAL_REPLY_BODY%",
+            "a %LOCAL_REPLY_BODY%%REQ(x-none)%",
+            "100%%",
+        ][..],
+    )
 }
 
 fn route() -> BoxedStrategy<Value> {

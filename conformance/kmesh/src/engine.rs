@@ -188,10 +188,11 @@ fn undecided(request: &Request, envoy: &Decision) -> Option<String> {
         .then(|| "Kmesh does not look into TLS".to_owned())
 }
 
-/// Whether two decisions differ in anything but in who made them, and why, and in headers that the
-/// route changes and copies of the request, which are not looked at.
+/// Whether two decisions differ in anything but in who made them, and why, and in bodies, headers
+/// that the route changes and copies of the request, which are not looked at.
 fn differs(one: &Decision, other: &Decision) -> bool {
     let bare = |decision: &Decision| Decision {
+        body: None,
         request_headers: None,
         response_headers: None,
         mirrors: Vec::new(),

@@ -48,6 +48,8 @@ pub(crate) struct Told<'a> {
     pub(crate) endpoint: Option<(&'a str, Option<&'a LbEndpoint>)>,
     /// How far it has come; `None`: it is not known how Envoy calls that.
     pub(crate) progress: Option<Progress>,
+    /// The body of the answer that is being formatted.
+    pub(crate) body: Option<&'a str>,
 }
 
 /// How Envoy calls what became of a request so far.
@@ -90,6 +92,23 @@ pub(crate) fn value(format: &str, missing: &str, context: &Context<'_>) -> Known
     }
     value.push_str(rest);
     Ok(value)
+}
+
+/// The value of a format that is one command and nothing else, with the command's name; `None` of
+/// any other.
+pub(crate) fn alone<'f>(format: &'f str, context: &Context<'_>) -> Option<Known<Alone<'f>>> {
+    let after = format.strip_prefix('%').filter(|it| !it.starts_with('%'))?;
+    let (command, "") = split_command(after)? else {
+        return None;
+    };
+    let name = command.split(['(', ':']).next().unwrap_or_default();
+    Some(evaluate(command, context).map(|value| Alone { name, value }))
+}
+
+/// What a single command comes to.
+pub(crate) struct Alone<'f> {
+    pub(crate) name: &'f str,
+    pub(crate) value: Option<String>,
 }
 
 /// A command up to its closing percent sign, which stands outside of parentheses.
@@ -237,6 +256,7 @@ impl Told<'_> {
         }
         Ok(match name {
             "PROTOCOL" => named("HTTP/1.1"),
+            "LOCAL_REPLY_BODY" => Some(self.body.ok_or_else(unknown)?.to_owned()),
             "ROUTE_NAME" => self.route.and_then(|route| named(&route.name)),
             "VIRTUAL_CLUSTER_NAME" => {
                 let host = self.virtual_host;

@@ -8,6 +8,7 @@
 #![allow(deprecated)] // snapshots hold what Envoy has deprecated, and Envoy decides by it
 
 mod balancer;
+mod body;
 mod breaker;
 mod client_address;
 mod cluster;

@@ -456,6 +456,7 @@ impl<'a> Run<'a> {
                 }
             }
             Some(Action::DirectResponse(action)) => {
+                self.body(action, message);
                 self.answered(message, None, action.status, by_route);
                 self.reply(
                     Outcome::DirectResponse,

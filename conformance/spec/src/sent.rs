@@ -6,13 +6,14 @@ use std::sync::LazyLock;
 
 use envoy_types::pb::envoy::config::endpoint::v3::LbEndpoint;
 use envoy_types::pb::envoy::config::route::v3::{
-    Route, RouteAction, RouteMatch, route::Action, route_action::ClusterSpecifier,
-    weighted_cluster::ClusterWeight,
+    DirectResponseAction, Route, RouteAction, RouteMatch, route::Action,
+    route_action::ClusterSpecifier, weighted_cluster::ClusterWeight,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{Chain, Decision, HeaderValues, MutationOf, Step};
 use twinmesh_xds::Terminal;
 
+use crate::body;
 use crate::client_address;
 use crate::format::{self, Facts, Progress, Told};
 use crate::lines::{Known, Lines, Undecided};
@@ -99,6 +100,7 @@ impl<'a> Run<'a> {
             cluster: cluster.map(|cluster| &cluster.config),
             endpoint: None,
             progress,
+            body: None,
         }
     }
 
@@ -306,6 +308,30 @@ impl<'a> Run<'a> {
             progress,
         };
         self.respond(message, cluster, request, &response);
+    }
+
+    /// Writes down the body of a direct response, where it is known: none goes to HEAD, and gRPC gets
+    /// it as a message.
+    pub(crate) fn body(&mut self, action: &DirectResponseAction, message: &Message) {
+        let local = self.http().local_reply_config.as_ref();
+        let rewritten = local.is_some_and(|local| local.body_format.is_some());
+        self.decision().body = if message.method == "HEAD" || message.is_grpc() {
+            Some(String::new())
+        } else if rewritten {
+            None
+        } else {
+            let lines = self.lines(message);
+            let progress = Progress {
+                attempts: 0,
+                ..TAKEN
+            };
+            let told = self.told(message, None, Some(progress));
+            let told = Told {
+                server_name: &self.server_name,
+                ..told
+            };
+            body::of(action, &lines, told).ok()
+        };
     }
 
     /// Writes down a redirect: where to, and what the client gets.

@@ -21,6 +21,7 @@ pub enum Field {
     Priority,
     Locality,
     Status,
+    Body,
     Location,
     Path,
     Authority,
@@ -37,7 +38,7 @@ pub enum Field {
 
 impl Field {
     /// Every field, in the order of the format.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Outcome,
         Self::Listener,
         Self::FilterChain,
@@ -49,6 +50,7 @@ impl Field {
         Self::Priority,
         Self::Locality,
         Self::Status,
+        Self::Body,
         Self::Location,
         Self::Path,
         Self::Authority,
@@ -66,7 +68,8 @@ impl Field {
     /// What came to the format later, or is known only where endpoints follow a script; a `case.toml`
     /// that does not name one of them ignores it.
     pub const OPTIONAL: Fields = Fields(
-        1 << Self::RequestHeaders as u32
+        1 << Self::Body as u32
+            | 1 << Self::RequestHeaders as u32
             | 1 << Self::ResponseHeaders as u32
             | 1 << Self::Mirrors as u32
             | 1 << Self::Attempts as u32
@@ -92,6 +95,7 @@ impl Field {
             Self::Priority => "priority",
             Self::Locality => "locality",
             Self::Status => "status",
+            Self::Body => "body",
             Self::Location => "location",
             Self::Path => "path",
             Self::Authority => "authority",
@@ -122,6 +126,7 @@ impl Field {
             Self::Priority => decision.priority.map(|value| Cow::Owned(value.to_string())),
             Self::Locality => text(&decision.locality),
             Self::Status => decision.status.map(|value| Cow::Owned(value.to_string())),
+            Self::Body => text(&decision.body),
             Self::Location => text(&decision.location),
             Self::Path => text(&decision.path),
             Self::Authority => text(&decision.authority),
@@ -158,6 +163,7 @@ impl Field {
             Self::Priority => one.priority == other.priority,
             Self::Locality => one.locality == other.locality,
             Self::Status => one.status == other.status,
+            Self::Body => one.body == other.body,
             Self::Location => one.location == other.location,
             Self::Path => one.path == other.path,
             Self::Authority => one.authority == other.authority,

@@ -1,4 +1,4 @@
-//! Headers of a recording, or of a live server, against an engine's.
+//! Headers and bodies of a recording, or of a live server, against an engine's.
 
 use twinmesh_engine::{Decision, HeaderValues};
 
@@ -15,6 +15,7 @@ pub fn undecided(one: &Decision, other: &Decision) -> Fields {
             fit(&one.response_headers, &other.response_headers),
             Field::ResponseHeaders,
         ),
+        (one.body.is_none() || other.body.is_none(), Field::Body),
     ]
     .into_iter()
     .filter(|(fits, _)| *fits)

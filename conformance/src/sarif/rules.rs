@@ -91,6 +91,7 @@ pub fn divergence(field: Option<Field>) -> &'static Rule {
         Some(Field::Priority) => rule!("divergence/priority", "Engines differ in the priority"),
         Some(Field::Locality) => rule!("divergence/locality", "Engines differ in the locality"),
         Some(Field::Status) => rule!("divergence/status", "Engines differ in the status"),
+        Some(Field::Body) => rule!("divergence/body", "Engines differ in the body"),
         Some(Field::Location) => rule!("divergence/location", "Engines differ in the location"),
         Some(Field::Path) => rule!(
             "divergence/path",

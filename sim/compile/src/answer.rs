@@ -70,8 +70,8 @@ impl Compiled {
     }
 
     /// As [`Self::answer`], of a request that was decided as [`Self::managed`] gave it; `came` is
-    /// the request as it came. Nothing is said of headers that the route changes, nor of copies of
-    /// the request.
+    /// the request as it came. Nothing is said of bodies, of headers that the route changes, nor of
+    /// copies of the request.
     pub fn answer_managed(
         &self,
         came: &Request,
@@ -82,6 +82,7 @@ impl Compiled {
         let nothing = Filtered::default();
         let mut answer = self.answer_filtered(came, managed, left, &nothing, not_matched);
         let decision = &mut answer.decision;
+        decision.body = None;
         (decision.request_headers, decision.response_headers) = (None, None);
         decision.mirrors = Vec::new();
         let is_told = |step: &Step| !matches!(step, Step::Mutation { .. } | Step::Mirror { .. });

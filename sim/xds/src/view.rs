@@ -75,6 +75,13 @@ impl<'a> View<'a> {
             .unwrap_or_default()
     }
 
+    /// The bytes of a field; none where it is not set.
+    pub(crate) fn bytes(&self, name: &str) -> &'a [u8] {
+        self.values(name)
+            .and_then(|(_, values)| values.filter_map(bytes).last())
+            .unwrap_or_default()
+    }
+
     /// The strings of a repeated field.
     pub(crate) fn texts(&self, name: &str) -> Vec<&'a str> {
         self.values(name)

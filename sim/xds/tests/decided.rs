@@ -124,6 +124,26 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
     None
 )]
 #[case::direct("direct_response: {status: 200, body: {inline_string: x}}", None, None)]
+#[case::body_of_bytes(
+    "direct_response: {status: 200, body: {inline_bytes: /wA=}}",
+    None,
+    Some("direct_response.body")
+)]
+#[case::body_format(
+    "direct_response: {status: 200, body_format: {json_format: {a: [{b: '%LOCAL_REPLY_BODY%'}]}}}",
+    None,
+    None
+)]
+#[case::body_format_of_time(
+    "direct_response: {status: 200, body_format: {json_format: {a: [{b: '%START_TIME%'}]}}}",
+    None,
+    Some("direct_response.body_format")
+)]
+#[case::body_format_in_a_file(
+    "direct_response: {status: 200, body_format: {text_format_source: {filename: /nowhere}}}",
+    None,
+    Some("direct_response.body_format")
+)]
 #[case::body_in_a_file(
     "direct_response: {status: 200, body: {filename: /nowhere}}",
     None,
@@ -351,6 +371,7 @@ fn headers_that_are_stripped_before_routing_are_not_matched() {
     "",
     None
 )]
+#[case::local_reply_body("local_reply_config: {body_format: {text_format: x}}", "", None)]
 #[case::local_reply(
     "local_reply_config: {mappers: [{filter: {response_flag_filter: {}}, status_code: 200}]}",
     "",

@@ -82,6 +82,8 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("bad header name", yaml, matched("{prefix: /, headers: [{name: \"a\\nb\", present_match: true}]}")),
         ("empty header name", yaml, matched("{prefix: /, headers: [{present_match: true}]}")),
         ("bad status", yaml, routes("- match: {prefix: /}\n  direct_response: {status: 99}")),
+        ("body format of an unknown command", yaml, routes("- match: {prefix: /}\n  direct_response: {status: 200, body_format: {text_format_source: {inline_string: '%NOPE%'}}}")),
+        ("body format of an unknown command in JSON", yaml, routes("- match: {prefix: /}\n  direct_response: {status: 200, body_format: {json_format: {a: ['%NOPE%']}}}")),
         ("body too large", yaml, routes(&format!("- match: {{prefix: /}}\n  direct_response: {{status: 200, body: {{inline_string: {}}}}}", "x".repeat(4097)))),
         ("no such plugin", yaml, routes("- match: {prefix: /}\n  route: {cluster_specifier_plugin: p}")),
         ("no address", yaml, listeners("- name: l\n  filter_chains: [{}]")),

@@ -73,16 +73,16 @@ impl Connection {
         }
     }
 
-    /// The response to the next request; `None` where the connection was closed before it.
+    /// The response to the next request, with its body; `None` where the connection was closed before it.
     ///
     /// # Errors
     /// What comes is no response, or nothing comes in time.
-    pub fn read(&mut self, request: &Request) -> Result<Option<Response>, String> {
+    pub fn read(&mut self, request: &Request) -> Result<Option<(Response, Vec<u8>)>, String> {
         let is_head = request.method.trim() == "HEAD";
         match self.reader.next(&mut self.stream, is_head) {
-            Ok(Some((response, _))) => {
+            Ok(Some(found)) => {
                 self.answered += 1;
-                Ok(Some(response))
+                Ok(Some(found))
             }
             Ok(None) => Ok(None),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

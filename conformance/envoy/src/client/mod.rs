@@ -32,6 +32,8 @@ pub struct Answer {
     pub sent: Option<Sent>,
     /// The response; `None` where the connection was closed without one.
     pub response: Option<Response>,
+    /// Its body.
+    pub body: Vec<u8>,
     /// Why it has neither.
     pub failure: Option<String>,
 }
@@ -139,10 +141,11 @@ impl<'a> Client<'a> {
             let from = connection.from.clone();
             let number = connection.answered;
             match connection.read(request) {
-                Ok(Some(response)) => {
+                Ok(Some((response, body))) => {
                     open = !response.is_last;
                     answer.sent = Some(Sent { from, number });
                     answer.response = Some(response);
+                    answer.body = body;
                     done += 1;
                 }
                 Ok(None) => open = false,

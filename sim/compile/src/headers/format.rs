@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::envoy::config::endpoint::v3::LbEndpoint;
 use envoy_types::pb::envoy::config::route::v3::{Route, VirtualHost};
 use envoy_types::pb::google::protobuf::value::Kind;
-use twinmesh_xds::format::{Command, Part, parse};
+use twinmesh_xds::format::{Command, LOCAL_REPLY_BODY, Part, parse};
 
 use super::entries::Entries;
 use crate::answer::hostname;
@@ -32,6 +32,47 @@ pub struct Asked<'a> {
     /// Attempts, `%RESPONSE_CODE%`, `%RESPONSE_CODE_DETAILS%` and `%RESPONSE_FLAGS%`; `None`: they
     /// are not known.
     pub state: Option<(u32, u32, &'static str, &'static str)>,
+    /// The body of the answer that is being formatted.
+    pub reply: Option<&'a str>,
+}
+
+/// The value of a format that is one command.
+pub enum Lone {
+    Unknown,
+    Nothing,
+    Text(String),
+    Number(u64),
+}
+
+/// The value of a format that is one command and nothing else; `None` of any other.
+pub fn lone(format: &str, request: &Entries, asked: &Asked<'_>) -> Option<Lone> {
+    let parts = parse(format).ok()?;
+    let [Part::Command(command)] = parts.as_slice() else {
+        return None;
+    };
+    let name = command.name;
+    let is_number = ["RESPONSE_CODE", "UPSTREAM_REQUEST_ATTEMPT_COUNT"].contains(&name)
+        || name.ends_with("_PORT") && !name.ends_with("_WITHOUT_PORT");
+    // What metadata hold may be of any type.
+    let is_typed = ["METADATA", "CLUSTER_METADATA", "UPSTREAM_METADATA"].contains(&name);
+    Some(match said(*command, request, None, asked) {
+        Said::Nothing => Lone::Nothing,
+        Said::Text(_) if is_typed => Lone::Unknown,
+        Said::Text(text) if is_number => text.parse().map_or(Lone::Unknown, Lone::Number),
+        Said::Text(text) => match cut(text, command.length) {
+            Some(text) => Lone::Text(text),
+            None => Lone::Unknown,
+        },
+        Said::Unknown => Lone::Unknown,
+    })
+}
+
+/// At most so many bytes of a value; nothing where that cuts a character in two.
+fn cut(text: String, length: Option<usize>) -> Option<String> {
+    match length {
+        Some(length) if length < text.len() => text.get(..length).map(str::to_owned),
+        _ => Some(text),
+    }
 }
 
 /// What a command has to say: `Unknown`, `Nothing` or a text.
@@ -75,10 +116,7 @@ pub fn value(
             Part::Command(command) => match said(command, request, response, asked) {
                 Said::Unknown => return None,
                 Said::Nothing => made.push_str(nothing),
-                Said::Text(text) => match command.length {
-                    Some(length) if length < text.len() => made.push_str(text.get(..length)?),
-                    _ => made.push_str(&text),
-                },
+                Said::Text(text) => made.push_str(&cut(text, command.length)?),
             },
         }
     }
@@ -92,6 +130,9 @@ fn said(
     asked: &Asked<'_>,
 ) -> Said {
     let argument = command.argument.unwrap_or_default();
+    if command.name == LOCAL_REPLY_BODY {
+        return Said::of(asked.reply.map(str::to_owned));
+    }
     if !command.is_decided() {
         return Said::Unknown;
     }

@@ -1,6 +1,7 @@
 //! Headers as the endpoint and the client get them, and which clusters get a copy: text that the
 //! model does not make, since no choice hangs on it.
 
+mod body;
 mod entries;
 mod format;
 mod mirror;
@@ -12,7 +13,7 @@ use std::sync::LazyLock;
 
 use envoy_types::pb::envoy::config::endpoint::v3::LbEndpoint;
 use envoy_types::pb::envoy::config::route::v3::{
-    RedirectAction, Route, RouteAction, RouteConfiguration, VirtualHost,
+    DirectResponseAction, RedirectAction, Route, RouteAction, RouteConfiguration, VirtualHost,
     redirect_action::PathRewriteSpecifier,
     route::Action,
     route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier},
@@ -230,6 +231,7 @@ impl<'a> Taken<'a> {
             cluster: cluster.map(|cluster| &cluster.config),
             endpoint: self.endpoint.clone().filter(|_| with_endpoint),
             state,
+            reply: None,
         }
     }
 
@@ -282,6 +284,7 @@ impl<'a> Taken<'a> {
                 &action.path_rewrite_specifier,
                 Some(PathRewriteSpecifier::PathRewrite(_))
             ),
+            Some(Action::DirectResponse(action)) => action.body_format.is_some(),
             _ => false,
         };
         of_action
@@ -470,6 +473,7 @@ impl<'a> Taken<'a> {
                 return self.redirect(action, decision, steps);
             }
             (Some(Action::DirectResponse(action)), outcome::DIRECT_RESPONSE) => {
+                decision.body = self.body(action);
                 (action.status, Some((0, 0, "direct_response", "-")), false)
             }
             (Some(Action::Route(_)), outcome::FILTER_REPLY) => (filter_status, None, true),
@@ -497,6 +501,21 @@ impl<'a> Taken<'a> {
             steps,
         );
         Ok(())
+    }
+
+    /// The body of a direct response, where it is known: none goes to HEAD, and gRPC gets it as a
+    /// message.
+    fn body(&self, action: &DirectResponseAction) -> Option<String> {
+        let method = self.request.method.trim_matches([' ', '\t']);
+        if method == "HEAD" || self.seen.grpc {
+            return Some(String::new());
+        }
+        let local = self.manager.local_reply_config.as_ref();
+        if local.is_some_and(|local| local.body_format.is_some()) {
+            return None;
+        }
+        let asked = self.asked(Some((0, 0, "", "-")), false, false);
+        body::body(action, &self.entries(), asked).ok()
     }
 
     fn redirect(

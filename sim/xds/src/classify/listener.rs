@@ -400,6 +400,9 @@ fn local_reply(judged: &Judged<'_>) -> Verdict {
         Some(config) if config.has("mappers") => {
             Verdict::Unsupported("the status of Envoy's own replies may be mapped".into())
         }
+        Some(config) if config.has("body_format") => Verdict::ReadOver(
+            "it writes the bodies of Envoy's own replies anew, which are then not decided".into(),
+        ),
         _ => Verdict::Inert,
     }
 }

@@ -5,7 +5,7 @@ use super::{
     Rule::{Decided, Inert, Judge, Part, ReadOver, Unsupported},
     STATISTICS, TIMING, TRACING, Table, Verdict, header, mutation, per_filter, unless_set,
 };
-use crate::uri_template;
+use crate::{format, uri_template, view::View};
 
 pub(super) const TABLES: &[Table] = &[
     Table {
@@ -341,7 +341,7 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[
             ("status", Decided),
             ("body", Judge(body)),
-            ("body_format", Inert),
+            ("body_format", Judge(body_format)),
         ],
     },
 ];
@@ -374,8 +374,56 @@ fn only(judged: &Judged<'_>, known: &str, what: &str) -> Verdict {
     }
 }
 
-/// What a body says is not decided. Where it is not in the snapshot, neither is what Envoy checks
-/// of it.
+/// What of a body's format leaves the body undecided.
+fn body_format(judged: &Judged<'_>) -> Verdict {
+    let Some(config) = judged.child else {
+        return Verdict::Inert;
+    };
+    let source = config.child("text_format_source");
+    let is_elsewhere =
+        |source: &View<'_>| !source.has("inline_string") && !source.has("inline_bytes");
+    let problem = if config.has("formatters") {
+        "extensions of formats are not decided"
+    } else if source.as_ref().is_some_and(is_elsewhere) {
+        "the format is not in the snapshot"
+    } else {
+        let mut formats = vec![config.text("text_format")];
+        formats.extend(source.iter().map(|source| source.text("inline_string")));
+        if let Some(fields) = config.child("json_format") {
+            strings(&fields, &mut formats);
+        }
+        let commands = formats.into_iter().flat_map(format::undecided_in_body);
+        let commands: Vec<String> = commands.map(|command| command.to_string()).collect();
+        if commands.is_empty() {
+            return Verdict::Decided;
+        }
+        let commands = commands.join(", ");
+        return Verdict::ReadOver(format!("{commands} is not decided, nor is the body").into());
+    };
+    Verdict::ReadOver(format!("{problem}, nor is the body").into())
+}
+
+/// The strings of a Struct, in depth.
+fn strings<'v>(fields: &View<'v>, found: &mut Vec<&'v str>) {
+    let mut left: Vec<View<'v>> = fields
+        .entries("fields")
+        .into_iter()
+        .map(|(_, it)| it)
+        .collect();
+    while let Some(value) = left.pop() {
+        if value.has("string_value") {
+            found.push(value.text("string_value"));
+        }
+        if let Some(inner) = value.child("struct_value") {
+            left.extend(inner.entries("fields").into_iter().map(|(_, it)| it));
+        }
+        if let Some(list) = value.child("list_value") {
+            left.extend(list.children("values"));
+        }
+    }
+}
+
+/// Where a body is not in the snapshot, it is not decided, and neither is what Envoy checks of it.
 fn body(judged: &Judged<'_>) -> Verdict {
     let has = |field| judged.child.is_some_and(|child| child.has(field));
     let what = if has("filename") {
@@ -383,11 +431,15 @@ fn body(judged: &Judged<'_>) -> Verdict {
     } else if has("environment_variable") {
         "environment variable"
     } else {
-        return Verdict::Inert;
+        let bytes = judged.child.map(|child| child.bytes("inline_bytes"));
+        return match bytes.map(std::str::from_utf8) {
+            Some(Err(_)) => Verdict::ReadOver("a body that is no text is not decided".into()),
+            _ => Verdict::Decided,
+        };
     };
     Verdict::ReadOver(
         format!(
-            "the {what} is not looked at: Envoy refuses the route where it is missing or too long"
+            "the {what} is not looked at, so that the body is not decided: Envoy refuses the route where it is missing or too long"
         )
         .into(),
     )

@@ -84,6 +84,16 @@ pub fn undecided(format: &str) -> Vec<Command<'_>> {
     commands.filter(|command| !command.is_decided()).collect()
 }
 
+/// As [`undecided`], of the body of an answer that Envoy makes itself.
+pub fn undecided_in_body(format: &str) -> Vec<Command<'_>> {
+    let mut commands = undecided(format);
+    commands.retain(|command| command.name != LOCAL_REPLY_BODY);
+    commands
+}
+
+/// What stands for the body that an answer had before it was formatted.
+pub const LOCAL_REPLY_BODY: &str = "LOCAL_REPLY_BODY";
+
 /// The command that a text starts with, and what stands behind it: `%NAME%`, `%NAME(argument)%`,
 /// each with `:length` before its end.
 fn command(text: &str) -> Option<(Command<'_>, &str)> {

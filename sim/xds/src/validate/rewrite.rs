@@ -1,10 +1,16 @@
 //! Rewrites: which may stand beside which, and their regexes.
 
+#![allow(deprecated)] // Envoy still reads text_format
+
+use envoy_types::pb::envoy::config::core::v3::{
+    SubstitutionFormatString, data_source::Specifier, substitution_format_string::Format,
+};
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, redirect_action::PathRewriteSpecifier, route::Action,
     route_action::HostRewriteSpecifier, route_match::PathSpecifier,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 
 use crate::{error::ReadError, format, path::Path, source::Source, uri_template};
 
@@ -45,6 +51,13 @@ pub(super) fn check(route: &Route, path: &Path, source: &Source<'_>) -> Result<(
             }
             _ => Ok(()),
         },
+        Some(Action::DirectResponse(action)) => match &action.body_format {
+            Some(config) => {
+                let at = path.field("direct_response").field("body_format");
+                body_format(config, &at, source)
+            }
+            None => Ok(()),
+        },
         _ => Ok(()),
     }
 }
@@ -61,16 +74,64 @@ fn is_matched_by_extension(route: &Route) -> bool {
 
 /// A format string whose value is a path or a host.
 fn formatted(text: &str, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
-    let parts = match format::parse(text) {
-        Ok(parts) => parts,
-        Err(fault) => return Err(source.invalid(path, format!("the format {text:?}, {fault}"))),
-    };
-    for part in parts {
+    for part in parsed(text, path, source)? {
         if let format::Part::Command(command) = part
             && command.is_of_headers()
         {
             let problem = format!("{command} has a value in headers only");
             return Err(source.invalid(path, problem));
+        }
+    }
+    Ok(())
+}
+
+fn parsed<'f>(
+    text: &'f str,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<Vec<format::Part<'f>>, ReadError> {
+    format::parse(text)
+        .map_err(|fault| source.invalid(path, format!("the format {text:?}, {fault}")))
+}
+
+/// `DirectResponseAction.body_format`: commands that Envoy knows. Names in JSON are no formats.
+fn body_format(
+    config: &SubstitutionFormatString,
+    path: &Path,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    // Extensions bring commands of their own.
+    if !config.formatters.is_empty() {
+        return Ok(());
+    }
+    match &config.format {
+        Some(Format::TextFormat(text)) => {
+            parsed(text, &path.field("text_format"), source)?;
+        }
+        Some(Format::TextFormatSource(data)) => {
+            if let Some(Specifier::InlineString(text)) = &data.specifier {
+                let at = path.field("text_format_source").field("inline_string");
+                parsed(text, &at, source)?;
+            }
+        }
+        Some(Format::JsonFormat(fields)) => {
+            return json_format(fields, &path.field("json_format"), source);
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+fn json_format(fields: &Struct, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    let mut left: Vec<&Value> = fields.fields.values().collect();
+    while let Some(value) = left.pop() {
+        match &value.kind {
+            Some(Kind::StringValue(text)) => {
+                parsed(text, path, source)?;
+            }
+            Some(Kind::StructValue(inner)) => left.extend(inner.fields.values()),
+            Some(Kind::ListValue(list)) => left.extend(&list.values),
+            _ => {}
         }
     }
     Ok(())
