@@ -48,6 +48,14 @@ pub trait Machine: Sized {
     /// Adds one to a word of the balancers' state, atomically, and gives what it was before.
     fn tick(&mut self, index: u64) -> u64;
 
+    /// The position of the endpoint that takes a request, of a set that bounds the load of its
+    /// endpoints (see [`crate::layout::set::COSTS`]); `position` is the one that its hash leads to.
+    #[inline(always)]
+    fn bounded(&mut self, record: u64, position: u64, number: u64) -> u64 {
+        let _ = (record, number);
+        position
+    }
+
     /// [`crate::trie::probe`]
     #[inline(always)]
     fn probe(&mut self, chunk: u64, key: u64) -> u64 {

@@ -136,9 +136,11 @@ fn of_levels<M: Machine>(machine: &mut M, record: u64, number: u64) -> u64 {
     let kind = machine.policy64(found);
     let kind_of = low(kind);
     let position = if kind_of == set::RING {
-        hashed::ring(machine, found, number)
+        let position = hashed::ring(machine, found, number);
+        machine.bounded(found, position, number)
     } else if kind_of == set::TABLE {
-        hashed::table(machine, found, number)
+        let position = hashed::table(machine, found, number);
+        machine.bounded(found, position, number)
     } else if kind_of == set::ANY {
         number.checked_rem(high(kind)).unwrap_or(0)
     } else if kind_of == set::SCAN {

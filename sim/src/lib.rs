@@ -1,6 +1,7 @@
 //! The engine `sim`: the model in userspace, over virtual time.
 
 mod again;
+pub mod bounded;
 mod memory;
 mod outliers;
 mod pools;

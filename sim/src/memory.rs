@@ -4,6 +4,8 @@ use twinmesh_compile::{Compiled, Filtered, Input, Left};
 use twinmesh_model::Machine;
 use twinmesh_model::layout::{input, work};
 
+use crate::bounded;
+
 /// Bytes of head that fit: what Envoy takes at most, rounded up.
 const HEAD_BYTES: u64 = 64 * 1024;
 /// Bytes of input that are addressed: a power of two, so that a mask keeps every read inside.
@@ -104,6 +106,9 @@ impl Machine for Memory {
         if let Some(word) = self.state.get_mut(index as usize) {
             *word = value;
         }
+    }
+    fn bounded(&mut self, record: u64, position: u64, number: u64) -> u64 {
+        bounded::pick(self, record, position, number)
     }
     #[inline(always)]
     fn tick(&mut self, index: u64) -> u64 {

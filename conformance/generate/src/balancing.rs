@@ -232,8 +232,16 @@ impl Spread {
     }
 
     fn add_to_old(&self, cluster: &mut Value) {
-        if let Some(localities) = self.localities() {
-            set(cluster, "common_lb_config", localities);
+        for (field, value) in self
+            .localities()
+            .iter()
+            .filter_map(Value::as_object)
+            .flatten()
+        {
+            let common = cluster.get("common_lb_config").cloned();
+            let mut common = common.unwrap_or(json!({}));
+            set(&mut common, field, value.clone());
+            set(cluster, "common_lb_config", common);
         }
         if let Some(subsets) = &self.subsets {
             let mut config = subsets.clone();

@@ -132,17 +132,45 @@ fn table() -> impl Strategy<Value = Value> {
     select(&[2u64, 7, 31, 251][..]).prop_map(|size| json!({"table_size": size}))
 }
 
+/// What bounds the load of a hash balancer's endpoints.
+fn bound() -> impl Strategy<Value = Option<Value>> {
+    let factor = select(&[100, 120, 300][..]);
+    weighted(
+        0.4,
+        factor.prop_map(|factor| json!({"hash_balance_factor": factor})),
+    )
+}
+
+/// With it where `lb_policy` stands.
+fn bounded(mut fields: Value, bound: Option<Value>) -> Value {
+    if let Some(bound) = bound {
+        let common = json!({"consistent_hashing_lb_config": bound});
+        set(&mut fields, "common_lb_config", common);
+    }
+    fields
+}
+
+/// With it in an extension.
+fn bounded_extension(kind: &str, mut config: Value, bound: Option<Value>) -> Value {
+    if let Some(bound) = bound {
+        set(&mut config, "consistent_hashing_lb_config", bound);
+    }
+    extension(kind, config)
+}
+
 /// The fields of a cluster that say how its endpoints are chosen by hash or at random.
 fn in_userspace() -> impl Strategy<Value = Value> {
     prop_oneof![
-        2 => ring().prop_map(|config| json!({
-            "lb_policy": "RING_HASH", "ring_hash_lb_config": config,
-        })),
-        2 => table().prop_map(|config| json!({
-            "lb_policy": "MAGLEV", "maglev_lb_config": config,
-        })),
-        1 => ring().prop_map(|config| extension("ring_hash.v3.RingHash", config)),
-        1 => table().prop_map(|config| extension("maglev.v3.Maglev", config)),
+        2 => (ring(), bound()).prop_map(|(config, bound)| {
+            bounded(json!({"lb_policy": "RING_HASH", "ring_hash_lb_config": config}), bound)
+        }),
+        2 => (table(), bound()).prop_map(|(config, bound)| {
+            bounded(json!({"lb_policy": "MAGLEV", "maglev_lb_config": config}), bound)
+        }),
+        1 => (ring(), bound())
+            .prop_map(|(config, bound)| bounded_extension("ring_hash.v3.RingHash", config, bound)),
+        1 => (table(), bound())
+            .prop_map(|(config, bound)| bounded_extension("maglev.v3.Maglev", config, bound)),
         2 => Just(json!({"lb_policy": "RANDOM"})),
         1 => Just(extension("random.v3.Random", json!({}))),
         1 => Just(extension("round_robin.v3.RoundRobin", json!({}))),

@@ -6,6 +6,7 @@ use twinmesh_engine::Held;
 use twinmesh_engine::update::{identity, keeps_state, places};
 use twinmesh_xds::{Cluster, Snapshot};
 
+use crate::bounded;
 use crate::cluster::{self, Host};
 use crate::hash_balancer::Laid;
 use crate::least_request::{self, LeastRequest};
@@ -101,19 +102,46 @@ impl Chooser<'_> {
         stands.or_else(|| weighted().next())
     }
 
-    /// Index of the host that a hash leads to; `lay_out` is asked where it is not known yet what
-    /// there is to choose from.
+    /// Index into `hosts` of the one that a hash leads to, or, where `factor` bounds what a host may
+    /// have, of the one that takes its place. `lay_out` is asked where it is not known yet what there
+    /// is to choose from.
     pub(crate) fn pick_by_hash(
         &mut self,
         key: Key,
+        hosts: &[Host],
         hash: u64,
+        factor: u32,
         lay_out: impl FnOnce() -> Laid,
     ) -> Option<usize> {
+        let cluster = key.cluster;
+        let place = |host: &Host| (cluster, host.locality, host.endpoint);
         match self {
             Self::Balancers(balancers) => {
-                balancers.laid.entry(key).or_insert_with(lay_out).pick(hash)
+                let laid = balancers.laid.entry(key).or_insert_with(lay_out);
+                let first = laid.pick(hash)?;
+                if factor == 0 {
+                    return Some(first);
+                }
+                let active = &balancers.active;
+                let of_cluster = active.iter().filter(|((index, ..), _)| *index == cluster);
+                let all = of_cluster.map(|(_, active)| active).sum();
+                let of_host = |host: usize| {
+                    let found = hosts.get(host).and_then(|host| active.get(&place(host)));
+                    found.copied().unwrap_or(0)
+                };
+                let shares = &laid.shares;
+                Some(bounded::pick(shares, first, hash, factor, all, of_host))
             }
-            Self::Elsewhere(_) => lay_out().pick(hash),
+            Self::Elsewhere(chosen) => {
+                let laid = lay_out();
+                let bound = chosen.filter(|_| factor != 0);
+                let mut shares = laid.shares.iter().map(|share| share.host);
+                let stands = shares.find(|&host| {
+                    let host = hosts.get(host).map(place);
+                    bound.is_some_and(|held| host == Some(endpoint(held)))
+                });
+                stands.or_else(|| laid.pick(hash))
+            }
         }
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) by_hostname: bool,
     /// `locality_weighted_lb_config`.
     pub(crate) locality_weighted: bool,
+    /// `hash_balance_factor`; 0: none.
+    pub(crate) balance_factor: u32,
 }
 
 /// The two balancers.
@@ -42,7 +44,13 @@ pub(crate) struct Share {
 
 /// What hosts are chosen from.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Laid {
+pub(crate) struct Laid {
+    pub(crate) shares: Vec<Share>,
+    by_hash: ByHash,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum ByHash {
     Ring(Ring),
     Table(Table),
 }
@@ -57,17 +65,18 @@ impl Laid {
         options: Options,
     ) -> Self {
         let shares = shares(config, assignment, localities, hosts, options);
-        match options.kind {
-            Kinds::RingHash(ring) => Self::Ring(Ring::new(&shares, ring)),
-            Kinds::Maglev(size) => Self::Table(Table::new(&shares, size)),
-        }
+        let by_hash = match options.kind {
+            Kinds::RingHash(ring) => ByHash::Ring(Ring::new(&shares, ring)),
+            Kinds::Maglev(size) => ByHash::Table(Table::new(&shares, size)),
+        };
+        Self { shares, by_hash }
     }
 
     /// The host for a hash.
     pub(crate) fn pick(&self, hash: u64) -> Option<usize> {
-        match self {
-            Self::Ring(ring) => ring.pick(hash),
-            Self::Table(table) => table.pick(hash),
+        match &self.by_hash {
+            ByHash::Ring(ring) => ring.pick(hash),
+            ByHash::Table(table) => table.pick(hash),
         }
     }
 }

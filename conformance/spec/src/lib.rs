@@ -9,6 +9,7 @@
 
 mod balancer;
 mod body;
+mod bounded;
 mod breaker;
 mod client_address;
 mod cluster;

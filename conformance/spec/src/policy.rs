@@ -22,7 +22,7 @@ use envoy_types::pb::envoy::extensions::load_balancing_policies::{
     subset::v3::Subset,
 };
 use envoy_types::pb::envoy::r#type::v3::Percent;
-use envoy_types::pb::google::protobuf::UInt64Value;
+use envoy_types::pb::google::protobuf::{UInt32Value, UInt64Value};
 use prost::Message as _;
 
 use crate::hash_balancer::{self, Kinds};
@@ -237,6 +237,10 @@ impl Balancing {
                         common.use_hostname_for_hashing
                     }),
                     locality_weighted: config.locality_weighted_lb_config.is_some(),
+                    balance_factor: match common {
+                        Some(common) => factor(common.hash_balance_factor),
+                        None => factor(config.hash_balance_factor),
+                    },
                 }))
             }
             "maglev.v3.Maglev" => {
@@ -246,6 +250,7 @@ impl Balancing {
                     kind: Kinds::Maglev(size(config.table_size, DEFAULT_TABLE_SIZE)),
                     by_hostname: common.is_some_and(|common| common.use_hostname_for_hashing),
                     locality_weighted: config.locality_weighted_lb_config.is_some(),
+                    balance_factor: factor(common.and_then(|it| it.hash_balance_factor)),
                 }))
             }
             "subset.v3.Subset" => {
@@ -288,7 +293,12 @@ fn old_hashing(config: &ClusterConfig, kind: Kinds) -> hash_balancer::Options {
         kind,
         by_hostname: hashing.is_some_and(|hashing| hashing.use_hostname_for_hashing),
         locality_weighted: matches!(locality, Some(OldLocality::LocalityWeightedLbConfig(_))),
+        balance_factor: factor(hashing.and_then(|it| it.hash_balance_factor)),
     }
+}
+
+fn factor(given: Option<UInt32Value>) -> u32 {
+    given.map_or(0, |factor| factor.value)
 }
 
 fn options(

@@ -223,7 +223,9 @@ impl<'a> Run<'a> {
             Policy::Hash(options) => {
                 let lay_out =
                     || Laid::out(config, assignment, localities.as_deref(), &hosts, options);
-                self.chooser.pick_by_hash(key, number, lay_out)
+                let factor = options.balance_factor;
+                self.chooser
+                    .pick_by_hash(key, &hosts, number, factor, lay_out)
             }
             _ => {
                 if let Some(localities) = localities.filter(|_| source != Source::All) {

@@ -471,7 +471,9 @@ pub mod set {
     /// `choice_count`.
     pub const STATE: u64 = 16;
     /// Low: the least common multiple of the weights; high: offset of the costs, or 0 where the
-    /// bias is 1.
+    /// bias is 1. Of a ring or a table that bounds the load, low: offset of the bound, high: the
+    /// factor in percent. The bound: how many shares (low) and endpoints of the cluster (high) there
+    /// are; of each share the position and the bits of a double; the endpoints' numbers.
     pub const COSTS: u64 = 24;
 
     /// Kind: round robin, equal weights.

@@ -25,7 +25,7 @@ impl Compiler<'_> {
     /// What it lays out does not fit.
     fn hashed(
         &mut self,
-        cluster: &Cluster,
+        (members, cluster): (usize, &Cluster),
         endpoints: &[Endpoint],
         localities: Option<&[Locality]>,
         list: u64,
@@ -61,12 +61,34 @@ impl Compiler<'_> {
         }
         words.extend(packed(&positions));
         let offset = self.arena.words(&words);
+        let bound = match hashing.balance_factor {
+            0 => 0,
+            factor => pair(self.bound(&shares, members), u64::from(factor)),
+        };
         Ok(Some([
             pair(kind, count),
             pair(list, offset),
             pair(0, length as u64),
-            0,
+            bound,
         ]))
+    }
+
+    /// What bounds the load of a set's endpoints: their shares, and the numbers of the cluster's
+    /// endpoints.
+    fn bound(&mut self, shares: &[hashing::Share], members: usize) -> u64 {
+        let numbers = self.endpoints.iter().zip(0_u64..);
+        let numbers = numbers.filter_map(|(endpoint, number)| {
+            endpoint
+                .is_some_and(|(of, ..)| of == members)
+                .then_some(number)
+        });
+        let numbers: Vec<u64> = numbers.collect();
+        let mut words = vec![pair(shares.len() as u64, numbers.len() as u64)];
+        for share in shares {
+            words.extend([u64::from(share.position), share.weight.to_bits()]);
+        }
+        words.extend(numbers);
+        self.arena.words(&words)
     }
 
     /// A set of endpoints and its balancer; the offset of its record.
@@ -83,7 +105,7 @@ impl Compiler<'_> {
             .collect();
         let list = self.arena.words(&words);
         let count = endpoints.len() as u64;
-        if let Some(record) = self.hashed(cluster, endpoints, localities, list)? {
+        if let Some(record) = self.hashed((key.cluster, cluster), endpoints, localities, list)? {
             // Localities without weights leave nothing to choose from.
             return Ok(match record {
                 [0, ..] => 0,

@@ -258,6 +258,8 @@ pub struct Hashing {
     pub by_hostname: bool,
     /// `locality_weighted_lb_config`: an endpoint's share is one of its locality's.
     pub locality_weighted: bool,
+    /// `hash_balance_factor`, in percent of an endpoint's share of the active requests; 0: none.
+    pub balance_factor: u32,
 }
 
 impl Balancer {

@@ -520,6 +520,7 @@ fn different_chains_are_taken() {
 const HASHING: Hashing = Hashing {
     by_hostname: false,
     locality_weighted: false,
+    balance_factor: 0,
 };
 const RING: Balancer = Balancer::RingHash(RingHash {
     minimum: 1024,
@@ -546,13 +547,13 @@ const LEAST: Balancer = Balancer::LeastRequest {
 #[case::ring("  lb_policy: RING_HASH", RING, None)]
 #[case::ring_sizes(
     "  type: STRICT_DNS\n  lb_policy: RING_HASH\n  ring_hash_lb_config: {minimum_ring_size: 2, maximum_ring_size: 4, hash_function: MURMUR_HASH_2}\n  common_lb_config: {consistent_hashing_lb_config: {use_hostname_for_hashing: true}}",
-    Balancer::RingHash(RingHash { minimum: 2, maximum: 4, murmur: true, hashing: Hashing { by_hostname: true, locality_weighted: false } }),
+    Balancer::RingHash(RingHash { minimum: 2, maximum: 4, murmur: true, hashing: Hashing { by_hostname: true, locality_weighted: false, balance_factor: 0 } }),
     None
 )]
 #[case::bounded(
     "  lb_policy: RING_HASH\n  common_lb_config: {consistent_hashing_lb_config: {hash_balance_factor: 150}}",
-    RING,
-    Some("common_lb_config.consistent_hashing_lb_config")
+    Balancer::RingHash(RingHash { minimum: 1024, maximum: 8388608, murmur: false, hashing: Hashing { by_hostname: false, locality_weighted: false, balance_factor: 150 } }),
+    None
 )]
 #[case::not_hashed(
     "  common_lb_config: {consistent_hashing_lb_config: {hash_balance_factor: 150}}",
@@ -562,12 +563,12 @@ const LEAST: Balancer = Balancer::LeastRequest {
 #[case::random("  lb_policy: RANDOM", Balancer::Random, None)]
 #[case::table(
     "  lb_policy: MAGLEV\n  maglev_lb_config: {table_size: 7}\n  common_lb_config: {locality_weighted_lb_config: {}}",
-    Balancer::Maglev(Maglev { table_size: 7, hashing: Hashing { by_hostname: false, locality_weighted: true } }),
+    Balancer::Maglev(Maglev { table_size: 7, hashing: Hashing { by_hostname: false, locality_weighted: true, balance_factor: 0 } }),
     None
 )]
 #[case::ring_extension(
     "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash, use_hostname_for_hashing: true, consistent_hashing_lb_config: {}, locality_weighted_lb_config: {}}}}]}",
-    Balancer::RingHash(RingHash { minimum: 1024, maximum: 8388608, murmur: false, hashing: Hashing { by_hostname: false, locality_weighted: true } }),
+    Balancer::RingHash(RingHash { minimum: 1024, maximum: 8388608, murmur: false, hashing: Hashing { by_hostname: false, locality_weighted: true, balance_factor: 0 } }),
     None
 )]
 #[case::own_policies(

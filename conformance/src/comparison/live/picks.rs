@@ -44,7 +44,16 @@ pub fn of(cluster: &Cluster, overlaps: bool) -> Picks {
         return Picks::Exact;
     }
     if matches!(policy(cluster), Some(LbPolicy::RingHash | LbPolicy::Maglev)) {
-        return Picks::ByHash;
+        // The server has no two requests under way.
+        let is_bounded = match cluster.balancer {
+            Balancer::RingHash(ring) => ring.hashing.balance_factor != 0,
+            Balancer::Maglev(table) => table.hashing.balance_factor != 0,
+            _ => false,
+        };
+        return match is_bounded && overlaps {
+            true => Picks::Free,
+            false => Picks::ByHash,
+        };
     }
     let starts_slowly = match &config.lb_config {
         Some(LbConfig::RoundRobinLbConfig(it)) => it.slow_start_config.is_some(),

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use twinmesh_compile::{Input, Left};
 use twinmesh_model::Machine;
 use twinmesh_model::layout::{input, work};
+use twinmesh_sim::bounded;
 
 use super::state::Words;
 
@@ -135,6 +136,9 @@ impl Machine for Decision<'_> {
     #[inline(always)]
     fn set_state(&mut self, index: u64, value: u64) {
         self.state.set(index, value);
+    }
+    fn bounded(&mut self, record: u64, position: u64, number: u64) -> u64 {
+        bounded::pick(self, record, position, number)
     }
     #[inline(always)]
     fn tick(&mut self, index: u64) -> u64 {

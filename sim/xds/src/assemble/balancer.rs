@@ -22,7 +22,7 @@ use envoy_types::pb::envoy::{
         subset::v3::Subset,
     },
 };
-use envoy_types::pb::google::protobuf::{Any, UInt64Value};
+use envoy_types::pb::google::protobuf::{Any, UInt32Value, UInt64Value};
 use prost::Message as _;
 
 use crate::{
@@ -223,6 +223,7 @@ fn ring_hash_policy(policy: &RingHashPolicy) -> Balancing {
     let mut hashing = hashing(common, locality_weighted);
     if common.is_none() {
         hashing.by_hostname = policy.use_hostname_for_hashing;
+        hashing.balance_factor = factor(policy.hash_balance_factor);
     }
     Balancing {
         balancer: Balancer::RingHash(RingHash {
@@ -327,7 +328,12 @@ fn hashing(config: Option<&ConsistentHashingLbConfig>, locality_weighted: bool) 
     Hashing {
         by_hostname: config.is_some_and(|config| config.use_hostname_for_hashing),
         locality_weighted,
+        balance_factor: config.map_or(0, |config| factor(config.hash_balance_factor)),
     }
+}
+
+fn factor(given: Option<UInt32Value>) -> u32 {
+    given.map_or(0, |factor| factor.value)
 }
 
 /// What `common_lb_config` says beside `lb_policy`.
@@ -343,5 +349,8 @@ fn old_hashing(config: &ClusterConfig) -> Hashing {
             common.locality_config_specifier,
             Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(_))
         ),
+        balance_factor: common
+            .consistent_hashing_lb_config
+            .map_or(0, |config| factor(config.hash_balance_factor)),
     }
 }

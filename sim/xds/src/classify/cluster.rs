@@ -193,7 +193,7 @@ pub(super) const TABLES: &[Table] = &[
             ("minimum_ring_size", Decided),
             ("maximum_ring_size", Decided),
             ("use_hostname_for_hashing", Decided),
-            ("hash_balance_factor", Judge(old_bound)),
+            ("hash_balance_factor", Decided),
             ("consistent_hashing_lb_config", Judge(consistent_hashing)),
             ("locality_weighted_lb_config", Decided),
         ],
@@ -375,7 +375,6 @@ const PROTOCOL: super::Rule =
     ReadOver("how the endpoint is spoken to does not influence which one it is");
 const SLOW_START: super::Rule = Unsupported("slow start is not decided");
 const ORIGINAL_DESTINATION: &str = "an original destination other than the connection's own";
-const BOUNDED: &str = "hash balancers that bound the load of an endpoint are not decided";
 
 /// `Cluster.lb_policy`, which is not looked at beside `load_balancing_policy`.
 fn balancer(judged: &Judged<'_>) -> Verdict {
@@ -459,23 +458,12 @@ fn preconnect(judged: &Judged<'_>) -> Verdict {
 fn consistent_hashing(judged: &Judged<'_>) -> Verdict {
     match judged.child {
         Some(config) if judged.context.by_hash => {
-            if config.wrapped("hash_balance_factor").unwrap_or(0) != 0 {
-                Verdict::Unsupported(BOUNDED.into())
-            } else if config.has("hash_policy") {
+            if config.has("hash_policy") {
                 Verdict::Unsupported("a cluster's own hash policies are not decided".into())
             } else {
                 Verdict::Inert
             }
         }
         _ => Verdict::Inert,
-    }
-}
-
-/// `RingHash.hash_balance_factor`, which is not looked at beside `consistent_hashing_lb_config`.
-fn old_bound(judged: &Judged<'_>) -> Verdict {
-    if judged.parent.has("consistent_hashing_lb_config") {
-        Verdict::Inert
-    } else {
-        unless_set(judged, BOUNDED)
     }
 }
