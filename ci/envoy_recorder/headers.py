@@ -16,7 +16,7 @@ def observed(answer, known: dict, outcome: str, by_filter: bool, topology: Topol
     found = {}
     if outcome == "forward":
         head = answer.body().split(b"\r\n")
-        names = named(levels, "request", known)
+        names = named(levels, "request", known, topology)
         if names and head:
             found["request_headers"] = values(head, names)
         copies = mirrors(head, known, levels, topology, heads)
@@ -30,14 +30,31 @@ def observed(answer, known: dict, outcome: str, by_filter: bool, topology: Topol
     acts = "route" in route or not by_filter
     if outcome in ("forward", "redirect", "direct_response", "no_cluster", "no_healthy_upstream",
                    "overflow") and acts:
-        names = named(levels, "response", known)
+        names = named(levels, "response", known, topology)
         if names:
             head = answer.received.split(b"\r\n\r\n", 1)[0].split(b"\r\n")
             found["response_headers"] = values(head, names)
     return found
 
 
-def named(levels: dict, of: str, known: dict) -> set[str]:
+def by_filters(levels: list[dict], topology: Topology, known: dict) -> list[dict]:
+    """The configurations of the filters that change headers, and what these levels say to them."""
+    found = []
+    for chain in topology.listeners.get(known.get("listener"), {}).get("filter_chains", []):
+        if chain.get("name", "") != (known.get("filter_chain") or ""):
+            continue
+        for each in chain["filters"][-1].get("typed_config", {}).get("http_filters", []):
+            if not each["typed_config"]["@type"].endswith(".header_mutation.v3.HeaderMutation"):
+                continue
+            said = [level["typed_per_filter_config"][each["name"]] for level in levels
+                    if each["name"] in level.get("typed_per_filter_config", {})]
+            if said[0].get("disabled") if said else each.get("disabled"):
+                continue
+            found += [each["typed_config"], *said]
+    return found
+
+
+def named(levels: dict, of: str, known: dict, topology: Topology) -> set[str]:
     """The headers that mutations of these levels name."""
     weighted = levels["route"].get("route", {}).get("weighted_clusters", {}).get("clusters", [])
     entries = [entry for entry in weighted if entry.get("name") == known.get("cluster")]
@@ -45,6 +62,9 @@ def named(levels: dict, of: str, known: dict) -> set[str]:
     for level in [levels["route"], levels["host"], levels["table"], *entries]:
         names.update(option["header"]["key"] for option in level.get(f"{of}_headers_to_add", []))
         names.update(level.get(f"{of}_headers_to_remove", []))
+    for each in by_filters([levels["route"], levels["host"], levels["table"], *entries], topology, known):
+        for change in each.get("mutations", {}).get(f"{of}_mutations", []):
+            names.add(change["remove"] if "remove" in change else change["append"]["header"]["key"])
     return {name.lower() for name in names}
 
 

@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteConfiguration, route::Action, route_action::ClusterSpecifier,
 };
 use twinmesh_engine::{Decision, Outcome, Request, endpoint};
-use twinmesh_xds::Snapshot;
+use twinmesh_xds::{FilterChain, Snapshot};
 
 use crate::backend::{SEEN, seen};
 use crate::client::Answer;
@@ -285,9 +285,28 @@ impl Names<'_> {
     /// What the request came through, where a route took it.
     fn levels(&self, entry: &Entry) -> Option<Levels<'_>> {
         let table = self.table(entry)?;
-        let host = table.virtual_hosts.get(entry.virtual_host?)?;
-        let (route, _) = self.route(entry)?;
-        Some(Levels { table, host, route })
+        let at = entry.virtual_host?;
+        let host = table.virtual_hosts.get(at)?;
+        let (route, index) = self.route(entry)?;
+        let all = &self.snapshot.route_configurations;
+        let said = all.get(entry.route_config?);
+        let filters = self.chain(entry).map_or(&[][..], |it| &it.header_mutations);
+        Some(Levels {
+            table,
+            host,
+            route,
+            filters: (filters, said.map(|said| &said.header_mutations)),
+            at: (at, index),
+        })
+    }
+
+    /// The filter chain that took the connection.
+    fn chain(&self, entry: &Entry) -> Option<&FilterChain> {
+        let listener = self.snapshot.listeners.get(entry.listener?)?;
+        match entry.filter_chain {
+            Some(index) => listener.filter_chains.get(index),
+            None => listener.default_filter_chain.as_ref(),
+        }
     }
 
     /// Names what was reached; what has no name is absent.

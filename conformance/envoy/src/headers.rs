@@ -9,7 +9,10 @@ use envoy_types::pb::envoy::config::route::v3::{
     route_action::HostRewriteSpecifier, weighted_cluster::ClusterWeight,
 };
 use twinmesh_engine::{HeaderValues, Request};
-use twinmesh_xds::Snapshot;
+use twinmesh_xds::header_mutation::{
+    HeaderChange, HeaderMutationFilter, PerLevels, effective, of_request, of_response,
+};
+use twinmesh_xds::{Snapshot, http_filter::Level};
 
 /// What formats ask for that is another thing here: endpoints have stand-ins, and connections come
 /// from the client of this engine, with the addresses that the request says.
@@ -49,6 +52,10 @@ pub struct Levels<'a> {
     pub host: &'a VirtualHost,
     /// The route.
     pub route: &'a Route,
+    /// The filters that change headers, and what the route configuration says to them.
+    pub filters: (&'a [HeaderMutationFilter], Option<&'a PerLevels>),
+    /// The indices of the virtual host and the route.
+    pub at: (usize, usize),
 }
 
 impl Levels<'_> {
@@ -108,6 +115,7 @@ impl Levels<'_> {
         add!(self.route);
         add!(self.host);
         add!(self.table);
+        self.note_filters(of, elsewhere, &mut named);
         // What a header names may be any cluster.
         let chosen = entries(self.route).iter().filter(|entry| {
             Some(entry.name.as_str()) == cluster || !entry.cluster_header.is_empty()
@@ -124,6 +132,37 @@ impl Levels<'_> {
             }
         }
         named
+    }
+
+    /// What filters change. Which entry of weighted clusters was taken, and what is said there, is not
+    /// known.
+    fn note_filters(&self, of: Of, elsewhere: &[&str], named: &mut Named) {
+        let (filters, said) = self.filters;
+        let (host, route) = self.at;
+        let levels = [
+            Level::Route(host, route),
+            Level::VirtualHost(host),
+            Level::RouteConfiguration,
+        ];
+        let nothing = PerLevels::new();
+        for filter in filters {
+            for mutations in effective(filter, said.unwrap_or(&nothing), &levels) {
+                let changes: Vec<HeaderChange<'_>> = match of {
+                    Of::Request => of_request(mutations).collect(),
+                    Of::Response => of_response(mutations).collect(),
+                };
+                for change in changes {
+                    match change {
+                        HeaderChange::Put(option) => {
+                            note(named, std::slice::from_ref(option), &[], elsewhere);
+                        }
+                        HeaderChange::Remove(name) => {
+                            note(named, &[], std::slice::from_ref(name), elsewhere);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     /// Whether the route sends requests on.
@@ -156,10 +195,29 @@ fn note(named: &mut Named, add: &[HeaderValueOption], remove: &[String], elsewhe
 /// The request headers that some mutation of a snapshot names: what endpoints are to tell of.
 pub fn of_requests(snapshot: &Snapshot) -> BTreeSet<String> {
     let mut named = Named::new();
+    let chains = snapshot.listeners.iter().flat_map(|listener| {
+        let chains = listener.filter_chains.iter();
+        chains.chain(&listener.default_filter_chain)
+    });
+    let own = chains.flat_map(|chain| &chain.header_mutations);
+    let own = own.filter_map(|filter| filter.config.mutations.as_ref());
+    let said = snapshot.route_configurations.iter();
+    let said = said.flat_map(|table| table.header_mutations.values());
+    let said = said.flat_map(|level| level.values());
+    let said = said.filter_map(|level| level.mutations.as_ref());
+    for change in own.chain(said).flat_map(of_request) {
+        named.insert(change.name(), true);
+    }
     for table in snapshot.route_configurations.iter().map(|it| &it.config) {
         for host in &table.virtual_hosts {
             for route in &host.routes {
-                let levels = Levels { table, host, route };
+                let levels = Levels {
+                    table,
+                    host,
+                    route,
+                    filters: (&[], None),
+                    at: (0, 0),
+                };
                 named.extend(levels.named(Of::Request, None, None));
                 for entry in entries(route) {
                     named.extend(levels.named(Of::Request, None, Some(&entry.name)));
@@ -203,6 +261,20 @@ mod tests {
         }
     }
 
+    fn levels<'a>(
+        table: &'a RouteConfiguration,
+        host: &'a VirtualHost,
+        route: &'a Route,
+    ) -> Levels<'a> {
+        Levels {
+            table,
+            host,
+            route,
+            filters: (&[], None),
+            at: (0, 0),
+        }
+    }
+
     const ELSEWHERE: &str = "%DOWNSTREAM_DIRECT_REMOTE_PORT%";
 
     fn table(request: &str, response: &str) -> RouteConfiguration {
@@ -217,7 +289,7 @@ mod tests {
         let table = table(request, response);
         let (host, route) = (VirtualHost::default(), Route::default());
         let (table, host, route) = (&table, &host, &route);
-        let named = Levels { table, host, route }.named(Of::Response, None, None);
+        let named = levels(table, host, route).named(Of::Response, None, None);
         named.get("x-a").copied().expect("it is named")
     }
 
@@ -244,7 +316,7 @@ mod tests {
         let told = |value: &str, action: &RouteAction| {
             let (table, route) = (table(value, ""), route(action.clone()));
             let (table, host, route) = (&table, &host, &route);
-            Levels { table, host, route }.rewrites_are_told(&request, None)
+            levels(table, host, route).rewrites_are_told(&request, None)
         };
         let by_header = |name: &str| RouteAction {
             host_rewrite_specifier: Some(HostRewriteSpecifier::HostRewriteHeader(name.to_owned())),
@@ -284,7 +356,7 @@ mod tests {
                 &VirtualHost::default(),
                 &route,
             );
-            let named = Levels { table, host, route }.named(Of::Request, None, Some("c"));
+            let named = levels(table, host, route).named(Of::Request, None, Some("c"));
             named.get("x-a").copied()
         };
         assert_eq!(told(vec![changes.clone(), entry("d", "")]), Some(true));

@@ -233,7 +233,7 @@ fn cluster(name: &'static str) -> BoxedStrategy<Value> {
         localities(),
         weighted(0.4, select(&[0.0, 25.0, 29.0, 33.0, 50.0, 75.0, 100.0][..])),
         assignment_policy(),
-        weighted(0.6, spread()),
+        weighted(0.7, spread()),
         weighted(0.2, breakers()),
     )
         .prop_map(

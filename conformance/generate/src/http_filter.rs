@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::listener::{PORTS, RANGES, SERVER_NAMES};
 use crate::matcher::{header, set, string};
+use crate::mutation::changes;
 use crate::texts::{CLUSTERS, PATHS};
 
 const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
@@ -20,6 +21,10 @@ const CORS: &str = "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Co
 const CORS_POLICY: &str = "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy";
 const HEALTH_CHECK: &str =
     "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck";
+const HEADER_MUTATION: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
+const HEADER_MUTATION_PER_ROUTE: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute";
 const FILTER_CONFIG: &str = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
 
 /// The names that filters have.
@@ -224,7 +229,7 @@ pub fn http_filters() -> BoxedStrategy<Vec<Value>> {
     let filter = (
         prop_oneof![
             3 => rbac().prop_map(|config| ("rbac", typed(RBAC, config))),
-            4 => fault().prop_map(|config| ("fault", typed(FAULT, config))),
+            6 => fault().prop_map(|config| ("fault", typed(FAULT, config))),
             2 => limit().prop_map(|config| ("limit", typed(LIMIT, config))),
             1 => rbac().prop_map(|config| ("late", typed(RBAC, config))),
             3 => Just(("cors", json!({"@type": CORS}))),
@@ -239,8 +244,26 @@ pub fn http_filters() -> BoxedStrategy<Vec<Value>> {
             }
             filter
         });
-    prop_oneof![4 => vec(filter.clone(), 0..1), 1 => vec(filter, 1..3)]
-        .prop_map(|mut filters| {
+    let several = prop_oneof![4 => vec(filter.clone(), 0..1), 1 => vec(filter, 1..3)];
+    let change = (
+        select(&["change", "other"][..]),
+        changes(),
+        any::<bool>(),
+        prop::bool::weighted(0.2),
+    )
+        .prop_map(|(name, mut config, wins, disabled)| {
+            set(
+                &mut config,
+                "most_specific_header_mutations_wins",
+                json!(wins),
+            );
+            let config = typed(HEADER_MUTATION, config);
+            json!({"name": name, "typed_config": config, "disabled": disabled})
+        });
+    let changing = weighted(0.2, vec(change, 1..3));
+    (several, changing)
+        .prop_map(|(mut filters, changing)| {
+            filters.extend(changing.into_iter().flatten());
             // Of two with one name neither would be decided.
             let mut taken = std::collections::HashSet::new();
             filters.retain(|filter| {
@@ -264,9 +287,13 @@ pub fn per_filter() -> BoxedStrategy<Option<Value>> {
         1 => Just(json!({"@type": FILTER_CONFIG, "disabled": true})),
         1 => Just(json!({"@type": FILTER_CONFIG, "config": {}})),
     ];
-    weighted(
-        0.12,
-        (select(&NAMES[..]), said).prop_map(|(name, said)| json!({name: said})),
-    )
-    .boxed()
+    let to_others = (select(&NAMES[..]), said).prop_map(|(name, said)| json!({name: said}));
+    let change = prop_oneof![
+        5 => changes().prop_map(|config| typed(HEADER_MUTATION_PER_ROUTE, config)),
+        1 => Just(json!({"@type": FILTER_CONFIG, "disabled": true})),
+        1 => Just(json!({"@type": FILTER_CONFIG, "config": {}})),
+    ];
+    let to_changing =
+        (select(&["change", "other"][..]), change).prop_map(|(name, said)| json!({name: said}));
+    weighted(0.16, prop_oneof![3 => to_others, 1 => to_changing]).boxed()
 }

@@ -95,6 +95,21 @@ fn added() -> impl Strategy<Value = Value> {
     )
 }
 
+/// What a filter, or a level that speaks to it, changes of headers.
+pub fn changes() -> BoxedStrategy<Value> {
+    let change = || {
+        prop_oneof![
+            3 => added().prop_map(|option| json!({"append": option})),
+            1 => select(NAMES).prop_map(|name| json!({"remove": name})),
+        ]
+    };
+    (vec(change(), 0..4), vec(change(), 0..4))
+        .prop_map(|(request, response)| {
+            json!({"mutations": {"request_mutations": request, "response_mutations": response}})
+        })
+        .boxed()
+}
+
 /// The fields of a level that changes headers; mostly none.
 pub fn mutations() -> BoxedStrategy<Vec<(&'static str, Value)>> {
     let add = || vec(added(), 0..4).prop_map(Value::Array);

@@ -439,6 +439,9 @@ impl<'a> Run<'a> {
         };
         let forwards = matches!(route.action, Some(Action::Route(_)));
         if !forwards && !self.at_filters(message, None) {
+            if self.decision().outcome == Outcome::DirectResponse {
+                self.answered_by_filter(message, None);
+            }
             return;
         }
         let by_route = sent::local(0, "direct_response", "-");
@@ -523,8 +526,7 @@ impl<'a> Run<'a> {
         let index = name.as_deref().and_then(|name| self.cluster_index(name));
         if !self.at_filters(message, name.as_deref()) {
             if self.decision().outcome == Outcome::DirectResponse {
-                let status = self.filter_status;
-                self.answered(message, index, status, None);
+                self.answered_by_filter(message, index);
             }
             return;
         }

@@ -10,8 +10,10 @@ use envoy_types::pb::envoy::config::route::v3::{
     route_action::ClusterSpecifier, weighted_cluster::ClusterWeight,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use twinmesh_engine::{Chain, Decision, HeaderValues, MutationOf, Step};
+use twinmesh_engine::{Chain, Decision, HeaderValues, Level, MutationOf, Step};
 use twinmesh_xds::Terminal;
+use twinmesh_xds::header_mutation::{self, HeaderChange};
+use twinmesh_xds::http_filter::Level as Place;
 
 use crate::body;
 use crate::client_address;
@@ -125,8 +127,85 @@ impl<'a> Run<'a> {
         }))
     }
 
-    fn lines(&self, message: &Message) -> Lines {
-        Lines::of_message(message, self.http())
+    /// The request as the router gets it, once filters have changed it.
+    fn lines(&self, message: &Message, cluster: Option<usize>) -> Lines {
+        let mut lines = Lines::of_message(message, self.http());
+        let changes = self.filter_changes(MutationOf::Request);
+        if !changes.is_empty() {
+            let progress = Progress {
+                attempts: 0,
+                ..TAKEN
+            };
+            let facts = self.facts(self.told(message, cluster, Some(progress)));
+            for change in changes {
+                mutation::of_request(single(change), &mut lines, &facts);
+            }
+        }
+        lines
+    }
+
+    /// What filters do to headers, in order: a response comes by them the other way round. Each
+    /// change sees those before it.
+    fn filter_changes(&self, of: MutationOf) -> Vec<HeaderChange<'a>> {
+        let snapshot = self.snapshot;
+        let found = self.at.zip(self.chain).and_then(|(at, (listener, chain))| {
+            let listener = snapshot.listeners.get(listener)?;
+            let chain = match chain {
+                Chain::Index(index) => listener.filter_chains.get(index),
+                Chain::Default => listener.default_filter_chain.as_ref(),
+            };
+            let table = snapshot.route_configurations.get(at.configuration)?;
+            Some((at, &chain?.header_mutations, &table.header_mutations))
+        });
+        let Some((at, filters, said)) = found else {
+            return Vec::new();
+        };
+        let mut levels = vec![
+            Place::Route(at.host, at.route),
+            Place::VirtualHost(at.host),
+            Place::RouteConfiguration,
+        ];
+        if let Some(entry) = at.entry {
+            levels.insert(0, Place::Entry(at.host, at.route, entry));
+        }
+        let mut all: Vec<_> = filters
+            .iter()
+            .map(|filter| header_mutation::effective(filter, said, &levels))
+            .collect();
+        if of == MutationOf::Response {
+            all.reverse();
+        }
+        let mut changes = Vec::new();
+        for mutations in all.into_iter().flatten() {
+            match of {
+                MutationOf::Request => changes.extend(header_mutation::of_request(mutations)),
+                MutationOf::Response => changes.extend(header_mutation::of_response(mutations)),
+            }
+        }
+        changes
+    }
+
+    /// The headers that mutations of the route and of filters name.
+    fn named(&self, of: MutationOf) -> BTreeSet<String> {
+        let mut named = names(&self.mutations(of));
+        named.extend(self.filter_changes(of).iter().map(HeaderChange::name));
+        named
+    }
+
+    /// Writes down that a filter has answered, before those behind it have seen the request.
+    pub(crate) fn answered_by_filter(&mut self, message: &Message, cluster: Option<usize>) {
+        if matches!(
+            self.taken().map(|route| &route.action),
+            Some(Some(Action::Route(_)))
+        ) {
+            let lines = Lines::of_message(message, self.http());
+            self.answered_to(message, cluster, &lines, self.filter_status, None);
+            return;
+        }
+        // The route's own mutations do not act, and what filters see is not known.
+        let changes = self.filter_changes(MutationOf::Response);
+        let values = changes.iter().map(|change| (change.name(), None));
+        self.decision().response_headers = (!changes.is_empty()).then(|| values.collect());
     }
 
     /// The request as it goes to an endpoint that is not chosen yet.
@@ -141,7 +220,7 @@ impl<'a> Run<'a> {
         message: &Message,
         cluster: usize,
     ) -> Known<Lines> {
-        let mut lines = self.lines(message);
+        let mut lines = self.lines(message, Some(cluster));
         let facts = self.facts(self.told(message, Some(cluster), Some(TAKEN)));
         for mutation in self.mutations(MutationOf::Request) {
             mutation::of_request(mutation, &mut lines, &facts);
@@ -176,7 +255,7 @@ impl<'a> Run<'a> {
         let is_same = request.authority.as_deref() == Some(authority.as_str());
         decision.authority = (!is_same).then_some(authority);
         self.tell(MutationOf::Request);
-        let named = names(&self.mutations(MutationOf::Request));
+        let named = self.named(MutationOf::Request);
         self.decision().request_headers = values(&named, lines);
         self.mirror(action, cluster, lines)?;
         let progress = Progress {
@@ -233,7 +312,7 @@ impl<'a> Run<'a> {
             return;
         };
         self.tell(MutationOf::Response);
-        let named = names(&self.mutations(MutationOf::Response));
+        let named = self.named(MutationOf::Response);
         self.decision().response_headers = values(&named, &lines);
     }
 
@@ -246,7 +325,8 @@ impl<'a> Run<'a> {
         response: &Response<'_>,
     ) -> Option<Lines> {
         let mutations = self.mutations(MutationOf::Response);
-        if !mutations.iter().any(Mutation::acts) {
+        let changes = self.filter_changes(MutationOf::Response);
+        if !mutations.iter().any(Mutation::acts) && changes.is_empty() {
             return None;
         }
         let Response {
@@ -264,9 +344,26 @@ impl<'a> Run<'a> {
         if let Some(location) = &decision.location {
             lines.set("location", location.clone());
         }
+        // Filters know the status, but where gRPC has another one.
+        let is_known = !(is_local && message.is_grpc());
+        let seen = progress.filter(|_| is_known);
+        let by_filters = Told {
+            progress: seen.map(|progress| Progress {
+                code: status,
+                ..progress
+            }),
+            ..told.clone()
+        };
         let facts = self.facts(told);
         for mutation in mutations {
             mutation::of_response(mutation, request, &mut lines, &facts);
+        }
+        if seen.is_none() {
+            lines.lose(":status", Undecided::new("its status is not known"));
+        }
+        let facts = self.facts(by_filters);
+        for change in changes {
+            mutation::of_response(single(change), request, &mut lines, &facts);
         }
         Some(lines)
     }
@@ -288,7 +385,7 @@ impl<'a> Run<'a> {
         status: u32,
         progress: Option<Progress>,
     ) {
-        let lines = self.lines(message);
+        let lines = self.lines(message, cluster);
         self.answered_to(message, cluster, &lines, status, progress);
     }
 
@@ -320,7 +417,7 @@ impl<'a> Run<'a> {
         } else if rewritten {
             None
         } else {
-            let lines = self.lines(message);
+            let lines = self.lines(message, None);
             let progress = Progress {
                 attempts: 0,
                 ..TAKEN
@@ -344,7 +441,7 @@ impl<'a> Run<'a> {
         route_match: &RouteMatch,
         message: &Message,
     ) -> Known<()> {
-        let mut lines = self.lines(message);
+        let mut lines = self.lines(message, None);
         let progress = Progress {
             attempts: 0,
             ..TAKEN
@@ -400,6 +497,19 @@ pub(crate) fn local(attempts: u32, details: &'static str, flags: &'static str) -
         details,
         flags,
     })
+}
+
+/// One change of a filter's.
+fn single(change: HeaderChange<'_>) -> Mutation<'_> {
+    let (add, remove) = match change {
+        HeaderChange::Put(option) => (std::slice::from_ref(option), &[][..]),
+        HeaderChange::Remove(name) => (&[][..], std::slice::from_ref(name)),
+    };
+    Mutation {
+        level: Level::Route,
+        add,
+        remove,
+    }
 }
 
 fn names(mutations: &[Mutation<'_>]) -> BTreeSet<String> {

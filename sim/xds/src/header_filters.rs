@@ -8,6 +8,7 @@ use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
 use crate::classify::is_istio_inert;
+use crate::header_mutation;
 use crate::schema::type_name;
 use crate::wire::{self, Raw};
 
@@ -50,6 +51,10 @@ pub fn header_filters(manager: &HttpConnectionManager) -> HeaderFilters {
             continue;
         };
         let name = content_type(any);
+        // What these change is decided.
+        if type_name(&any.type_url) == header_mutation::FILTER {
+            continue;
+        }
         match name.as_str() {
             CORS => found.cors = true,
             LOCAL_RATE_LIMIT => found.change_any |= writes_headers(any),

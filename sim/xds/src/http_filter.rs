@@ -24,6 +24,7 @@ use envoy_types::pb::envoy::{
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
+use crate::header_mutation;
 use crate::schema::type_name;
 
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
@@ -136,7 +137,7 @@ pub(crate) fn filters(manager: &HttpConnectionManager) -> Vec<HttpFilter> {
         let Some(ConfigType::TypedConfig(any)) = &filter.config_type else {
             return None;
         };
-        if type_name(&any.type_url) == ROUTER {
+        if [ROUTER, header_mutation::FILTER].contains(&type_name(&any.type_url)) {
             return None;
         }
         let config = match kind(any) {

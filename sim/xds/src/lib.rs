@@ -7,6 +7,7 @@ pub mod error;
 mod form;
 pub mod format;
 mod header_filters;
+pub mod header_mutation;
 pub mod http_filter;
 mod matcher_tree;
 mod message;

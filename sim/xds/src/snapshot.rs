@@ -19,6 +19,7 @@ use envoy_types::pb::envoy::extensions::filters::network::{
     http_connection_manager::v3::HttpConnectionManager, tcp_proxy::v3::TcpProxy,
 };
 
+use crate::header_mutation::{HeaderMutationFilter, PerLevels};
 use crate::http_filter::{HttpFilter, PerFilters};
 use crate::report::Report;
 
@@ -86,6 +87,8 @@ pub struct FilterChain {
     pub terminal: Terminal,
     /// The connection manager's filters that may do something to a request, in order.
     pub http_filters: Vec<HttpFilter>,
+    /// The connection manager's filters that change headers, in order.
+    pub header_mutations: Vec<HeaderMutationFilter>,
     /// Every request that comes through this filter chain is undecided.
     pub unsupported: Option<Unsupported>,
 }
@@ -121,6 +124,8 @@ pub struct RouteConfiguration {
     pub virtual_hosts: Vec<VirtualHost>,
     /// What it says to filters (`typed_per_filter_config`), by level.
     pub per_filters: PerFilters,
+    /// What it says to filters that change headers.
+    pub header_mutations: PerLevels,
 }
 
 /// What is not decided in a virtual host.

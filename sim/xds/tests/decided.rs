@@ -407,6 +407,26 @@ fn headers_that_are_stripped_before_routing_are_not_matched() {
     "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {policies: {p: {permissions: [{metadata: {filter: f, path: [{key: k}], value: {present_match: true}}}], principals: [{any: true}]}}}}\n",
     Some("http_filters[0].typed_config.rules.policies[0].value.permissions[0].metadata")
 )]
+#[case::header_mutation(
+    "",
+    "- name: m\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, mutations: {request_mutations: [{append: {header: {key: a, value: b}}}, {remove: c}], response_mutations: [{append: {header: {key: a, value: '%START_TIME%'}}}]}}\n",
+    None
+)]
+#[case::header_mutation_by_matcher(
+    "",
+    "- name: m\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, mutations: {request_mutations: [{remove_on_match: {key_matcher: {exact: a}}}]}}\n",
+    Some("http_filters[0].typed_config.mutations.request_mutations[0].remove_on_match")
+)]
+#[case::header_mutation_of_the_path(
+    "",
+    "- name: m\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, mutations: {request_mutations: [{remove: ':path'}]}}\n",
+    Some("http_filters[0].typed_config.mutations.request_mutations[0].remove")
+)]
+#[case::header_mutation_of_the_query(
+    "",
+    "- name: m\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, mutations: {query_parameter_mutations: [{remove: a}]}}\n",
+    Some("http_filters[0].typed_config.mutations.query_parameter_mutations[0]")
+)]
 #[case::behind_a_mutation(
     "",
     "- name: m\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation}\n- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}\n",

@@ -3,6 +3,7 @@
 
 mod body;
 mod entries;
+mod filter;
 mod format;
 mod mirror;
 mod mutation;
@@ -19,10 +20,12 @@ use envoy_types::pb::envoy::config::route::v3::{
     route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier},
     weighted_cluster::ClusterWeight,
 };
+use envoy_types::pb::envoy::extensions::filters::http::header_mutation::v3::Mutations as FilterMutations;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{Decision, HeaderValues, Level, MutationOf, Outcome, Request, Step};
 use twinmesh_model::layout::{filter_chain, high, low, outcome, work};
-use twinmesh_xds::Terminal;
+use twinmesh_xds::header_mutation::{self, HeaderChange};
+use twinmesh_xds::{Terminal, http_filter::Level as Place};
 
 use crate::Compiled;
 use crate::answer::{Record, hostname};
@@ -60,6 +63,8 @@ pub(crate) struct Taken<'a> {
     cluster: Option<usize>,
     /// Name and message of the endpoint.
     endpoint: Option<(String, Option<&'a LbEndpoint>)>,
+    /// What each filter that changes headers does to the request, in order.
+    filters: Vec<Vec<&'a FilterMutations>>,
 }
 
 impl Compiled {
@@ -71,13 +76,11 @@ impl Compiled {
         random: u64,
     ) -> Option<Taken<'a>> {
         let configuration = self.index(record.word(work::CHOSEN_ROUTE_CONFIGURATION))?;
-        let table = &self
-            .snapshot
-            .route_configurations
-            .get(configuration)?
-            .config;
+        let configured = self.snapshot.route_configurations.get(configuration)?;
+        let table = &configured.config;
         let host_record = record.word(work::CHOSEN_VIRTUAL_HOST);
-        let host = table.virtual_hosts.get(self.index(host_record)?)?;
+        let at = self.index(host_record)?;
+        let host = table.virtual_hosts.get(at)?;
         let first = low(self.policy_word(host_record + 8));
         let position = record.word(work::CHOSEN_ROUTE).checked_sub(first + 1)?;
         let route = host.routes.get(position as usize)?;
@@ -93,6 +96,22 @@ impl Compiled {
             index => listener.filter_chains.get(index),
         });
         let cluster = self.index(record.word(work::CHOSEN_CLUSTER));
+        let entry = record.word(work::ENTRY).checked_sub(1);
+        let position = position as usize;
+        let of_entry = entry.map(|entry| Place::Entry(at, position, entry as usize));
+        let levels: Vec<Place> = of_entry
+            .into_iter()
+            .chain([
+                Place::Route(at, position),
+                Place::VirtualHost(at),
+                Place::RouteConfiguration,
+            ])
+            .collect();
+        let filters = chain.map_or(&[][..], |chain| &chain.header_mutations);
+        let filters = filters
+            .iter()
+            .map(|filter| header_mutation::effective(filter, &configured.header_mutations, &levels))
+            .collect();
         Some(Taken {
             compiled: self,
             came,
@@ -102,13 +121,14 @@ impl Compiled {
             table,
             host,
             route,
-            entry: record.word(work::ENTRY).checked_sub(1),
+            entry,
             chain,
             listener,
             manager: self.manager_of(record).unwrap_or(&BARE),
             drops_underscores: flags & filter_chain::DROP_UNDERSCORES != 0,
             cluster: cluster.filter(|index| *index < self.snapshot.clusters.len()),
             endpoint: None,
+            filters,
         })
     }
 }
@@ -288,13 +308,22 @@ impl<'a> Taken<'a> {
             _ => false,
         };
         of_action
+            || self.filters.iter().any(|filter| !filter.is_empty())
             || self.names_mirrors_by_header()
             || [MutationOf::Request, MutationOf::Response]
                 .into_iter()
                 .any(|of| !self.mutations(of).is_empty())
     }
 
+    /// The request as the router gets it.
     fn entries(&self) -> Entries {
+        let mut entries = self.entries_that_came();
+        self.filter_request(&mut entries);
+        entries
+    }
+
+    /// The request before any filter has changed it.
+    fn entries_that_came(&self) -> Entries {
         if !self.asks_for_headers() {
             return Entries::of_seen(&self.request.method, self.seen);
         }
@@ -419,13 +448,14 @@ impl<'a> Taken<'a> {
         steps: &mut Vec<Step>,
     ) -> Entries {
         let mutations = self.mutations(MutationOf::Response);
-        if mutations.is_empty() {
+        if mutations.is_empty() && self.changes(MutationOf::Response).is_empty() {
             return response;
         }
         let asked = self.asked(state, true, with_cluster);
         for mutations in mutations {
             mutations.change_response(request, &mut response, &asked);
         }
+        self.filter_response(request, &mut response, asked);
         decision.response_headers = self.tell(MutationOf::Response, &response, steps);
         response
     }
@@ -446,6 +476,8 @@ impl<'a> Taken<'a> {
             });
             named.extend(level.names());
         }
+        let changes = self.changes(of);
+        named.extend(changes.iter().map(HeaderChange::name));
         let values = named.into_iter().map(|name| {
             let lines = entries.values(&name);
             let trim = |line: String| line.trim_matches([' ', '\t']).to_owned();
@@ -454,7 +486,7 @@ impl<'a> Taken<'a> {
                 lines.map(|lines| lines.into_iter().map(trim).collect()),
             )
         });
-        (!mutations.is_empty()).then(|| values.collect())
+        (!mutations.is_empty() || !changes.is_empty()).then(|| values.collect())
     }
 
     /// Writes down what the client gets that Envoy answers itself: the model's outcome says what.
@@ -476,7 +508,19 @@ impl<'a> Taken<'a> {
                 decision.body = self.body(action);
                 (action.status, Some((0, 0, "direct_response", "-")), false)
             }
-            (Some(Action::Route(_)), outcome::FILTER_REPLY) => (filter_status, None, true),
+            (Some(Action::Route(_)), outcome::FILTER_REPLY) => {
+                // Whatever changes headers before it leaves it undecided.
+                let request = self.entries_that_came();
+                let response = Entries::of_response(filter_status, true, self.manager);
+                self.respond(&request, response, None, true, decision, steps);
+                return Ok(());
+            }
+            (_, outcome::FILTER_REPLY) => {
+                let names = self.changes(MutationOf::Response);
+                let values = names.iter().map(|change| (change.name(), None));
+                decision.response_headers = (!names.is_empty()).then(|| values.collect());
+                return Ok(());
+            }
             (Some(Action::Route(action)), outcome::NO_CLUSTER) => {
                 let state = Some((0, 0, "cluster_not_found", "NC"));
                 (not_found(action), state, false)

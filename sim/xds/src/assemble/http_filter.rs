@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::Assembly;
 use crate::{
     error::ReadError,
+    header_mutation::hashed_header,
     http_filter::{PerFilters, acts, sees_changed},
     path::Path,
     snapshot::{FilterChain, RouteConfiguration, Snapshot, Terminal},
@@ -68,11 +69,22 @@ impl Assembly<'_> {
         let used = route_configuration.and_then(|index| configurations.get(index));
         let said: Option<&PerFilters> = used.map(|used| &used.per_filters);
         chain.http_filters.retain(|filter| acts(filter, said));
+        let last = chain.config.filters.len().saturating_sub(1);
+        let list = format!("{place}.filters[{last}].typed_config.http_filters");
+        if !chain.header_mutations.is_empty() && chain.unsupported.is_none() {
+            let levels = used.map(|used| &used.header_mutations);
+            let config = used.map(|used| &used.config);
+            let hashed = hashed_header(&chain.header_mutations, levels, config);
+            if let Some((host, route, name)) = hashed {
+                let reason = format!(
+                    "a filter changes the header {name:?}, which virtual_hosts[{host}].routes[{route}] hashes"
+                );
+                chain.unsupported = Some(self.unsupported(resource, list.clone(), reason));
+            }
+        }
         let Some(first) = chain.http_filters.first() else {
             return;
         };
-        let last = chain.config.filters.len().saturating_sub(1);
-        let list = format!("{place}.filters[{last}].typed_config.http_filters");
         let internal = used.is_some_and(|used| !used.config.internal_only_headers.is_empty());
         let names: BTreeSet<&str> = chain
             .http_filters

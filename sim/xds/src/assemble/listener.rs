@@ -20,6 +20,7 @@ use super::{Assembly, decode};
 use crate::{
     classify::{MANAGER, ROUTER, TCP_PROXY},
     error::ReadError,
+    header_mutation,
     http_filter::{FilterKind, filters},
     matcher_tree,
     snapshot::{FilterChain, Listener, RouteConfiguration, Snapshot, Terminal},
@@ -211,6 +212,7 @@ impl Assembly<'_> {
             config: from.config.clone(),
             terminal: Terminal::Unknown,
             http_filters: Vec::new(),
+            header_mutations: Vec::new(),
             unsupported: from.scope.unsupported.take(),
         };
         let terminal = from
@@ -237,6 +239,7 @@ impl Assembly<'_> {
                 validate::listener::check_manager(&manager, &terminal.path, self.source)?;
                 validate::listener::check_filters(&terminal, self.source)?;
                 chain.http_filters = filters(&manager);
+                chain.header_mutations = header_mutation::filters(&manager);
                 self.compile_filters(&terminal, &mut chain, &from)?;
                 let route_configuration = match &mut manager.route_specifier {
                     Some(RouteSpecifier::RouteConfig(config)) => {

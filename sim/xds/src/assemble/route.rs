@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 use super::{Assembly, decode, rewrite};
 use crate::{
     error::ReadError,
+    header_mutation,
     http_filter::{is_decided_per_route, per_filters},
     matcher_tree::{self, Found},
     path::{Path, Segment},
@@ -94,6 +95,7 @@ impl Assembly<'_> {
         Ok(RouteConfiguration {
             name: config.name.clone(),
             per_filters: per_filters(&config),
+            header_mutations: header_mutation::per_levels(&config),
             config,
             unsupported: scope.unsupported,
             virtual_hosts,

@@ -10,7 +10,7 @@ use super::{
     Table, Verdict,
 };
 use crate::{
-    http_filter,
+    header_mutation, http_filter,
     schema::type_name,
     view::{AnyView, View},
 };
@@ -182,10 +182,7 @@ pub(super) fn http_filter(judged: &Judged<'_>) -> Verdict {
     };
     let name = filter.text("name");
     let any = filter.any("typed_config");
-    if any
-        .as_ref()
-        .is_some_and(|any| http_filter::is_decided(any.type_name()))
-    {
+    if any.as_ref().is_some_and(|any| is_decided(any.type_name())) {
         return Verdict::Decided;
     }
     if filter.number("disabled") != 0 {
@@ -213,6 +210,10 @@ pub(super) fn http_filter(judged: &Judged<'_>) -> Verdict {
         }
         Err(what) => Verdict::Unsupported(format!("the filter {name} {what}").into()),
     }
+}
+
+fn is_decided(type_name: &str) -> bool {
+    http_filter::is_decided(type_name) || type_name == header_mutation::FILTER
 }
 
 /// Whether a filter of this configuration may write the metadata by which a balancer chooses a

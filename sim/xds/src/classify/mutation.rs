@@ -2,10 +2,10 @@
 
 use super::{
     Judged,
-    Rule::{Decided, Inert, Judge},
+    Rule::{Decided, Inert, Judge, Unsupported},
     Table, Verdict,
 };
-use crate::format;
+use crate::{format, header_mutation};
 
 pub(super) const TABLES: &[Table] = &[
     Table {
@@ -24,6 +24,41 @@ pub(super) const TABLES: &[Table] = &[
             ("value", Judge(value)),
             // Envoy does not read it where a route writes headers.
             ("raw_value", Inert),
+        ],
+    },
+    Table {
+        message: header_mutation::FILTER,
+        fields: &[
+            ("mutations", Decided),
+            ("most_specific_header_mutations_wins", Decided),
+        ],
+    },
+    Table {
+        message: header_mutation::PER_ROUTE,
+        fields: &[("mutations", Decided)],
+    },
+    Table {
+        message: header_mutation::MUTATIONS,
+        fields: &[
+            ("request_mutations", Decided),
+            (
+                "query_parameter_mutations",
+                Unsupported("a filter that changes the query is not decided"),
+            ),
+            ("response_mutations", Decided),
+            ("response_trailers_mutations", Inert),
+            ("request_trailers_mutations", Inert),
+        ],
+    },
+    Table {
+        message: "envoy.config.common.mutation_rules.v3.HeaderMutation",
+        fields: &[
+            ("remove", Judge(removed)),
+            ("append", Decided),
+            (
+                "remove_on_match",
+                Unsupported("headers that a filter removes by a matcher are not decided"),
+            ),
         ],
     },
     Table {
@@ -47,6 +82,15 @@ fn name(judged: &Judged<'_>) -> Verdict {
         return Verdict::Decided;
     }
     Verdict::Unsupported("no header can have this name: Envoy takes it, and requests fail".into())
+}
+
+/// The name of a header that a filter takes away.
+fn removed(judged: &Judged<'_>) -> Verdict {
+    let name = judged.text();
+    if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
+        return Verdict::Unsupported("what a request without it comes to is not decided".into());
+    }
+    Verdict::Decided
 }
 
 /// The value of a header that is added.

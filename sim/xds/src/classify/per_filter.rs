@@ -10,7 +10,7 @@ use super::{
     Rule::{Decided, Inert},
     Table, Verdict, filter,
 };
-use crate::{http_filter, view::AnyView};
+use crate::{header_mutation, http_filter, view::AnyView};
 
 const FILTER_CONFIG: &str = "envoy.config.route.v3.FilterConfig";
 
@@ -49,7 +49,6 @@ const INERT: &[&str] = &[
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
     "envoy.extensions.filters.http.compressor.v3.CompressorPerRoute",
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
-    "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
     "envoy.extensions.filters.http.header_to_metadata.v3.Config",
     "envoy.extensions.filters.http.set_metadata.v3.Config",
 ];
@@ -74,16 +73,18 @@ pub(super) fn judge(judged: &Judged<'_>) -> Verdict {
 
 /// Whether it speaks to a filter that is decided, or only switches one on or off.
 fn is_decided(any: &AnyView<'_>) -> bool {
+    let is_known =
+        |name: &str| http_filter::is_decided_per_route(name) || name == header_mutation::PER_ROUTE;
     if any.type_name() != FILTER_CONFIG {
-        return http_filter::is_decided_per_route(any.type_name());
+        return is_known(any.type_name());
     }
     let Some(wrapper) = any.content() else {
         return false;
     };
     wrapper.number("disabled") != 0
-        || wrapper.any("config").is_none_or(|config| {
-            config.type_url.is_empty() || http_filter::is_decided_per_route(config.type_name())
-        })
+        || wrapper
+            .any("config")
+            .is_none_or(|config| config.type_url.is_empty() || is_known(config.type_name()))
 }
 
 fn acts(any: &AnyView<'_>) -> bool {

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::{format, view::View};
+use crate::{format, header_mutation, view::View};
 
 /// A field of the message, or the message itself, and what is wrong with it.
 type Fault = (Option<Place>, String);
@@ -34,6 +34,7 @@ pub(super) fn check(view: &View<'_>) -> Result<(), Fault> {
         | "envoy.config.route.v3.VirtualHost"
         | "envoy.config.route.v3.Route"
         | "envoy.config.route.v3.WeightedCluster.ClusterWeight" => header_mutations(view),
+        header_mutation::MUTATIONS => mutations_of_filter(view),
         "envoy.config.route.v3.RouteAction.RequestMirrorPolicy" => mirror_policy(view),
         "envoy.config.route.v3.FilterConfig" => filter_config(view),
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => local_rate_limit(view),
@@ -119,27 +120,12 @@ fn string_matcher(view: &View<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Routing needs the host and what HTTP/2 has pseudo headers for, so they are not to be changed.
+/// Headers that are not to be changed.
 fn header_mutations(view: &View<'_>) -> Result<(), Fault> {
-    let is_kept = |name: &str| name.starts_with(':') || name.eq_ignore_ascii_case("host");
     for field in ["request_headers_to_add", "response_headers_to_add"] {
         for (index, option) in view.children(field).iter().enumerate() {
-            let header = option.child("header");
-            let name = header.as_ref().map_or("", |header| header.text("key"));
-            if is_kept(name) {
-                return Err((
-                    Place::item(field, index),
-                    format!("the header {name:?} may not be changed"),
-                ));
-            }
-            let value = header.as_ref().map_or("", |header| header.text("value"));
-            if let Err(fault) = format::parse(value) {
-                let problem = format!("the format {value:?}, {fault}");
+            if let Some(problem) = put_header(option) {
                 return Err((Place::item(field, index), problem));
-            }
-            if option.has("append") && option.number("append_action") != 0 {
-                let problem = "append stands beside append_action, which takes its place";
-                return Err((Place::item(field, index), problem.to_owned()));
             }
         }
     }
@@ -150,6 +136,44 @@ fn header_mutations(view: &View<'_>) -> Result<(), Fault> {
                     Place::item(field, index),
                     format!("the header {name:?} may not be removed"),
                 ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a header that is added.
+fn put_header(option: &View<'_>) -> Option<String> {
+    let header = option.child("header");
+    let name = header.as_ref().map_or("", |header| header.text("key"));
+    if is_kept(name) {
+        return Some(format!("the header {name:?} may not be changed"));
+    }
+    let value = header.as_ref().map_or("", |header| header.text("value"));
+    if let Err(fault) = format::parse(value) {
+        return Some(format!("the format {value:?}, {fault}"));
+    }
+    (option.has("append") && option.number("append_action") != 0)
+        .then(|| "append stands beside append_action, which takes its place".to_owned())
+}
+
+/// Routing needs the host and what HTTP/2 has pseudo headers for.
+fn is_kept(name: &str) -> bool {
+    name.starts_with(':') || name.eq_ignore_ascii_case("host")
+}
+
+/// What filters add to headers.
+fn mutations_of_filter(view: &View<'_>) -> Result<(), Fault> {
+    for field in [
+        "request_mutations",
+        "response_mutations",
+        "response_trailers_mutations",
+        "request_trailers_mutations",
+    ] {
+        for (index, change) in view.children(field).iter().enumerate() {
+            let added = change.child("append");
+            if let Some(problem) = added.as_ref().and_then(put_header) {
+                return Err((Place::item(field, index), problem));
             }
         }
     }
