@@ -27,11 +27,17 @@ pub(crate) fn hash_of_last(memory: &Memory) -> Option<u64> {
     }
 }
 
-/// Chooses by a random number of the attempt's own.
+/// The record of the cluster that the request was sent to that was decided last.
+pub(crate) fn cluster_of_last(memory: &Memory) -> u64 {
+    memory.word(work::CHOSEN_CLUSTER)
+}
+
+/// Chooses by a random number of the attempt's own; `own` is the record of the cluster that the
+/// route has, where it still stands.
 pub(crate) fn choose(
     compiled: &Compiled,
     memory: &mut Memory,
-    (plan, hash): (&Plan, Option<u64>),
+    (plan, hash, own): (&Plan, Option<u64>, Option<u64>),
     number: u64,
     request: &Request,
     decision: &mut Decision,
@@ -41,9 +47,15 @@ pub(crate) fn choose(
     let Some(record) = index.and_then(|index| compiled.cluster_record(index)) else {
         return Chosen::Nothing;
     };
-    if compiled.has_subsets(&plan.cluster) {
-        return Chosen::Undecided("retries of a cluster with subsets are not decided".to_owned());
-    }
+    // The route says which subsets are tried: its own record of the cluster has them.
+    let record = match own {
+        _ if !compiled.has_subsets(&plan.cluster) => record,
+        Some(own) => own,
+        None => {
+            let why = "retries over subsets are not decided once the snapshot has changed";
+            return Chosen::Undecided(why.to_owned());
+        }
+    };
     memory.set_word(work::RANDOM, number);
     let kind = memory.policy64(record + cluster::KIND);
     let found = if kind == pair(cluster::UNSUPPORTED, unsupported::USERSPACE) {

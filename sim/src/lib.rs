@@ -28,6 +28,8 @@ pub struct Sim {
     loaded: Option<(Compiled, Memory)>,
     kept: Kept,
     generation: u64,
+    /// Counts the tables that were compiled.
+    tables: u64,
     sequence: u64,
     under: streams::Under,
 }
@@ -150,6 +152,7 @@ impl Engine for Sim {
         self.generation += 1;
         self.kept = Kept::default();
         self.under = streams::Under::default();
+        self.tables += 1;
         self.loaded = Some((compiled, memory));
         Ok(())
     }
@@ -163,6 +166,7 @@ impl Engine for Sim {
         self.kept.carry(before, state, &mut compiled);
         self.under.update(&before.snapshot, snapshot);
         let memory = Memory::new(&compiled);
+        self.tables += 1;
         self.loaded = Some((compiled, memory));
         Ok(())
     }

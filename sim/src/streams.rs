@@ -47,6 +47,8 @@ struct Stream {
     /// `None`: a TCP proxy's, which ends after its duration.
     plan: Option<Plan>,
     hash: Option<u64>,
+    /// Which tables it was decided by, and its cluster's record there.
+    record: (u64, u64),
     left: Left,
     state: State,
     /// Where the attempt goes, or went.
@@ -169,6 +171,8 @@ impl Streams for Sim {
             .loaded
             .as_ref()
             .and_then(|(_, memory)| again::hash_of_last(memory));
+        let record = self.loaded.as_ref();
+        let record = record.map_or(0, |(_, memory)| again::cluster_of_last(memory));
         let followed = plan.is_some();
         self.under.streams.insert(
             id,
@@ -180,6 +184,7 @@ impl Streams for Sim {
                 traced: arrival.trace,
                 plan,
                 hash,
+                record: (self.tables, record),
                 left,
                 state: State::BackingOff,
                 pool: None,
@@ -430,7 +435,8 @@ impl Sim {
         } else {
             for selection in 0..=most {
                 let number = random::draw(stream.random, first + selection);
-                let by = (plan, stream.hash);
+                let (tables, record) = stream.record;
+                let by = (plan, stream.hash, (tables == self.tables).then_some(record));
                 chosen = again::choose(compiled, memory, by, number, &stream.request, decision);
                 let tried = stream
                     .tries

@@ -91,7 +91,7 @@ impl<'a> Run<'a> {
         request: &'a Request,
         random: u64,
         generation: u64,
-        hash: Result<Option<u64>, &'static str>,
+        (hash, criteria): (Result<Option<u64>, &'static str>, Criteria),
     ) -> Self {
         Self {
             snapshot: &loaded.snapshot,
@@ -103,7 +103,7 @@ impl<'a> Run<'a> {
             generation,
             traces: false,
             hash,
-            criteria: Criteria::default(),
+            criteria,
             trusts_forwarded_for: true,
             now_us: 0,
             memory: &mut loaded.filters,
@@ -560,6 +560,7 @@ impl<'a> Run<'a> {
             action,
             message: message.clone(),
             hash: self.hash,
+            criteria: self.criteria.clone(),
             cluster: &cluster.config,
         });
         match self.at_cluster(index, Drops::Heeded) {

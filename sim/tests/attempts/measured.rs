@@ -245,3 +245,62 @@ fn whose_policy(#[case] action: Value, #[case] expected: (u32, &str, u32)) {
     let answers = both(&snapshot, &[request(0, "/", &[], 0)], &script(rules));
     check(&answers[0].decision, expected);
 }
+
+/// The subsets v: a has two endpoints, v: b three, all of which answer 503.
+#[rstest]
+#[case::of_two("a", "NO_FALLBACK", json!({}), "12121")]
+#[case::of_three("b", "NO_FALLBACK", json!({}), "34534")]
+#[case::of_none("z", "NO_FALLBACK", json!({}), "")]
+#[case::of_all("z", "ANY_ENDPOINT", json!({}), "12345")]
+#[case::passing_over("b", "NO_FALLBACK", passing_over_five(), "34555")]
+fn retries_stay_in_the_subset(
+    #[case] label: &str,
+    #[case] fallback: &str,
+    #[case] more: Value,
+    #[case] measured: &str,
+) {
+    let endpoints: Vec<Value> = [(1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, "b")]
+        .into_iter()
+        .map(|(number, label)| {
+            let address = json!({"address": format!("10.0.0.{number}"), "port_value": 80});
+            json!({"endpoint": {"address": {"socket_address": address}},
+                "metadata": {"filter_metadata": {"envoy.lb": {"v": label}}}})
+        })
+        .collect();
+    let subsets = json!({"lb_subset_config": {"fallback_policy": fallback,
+        "subset_selectors": [{"keys": ["v"]}]}});
+    let clusters = [cluster(
+        "c",
+        &[json!({"lb_endpoints": endpoints})],
+        &subsets,
+    )];
+    let mut policy = json!({"retry_on": "5xx", "num_retries": 4});
+    for (field, value) in more.as_object().into_iter().flatten() {
+        policy[field] = value.clone();
+    }
+    let action = json!({"retry_policy": policy,
+        "metadata_match": {"filter_metadata": {"envoy.lb": {"v": label}}}});
+    let snapshot = snapshot(
+        &[route("/", "c", &action)],
+        &clusters,
+        &json!({}),
+        &json!({}),
+    );
+    let rules = format!("[[endpoint]]\naddress = \"*\"\n[[endpoint.rule]]\nanswers = [{S503}]");
+    let mut answers = both(&snapshot, &[request(0, "/", &[], 0)], &script(&rules));
+    let decision = answers.remove(0).decision;
+    let tries = decision
+        .tries
+        .iter()
+        .filter_map(|it| it.endpoint.as_deref());
+    let digit = |endpoint: &str| endpoint.split(':').next().and_then(|it| it.chars().last());
+    let found: String = tries.filter_map(digit).collect();
+    assert_eq!(found, measured, "{decision:?}");
+}
+
+fn passing_over_five() -> Value {
+    let kind =
+        "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+    json!({"host_selection_retry_max_attempts": "5",
+        "retry_host_predicate": [{"name": "p", "typed_config": {"@type": kind}}]})
+}

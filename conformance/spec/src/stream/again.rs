@@ -6,7 +6,6 @@ use twinmesh_engine::{Failure, Outcome, Try};
 use super::{Stream, clear, name_nothing, undecide};
 use crate::draw::draw;
 use crate::engine::{Loaded, Spec};
-use crate::policy::Balancing;
 use crate::rewrite;
 use crate::run::Run;
 use crate::upstream::{Drops, Picked};
@@ -108,20 +107,12 @@ fn select(loaded: &mut Loaded, generation: u64, stream: &mut Stream) -> Selected
                     .to_owned(),
             );
         }
-        let has_subsets = clusters
-            .get(index)
-            .is_some_and(|cluster| Balancing::new(&cluster.config).subsets.is_some());
-        if has_subsets {
-            return Selected::Undecided(
-                "retries of a cluster with subsets are not decided".to_owned(),
-            );
-        }
         let mut run = Run::again(
             loaded,
             &stream.request,
             draw(stream.random, attempt + selection),
             generation,
-            plan.hash,
+            (plan.hash, plan.criteria.clone()),
         );
         let picked = run.at_cluster(index, Drops::Ignored);
         let found = run.answer;

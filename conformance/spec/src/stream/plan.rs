@@ -20,6 +20,7 @@ use super::internal::{self, Told};
 use super::outliers;
 use super::retry::Retry;
 use super::timeouts::Timeouts;
+use crate::criteria::Criteria;
 use crate::lines::Lines;
 use crate::message::Message;
 use crate::mutation::of_levels;
@@ -39,6 +40,8 @@ pub(crate) struct Forwarded<'a> {
     pub(crate) lines: Lines,
     pub(crate) message: Message,
     pub(crate) hash: Result<Option<u64>, &'static str>,
+    /// What it asks of the endpoint.
+    pub(crate) criteria: Criteria,
     pub(crate) cluster: &'a ClusterConfig,
 }
 
@@ -50,6 +53,7 @@ pub(super) struct Plan {
     pub(super) lines: Lines,
     pub(super) message: Message,
     pub(super) hash: Result<Option<u64>, &'static str>,
+    pub(super) criteria: Criteria,
     pub(super) timeouts: Timeouts,
     pub(super) retry: Retry,
     /// The cluster's endpoints are spoken to by HTTP/2.
@@ -97,6 +101,7 @@ impl Plan {
             lines: forwarded.lines.clone(),
             message: forwarded.message.clone(),
             hash: forwarded.hash,
+            criteria: forwarded.criteria.clone(),
             timeouts: Timeouts::new(manager, action, policy, &forwarded.message, &told),
             retry: Retry::new(policy, &forwarded.message, &told)?,
             http2: speaks_http2(forwarded.cluster)?,
