@@ -13,12 +13,12 @@ use crate::string_match;
 ///
 /// Values on separate lines are tried one by one; any of them that matches is a match, which
 /// `invert_match` then turns round. A header that is missing is none, turned round or not, unless
-/// `treat_missing_header_as_empty`.
+/// `treat_missing_header_as_empty`. By some profiles all lines are one value.
 pub(crate) fn matches(matcher: &HeaderMatcher, message: &Message, regexes: &Regexes) -> bool {
     if !is_decided(matcher) {
         return true;
     }
-    accepts(matcher, message.values(&matcher.name), regexes)
+    accepts(matcher, message.matched_values(&matcher.name), regexes)
 }
 
 /// Whether the matcher accepts these values of its header.
@@ -161,6 +161,34 @@ mod tests {
                 "invert_match {invert_match}, \
                  treat_missing_header_as_empty {treat_missing_header_as_empty}"
             );
+        }
+    }
+
+    // As Envoy 1.38 has them: an empty line leaves its comma.
+    #[rstest]
+    #[case::joined(&["a", "b"], exact("a,b"), [true, false])]
+    #[case::not_one_by_one(&["no", "yes"], exact("yes"), [false, true])]
+    #[case::with_an_empty_line(&["a", ""], exact("a,"), [true, false])]
+    #[case::no_number(&["99", "5"], range(0, 10), [false, true])]
+    #[case::one_line(&["yes"], exact("yes"), [true, false])]
+    #[case::missing(&[], exact("yes"), [false, false])]
+    fn lines_are_joined(
+        #[case] values: &[&str],
+        #[case] specifier: Option<HeaderMatchSpecifier>,
+        #[case] expected: [bool; 2],
+    ) {
+        let lines: Vec<_> = values.iter().map(|&value| ("x", value)).collect();
+        let mut message = message(&lines);
+        message.profile = twinmesh_xds::Profile::Envoy138;
+        for (invert_match, expected) in [false, true].into_iter().zip(expected) {
+            let matcher = HeaderMatcher {
+                name: "x".to_owned(),
+                invert_match,
+                header_match_specifier: specifier.clone(),
+                ..HeaderMatcher::default()
+            };
+            let found = matches(&matcher, &message, &Regexes::default());
+            assert_eq!(found, expected, "invert_match {invert_match}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The request as routes see it.
 
 use twinmesh_engine::ClientCertificate;
+use twinmesh_xds::Profile;
 
 /// Headers of which Envoy keeps one entry each: repeated lines are joined with a comma before any
 /// matcher sees them (measured on Envoy 1.40).
@@ -60,6 +61,8 @@ pub(crate) struct Message {
     pub(crate) client_certificate: Option<ClientCertificate>,
     /// In wire order: names lower-cased, values without white space around them.
     pub(crate) headers: Vec<(String, String)>,
+    /// Whose rules decide what header matchers see.
+    pub(crate) profile: Profile,
 }
 
 impl Message {
@@ -84,6 +87,11 @@ impl Message {
             return vec![join(&values)];
         }
         values
+    }
+
+    /// All values of a header or pseudo header as a header matcher sees them.
+    pub(crate) fn matched_values(&self, name: &str) -> Vec<String> {
+        as_matched(self.values(name), self.profile)
     }
 
     /// The first value of a header.
@@ -114,6 +122,14 @@ impl Message {
 /// case.
 pub(crate) fn is_joined(name: &str) -> bool {
     JOINED.contains(&name)
+}
+
+/// The values of a header as a header matcher sees them: by some profiles one, joined by commas.
+pub(crate) fn as_matched(values: Vec<String>, profile: Profile) -> Vec<String> {
+    if values.len() > 1 && profile.joins_lines() {
+        return vec![values.join(",")];
+    }
+    values
 }
 
 /// Repeated lines as the one value that Envoy keeps: empty ones leave no trace.

@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{Chain, Failed, Request};
-use twinmesh_xds::{Snapshot, Terminal};
+use twinmesh_xds::{Profile, Snapshot, Terminal};
 
 use crate::connection::Connection;
 use crate::cookie;
@@ -31,7 +31,7 @@ impl Seen {
     pub fn new(snapshot: &Snapshot, request: &Request, at: Option<(usize, Chain)>) -> Option<Self> {
         let Some((listener, chain)) = at else {
             let manager = HttpConnectionManager::default();
-            return head::read(request, &manager, None).ok().map(Self);
+            return Self::of(snapshot, head::read(request, &manager, None).ok());
         };
         let listener = snapshot.listeners.get(listener)?;
         let chain = match chain {
@@ -42,7 +42,12 @@ impl Seen {
             return None;
         };
         let port = Connection::new(request, listener).destination.port();
-        head::read(request, manager, Some(port)).ok().map(Self)
+        Self::of(snapshot, head::read(request, manager, Some(port)).ok())
+    }
+
+    fn of(snapshot: &Snapshot, message: Option<Message>) -> Option<Self> {
+        let profile = snapshot.profile;
+        message.map(|message| Self(Message { profile, ..message }))
     }
 
     /// All values of a header or pseudo header, in wire order.
@@ -65,6 +70,7 @@ impl Seen {
 #[derive(Debug)]
 pub struct Matchers {
     regexes: Regexes,
+    profile: Profile,
 }
 
 impl Matchers {
@@ -75,6 +81,7 @@ impl Matchers {
     pub fn of(snapshot: &Snapshot) -> Result<Self, String> {
         Ok(Self {
             regexes: Regexes::of(snapshot)?,
+            profile: snapshot.profile,
         })
     }
 
@@ -126,7 +133,10 @@ impl Matchers {
     /// Whether the matcher accepts a header with these values, one on each line; none: it is
     /// missing. Of a pseudo header the first value counts.
     pub fn header(&self, matcher: &HeaderMatcher, values: &[String]) -> bool {
-        let mut message = Message::default();
+        let mut message = Message {
+            profile: self.profile,
+            ..Message::default()
+        };
         let first = values.first().cloned().unwrap_or_default();
         match matcher.name.to_ascii_lowercase().as_str() {
             ":method" => message.method = first,
@@ -195,6 +205,7 @@ mod tests {
         };
         let matchers = Matchers {
             regexes: Regexes::default(),
+            profile: Profile::default(),
         };
         let seen = Seen(message(&[("y", "1")]));
         let all = [
@@ -211,6 +222,7 @@ mod tests {
     fn values_of_one_header() {
         let matchers = Matchers {
             regexes: Regexes::default(),
+            profile: Profile::default(),
         };
         assert!(matchers.header(&header("X"), &["1".to_owned()]));
         assert!(!matchers.header(&header("X"), &[]));

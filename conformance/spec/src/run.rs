@@ -251,7 +251,10 @@ impl<'a> Run<'a> {
         port: Option<u16>,
     ) -> Option<Message> {
         match head::read(self.request, manager, port) {
-            Ok(message) => Some(message),
+            Ok(message) => Some(Message {
+                profile: self.snapshot.profile,
+                ..message
+            }),
             Err(Refused::Undecided(reason)) => {
                 self.undecided(reason);
                 None

@@ -156,6 +156,7 @@ mod tests {
                 scheme: "http".to_owned(),
                 forwarded_proto: "http".to_owned(),
                 grpc: false,
+                ..Seen::default()
             };
             let route = Route::default();
             assert_eq!(

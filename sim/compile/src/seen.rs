@@ -19,6 +19,8 @@ pub struct Seen {
     /// `x-forwarded-proto`, or the connection's scheme.
     pub forwarded_proto: String,
     pub(crate) grpc: bool,
+    /// Header matchers see the lines of a repeated header as one, joined by commas.
+    pub(crate) joins_lines: bool,
 }
 
 impl Compiled {
@@ -46,6 +48,7 @@ impl Compiled {
                 forwarded.join(",")
             },
             grpc: is_grpc(request),
+            joins_lines: self.snapshot.profile.joins_lines(),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     assemble,
     error::ReadError,
     form::{self, Form},
+    profile::Profile,
     snapshot::Snapshot,
     source::Source,
 };
@@ -15,6 +16,8 @@ use crate::{
 pub struct ReadOptions {
     /// Refuse a snapshot in which anything is not known or not decided.
     pub strict: bool,
+    /// Whose rules decide.
+    pub profile: Profile,
 }
 
 /// Reads a snapshot, in any of the forms.
@@ -36,7 +39,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Snapshot, ReadError> {
 /// # Errors
 /// As [`read`].
 pub fn read_bytes(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<Snapshot, ReadError> {
-    let snapshot = match form::as_text(name, bytes)? {
+    let mut snapshot = match form::as_text(name, bytes)? {
         Some(text) => {
             let document = form::document(name, text)?;
             let input = form::detect(name, &document)?;
@@ -54,6 +57,7 @@ pub fn read_bytes(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<Sna
             assemble(&form::detect_binary(&source, bytes)?, &source)?
         }
     };
+    snapshot.take_profile(options.profile);
     if options.strict && !snapshot.report.findings.is_empty() {
         return Err(ReadError::Strict {
             file: name.to_owned(),

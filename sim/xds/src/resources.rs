@@ -70,7 +70,8 @@ pub fn read_resources<'a>(
             path,
         });
     }
-    let snapshot = assemble::assemble(held, true, &source)?;
+    let mut snapshot = assemble::assemble(held, true, &source)?;
+    snapshot.take_profile(options.profile);
     if options.strict && !snapshot.report.findings.is_empty() {
         return Err(ReadError::Strict {
             file: file.to_owned(),

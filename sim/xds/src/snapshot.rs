@@ -21,6 +21,7 @@ use envoy_types::pb::envoy::extensions::filters::network::{
 
 use crate::header_mutation::{HeaderMutationFilter, PerLevels};
 use crate::http_filter::{HttpFilter, PerFilters};
+use crate::profile::Profile;
 use crate::report::Report;
 
 /// A consistent set of resources, validated as Envoy validates it.
@@ -41,6 +42,8 @@ pub struct Snapshot {
     /// Every `safe_regex` pattern of the snapshot, compiled once; the error is why a pattern that
     /// RE2 accepts is not decided here (a DFA over the cap).
     pub regexes: BTreeMap<String, Result<twinmesh_re2::Dfa, twinmesh_re2::TooLarge>>,
+    /// Whose rules decide.
+    pub profile: Profile,
     /// What was found while reading.
     pub report: Report,
 }

@@ -134,7 +134,10 @@ fn strict_refuses_what_is_only_reported_otherwise() {
     let text = routes(
         "- match: {prefix: /, filter_state: [{key: k, string_match: {exact: v}}]}\n  redirect: {}",
     );
-    let strict = ReadOptions { strict: true };
+    let strict = ReadOptions {
+        strict: true,
+        ..ReadOptions::default()
+    };
     let error = read_bytes("f.yaml", text.as_bytes(), &strict).expect_err("it is refused");
     assert!(matches!(error, ReadError::Strict { .. }));
     insta::assert_snapshot!(error.to_string());

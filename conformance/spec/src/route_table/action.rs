@@ -10,10 +10,11 @@ use envoy_types::pb::envoy::config::route::v3::{
     weighted_cluster::{ClusterWeight, cluster_weight::HostRewriteSpecifier},
 };
 use twinmesh_engine::MutationOf;
+use twinmesh_xds::Profile;
 
 use super::{Input, Known, Lines, Routed, Taker, Undecided};
 use crate::format::Facts;
-use crate::message::Message;
+use crate::message::{Message, as_matched};
 use crate::mutation::{self, of_levels};
 use crate::regex::Regexes;
 use crate::rewrite::{Rewriting, finalize};
@@ -26,6 +27,7 @@ const DEFAULT_TIMEOUT_NANOSECONDS: u128 = 15_000_000_000;
 pub(super) struct At<'a> {
     pub(super) table: &'a RouteConfiguration,
     pub(super) regexes: &'a Regexes,
+    pub(super) profile: Profile,
     pub(super) substitutions: &'a Substitutions,
     pub(super) host: &'a VirtualHost,
     pub(super) route: &'a Route,
@@ -193,7 +195,7 @@ impl<'a> At<'a> {
         for cluster in &self.host.virtual_clusters {
             let mut accepted = true;
             for matcher in &cluster.headers {
-                let values = request.values(&matcher.name)?;
+                let values = as_matched(request.values(&matcher.name)?, self.profile);
                 if !header::accepts(matcher, values, self.regexes) {
                     accepted = false;
                     break;

@@ -5,9 +5,8 @@ use envoy_types::pb::envoy::config::core::v3::RuntimeFractionalPercent;
 use envoy_types::pb::envoy::config::route::v3::{Route, RouteMatch, route_match::PathSpecifier};
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 
-use super::{Input, Known, Lines};
-use crate::regex::Regexes;
-use crate::{cookie, header, path, query_parameter, tls_context, uri_template};
+use super::{Input, Known, Lines, RouteTable};
+use crate::{cookie, path, query_parameter, tls_context, uri_template};
 
 /// What a route's matchers come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +24,9 @@ pub(super) fn matches(
     route: &Route,
     lines: &Lines,
     input: &Input,
-    regexes: &Regexes,
+    table: &RouteTable<'_>,
 ) -> Known<Verdict> {
+    let regexes = &table.regexes;
     let nothing = RouteMatch::default();
     let route_match = route.r#match.as_ref().unwrap_or(&nothing);
     if let Some(fraction) = &route_match.runtime_fraction
@@ -39,7 +39,7 @@ pub(super) fn matches(
         return Ok(Verdict::Fails);
     }
     for matcher in &route_match.headers {
-        if !header::accepts(matcher, lines.values(&matcher.name)?, regexes) {
+        if !table.accepts(matcher, lines)? {
             return Ok(Verdict::Fails);
         }
     }

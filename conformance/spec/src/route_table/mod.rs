@@ -10,8 +10,10 @@ mod matching;
 use envoy_types::pb::envoy::config::route::v3::{
     HeaderMatcher, Route, RouteConfiguration, VirtualHost, virtual_host::TlsRequirementType,
 };
+use twinmesh_xds::Profile;
 
 use crate::header;
+use crate::message::as_matched;
 use crate::redirect;
 use crate::regex::{self, Regexes};
 use crate::substitution::Substitutions;
@@ -106,6 +108,7 @@ pub struct RouteTable<'a> {
     config: &'a RouteConfiguration,
     regexes: Regexes,
     substitutions: Substitutions,
+    profile: Profile,
 }
 
 impl<'a> RouteTable<'a> {
@@ -136,7 +139,14 @@ impl<'a> RouteTable<'a> {
             config,
             regexes: Regexes::compile(patterns)?,
             substitutions: Substitutions::of_routes(&config.virtual_hosts),
+            profile: Profile::default(),
         })
+    }
+
+    /// By this profile's rules.
+    #[must_use]
+    pub fn with_profile(self, profile: Profile) -> Self {
+        Self { profile, ..self }
     }
 
     /// Whether a matcher accepts these lines.
@@ -144,7 +154,7 @@ impl<'a> RouteTable<'a> {
     /// # Errors
     /// The value of the header that it asks for is not known.
     pub fn accepts(&self, matcher: &HeaderMatcher, lines: &Lines) -> Known<bool> {
-        let values = lines.values(&matcher.name)?;
+        let values = as_matched(lines.values(&matcher.name)?, self.profile);
         Ok(header::accepts(matcher, values, &self.regexes))
     }
 
@@ -182,7 +192,7 @@ impl<'a> RouteTable<'a> {
             });
         }
         for (route, config) in host.routes.iter().enumerate() {
-            match matching::matches(config, &nothing.request, input, &self.regexes)? {
+            match matching::matches(config, &nothing.request, input, self)? {
                 Verdict::Fails => {}
                 Verdict::Matches => return self.take(index, route, host, config, nothing, input),
                 Verdict::Undecided(what) => {
@@ -227,6 +237,7 @@ impl<'a> RouteTable<'a> {
         let at = action::At {
             table: self.config,
             regexes: &self.regexes,
+            profile: self.profile,
             substitutions: &self.substitutions,
             host,
             route: config,

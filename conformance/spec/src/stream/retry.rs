@@ -8,13 +8,14 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use twinmesh_engine::Failure;
 use twinmesh_engine::stream::Response;
+use twinmesh_xds::Profile;
 
 use super::internal::Told;
 use super::plan::microseconds;
 use crate::draw::draw;
 use crate::header;
 use crate::integer;
-use crate::message::Message;
+use crate::message::{Message, as_matched};
 use crate::regex::Regexes;
 
 const CONDITIONS: [&str; 10] = [
@@ -54,6 +55,7 @@ pub(super) struct Retry {
     max_ms: u64,
     status_codes: Vec<u64>,
     headers: Vec<HeaderMatcher>,
+    profile: Profile,
     header_names: Vec<String>,
     reset_headers: Vec<ResetHeader>,
     reset_max_ms: u64,
@@ -97,9 +99,9 @@ impl Retry {
         let asks = &policy.retriable_request_headers;
         let regexes = Regexes::default();
         if !asks.is_empty()
-            && !asks
-                .iter()
-                .any(|matcher| header::accepts(matcher, message.values(&matcher.name), &regexes))
+            && !asks.iter().any(|matcher| {
+                header::accepts(matcher, message.matched_values(&matcher.name), &regexes)
+            })
         {
             on.clear();
         }
@@ -135,6 +137,7 @@ impl Retry {
             max_ms,
             status_codes,
             headers: policy.retriable_headers.clone(),
+            profile: message.profile,
             header_names: listed(told.header_names.as_deref().unwrap_or_default()),
             reset_headers: limited
                 .map(|it| it.reset_headers.clone())
@@ -181,7 +184,8 @@ impl Retry {
                 .any(|name| !response.values(name).is_empty())
                 || self.headers.iter().any(|matcher| {
                     let values = response.values(&matcher.name).into_iter();
-                    header::accepts(matcher, values.map(str::to_owned).collect(), &regexes)
+                    let values = as_matched(values.map(str::to_owned).collect(), self.profile);
+                    header::accepts(matcher, values, &regexes)
                 })
         };
         (self.is_on("5xx") && (500..600).contains(&status))

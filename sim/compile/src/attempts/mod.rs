@@ -78,6 +78,8 @@ pub struct Plan {
     pub selections: Option<u64>,
     status_codes: Vec<u64>,
     headers: Vec<HeaderMatcher>,
+    /// They see the lines of a repeated header as one, joined by commas.
+    joins_lines: bool,
     header_names: Vec<String>,
     reset_headers: Vec<ResetHeader>,
     reset_max_ms: u64,
@@ -323,6 +325,7 @@ impl Plan {
             selections: (!policy.retry_host_predicate.is_empty()).then_some(selections.max(1)),
             status_codes,
             headers: policy.retriable_headers.clone(),
+            joins_lines: seen.joins_lines,
             header_names: asked.header_names,
             reset_headers: limited
                 .map(|it| it.reset_headers.clone())
@@ -346,7 +349,7 @@ impl Plan {
                 || self
                     .headers
                     .iter()
-                    .any(|it| values::accepts(it, &response.values(&it.name))),
+                    .any(|it| values::of_response(it, response, self.joins_lines)),
         }
     }
 

@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     HeaderMatcher, header_matcher::HeaderMatchSpecifier as Specifier,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
-use twinmesh_engine::Request;
+use twinmesh_engine::{Request, stream::Response};
 
 use crate::names;
 use crate::seen::Seen;
@@ -79,11 +79,23 @@ pub(super) fn of_request(matcher: &HeaderMatcher, request: &Request, seen: &Seen
         let value = first(request, &name).unwrap_or_default();
         return accepts(matcher, &[&value]);
     }
-    accepts(matcher, &values)
+    accepts_lines(matcher, &values, seen.joins_lines)
+}
+
+/// Whether a matcher accepts a response, whose lines it may see as one.
+pub(super) fn of_response(matcher: &HeaderMatcher, response: &Response, joins_lines: bool) -> bool {
+    accepts_lines(matcher, &response.values(&matcher.name), joins_lines)
+}
+
+fn accepts_lines(matcher: &HeaderMatcher, values: &[&str], joins_lines: bool) -> bool {
+    if values.len() > 1 && joins_lines {
+        return accepts(matcher, &[&values.join(",")]);
+    }
+    accepts(matcher, values)
 }
 
 /// Whether a matcher accepts these values of its header.
-pub(super) fn accepts(matcher: &HeaderMatcher, values: &[&str]) -> bool {
+fn accepts(matcher: &HeaderMatcher, values: &[&str]) -> bool {
     let values = match values {
         [] if matcher.treat_missing_header_as_empty => &[""],
         values => values,
