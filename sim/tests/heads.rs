@@ -193,3 +193,80 @@ fn heads_are_taken_as_envoy_takes_them() {
     let count = different.len();
     assert!(different.is_empty(), "{count}:\n{}", different.join("\n"));
 }
+
+/// A head as a traffic line, where writing that line gives the very bytes back; a value may hold a
+/// CR here.
+fn request(id: &str, head: &str) -> Option<Request> {
+    let (lines, rest) = head.split_once("\r\n\r\n")?;
+    let mut lines = lines.split("\r\n");
+    let mut first = lines.next()?.split(' ');
+    let mut request: Request =
+        serde_json::from_value(json!({"id": id, "listener": "l"})).expect("a request");
+    request.method = first.next()?.to_owned();
+    request.path = first.next()?.to_owned();
+    for (index, line) in lines.enumerate() {
+        let (name, value) = line.split_once(": ")?;
+        if index == 0 && name == "host" {
+            request.authority = Some(value.to_owned());
+        } else {
+            request.headers.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    let breaks = head.replace("\r\n", "").contains('\n');
+    let in_line = [&request.method, &request.path]
+        .iter()
+        .any(|text| text.contains('\r'));
+    let same = request.head() == head.as_bytes();
+    (rest.is_empty() && same && !breaks && !in_line).then_some(request)
+}
+
+/// What of a decision Envoy's verdict on a head tells.
+fn verdict(engine: &mut dyn Engine, request: &Request) -> Option<(bool, Option<u32>)> {
+    let answer = engine.decide(request, 0, 0, true).expect("it decides");
+    let decision = answer.decision;
+    match decision.outcome {
+        Outcome::Unsupported => None,
+        Outcome::DirectResponse => Some((true, None)),
+        _ => Some((false, decision.status)),
+    }
+}
+
+#[test]
+fn heads_are_decoded_as_envoy_decodes_them() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/heads/heads.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let plain = snapshot(&json!({}));
+    let (mut sim, mut spec) = (Sim::default(), Spec::default());
+    sim.load(&plain).expect("it loads");
+    spec.load(&plain).expect("it loads");
+    let (mut compared, mut undecided, mut by_spec_alone) = (0, 0, 0);
+    let mut different = Vec::new();
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("the line is JSON");
+        let id = line["id"].as_str().expect("an id");
+        let head = String::from_utf8(head(&line)).ok();
+        let Some(request) = head.and_then(|head| request(id, &head)) else {
+            continue;
+        };
+        if !line["listener"].is_null() {
+            continue;
+        }
+        let of_spec = verdict(&mut spec, &request);
+        let Some((accepted, status)) = verdict(&mut sim, &request) else {
+            undecided += 1;
+            by_spec_alone += usize::from(of_spec.is_some());
+            continue;
+        };
+        compared += 1;
+        let is_so = accepted == (line["outcome"] == "accepted")
+            && (accepted || line["status"].as_u64() == status.map(u64::from));
+        if !is_so || of_spec.is_some_and(|other| other != (accepted, status)) {
+            different.push(format!(
+                "{accepted} {status:?}, spec {of_spec:?}, envoy {line}"
+            ));
+        }
+    }
+    println!("{compared} heads compared, {undecided} undecided, {by_spec_alone} by sim alone");
+    assert!(compared > 1500, "{compared} heads compared only");
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}

@@ -206,6 +206,8 @@ pub enum BadRequest {
     TooLarge,
     /// The target says https, and a connection manager at the edge has it without TLS (403).
     Scheme,
+    /// Connection names a header that may not be taken away, or too much.
+    Connection,
 }
 
 impl std::fmt::Display for BadRequest {
@@ -225,6 +227,7 @@ impl std::fmt::Display for BadRequest {
             Self::Target => "the target is not a valid one, or has a fragment",
             Self::TooLarge => "it is larger, or has more headers, than Envoy takes",
             Self::Scheme => "the target says https on a connection without TLS",
+            Self::Connection => "Connection names a header that may not be taken away, or too many",
         })
     }
 }

@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::config::core::v3::http_protocol_options::HeadersWith
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{BadRequest, Request};
 
+use crate::connection_header;
 use crate::host;
 use crate::message::{Message, join};
 use crate::referer;
@@ -56,8 +57,6 @@ const METHODS: [&str; 35] = [
 ];
 
 const DEFAULT_MAX_HEADERS_COUNT: usize = 100;
-/// So many names in Connection are refused.
-const TOO_MANY_NOMINATED: usize = 10;
 const DEFAULT_MAX_REQUEST_HEADERS_KB: u32 = 60;
 
 /// What Envoy makes of a head that it does not route.
@@ -74,7 +73,7 @@ pub(crate) enum Refused {
     Undecided(&'static str),
 }
 
-fn by_codec(why: BadRequest, status: u32) -> Refused {
+pub(crate) fn by_codec(why: BadRequest, status: u32) -> Refused {
     Refused::Bad {
         why,
         status,
@@ -141,8 +140,8 @@ pub(crate) fn read(
         .as_ref()
         .is_some_and(|options| options.allow_chunked_length);
     check_transfer_encoding(&message, transfer_encoding_wins)?;
-    let connection = check_connection_header(&message);
     let mut authority = take_authority(request, &mut message);
+    let connection = connection_header::apply(&mut message, &mut authority);
     let allow_absolute_url = manager
         .http_protocol_options
         .as_ref()
@@ -165,11 +164,11 @@ pub(crate) fn read(
             message.path = path;
         }
     }
+    // Envoy looks at it before the target, and refuses the head in either case.
+    connection?;
     if authority.as_deref().is_some_and(|text| !is_authority(text)) {
         return Err(by_codec(BadRequest::InvalidHost, 400));
     }
-    // Envoy looks at it before, but refuses a head with an invalid authority in either case.
-    connection?;
     check_in_connection_manager(&message, authority.is_some())?;
     message.authority = host::strip(&authority.unwrap_or_default(), manager, destination_port);
     set_scheme(&mut message, scheme, request, manager)?;
@@ -177,6 +176,23 @@ pub(crate) fn read(
         message.headers.retain(|(name, _)| name != "referer");
     }
     Ok(message)
+}
+
+/// Host and the other header lines, with what stands on lines that go on with the one before (obsolete
+/// folding); `None` where there is none before.
+fn unfolded(request: &Request) -> Option<(Option<String>, Vec<String>)> {
+    let mut host = request.authority.clone();
+    let mut lines: Vec<String> = Vec::with_capacity(request.headers.len());
+    for (name, value) in &request.headers {
+        let line = format!("{name}: {value}");
+        if name.starts_with([' ', '\t']) {
+            let before = lines.last_mut().or(host.as_mut())?;
+            before.push_str(&line);
+        } else {
+            lines.push(line);
+        }
+    }
+    Some((host, lines))
 }
 
 /// The header lines as the parser takes them apart.
@@ -193,18 +209,16 @@ fn header_lines(
     let underscores = options.map_or(0, |options| options.headers_with_underscores_action);
     let mut count = usize::from(request.authority.is_some());
     let mut headers = Vec::new();
-    for (name, value) in &request.headers {
-        if name.starts_with([' ', '\t']) {
-            return Err(Refused::Undecided(
-                "it has a folded header line, which is not decided",
-            ));
-        }
+    let (_, lines) = unfolded(request).ok_or(by_codec(BadRequest::HeaderName, 400))?;
+    for line in &lines {
         // On the wire the name ends at the first colon.
-        let line = format!("{name}: {value}");
-        let (name, value) = line.split_once(':').unwrap_or((&line, ""));
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
         if name.is_empty() || !name.bytes().all(is_token_byte) {
             return Err(by_codec(BadRequest::HeaderName, 400));
         }
+        // Of a CR the parser leaves no trace.
+        let given = value;
+        let value = value.replace('\r', "");
         if !value.bytes().all(is_value_byte) {
             return Err(by_codec(BadRequest::HeaderValue, 400));
         }
@@ -224,7 +238,7 @@ fn header_lines(
         let value = value.trim_matches([' ', '\t']);
         if name == "content-length" {
             let is_first = !headers.iter().any(|(other, _)| *other == name);
-            if !is_first || !is_length(value) {
+            if !is_first || !is_length(value) || given.contains('\r') {
                 return Err(by_codec(BadRequest::ContentLength, 400));
             }
         }
@@ -262,7 +276,7 @@ fn check_transfer_encoding(message: &Message, transfer_encoding_wins: bool) -> R
 }
 
 /// The values of a header, each line apart.
-fn of(message: &Message, wanted: &str) -> Vec<String> {
+pub(crate) fn of(message: &Message, wanted: &str) -> Vec<String> {
     message
         .headers
         .iter()
@@ -273,9 +287,10 @@ fn of(message: &Message, wanted: &str) -> Vec<String> {
 
 /// Host is one entry: repeated lines are joined with a comma.
 fn take_authority(request: &Request, message: &mut Message) -> Option<String> {
-    let mut lines: Vec<String> = request
-        .authority
+    let host = unfolded(request).and_then(|(host, _)| host);
+    let mut lines: Vec<String> = host
         .iter()
+        .map(|authority| authority.replace('\r', ""))
         .map(|authority| authority.trim_matches([' ', '\t']).to_owned())
         .collect();
     message.headers.retain(|(name, value)| {
@@ -316,25 +331,6 @@ fn check_in_connection_manager(message: &Message, has_authority: bool) -> Result
         return refuse(BadRequest::RequestLine, 400);
     }
     Ok(())
-}
-
-/// Connection may name headers that Envoy then removes or refuses, or ask to upgrade.
-fn check_connection_header(message: &Message) -> Result<(), Refused> {
-    let is_plain = |token: &str| {
-        let token = token.trim();
-        token.is_empty()
-            || token.eq_ignore_ascii_case("close")
-            || token.eq_ignore_ascii_case("keep-alive")
-    };
-    let connection = join(&of(message, "connection"));
-    let tokens: Vec<&str> = connection.split(',').collect();
-    if tokens.len() < TOO_MANY_NOMINATED && tokens.into_iter().all(is_plain) {
-        Ok(())
-    } else {
-        Err(Refused::Undecided(
-            "its Connection header has more than close and keep-alive, which is not decided",
-        ))
-    }
 }
 
 /// Whether the client may say another scheme than its connection has: not to a connection manager

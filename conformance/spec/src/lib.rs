@@ -14,6 +14,7 @@ mod breaker;
 mod client_address;
 mod cluster;
 mod connection;
+mod connection_header;
 mod cookie;
 mod cors;
 mod criteria;

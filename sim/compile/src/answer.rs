@@ -133,7 +133,13 @@ impl Compiled {
         let seen = self.seen(request, &record);
         if code == outcome::BAD_REQUEST {
             let reason = record.word(work::REASON);
-            let why = bad_request_of(reason);
+            let why = if managed.is_some_and(|managed| managed.refused)
+                && reason == bad_request::INVALID_HOST
+            {
+                BadRequest::Connection
+            } else {
+                bad_request_of(reason)
+            };
             steps.push(Step::BadRequest(why));
             let by_codec = reason <= bad_request::BY_CODEC;
             decision.status = Some(if by_codec {

@@ -11,6 +11,7 @@ pub mod attempts;
 mod breaker;
 pub mod capacity;
 mod cluster;
+mod codec;
 mod compiler;
 mod cors;
 mod criteria;
@@ -54,7 +55,7 @@ mod undecided;
 mod virtual_host;
 mod zone;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use twinmesh_engine::Held;
@@ -70,6 +71,7 @@ pub use numbers::{Numbered, Numbers};
 pub use undecided::{Part, Undecided};
 
 use compiler::Compiler;
+use names::Commas;
 use substitution::Substitutions;
 
 /// A snapshot's tables.
@@ -102,6 +104,10 @@ pub struct Compiled {
     substitutions: Substitutions,
     /// Names of the listeners with `use_original_dst`.
     catching: Vec<String>,
+    /// Headers whose repeated lines are joined for the model alone.
+    by_commas: BTreeMap<String, Commas>,
+    /// A header's name that nothing asks for.
+    unused_name: String,
 }
 
 /// Sizes of the compiled tables.
@@ -170,6 +176,7 @@ fn compile_into(
     let listeners = compiler.listeners(&configurations);
     compiler.write_routes();
     let names = compiler.names.len() as u64;
+    let (by_commas, unused_name) = (compiler.names.by_commas(), compiler.names.unused());
     compiler.names.write(&mut compiler.arena);
     let trie_entries = compiler.arena.tries.len() as u64;
     let routes = snapshot
@@ -240,6 +247,8 @@ fn compile_into(
             .collect(),
         listeners: by_name,
         configurations: configurations_by_name,
+        by_commas,
+        unused_name,
     })
 }
 

@@ -18,10 +18,44 @@ const HEAD_KILOBYTES: u32 = 60;
 /// A request as the connection manager leaves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Managed {
-    /// What the model is to decide.
+    /// The request that is decided.
     pub request: Request,
+    /// What is laid out for the model in its place, where that is not the same.
+    laid: Option<Request>,
+    /// The codec has been through the head.
+    decoded: bool,
+    /// The codec refuses the head for what Connection says, and the model is to find a fault in it.
+    pub(crate) refused: bool,
     /// Bits of [`connection`]: what has been done.
     bits: u64,
+}
+
+impl Managed {
+    /// A request as it came.
+    fn of(came: &Request) -> Self {
+        Self {
+            request: came.clone(),
+            laid: None,
+            decoded: false,
+            refused: false,
+            bits: 0,
+        }
+    }
+
+    /// What is laid out for the model.
+    fn laid(&self) -> &Request {
+        self.laid.as_ref().unwrap_or(&self.request)
+    }
+
+    /// Whether the head is not too long for the connection manager: what the codec took may have
+    /// grown, and is not refused for that.
+    fn fits(&self, manager: &HttpConnectionManager) -> bool {
+        let most = manager
+            .max_request_headers_kb
+            .as_ref()
+            .map_or(HEAD_KILOBYTES, |most| most.value);
+        self.laid().head().len() as u64 <= u64::from(most) * 1024
+    }
 }
 
 impl Compiled {
@@ -59,31 +93,56 @@ impl Compiled {
         left: &Left,
     ) -> Option<Managed> {
         let record = Record { left };
+        if record.word(work::OUTCOME) == outcome::UNSUPPORTED
+            && record.word(work::REASON) == unsupported::HEADER_REWRITTEN
+        {
+            return self.decoded(came, before, &record);
+        }
         let manager = self.manager(&record)?;
-        let (request, bits) = match before {
-            Some(before) => (&before.request, before.bits),
-            None => (came, 0),
-        };
+        let nothing = Managed::of(came);
+        let before = before.unwrap_or(&nothing);
+        let (request, bits) = (&before.request, before.bits);
         let target = text(&request.head(), Span(record.word(work::TARGET)));
         let Normal::Path(path) = normalize(manager, &target) else {
             return None;
         };
         let mut managed = Managed {
-            request: request.clone(),
             bits: bits | connection::MANAGED,
+            ..before.clone()
         };
         if path != target {
             let given = request.path.trim_matches([' ', '\t']);
             let before = given.strip_suffix(target.as_str())?;
             managed.request.path = format!("{before}{path}");
+            if let Some(laid) = &mut managed.laid {
+                laid.path.clone_from(&managed.request.path);
+            }
         }
-        // What the codec took has grown, and is not refused for that.
-        let most = manager
-            .max_request_headers_kb
-            .as_ref()
-            .map_or(HEAD_KILOBYTES, |most| most.value);
-        let length = managed.request.head().len() as u64;
-        (bits != managed.bits && length <= u64::from(most) * 1024).then_some(managed)
+        (bits != managed.bits && managed.fits(manager)).then_some(managed)
+    }
+
+    /// The request as the codec leaves it, where the model stopped for that.
+    fn decoded(
+        &self,
+        came: &Request,
+        before: Option<&Managed>,
+        record: &Record<'_>,
+    ) -> Option<Managed> {
+        let before = before.cloned().unwrap_or_else(|| Managed::of(came));
+        if before.decoded {
+            return None;
+        }
+        let nothing = HttpConnectionManager::default();
+        let manager = self.manager_of(record).unwrap_or(&nothing);
+        let decoded = self.decode(&before.request, manager)?;
+        let managed = Managed {
+            request: decoded.request,
+            laid: Some(decoded.laid),
+            decoded: true,
+            refused: decoded.refused,
+            bits: before.bits,
+        };
+        managed.fits(manager).then_some(managed)
     }
 
     /// As [`Self::prepare`], for what [`Self::managed`] gave.
@@ -97,7 +156,7 @@ impl Compiled {
         sequence: u64,
         to: &mut I,
     ) -> Result<(), EngineError> {
-        self.lay_out(&managed.request, random, sequence, managed.bits, to)
+        self.lay_out(managed.laid(), random, sequence, managed.bits, to)
     }
 
     /// What the connection manager answers itself, where the model left the request to it.

@@ -168,7 +168,7 @@ pub fn header(
     if !arrives_as_sent(&matcher.name) {
         return Ok(None);
     }
-    let slot = names.header(&matcher.name)?;
+    let slot = names.matched_header(&matcher.name, snapshot.profile)?;
     let specifier = matcher.header_match_specifier.as_ref();
     let mut flags = if matcher.invert_match {
         matcher::INVERT

@@ -213,7 +213,8 @@ impl Compiler<'_> {
         let config = config.ok_or_else(unknown)?;
         let input = HttpRequestHeaderMatchInput::decode(config.value.as_slice());
         let name = input.map_err(|_| unknown())?.header_name;
-        self.names.header(&name).map_err(|over| over.of_a_part())
+        let slot = self.names.header_in_a_tree(&name);
+        slot.map_err(|over| over.of_a_part())
     }
 }
 

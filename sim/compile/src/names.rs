@@ -7,6 +7,7 @@ use twinmesh_model::{
     head::filter_bit,
     layout::{header, pair, slot, slot as layout_slot, work},
 };
+use twinmesh_xds::Profile;
 
 use crate::arena::Arena;
 use crate::trie::Keys;
@@ -72,8 +73,31 @@ pub struct Names {
 #[derive(Debug, Default, Clone)]
 struct Slot {
     wanted: bool,
+    /// Envoy keeps one entry of the header.
     joined: bool,
+    /// Some header matcher sees repeated lines joined by commas, as the profile has it.
+    by_commas: bool,
+    /// Some matcher tree does, as every profile has it.
+    in_a_tree: bool,
+    /// Something sees the lines one by one.
+    apart: bool,
     values: BTreeMap<Vec<u8>, u64>,
+}
+
+impl Slot {
+    /// Whether the model stops where the header is repeated.
+    fn stops(&self) -> bool {
+        self.joined || self.by_commas || (self.in_a_tree && !self.apart)
+    }
+}
+
+/// How a header's repeated lines are to be joined before the model sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commas {
+    /// By commas, empty lines too.
+    All,
+    /// They cannot be: something else sees them one by one.
+    Contradicted,
 }
 
 /// No header's name, as those that start with a colon are not looked for in the head.
@@ -108,11 +132,46 @@ impl Names {
         }
     }
 
-    /// The slot of a header, or of a pseudo header.
+    /// The slot of a header, or of a pseudo header, of which repeated lines are seen one by one.
     ///
     /// # Errors
     /// The name is too long, or there are more names than slots.
     pub fn header(&mut self, name: &str) -> Result<u64, CapacityError> {
+        let slot = self.slot(name)?;
+        self.mark(slot, |slot| slot.apart = true);
+        Ok(slot)
+    }
+
+    /// The slot of a header that a header matcher looks at.
+    ///
+    /// # Errors
+    /// As [`Self::header`].
+    pub fn matched_header(&mut self, name: &str, profile: Profile) -> Result<u64, CapacityError> {
+        let slot = self.slot(name)?;
+        self.mark(slot, |slot| match profile.joins_lines() {
+            true => slot.by_commas = true,
+            false => slot.apart = true,
+        });
+        Ok(slot)
+    }
+
+    /// The slot of a header that a matcher tree looks at.
+    ///
+    /// # Errors
+    /// As [`Self::header`].
+    pub fn header_in_a_tree(&mut self, name: &str) -> Result<u64, CapacityError> {
+        let slot = self.slot(name)?;
+        self.mark(slot, |slot| slot.in_a_tree = true);
+        Ok(slot)
+    }
+
+    fn mark(&mut self, slot: u64, mark: impl FnOnce(&mut Slot)) {
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            mark(slot);
+        }
+    }
+
+    fn slot(&mut self, name: &str) -> Result<u64, CapacityError> {
         capacity::text(name.as_bytes())?;
         let name = name.to_ascii_lowercase();
         let slot = match self.headers.get(&name) {
@@ -166,6 +225,30 @@ impl Names {
         };
         let next = slot.values.len() as u64 + 1;
         *slot.values.entry(value.as_bytes().to_vec()).or_insert(next)
+    }
+
+    /// The headers whose repeated lines the model stops at though Envoy itself keeps them apart.
+    pub fn by_commas(&self) -> BTreeMap<String, Commas> {
+        let stopping = self.headers.iter().filter_map(|(name, &slot)| {
+            let slot = self.slots.get(slot as usize)?;
+            let own = !slot.joined && slot.stops() && !name.starts_with(':');
+            let commas = if slot.apart {
+                Commas::Contradicted
+            } else {
+                Commas::All
+            };
+            own.then(|| (name.clone(), commas))
+        });
+        stopping.collect()
+    }
+
+    /// A header's name that nothing asks for.
+    pub fn unused(&self) -> String {
+        let mut name = "~".to_owned();
+        while self.headers.contains_key(&name) {
+            name.push('~');
+        }
+        name
     }
 
     /// How many names have slots.
@@ -228,7 +311,7 @@ impl Names {
             } else {
                 arena.trie(&keys)
             };
-            let joined = if slot.joined { layout_slot::JOINED } else { 0 };
+            let joined = if slot.stops() { layout_slot::JOINED } else { 0 };
             table.push(pair(root, u64::from(slot.wanted) | joined));
         }
         let table = arena.words(&table);

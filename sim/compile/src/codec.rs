@@ -1,0 +1,262 @@
+//! What Envoy's HTTP/1 codec makes of a head that the model stops at: lines that go on with the one
+//! before, headers that Connection names, repeated headers of which Envoy keeps one entry. And what
+//! is joined for matchers alone.
+
+use envoy_types::pb::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use twinmesh_engine::Request;
+
+use crate::Compiled;
+use crate::names::{Commas, is_joined};
+
+/// White space around values.
+const BLANKS: [char; 2] = [' ', '\t'];
+/// No byte of an authority: the model refuses a head with it where Envoy's codec looks at Connection.
+const NO_AUTHORITY: &str = "\"";
+/// So many tokens of Connection are refused.
+const TOKENS: usize = 10;
+/// A TE of so many bytes is, where Connection names it.
+const TE_BYTES: usize = 256;
+
+/// A head as the codec leaves it.
+pub(crate) struct Decoded {
+    /// The request with this head.
+    pub(crate) request: Request,
+    /// The same for the model: as many lines as before, and joined for matchers.
+    pub(crate) laid: Request,
+    /// The codec refuses it for what Connection says.
+    pub(crate) refused: bool,
+}
+
+/// A header line.
+#[derive(Debug, Clone)]
+struct Line {
+    name: String,
+    /// The name in lower case.
+    key: String,
+    value: String,
+    /// It counts, and that is all that is left of it.
+    is_gone: bool,
+}
+
+impl Line {
+    /// On the wire a name ends at the first colon; a CR in the value leaves no trace, but in a length.
+    fn new(text: &str) -> Self {
+        let (name, value) = text.split_once(':').unwrap_or((text, ""));
+        let key = name.to_ascii_lowercase();
+        let value = match key.as_str() {
+            "content-length" => value.to_owned(),
+            _ => value.replace('\r', ""),
+        };
+        Self {
+            name: name.to_owned(),
+            key,
+            value,
+            is_gone: false,
+        }
+    }
+
+    fn value(&self) -> &str {
+        self.value.trim_matches(BLANKS)
+    }
+}
+
+/// The lines, and those of one name among them.
+struct Lines(Vec<Line>);
+
+impl Lines {
+    /// The header lines, folded ones put together; Host may go on, too. `None` where there is no
+    /// line to go on with.
+    fn of(request: &Request, host: &mut Option<String>) -> Option<Self> {
+        let mut lines: Vec<Line> = Vec::with_capacity(request.headers.len());
+        for (name, value) in &request.headers {
+            let text = format!("{name}: {value}");
+            if !name.starts_with(BLANKS) {
+                lines.push(Line::new(&text));
+                continue;
+            }
+            let before = lines.last_mut().map(|line| &mut line.value);
+            let before = before.or(host.as_mut())?;
+            before.push_str(&text.replace('\r', ""));
+        }
+        Some(Self(lines))
+    }
+
+    fn named<'l>(&'l mut self, key: &'l str) -> impl Iterator<Item = &'l mut Line> {
+        let there = self.0.iter_mut().filter(|line| !line.is_gone);
+        there.filter(move |line| line.key == key)
+    }
+
+    /// The values of a header, each line apart.
+    fn values(&mut self, key: &str) -> Vec<String> {
+        let values = self.named(key).map(|line| line.value().to_owned());
+        values.collect()
+    }
+
+    fn remove(&mut self, key: &str) {
+        self.named(key).for_each(|line| line.is_gone = true);
+    }
+
+    /// Puts one line in the place of all.
+    fn join(&mut self, key: &str, value: String) {
+        let mut value = Some(value);
+        for line in self.named(key) {
+            match value.take() {
+                Some(value) => line.value = value,
+                None => line.is_gone = true,
+            }
+        }
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.0.iter().map(|line| line.key.clone()).collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    /// With the name that gone lines get; without one, they are left out.
+    fn headers(&self, gone: Option<&str>) -> Vec<(String, String)> {
+        let lines = self.0.iter().filter_map(|line| {
+            if line.is_gone {
+                return gone.map(|name| (name.to_owned(), String::new()));
+            }
+            Some((line.name.clone(), line.value().to_owned()))
+        });
+        lines.collect()
+    }
+}
+
+/// Lines as one, as Envoy has them: empty ones leave no trace.
+fn as_one(values: &[String]) -> String {
+    let filled = values.iter().filter(|value| !value.is_empty());
+    filled.map(String::as_str).collect::<Vec<_>>().join(",")
+}
+
+impl Compiled {
+    /// The head as the codec leaves it; `None` where that is not decided.
+    pub(crate) fn decode(
+        &self,
+        came: &Request,
+        manager: &HttpConnectionManager,
+    ) -> Option<Decoded> {
+        let mut host = came.authority.clone();
+        let mut lines = Lines::of(came, &mut host)?;
+        let options = manager.common_http_protocol_options.as_ref();
+        let underscores = options.map_or(0, |options| options.headers_with_underscores_action);
+        if underscores == HeadersWithUnderscoresAction::DropHeader as i32 {
+            // They are not there, nor do they count.
+            lines.0.retain(|line| !line.key.contains('_'));
+        }
+        let mut hosts: Vec<String> = host
+            .iter()
+            .map(|host| host.replace('\r', "").trim_matches(BLANKS).to_owned())
+            .collect();
+        hosts.extend(lines.values("host"));
+        lines.remove("host");
+        let mut host = (!hosts.is_empty()).then(|| as_one(&hosts));
+        let is_absolute = !came.path.trim_matches(BLANKS).starts_with(['/', '*']);
+        let refused = sanitize(&mut lines, &mut host)?.is_err();
+        if refused {
+            if is_absolute {
+                return None;
+            }
+            host = Some(NO_AUTHORITY.to_owned());
+        }
+        for key in lines.keys() {
+            let values = lines.values(&key);
+            if key == "x-forwarded-proto" && as_one(&values).is_empty() && !values.is_empty() {
+                // A connection manager at the edge writes its own.
+                let own = manager.use_remote_address.is_some_and(|own| own.value);
+                if !own || manager.xff_num_trusted_hops != 0 {
+                    return None;
+                }
+                lines.remove(&key);
+            }
+            let one_entry = is_joined(&key) || key == "transfer-encoding";
+            if values.len() > 1 && one_entry {
+                lines.join(&key, as_one(&values));
+            }
+        }
+        let request = Request {
+            authority: host.clone(),
+            headers: lines.headers(None),
+            ..came.clone()
+        };
+        for (key, commas) in &self.by_commas {
+            let values = lines.values(key);
+            match commas {
+                Commas::All if values.len() > 1 => lines.join(key, values.join(",")),
+                Commas::Contradicted if values.len() > 1 => return None,
+                _ => {}
+            }
+        }
+        let laid = Request {
+            authority: host,
+            headers: lines.headers(Some(&self.unused_name)),
+            ..came.clone()
+        };
+        (laid != *came).then_some(Decoded {
+            request,
+            laid,
+            refused,
+        })
+    }
+}
+
+/// The codec refuses the head.
+struct Refused;
+
+/// Does what Connection says, and takes it away; `None` where that is not decided.
+fn sanitize(lines: &mut Lines, host: &mut Option<String>) -> Option<Result<(), Refused>> {
+    let values = lines.values("connection");
+    if values.is_empty() {
+        return Some(Ok(()));
+    }
+    let value = as_one(&values).to_ascii_lowercase();
+    let mut tokens: Vec<&str> = value.split(',').filter(|token| !token.is_empty()).collect();
+    let upgrade = lines.values("upgrade");
+    if tokens.iter().any(|token| token.trim() == "upgrade") && !upgrade.is_empty() {
+        if !as_one(&upgrade).eq_ignore_ascii_case("h2c") {
+            return None;
+        }
+        for name in ["upgrade", "http2-settings"] {
+            lines.remove(name);
+            tokens.retain(|token| token.trim() != name);
+        }
+    }
+    if tokens.len() >= TOKENS {
+        return Some(Err(Refused));
+    }
+    let mut kept = Vec::new();
+    for token in tokens {
+        match token.trim() {
+            named @ ("close" | "keep-alive") => kept.push(named),
+            "connection" | "upgrade" | "http2-settings" => {}
+            "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" => {
+                return Some(Err(Refused));
+            }
+            named if named.starts_with(':') => return Some(Err(Refused)),
+            "host" => *host = None,
+            "te" => {
+                let te = as_one(&lines.values("te"));
+                if te.len() >= TE_BYTES {
+                    return Some(Err(Refused));
+                }
+                let mut listed = te.split(',');
+                if listed.any(|it| it.trim().eq_ignore_ascii_case("trailers")) {
+                    lines.join("te", "trailers".to_owned());
+                } else {
+                    lines.remove("te");
+                }
+            }
+            named => lines.remove(named),
+        }
+    }
+    if kept.is_empty() {
+        lines.remove("connection");
+    } else {
+        lines.join("connection", kept.join(","));
+    }
+    Some(Ok(()))
+}
