@@ -15,6 +15,7 @@ use twinmesh_xds::Snapshot;
 use crate::comparison::{Field, Fields, outcome_name};
 use crate::failure::{Failure, Status};
 use crate::output::{Output, Style};
+use crate::profile::ProfileArgument;
 use crate::words::{self, Narrator};
 use crate::{engines, input, start};
 
@@ -47,6 +48,8 @@ pub struct Arguments {
     /// How many of the routes that did not match are shown: the nearest, in their order.
     #[arg(long, value_name = "N", default_value_t = 5)]
     routes: usize,
+    #[command(flatten)]
+    profile: ProfileArgument,
     /// Refuse a snapshot in which anything is not known or not decided.
     #[arg(long)]
     strict: bool,
@@ -162,6 +165,9 @@ impl RequestFlags {
 /// # Errors
 /// An input is wrong, or standard output does not take the words.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
+    arguments
+        .profile
+        .fits(std::slice::from_ref(&arguments.engine))?;
     let mut engine = engines::make(&arguments.engine)
         .map_err(|reason| Failure(format!("engine {}: {reason}", arguments.engine)))?;
     let requests = match (&arguments.traffic, &arguments.id) {
@@ -178,7 +184,11 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
         }
         _ => vec![arguments.request.request()?],
     };
-    let snapshot = Arc::new(input::snapshot(&arguments.snapshot, arguments.strict)?);
+    let snapshot = Arc::new(input::snapshot(
+        &arguments.snapshot,
+        arguments.strict,
+        arguments.profile.profile(),
+    )?);
     match &arguments.traffic {
         Some(file) => start::check(file, &requests, &snapshot, None)?,
         None => {

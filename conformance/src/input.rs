@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use twinmesh_compile::{CapacityError, Undecided};
 use twinmesh_engine::{FormatError, format::events::Schedule};
-use twinmesh_xds::{ReadError, ReadOptions, Snapshot};
+use twinmesh_xds::{Profile, ReadError, ReadOptions, Snapshot};
 
 /// An input is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +50,12 @@ fn undecided(file: &str, all: &[Undecided]) -> String {
     text
 }
 
-/// Reads a snapshot; with `strict`, one that is known and decided in full, by every engine.
+/// Reads a snapshot, to be decided by a profile's rules; with `strict`, one that is known and decided in full, by every engine.
 ///
 /// # Errors
 /// The file cannot be read, or what Envoy would refuse, or (strict) what is not decided.
-pub fn snapshot(file: &Path, strict: bool) -> Result<Snapshot, InputError> {
-    let snapshot = twinmesh_xds::read(file, &ReadOptions { strict })?;
+pub fn snapshot(file: &Path, strict: bool, profile: Profile) -> Result<Snapshot, InputError> {
+    let snapshot = twinmesh_xds::read(file, &ReadOptions { strict, profile })?;
     if !strict {
         return Ok(snapshot);
     }
@@ -74,11 +74,12 @@ pub fn snapshot(file: &Path, strict: bool) -> Result<Snapshot, InputError> {
     Ok(Arc::unwrap_or_clone(snapshot))
 }
 
-/// Reads an events file, with the snapshots that it names.
+/// Reads an events file, with the snapshots that it names, which are decided as the first is.
 ///
 /// # Errors
 /// The file or one of its snapshots is wrong, or does not fit the first snapshot.
 pub fn schedule(file: &Path, first: &Snapshot, strict: bool) -> Result<Schedule, InputError> {
-    let mut read = |path: &Path| snapshot(path, strict).map_err(|error| error.to_string());
+    let profile = first.profile;
+    let mut read = |path: &Path| snapshot(path, strict, profile).map_err(|error| error.to_string());
     Ok(Schedule::read(file, first, &mut read)?)
 }

@@ -13,6 +13,7 @@ use twinmesh_kmesh::{Explained, Kmesh, Quirk};
 use crate::comparison::{Field, Fields, outcome_name};
 use crate::failure::{Failure, Status};
 use crate::output::{Output, Style};
+use crate::profile::ProfileArgument;
 use crate::{input, interrupt, judge, start};
 
 /// Tells which requests go elsewhere under Envoy's semantics than through Kmesh's kernel-native
@@ -40,6 +41,8 @@ pub struct Arguments {
     /// Write the report as JSON, with every request that differs.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    profile: ProfileArgument,
     /// Refuse a snapshot in which anything is not known or not decided.
     #[arg(long)]
     strict: bool,
@@ -51,7 +54,11 @@ pub struct Arguments {
 /// An input is wrong, or standard output does not take the report.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let requests = traffic::read(&arguments.traffic)?;
-    let snapshot = Arc::new(input::snapshot(&arguments.snapshot, arguments.strict)?);
+    let snapshot = Arc::new(input::snapshot(
+        &arguments.snapshot,
+        arguments.strict,
+        arguments.profile.profile(),
+    )?);
     let schedule = match &arguments.events {
         Some(file) => Some(input::schedule(file, &snapshot, arguments.strict)?),
         None => None,

@@ -22,6 +22,7 @@ pub mod known;
 pub mod man;
 pub mod output;
 pub mod place;
+pub mod profile;
 pub mod reach;
 pub mod replay;
 pub mod reproducer;

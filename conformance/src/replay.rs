@@ -14,6 +14,7 @@ use twinmesh_engine::{Decision, Replay};
 use crate::comparison::outcome_name;
 use crate::failure::{Failure, Status};
 use crate::output::{self, Output};
+use crate::profile::ProfileArgument;
 use crate::{engines, input, interrupt, start};
 
 /// Decides the requests of a traffic file, in virtual time.
@@ -41,6 +42,8 @@ pub struct Arguments {
     /// Timeouts and retries are decided then.
     #[arg(long, value_name = "FILE")]
     endpoints: Option<PathBuf>,
+    #[command(flatten)]
+    profile: ProfileArgument,
     /// Refuse a snapshot in which anything is not known or not decided.
     #[arg(long)]
     strict: bool,
@@ -51,10 +54,17 @@ pub struct Arguments {
 /// # Errors
 /// An input is wrong, the engine does not run, or standard output does not take the decisions.
 pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
+    arguments
+        .profile
+        .fits(std::slice::from_ref(&arguments.engine))?;
     let mut engine = engines::make(&arguments.engine)
         .map_err(|reason| Failure(format!("engine {}: {reason}", arguments.engine)))?;
     let requests = traffic::read(&arguments.traffic)?;
-    let snapshot = Arc::new(input::snapshot(&arguments.snapshot, arguments.strict)?);
+    let snapshot = Arc::new(input::snapshot(
+        &arguments.snapshot,
+        arguments.strict,
+        arguments.profile.profile(),
+    )?);
     let schedule = match &arguments.events {
         Some(file) => Some(input::schedule(file, &snapshot, arguments.strict)?),
         None => None,

@@ -149,7 +149,14 @@ fn a_divergence_is_shrunk_and_kept_as_a_case() {
     let requests = traffic::requests(&input.0, &input.1);
     assert_eq!(requests.len(), 1, "one shows it");
     let parent = tempfile::tempdir().expect("a folder");
-    let folder = write(parent.path(), &input, &divergence, "here").expect("written");
+    let folder = write(
+        parent.path(),
+        &input,
+        &divergence,
+        "here",
+        twinmesh_xds::Profile::default(),
+    )
+    .expect("written");
     let case = Case::read(&folder, "case", true).expect("a whole case");
     assert_eq!(case.requests, requests);
 }

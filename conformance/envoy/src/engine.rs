@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use twinmesh_engine::{Answer, Decision, Engine, EngineError, Held, Request, Strictness, Trace};
-use twinmesh_xds::Snapshot;
+use twinmesh_xds::{Profile, Snapshot};
 
 use crate::client::Client;
 use crate::decide::{NAME, Names, decide, undecided};
@@ -68,9 +68,10 @@ impl Envoy {
         entries: &BTreeSet<Entry>,
         mostly_tls: bool,
     ) -> Result<(Server, Rewritten), EnvoyError> {
-        let mut server = match self.server.take() {
+        let profile = snapshot.profile;
+        let mut server = match self.server.take().filter(|server| server.is_of(profile)) {
             Some(server) => server,
-            None => Server::start(&self.binary)?,
+            None => Server::start(&self.binary, profile)?,
         };
         match server.replace(snapshot, entries, mostly_tls) {
             Ok(rewritten) => Ok((server, rewritten)),
@@ -199,6 +200,14 @@ impl Engine for Envoy {
     }
 
     fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        if snapshot.profile == Profile::Grpc {
+            return Err(EngineError {
+                engine: NAME,
+                message: "an Envoy does not decide as gRPC's client does: leave one of the engine \
+                          `envoy` and the profile `grpc` out"
+                    .to_owned(),
+            });
+        }
         self.snapshot = Some(Arc::clone(snapshot));
         self.is_changed = false;
         self.decided.clear();

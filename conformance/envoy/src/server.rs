@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use twinmesh_xds::Snapshot;
+use twinmesh_xds::{Profile, Snapshot};
 
 use crate::backend::Backend;
 use crate::error::EnvoyError;
@@ -62,18 +62,20 @@ pub struct Server {
     pub generation: usize,
     /// Counts the connections to it.
     pub opened: u32,
+    /// Whose rules decide.
+    profile: Profile,
 }
 
 impl Server {
-    /// One without resources.
+    /// One without resources, that decides by a profile's rules.
     ///
     /// # Errors
     /// It does not start.
-    pub fn start(binary: &Binary) -> Result<Self, EnvoyError> {
+    pub fn start(binary: &Binary, profile: Profile) -> Result<Self, EnvoyError> {
         let backend = Backend::start()?;
         let folder = Folder::new()?;
         let at = folder.path();
-        let mut bootstrap = empty();
+        let mut bootstrap = empty(profile);
         let mut dynamic = json!({});
         for resources in [CLUSTERS, LISTENERS] {
             publish(&at, &resources, 0, &[])?;
@@ -91,6 +93,7 @@ impl Server {
             discovers: Some(at),
             generation: 0,
             opened: 0,
+            profile,
         })
     }
 
@@ -116,8 +119,14 @@ impl Server {
             discovers: None,
             generation: 0,
             opened: 0,
+            profile: snapshot.profile,
         };
         Ok((server, rewritten))
+    }
+
+    /// Whether it decides by a profile's rules.
+    pub fn is_of(&self, profile: Profile) -> bool {
+        self.profile == profile
     }
 
     /// Whether it can take another snapshot.

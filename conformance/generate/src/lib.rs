@@ -23,7 +23,7 @@ pub mod traffic;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use twinmesh_xds::{ReadError, ReadOptions, Snapshot};
+use twinmesh_xds::{Profile, ReadError, ReadOptions, Snapshot};
 
 pub use tape::Tape;
 
@@ -58,6 +58,18 @@ pub fn tapes(count: usize) -> impl Strategy<Value = Vec<Vec<u16>>> {
 /// # Errors
 /// Envoy would refuse it.
 pub fn read(bootstrap: &Value) -> Result<Snapshot, ReadError> {
+    read_as(bootstrap, Profile::default())
+}
+
+/// As [`read`], to be decided by a profile's rules.
+///
+/// # Errors
+/// Envoy would refuse it.
+pub fn read_as(bootstrap: &Value, profile: Profile) -> Result<Snapshot, ReadError> {
     let text = bootstrap.to_string();
-    twinmesh_xds::read_bytes("generated.json", text.as_bytes(), &ReadOptions::default())
+    let options = ReadOptions {
+        profile,
+        ..ReadOptions::default()
+    };
+    twinmesh_xds::read_bytes("generated.json", text.as_bytes(), &options)
 }

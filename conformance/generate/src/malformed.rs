@@ -11,7 +11,7 @@ pub fn spoil(request: &mut Request, tape: &mut Tape<'_>) {
     let mut header = |name: &str, value: &str| {
         request.headers.push((name.to_owned(), value.to_owned()));
     };
-    match tape.below(12) {
+    match tape.below(14) {
         0 => {
             header(
                 "content-length",
@@ -61,10 +61,23 @@ pub fn spoil(request: &mut Request, tape: &mut Tape<'_>) {
                     "close,x-a",
                     "",
                     "te",
+                    "X-A , x-b",
+                    "content-type",
+                    "host",
+                    "x-forwarded-proto",
+                    ":path",
+                    "a,,b,c,d,e,f,g,h",
+                    "a,b,c,d,e,f,g,h, ,x-a",
                 ]),
             );
             if tape.once_in(3) {
-                header("upgrade", "websocket");
+                header("upgrade", &tape.text(&["websocket", "h2c", ""]));
+            }
+            if tape.once_in(3) {
+                header(
+                    "Connection",
+                    &tape.text(&["x-ab", "keep-alive", "", "x-a,"]),
+                );
             }
         }
         4 => {
@@ -104,6 +117,31 @@ pub fn spoil(request: &mut Request, tape: &mut Tape<'_>) {
                 "://",
                 "http://[::1]/a",
             ]);
+        }
+        12 => {
+            if tape.once_in(2) {
+                header(
+                    &tape.text(&["x-a", "x-b", "content-type"]),
+                    &tape.text(&["a", "", "b "]),
+                );
+            }
+            for _ in 0..if tape.once_in(3) { 2 } else { 1 } {
+                header(
+                    &tape.text(&[" ", "\tb", " a", "  x-a"]),
+                    &tape.text(&["", "a", " 1"]),
+                );
+            }
+        }
+        13 => {
+            let name = tape.text(&["host", "Host", "x-forwarded-proto", "transfer-encoding"]);
+            let values = match name.as_str() {
+                "x-forwarded-proto" => &["http", "https", "", "HTTPS"][..],
+                "transfer-encoding" => &["chunked", "", "gzip"],
+                _ => &["a.com", "", "b.a.com:80", "a b"],
+            };
+            for _ in 0..if tape.once_in(3) { 1 } else { 2 } {
+                header(&name, &tape.text(values));
+            }
         }
         9 => request.authority = None,
         10 => {

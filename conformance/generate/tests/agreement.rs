@@ -16,6 +16,7 @@ use twinmesh::engines;
 use twinmesh::fuzz::{Bench, shrink, write};
 use twinmesh_generate::reached::{RULES, USERSPACE_RULES};
 use twinmesh_generate::{bootstrap, tapes};
+use twinmesh_xds::Profile;
 
 /// Requests of a snapshot, at most.
 const REQUESTS: usize = 60;
@@ -54,14 +55,27 @@ fn engines() -> Vec<String> {
 
 #[test]
 fn engines_decide_as_the_reference_does() {
+    agree(Profile::default(), 1);
+}
+
+/// A quarter of the snapshots: what profiles change is little.
+#[test]
+fn engines_decide_as_the_reference_does_by_envoys_older_rules() {
+    agree(Profile::Envoy138, 4);
+}
+
+/// Compares the engines by a profile's rules, over one of so many snapshots.
+fn agree(profile: Profile, part: u32) {
     let mut config = Config::default();
+    config.cases = config.cases.div_ceil(part);
     if matches!(config.rng_seed, RngSeed::Random) {
         config.rng_seed = RngSeed::Fixed(1);
     }
     let cases = config.cases;
     let mut runner = TestRunner::new(config);
     let strategy = (bootstrap(), tapes(REQUESTS));
-    let mut bench = Bench::new(&engines()).expect("an engine beside the reference runs here");
+    let bench = Bench::new(&engines()).expect("an engine beside the reference runs here");
+    let mut bench = bench.with_profile(profile);
     let names: Vec<&str> = bench.others().collect();
     let mut counts = Vec::new();
     let mut refused = 0;
@@ -84,7 +98,8 @@ fn engines_decide_as_the_reference_does() {
             }
             let (input, divergence) = shrink(&mut bench, &mut tree, &divergence);
             let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("agreement");
-            let folder = write(&parent, &input, &divergence, "shrunk").expect("it can be written");
+            let folder = write(&parent, &input, &divergence, "shrunk", profile);
+            let folder = folder.expect("it can be written");
             report += &format!(
                 "{} {}\n  request  {}\n  expected {}\n  found    {}\n  twinmesh conform --trace {}\n\n",
                 divergence.engine,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use twinmesh_engine::format::{decisions, endpoints::Script, events::Schedule, traffic};
 use twinmesh_engine::{Decision, FormatError, Request};
-use twinmesh_xds::Snapshot;
+use twinmesh_xds::{Profile, Snapshot};
 
 pub use find::find;
 pub use settings::{Comparison, Distribution, Phase, Recorder, Settings, Source};
@@ -62,6 +62,20 @@ impl Case {
     /// # Errors
     /// A file is missing, cannot be read, or does not fit the others.
     pub fn read(folder: &Path, name: &str, strict: bool) -> Result<Self, InputError> {
+        Self::read_as(folder, name, strict, None)
+    }
+
+    /// As [`Self::read`]. A profile that is given decides in the place of the case's own; what was
+    /// recorded under another is left out.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_as(
+        folder: &Path,
+        name: &str,
+        strict: bool,
+        profile: Option<Profile>,
+    ) -> Result<Self, InputError> {
         let settings_file = folder.join(files::SETTINGS);
         let settings = Settings::read(&settings_file)?;
         let traffic_file = folder.join(files::TRAFFIC);
@@ -91,7 +105,9 @@ impl Case {
             None
         };
         check_ids(&settings_file, &settings.comparison, &requests)?;
-        let snapshot = input::snapshot(&snapshot_file(folder)?, strict)?;
+        let own = settings.profile.unwrap_or_default();
+        let profile = profile.unwrap_or(own);
+        let snapshot = input::snapshot(&snapshot_file(folder)?, strict, profile)?;
         let events_file = folder.join(files::EVENTS);
         let schedule = if events_file.exists() {
             Some(input::schedule(&events_file, &snapshot, strict)?)
@@ -110,12 +126,17 @@ impl Case {
             name: name.to_owned(),
             snapshot: Arc::new(snapshot),
             requests,
-            recorded,
+            recorded: recorded.filter(|_| profile == own),
             schedule,
             endpoints,
             comparison: settings.comparison,
         })
     }
+}
+
+/// A profile as a case names it: Envoy 1.40's goes without saying.
+pub fn named(profile: Profile) -> Option<Profile> {
+    Some(profile).filter(|profile| *profile != Profile::default())
 }
 
 /// The snapshot in a case folder.

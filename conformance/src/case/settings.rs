@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use twinmesh_engine::{FormatError, Outcome};
+use twinmesh_xds::Profile;
 
 use crate::comparison::{Field, Fields};
 
@@ -18,6 +19,14 @@ pub struct Settings {
     /// The set of cases that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<String>,
+    /// Whose rules decide; Envoy 1.40's unless it says so.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "profile",
+        serialize_with = "profile_name"
+    )]
+    pub profile: Option<Profile>,
     /// How many lines the traffic file has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<usize>,
@@ -36,6 +45,22 @@ pub struct Settings {
     /// How the recorded decisions are compared; without it every field exactly.
     #[serde(default)]
     pub comparison: Comparison,
+}
+
+fn profile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Profile>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    name.parse().map(Some).map_err(D::Error::custom)
+}
+
+#[expect(
+    clippy::ref_option,
+    reason = "serde calls it with a reference to the field"
+)]
+fn profile_name<S: Serializer>(
+    profile: &Option<Profile>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&profile.unwrap_or_default())
 }
 
 /// `[source]`: where a case's configuration comes from.

@@ -16,6 +16,7 @@ use twinmesh_xds::{Effect, Finding, FindingKind, Snapshot};
 use crate::failure::{Failure, Status};
 use crate::input;
 use crate::output::{self, Output, Style};
+use crate::profile::ProfileArgument;
 
 use kernel::Kernel;
 use resources::Resources;
@@ -36,6 +37,8 @@ pub struct Arguments {
     /// The snapshot, in any of the forms.
     #[arg(value_name = "SNAPSHOT")]
     snapshot: PathBuf,
+    #[command(flatten)]
+    profile: ProfileArgument,
     /// Refuse a snapshot in which anything is not known or not decided.
     #[arg(long)]
     strict: bool,
@@ -83,7 +86,7 @@ struct FindingEntry<'a> {
 /// The snapshot cannot be read, or standard output does not take the report.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let file = &arguments.snapshot;
-    let snapshot = match input::snapshot(file, arguments.strict) {
+    let snapshot = match input::snapshot(file, arguments.strict, arguments.profile.profile()) {
         Ok(snapshot) => Arc::new(snapshot),
         Err(error) => {
             if let Some(log) = &arguments.sarif {

@@ -23,6 +23,7 @@ use crate::engines;
 use crate::failure::{Failure, Status};
 use crate::known::Known;
 use crate::output::{self, Output, Style};
+use crate::profile::ProfileArgument;
 
 pub use run::{Counts, Detail, FALSE_ALARM, KnownDivergence, NotRun, Report, Row};
 pub use shard::Shard;
@@ -56,6 +57,9 @@ pub struct Arguments {
     /// Refuse snapshots in which anything is not known or not decided.
     #[arg(long)]
     pub strict: bool,
+    /// A profile takes the place of the cases' own: what was recorded under another is not compared.
+    #[command(flatten)]
+    pub profile: ProfileArgument,
     /// What endpoints do with the requests of every case, in the place of the cases' own scripts:
     /// engines are compared with one another then, and with no recording.
     #[arg(long, value_name = "FILE")]
@@ -111,6 +115,7 @@ pub struct Arguments {
 /// # Errors
 /// A case cannot be read, an engine that must run does not, or a report cannot be written.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
+    arguments.profile.fits(&arguments.engines)?;
     let required = required(arguments);
     for name in arguments.engines.iter().chain(&required) {
         if !engines::is_known(name) {

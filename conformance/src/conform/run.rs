@@ -199,7 +199,7 @@ pub fn run(
         }
         let name = folder.display().to_string();
         progress.set_message(name.clone());
-        match Case::read(folder, &name, arguments.strict) {
+        match Case::read_as(folder, &name, arguments.strict, arguments.profile.given()) {
             Ok(case) => {
                 let script = script.as_ref();
                 run_case(arguments, &case, script, engines, known, &mut report)?;

@@ -14,6 +14,7 @@ use twinmesh_xds::Snapshot;
 
 use crate::failure::{Failure, Status};
 use crate::output::{Output, Style};
+use crate::profile::ProfileArgument;
 use crate::reach::{Brief, Catalogue, Goal, Observer};
 use crate::{engines, input, start};
 
@@ -45,6 +46,8 @@ pub struct Arguments {
     /// Write the report as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    profile: ProfileArgument,
     /// Refuse a snapshot in which anything is not known or not decided.
     #[arg(long)]
     strict: bool,
@@ -106,7 +109,11 @@ impl Coverage {
 /// # Errors
 /// An input is wrong, or standard output does not take the report.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
-    let snapshot = Arc::new(input::snapshot(&arguments.snapshot, arguments.strict)?);
+    let snapshot = Arc::new(input::snapshot(
+        &arguments.snapshot,
+        arguments.strict,
+        arguments.profile.profile(),
+    )?);
     let mut files = Vec::new();
     for file in &arguments.traffic {
         let requests = traffic::read(file)?;

@@ -17,6 +17,7 @@ use twinmesh_xds::Snapshot;
 
 use crate::failure::{Failure, Status};
 use crate::output::{Output, Style};
+use crate::profile::ProfileArgument;
 use crate::reach::Brief;
 use crate::{generate, input, start};
 
@@ -49,6 +50,8 @@ pub struct Arguments {
     /// Write the report as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    profile: ProfileArgument,
     /// Refuse a snapshot in which anything is not known or not decided.
     #[arg(long)]
     strict: bool,
@@ -99,8 +102,16 @@ impl Difference {
 /// # Errors
 /// An input is wrong, or standard output does not take the report.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
-    let first = Arc::new(input::snapshot(&arguments.first, arguments.strict)?);
-    let second = Arc::new(input::snapshot(&arguments.second, arguments.strict)?);
+    let first = Arc::new(input::snapshot(
+        &arguments.first,
+        arguments.strict,
+        arguments.profile.profile(),
+    )?);
+    let second = Arc::new(input::snapshot(
+        &arguments.second,
+        arguments.strict,
+        arguments.profile.profile(),
+    )?);
     let requests = if arguments.traffic.is_empty() {
         generated(&first, &second)?
     } else {

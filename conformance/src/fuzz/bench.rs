@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use twinmesh_engine::{Engine, Outcome, Request, Strictness};
 use twinmesh_generate::reached::Reached;
-use twinmesh_generate::{read, traffic};
-use twinmesh_xds::Snapshot;
+use twinmesh_generate::{read_as, traffic};
+use twinmesh_xds::{Profile, Snapshot};
 
 use super::divergence::Divergence;
 use crate::case::Comparison;
@@ -75,6 +75,7 @@ pub struct Bench {
     reference: Box<dyn Engine>,
     others: Vec<Box<dyn Engine>>,
     known: Known,
+    profile: Profile,
 }
 
 impl Bench {
@@ -111,14 +112,25 @@ impl Bench {
             reference,
             others,
             known: Known::default(),
+            profile: Profile::default(),
         })
     }
 
     /// The same, with divergences that are counted and not reported.
     #[must_use]
-    pub fn knowing(mut self, known: Known) -> Self {
-        self.known = known;
-        self
+    pub fn knowing(self, known: Known) -> Self {
+        Self { known, ..self }
+    }
+
+    /// By this profile's rules.
+    #[must_use]
+    pub fn with_profile(self, profile: Profile) -> Self {
+        Self { profile, ..self }
+    }
+
+    /// Whose rules decide.
+    pub fn profile(&self) -> Profile {
+        self.profile
     }
 
     /// What an engine holds after a panic is anybody's guess.
@@ -144,7 +156,7 @@ impl Bench {
         traced: bool,
         counts: &mut Vec<Counts>,
     ) -> Result<Option<Vec<Divergence>>, WhyNot> {
-        let Ok(snapshot) = read(&input.0) else {
+        let Ok(snapshot) = read_as(&input.0, self.profile) else {
             return Ok(None);
         };
         let looked = Looked {

@@ -15,6 +15,7 @@ use crate::engines;
 use crate::failure::{Failure, Status};
 use crate::known::Known;
 use crate::output::{Output, Style};
+use crate::profile::ProfileArgument;
 
 pub use bench::{Bench, Counts, Engines, Input};
 pub use divergence::Divergence;
@@ -40,6 +41,9 @@ pub struct Arguments {
     /// this machine can run but `envoy`; those that it cannot are noted.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub engines: Vec<String>,
+    /// Whose rules decide.
+    #[command(flatten)]
+    pub profile: ProfileArgument,
     /// What snapshots and traffic are generated from.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -75,6 +79,7 @@ pub struct Arguments {
 /// # Errors
 /// An engine that is named does not run here, there are not two, or the report is not taken.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
+    arguments.profile.fits(&arguments.engines)?;
     let (engines, not_run) = engines_to_run(arguments)?;
     let known = Known::read(arguments.known.as_deref())?;
     let report = run::run(arguments, &engines, &known)?;

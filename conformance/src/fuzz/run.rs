@@ -128,7 +128,8 @@ pub fn run(arguments: &Arguments, engines: &[String], known: &Known) -> Result<R
 
 fn job(shared: &Shared<'_>) -> Result<(), Failure> {
     let bench = Bench::new(shared.engines).map_err(Failure)?;
-    let mut bench = bench.knowing(shared.known.clone());
+    let bench = bench.knowing(shared.known.clone());
+    let mut bench = bench.with_profile(shared.arguments.profile.profile());
     // Making it takes as long as generating from it.
     let inputs = (bootstrap(), tapes(shared.arguments.requests.get().into()));
     while let Some(number) = shared.next() {
@@ -194,8 +195,15 @@ fn keep(
     }
     let seed = shared.arguments.seed;
     let origin = format!("snapshot {number} of seed {seed}, shrunk");
-    let case = shrink::write(&shared.arguments.cases, &input, &divergence, &origin)
-        .map_err(|failure| failure.to_string());
+    let profile = bench.profile();
+    let case = shrink::write(
+        &shared.arguments.cases,
+        &input,
+        &divergence,
+        &origin,
+        profile,
+    )
+    .map_err(|failure| failure.to_string());
     shared.report().found.push(Found {
         divergence,
         times: 1,

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use proptest::strategy::ValueTree;
-use twinmesh_generate::{read, traffic};
+use twinmesh_generate::{read_as, traffic};
+use twinmesh_xds::Profile;
 
 use super::bench::{Bench, Input};
 use super::divergence::Divergence;
@@ -69,8 +70,9 @@ pub fn write(
     input: &Input,
     divergence: &Divergence,
     origin: &str,
+    profile: Profile,
 ) -> Result<PathBuf, Failure> {
-    let snapshot = read(&input.0)
+    let snapshot = read_as(&input.0, profile)
         .map_err(|error| Failure(format!("a generated snapshot is not read again: {error}")))?;
     let folder = case::free_folder(parent, divergence.engine)?;
     let requests = traffic::requests(&input.0, &input.1);
@@ -82,6 +84,7 @@ pub fn write(
         endpoints: None,
     };
     let settings = Settings {
+        profile: case::named(profile),
         requests: Some(requests.len()),
         notes: vec![divergence.kind.clone(), origin.to_owned()],
         ..Settings::default()

@@ -27,6 +27,7 @@ use twinmesh_xds::Snapshot;
 use crate::failure::{Failure, Status};
 use crate::input;
 use crate::output::{self, Output, Style};
+use crate::profile::ProfileArgument;
 use crate::reach::{Brief, Catalogue, Goal, Observer, RouteAt};
 
 use candidates::{Candidates, Item, Maker};
@@ -53,6 +54,8 @@ pub struct Arguments {
     /// Leave out requests that only stand on a boundary, and keep one for each side of a matcher.
     #[arg(long)]
     no_boundaries: bool,
+    #[command(flatten)]
+    profile: ProfileArgument,
     /// Refuse a snapshot in which anything is not known or not decided.
     #[arg(long)]
     strict: bool,
@@ -82,7 +85,11 @@ pub struct Generated {
 /// # Errors
 /// The snapshot is wrong, or the traffic cannot be written.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
-    let snapshot = Arc::new(input::snapshot(&arguments.snapshot, arguments.strict)?);
+    let snapshot = Arc::new(input::snapshot(
+        &arguments.snapshot,
+        arguments.strict,
+        arguments.profile.profile(),
+    )?);
     let generated = generate(&snapshot, !arguments.no_boundaries)?;
     let mut bytes = Vec::new();
     traffic::write(&generated.requests, &mut bytes)

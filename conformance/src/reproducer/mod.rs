@@ -293,6 +293,7 @@ impl Settings {
         Self {
             name: None,
             set: None,
+            profile: case::named(shrunk.snapshot.profile),
             requests: Some(shrunk.requests.len()),
             notes: vec![format!("cut down from the case {}", case.name)],
             comparison,

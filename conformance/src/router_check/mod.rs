@@ -16,6 +16,7 @@ use self::coverage::Coverage;
 use self::judge::Judged;
 use crate::failure::{Failure, Status};
 use crate::output::{self, Output};
+use crate::profile::ProfileArgument;
 use crate::{input, interrupt};
 
 /// Runs test files of Envoy's router_check_tool against a route configuration.
@@ -52,6 +53,8 @@ pub struct Arguments {
     /// Taken for the tool's sake: fields that Envoy only deprecates are always read.
     #[arg(long)]
     disable_deprecation_check: bool,
+    #[command(flatten)]
+    profile: ProfileArgument,
     /// Write the results to a file, as JSON.
     #[arg(short, long, value_name = "FILE")]
     output_path: Option<PathBuf>,
@@ -80,7 +83,8 @@ struct Results<'a> {
 /// # Errors
 /// An input is wrong, or an output is not taken.
 pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
-    let snapshot = input::snapshot(&arguments.config_path, false)?;
+    let profile = arguments.profile.profile();
+    let snapshot = input::snapshot(&arguments.config_path, false, profile)?;
     let config = configuration(arguments, &snapshot)?;
     let validation = test_file::read(&arguments.test_path)?;
     let asked = validation
@@ -98,6 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
             arguments.test_path.display()
         ))
     })?;
+    let table = table.with_profile(profile);
     let mut coverage = Coverage::new(config);
     let mut judged = Vec::with_capacity(validation.tests.len());
     for test in &validation.tests {

@@ -21,7 +21,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use twinmesh_xds::{Snapshot, Terminal};
+use twinmesh_xds::{Profile, Snapshot, Terminal};
 
 use crate::error::EnvoyError;
 use crate::plan::Entry;
@@ -45,6 +45,8 @@ pub struct Rewritten {
     pub replaced: BTreeMap<String, String>,
     /// The filter chains that take TLS.
     pub secured: Secured,
+    /// Whose rules decide.
+    pub profile: Profile,
 }
 
 /// Rewrites a snapshot for requests that come in at these entries, mostly over TLS or not.
@@ -104,21 +106,29 @@ pub fn rewrite(
         places: clusters.places,
         replaced: clusters.replaced,
         secured,
+        profile: snapshot.profile,
     })
 }
 
 impl Rewritten {
     /// A bootstrap with all of it.
     pub fn bootstrap(&self) -> Value {
-        let mut bootstrap = empty();
+        let mut bootstrap = empty(self.profile);
         let resources = json!({"listeners": self.listeners, "clusters": self.clusters});
         json::set(&mut bootstrap, "static_resources", resources);
         bootstrap
     }
 }
 
+/// What has Envoy 1.40 decide by the rules of an older one.
+const MATCH_ONE_BY_ONE: &str = "envoy.reloadable_features.match_headers_individually";
+
 /// A bootstrap with no resources.
-pub fn empty() -> Value {
+pub fn empty(profile: Profile) -> Value {
+    let mut runtime = json!({"http.max_requests_per_io_cycle": 1});
+    if profile.joins_lines() {
+        json::set(&mut runtime, MATCH_ONE_BY_ONE, Value::Bool(false));
+    }
     json!({
         "node": {"id": MARK, "cluster": MARK},
         "admin": {"address": address(Ipv4Addr::LOCALHOST, 0)},
@@ -126,7 +136,7 @@ pub fn empty() -> Value {
         // loop, and a third response that waits to be written ends the connection.
         "layered_runtime": {"layers": [{
             "name": MARK,
-            "static_layer": {"http.max_requests_per_io_cycle": 1},
+            "static_layer": runtime,
         }]},
         // The kernel sends nothing from this address to another than a loopback one.
         "cluster_manager": {"upstream_bind_config": {
