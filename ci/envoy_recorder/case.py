@@ -60,10 +60,11 @@ def read_about(folder: Path) -> dict:
     import tomllib
     path = folder / SETTINGS
     if not path.is_file():
-        return {"notes": [], "path": "-"}
+        return {"notes": [], "path": "-", "profile": None}
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {"notes": settings["notes"], "path": settings["source"]["path"]}
+        return {"notes": settings["notes"], "path": settings["source"]["path"],
+                "profile": settings.get("profile")}
     except (tomllib.TOMLDecodeError, KeyError) as error:
         raise RecorderError(f"{path}: {error!r}") from error
 
@@ -101,6 +102,7 @@ def settings(name: str, decisions: list[dict], rules, about: dict, scripted: boo
     text = [
         f"name = {toml(name)}",
         'set = "fixtures"',
+        *([f"profile = {toml(about['profile'])}"] if about["profile"] else []),
         f"requests = {len(decisions)}",
         f"outcomes = {{ {outcomes} }}",
         f"notes = {toml(about['notes'])}",

@@ -6,8 +6,8 @@ from envoy_recorder.cases import (
     filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
     header_matchers, header_mutation_filters, header_mutations, header_view, host_precedence, least_request,
     load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors,
-    original_destination, path_kinds, path_normalization, priorities, query_parameters,
-    random_endpoints, rbac, redirect_direct_response, require_tls, rewrites, route_matchers,
+    original_destination, path_kinds, path_normalization, priorities, profile_138,
+    query_parameters, random_endpoints, rbac, redirect_direct_response, require_tls, rewrites, route_matchers,
     runtime_fraction, subsets, tcp_weighted_clusters, uri_templates, weighted_round_robin,
     zone_aware)
 
@@ -17,8 +17,8 @@ MODULES = (
     filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
     header_matchers, header_mutation_filters, header_mutations, header_view, host_precedence, least_request,
     load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors,
-    original_destination, path_kinds, path_normalization, priorities, query_parameters,
-    random_endpoints, rbac, redirect_direct_response, require_tls, rewrites, route_matchers,
+    original_destination, path_kinds, path_normalization, priorities, profile_138,
+    query_parameters, random_endpoints, rbac, redirect_direct_response, require_tls, rewrites, route_matchers,
     runtime_fraction, subsets, tcp_weighted_clusters, uri_templates, weighted_round_robin,
     zone_aware)
 CASES = {module.NAME: module for module in MODULES}

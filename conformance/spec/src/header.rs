@@ -21,6 +21,11 @@ pub(crate) fn matches(matcher: &HeaderMatcher, message: &Message, regexes: &Rege
     accepts(matcher, message.matched_values(&matcher.name), regexes)
 }
 
+/// As [`matches`], of one that sees lines one by one by every profile (RBAC's).
+pub(crate) fn matches_apart(matcher: &HeaderMatcher, message: &Message, regexes: &Regexes) -> bool {
+    !is_decided(matcher) || accepts(matcher, message.values(&matcher.name), regexes)
+}
+
 /// Whether the matcher accepts these values of its header.
 pub(crate) fn accepts(matcher: &HeaderMatcher, mut values: Vec<String>, regexes: &Regexes) -> bool {
     if values.is_empty() && matcher.treat_missing_header_as_empty {

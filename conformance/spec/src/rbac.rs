@@ -87,7 +87,7 @@ impl Asked<'_> {
             Rule::AndRules(set) => every(&set.rules, |it| self.permission(it)),
             Rule::OrRules(set) => some(&set.rules, |it| self.permission(it)),
             Rule::NotRule(rule) => self.permission(rule).map(|holds| !holds),
-            Rule::Header(matcher) => Ok(header::matches(matcher, self.message, self.regexes)),
+            Rule::Header(matcher) => Ok(header::matches_apart(matcher, self.message, self.regexes)),
             Rule::UrlPath(matcher) => self.path(matcher),
             Rule::DestinationIp(range) => {
                 let known = self.destination.map(|it| it.ip());
@@ -114,7 +114,9 @@ impl Asked<'_> {
             Identifier::AndIds(set) => every(&set.ids, |it| self.principal(it)),
             Identifier::OrIds(set) => some(&set.ids, |it| self.principal(it)),
             Identifier::NotId(id) => self.principal(id).map(|holds| !holds),
-            Identifier::Header(matcher) => Ok(header::matches(matcher, self.message, self.regexes)),
+            Identifier::Header(matcher) => {
+                Ok(header::matches_apart(matcher, self.message, self.regexes))
+            }
             Identifier::UrlPath(matcher) => self.path(matcher),
             Identifier::SourceIp(range) | Identifier::DirectRemoteIp(range) => {
                 Ok(contains(range, self.source.ok_or(NO_CLIENT)?))

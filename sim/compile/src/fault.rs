@@ -135,7 +135,14 @@ impl Compiler<'_> {
         let mut records = Vec::with_capacity(matchers.len());
         for (index, matcher) in matchers.iter().enumerate() {
             let (arena, names) = (&mut self.arena, &mut self.names);
-            let compiled = compile_matcher::header(arena, names, self.snapshot, matcher, index);
+            let compiled = compile_matcher::header(
+                arena,
+                names,
+                self.snapshot,
+                matcher,
+                index,
+                self.snapshot.profile,
+            );
             let compiled = compiled.map_err(|it| it.of_a_part())?;
             let compiled = compiled.ok_or("a header matcher of its is not decided")?;
             records.push(compiled.record);

@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use twinmesh_model::layout::{connection, matcher, of, pair};
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
-use twinmesh_xds::Snapshot;
+use twinmesh_xds::{Profile, Snapshot};
 
 use crate::arena::Arena;
 use crate::names::Names;
@@ -154,7 +154,8 @@ pub fn arrives_as_sent(name: &str) -> bool {
     !MANAGED.contains(&name.as_str()) && !name.starts_with("x-envoy-")
 }
 
-/// A header matcher; `None` where it is not decided and counts as matching.
+/// A header matcher; `None` where it is not decided, or always holds, and counts as matching. The
+/// profile says what it sees of repeated lines.
 ///
 /// # Errors
 /// Names or texts do not fit.
@@ -164,11 +165,21 @@ pub fn header(
     snapshot: &Snapshot,
     matcher: &HeaderMatcher,
     index: usize,
+    profile: Profile,
 ) -> Result<Option<Matcher>, CapacityError> {
     if !arrives_as_sent(&matcher.name) {
         return Ok(None);
     }
-    let slot = names.matched_header(&matcher.name, snapshot.profile)?;
+    if profile == Profile::Grpc
+        && let Some(value) = of_every_call(&matcher.name)
+    {
+        return if accepts_value(snapshot, matcher, value) {
+            Ok(None)
+        } else {
+            no_value(names, index).map(Some)
+        };
+    }
+    let slot = names.matched_header(&matcher.name, profile)?;
     let specifier = matcher.header_match_specifier.as_ref();
     let mut flags = if matcher.invert_match {
         matcher::INVERT
@@ -222,6 +233,62 @@ pub fn header(
         pair(index as u64, of::HEADER),
     )
     .map(Some)
+}
+
+/// What every call of gRPC has of a header, where that is known: `Some(None)`: it has none.
+fn of_every_call(name: &str) -> Option<Option<&'static str>> {
+    match name {
+        "content-type" => Some(Some("application/grpc")),
+        _ => name.ends_with("-bin").then_some(None),
+    }
+}
+
+/// Whether a header matcher accepts this value, or that there is none.
+fn accepts_value(snapshot: &Snapshot, matcher: &HeaderMatcher, value: Option<&str>) -> bool {
+    let Some(value) = value else {
+        return match &matcher.header_match_specifier {
+            Some(HeaderMatchSpecifier::PresentMatch(present)) => *present == matcher.invert_match,
+            _ => false,
+        };
+    };
+    let regex = |pattern: &str| {
+        let dfa = snapshot.regexes.get(pattern);
+        matches!(dfa, Some(Ok(dfa)) if dfa.is_match(value.as_bytes()))
+    };
+    let accepts = match &matcher.header_match_specifier {
+        None => true,
+        Some(HeaderMatchSpecifier::PresentMatch(present)) => *present,
+        Some(HeaderMatchSpecifier::ExactMatch(text)) => text.is_empty() || value == text,
+        Some(HeaderMatchSpecifier::PrefixMatch(text)) => value.starts_with(text.as_str()),
+        Some(HeaderMatchSpecifier::SuffixMatch(text)) => value.ends_with(text.as_str()),
+        Some(HeaderMatchSpecifier::ContainsMatch(text)) => value.contains(text.as_str()),
+        Some(HeaderMatchSpecifier::SafeRegexMatch(matcher)) => regex(&matcher.regex),
+        // Neither value is a number.
+        Some(HeaderMatchSpecifier::RangeMatch(_)) => false,
+        Some(HeaderMatchSpecifier::StringMatch(matcher)) => {
+            let fold = |text: &str| match matcher.ignore_case {
+                true => text.to_ascii_lowercase(),
+                false => text.to_owned(),
+            };
+            let value = fold(value);
+            match &matcher.match_pattern {
+                Some(MatchPattern::Exact(text)) => value == fold(text),
+                Some(MatchPattern::Prefix(text)) => value.starts_with(&fold(text)),
+                Some(MatchPattern::Suffix(text)) => value.ends_with(&fold(text)),
+                Some(MatchPattern::Contains(text)) => value.contains(&fold(text)),
+                Some(MatchPattern::SafeRegex(matcher)) => regex(&matcher.regex),
+                Some(MatchPattern::Custom(_)) | None => false,
+            }
+        }
+    };
+    accepts != matcher.invert_match
+}
+
+/// A header matcher that no request passes.
+fn no_value(names: &mut Names, index: usize) -> Result<Matcher, CapacityError> {
+    let mut never = no_metadata(names, index)?;
+    never.record[3] = pair(index as u64, of::HEADER);
+    Ok(never)
 }
 
 /// A string matcher over the values of a slot; `None` where it is not decided.

@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::config::route::v3::HeaderMatcher;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
 use envoy_types::pb::envoy::r#type::matcher::v3::{PathMatcher, StringMatcher, path_matcher};
 use twinmesh_model::layout::{condition, pair};
+use twinmesh_xds::Profile;
 
 use crate::compiler::Compiler;
 use crate::http_filter::Left;
@@ -141,8 +142,10 @@ impl Compiler<'_> {
     }
 
     fn header_condition(&mut self, matcher: &HeaderMatcher, next: Next) -> Result<u64, Left> {
-        let compiled =
-            compile_matcher::header(&mut self.arena, &mut self.names, self.snapshot, matcher, 0);
+        let (arena, names) = (&mut self.arena, &mut self.names);
+        // RBAC sees lines one by one by every profile.
+        let profile = Profile::Envoy140;
+        let compiled = compile_matcher::header(arena, names, self.snapshot, matcher, 0, profile);
         let compiled = compiled.map_err(over)?.ok_or_else(unknown)?;
         let record = self.arena.record(compiled.record);
         Ok(self.condition(condition::MATCHER, record, next))

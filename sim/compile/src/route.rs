@@ -92,6 +92,7 @@ impl Compiler<'_> {
                 self.snapshot,
                 header,
                 index,
+                self.snapshot.profile,
             ) {
                 Ok(matcher) => matchers.extend(matcher),
                 Err(over) => left.push((format!("match.headers[{index}]"), over.of_a_part())),
