@@ -10,7 +10,7 @@ use twinmesh_engine::format::{endpoints::Script, traffic};
 use twinmesh_engine::{
     Answer, ClientCertificate, Replay, Request, Step, request::parse_connection_end,
 };
-use twinmesh_xds::Snapshot;
+use twinmesh_xds::{Profile, Snapshot};
 
 use crate::comparison::{Field, Fields, outcome_name};
 use crate::failure::{Failure, Status};
@@ -236,7 +236,11 @@ pub fn explain(
     routes: usize,
     style: Style,
 ) -> Vec<String> {
-    let mut lines = vec![entry(style, "request", &words::request_line(request))];
+    let mut lines = Vec::new();
+    if snapshot.profile != Profile::default() {
+        lines.push(entry(style, "profile", snapshot.profile.name()));
+    }
+    lines.push(entry(style, "request", &words::request_line(request)));
     for (name, value) in &request.headers {
         lines.push(entry(style, "", &format!("{name}: {value}")));
     }

@@ -53,11 +53,14 @@ pub struct Arguments {
 /// # Errors
 /// An input is wrong, or standard output does not take the report.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
+    let profile = arguments
+        .profile
+        .of_an_envoy("what Kmesh is compared with")?;
     let requests = traffic::read(&arguments.traffic)?;
     let snapshot = Arc::new(input::snapshot(
         &arguments.snapshot,
         arguments.strict,
-        arguments.profile.profile(),
+        profile,
     )?);
     let schedule = match &arguments.events {
         Some(file) => Some(input::schedule(file, &snapshot, arguments.strict)?),

@@ -36,6 +36,19 @@ impl ProfileArgument {
         Ok(())
     }
 
+    /// The profile, which has to be an Envoy's: `with` is what knows no other.
+    ///
+    /// # Errors
+    /// It is gRPC's.
+    pub fn of_an_envoy(self, with: &str) -> Result<Profile, Failure> {
+        match self.profile() {
+            Profile::Grpc => Err(Failure(format!(
+                "--profile grpc: {with} goes by an Envoy's rules; expected envoy-1.40 or envoy-1.38"
+            ))),
+            profile => Ok(profile),
+        }
+    }
+
     /// The profile, where the flag was given.
     pub fn given(self) -> Option<Profile> {
         self.given

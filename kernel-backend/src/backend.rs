@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use twinmesh_compile::{Compiled, Filtered, Kept, Managed, compile};
-use twinmesh_engine::{Answer, EngineError, Held, Request, Step};
-use twinmesh_xds::Snapshot;
+use twinmesh_engine::{Answer, EngineError, Held, Outcome, Request, Step};
+use twinmesh_xds::{Profile, Snapshot};
 
 use crate::areas::Areas;
 use crate::capacity::Capacity;
@@ -116,6 +116,9 @@ impl<H: Host> Worker<H> {
         trace: bool,
     ) -> Result<Answer, EngineError> {
         let mut current = self.current()?;
+        if current.compiled.snapshot.profile == Profile::Grpc {
+            return Ok(not_by::<H>(request, trace));
+        }
         let mut managed = None;
         loop {
             self.prepare(&current, request, random, managed.as_ref())?;
@@ -310,6 +313,20 @@ impl<H: Host> Backend<H> {
             release(active);
         }
     }
+}
+
+/// The programs decide as Envoy does.
+fn not_by<H: Host>(request: &Request, trace: bool) -> Answer {
+    let mut answer = Answer::default();
+    answer.decision.id.clone_from(&request.id);
+    answer.decision.outcome = Outcome::Unsupported;
+    answer.decision.engine = Some(H::NAME.to_owned());
+    let reason = "gRPC's rules are decided in userspace only";
+    answer.decision.reason = Some(reason.to_owned());
+    if trace {
+        answer.trace.steps.push(Step::Unsupported);
+    }
+    answer
 }
 
 /// Puts a policy in the place of the one before the last. With `alone` nothing else decides.

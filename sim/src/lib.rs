@@ -107,10 +107,14 @@ impl Sim {
         self.sequence += 1;
         memory.set_word(work::NOW, now_us);
         memory.set_word(work::DURATION, request.duration_us);
-        compiled.prepare(request, random, self.sequence, memory)?;
+        let called = compiled.called(request);
+        let mut managed = called.as_ref().map(|called| called.managed.clone());
+        match &managed {
+            Some(managed) => compiled.prepare_managed(managed, random, self.sequence, memory)?,
+            None => compiled.prepare(request, random, self.sequence, memory)?,
+        }
         twinmesh_model::decide(memory);
         let mut left = memory.left();
-        let mut managed = None;
         while let Some(next) = compiled.managed(request, managed.as_ref(), &left) {
             self.sequence += 1;
             compiled.prepare_managed(&next, random, self.sequence, memory)?;
@@ -128,6 +132,9 @@ impl Sim {
             }
             None => compiled.answer_filtered(request, managed, &left, &filtered, None),
         };
+        if let Some(called) = &called {
+            called.finish(&mut answer);
+        }
         answer.decision.engine = Some(NAME.to_owned());
         if let Some(held) = &mut answer.held {
             held.generation = self.generation;

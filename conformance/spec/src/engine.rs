@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use twinmesh_engine::{Answer, Engine, EngineError, Held, Request, Streams, Strictness};
-use twinmesh_xds::Snapshot;
+use twinmesh_xds::{Profile, Snapshot};
 
 use crate::balancer::{Balancers, Chooser};
 use crate::criteria::Criteria;
@@ -115,6 +115,10 @@ pub(crate) fn start<'a>(
     run.enter(entry);
     run.end_faults();
     run.tell_delay();
+    if snapshot.profile == Profile::Grpc {
+        // A call that fails has a status of gRPC's, and none of HTTP's.
+        run.answer.decision.status = None;
+    }
     Ok(run)
 }
 

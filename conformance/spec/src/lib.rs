@@ -25,6 +25,7 @@ mod fault;
 mod filter_chain;
 mod format;
 mod fraction;
+mod grpc;
 mod hash_balancer;
 mod hash_policy;
 mod head;

@@ -3,6 +3,8 @@
 use twinmesh_engine::ClientCertificate;
 use twinmesh_xds::Profile;
 
+use crate::grpc;
+
 /// Headers of which Envoy keeps one entry each: repeated lines are joined with a comma before any
 /// matcher sees them (measured on Envoy 1.40).
 const JOINED: [&str; 39] = [
@@ -91,6 +93,9 @@ impl Message {
 
     /// All values of a header or pseudo header as a header matcher sees them.
     pub(crate) fn matched_values(&self, name: &str) -> Vec<String> {
+        if self.profile == Profile::Grpc {
+            return grpc::values(self, name);
+        }
         as_matched(self.values(name), self.profile)
     }
 

@@ -12,6 +12,7 @@ use twinmesh_xds::{Profile, Snapshot, Terminal};
 
 use crate::connection::Connection;
 use crate::cookie;
+use crate::grpc;
 use crate::head;
 use crate::header;
 use crate::message::Message;
@@ -30,6 +31,9 @@ impl Seen {
     /// `None`: its head is refused, or the snapshot has no connection manager there.
     pub fn new(snapshot: &Snapshot, request: &Request, at: Option<(usize, Chain)>) -> Option<Self> {
         let Some((listener, chain)) = at else {
+            if snapshot.profile == Profile::Grpc {
+                return grpc::read(request).ok().map(Self);
+            }
             let manager = HttpConnectionManager::default();
             return Self::of(snapshot, head::read(request, &manager, None).ok());
         };

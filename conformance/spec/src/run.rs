@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{Answer, BadRequest, Chain, Decision, Outcome, Request, Step};
-use twinmesh_xds::{RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost};
+use twinmesh_xds::{Profile, RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost};
 
 use crate::balancer::Chooser;
 use crate::client_address::is_internal;
@@ -20,6 +20,7 @@ use crate::connection::Connection;
 use crate::criteria::Criteria;
 use crate::engine::Loaded;
 use crate::filter_chain;
+use crate::grpc;
 use crate::hash_policy::{self, Client};
 use crate::head::{self, Refused};
 use crate::http_filter::{At, Filters, Memory, Place};
@@ -250,7 +251,11 @@ impl<'a> Run<'a> {
         route_configuration: Option<usize>,
         port: Option<u16>,
     ) -> Option<Message> {
-        match head::read(self.request, manager, port) {
+        let read = match self.snapshot.profile {
+            Profile::Grpc => grpc::read(self.request),
+            _ => head::read(self.request, manager, port),
+        };
+        match read {
             Ok(message) => Some(Message {
                 profile: self.snapshot.profile,
                 ..message

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
-use twinmesh_xds::{Effect, Finding, FindingKind, Snapshot};
+use twinmesh_xds::{Effect, Finding, FindingKind, Profile, Snapshot};
 
 use crate::failure::{Failure, Status};
 use crate::input;
@@ -54,6 +54,8 @@ pub struct Arguments {
 #[derive(Serialize)]
 struct Document<'a> {
     snapshot: String,
+    /// Whose rules decide.
+    profile: &'static str,
     resources: Resources,
     tables: &'a Tables,
     /// What only the tables leave undecided.
@@ -123,6 +125,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     if arguments.json {
         let document = Document {
             snapshot: file.display().to_string(),
+            profile: snapshot.profile.name(),
             resources: Resources::of(&snapshot, &HashSet::new()),
             tables: &report.tables,
             table_findings: &report.table_findings,
@@ -149,6 +152,9 @@ impl Report<'_> {
     /// What makes requests unsupported goes first.
     fn write(&self, style: Style, output: &mut Output) -> Result<(), Failure> {
         let findings = &self.snapshot.report.findings;
+        if let Some(rules) = rules(self.snapshot.profile) {
+            output.line(rules)?;
+        }
         if !findings.is_empty() {
             self.write_counts(style, output)?;
         }
@@ -195,6 +201,21 @@ impl Report<'_> {
             count(Effect::Unsupported),
             count(Effect::ReadOver),
         )))
+    }
+}
+
+/// What is to be known of another profile than Envoy 1.40's.
+fn rules(profile: Profile) -> Option<&'static str> {
+    match profile {
+        Profile::Envoy140 => None,
+        Profile::Envoy138 => Some(
+            "by the rules of envoy-1.38: header matchers see the lines of a repeated header as one; \
+             what 1.38 refuses and 1.40 takes is taken (docs/profiles.md)",
+        ),
+        Profile::Grpc => Some(
+            "by the rules of grpc: its client's calls to a route configuration; what a call cannot \
+             be, listeners, and the kernel are unsupported (docs/profiles.md)",
+        ),
     }
 }
 

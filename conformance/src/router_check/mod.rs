@@ -83,7 +83,9 @@ struct Results<'a> {
 /// # Errors
 /// An input is wrong, or an output is not taken.
 pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
-    let profile = arguments.profile.profile();
+    let profile = arguments
+        .profile
+        .of_an_envoy("the route table check tool")?;
     let snapshot = input::snapshot(&arguments.config_path, false, profile)?;
     let config = configuration(arguments, &snapshot)?;
     let validation = test_file::read(&arguments.test_path)?;

@@ -17,6 +17,7 @@ mod cors;
 mod criteria;
 mod fault;
 mod filter_chain;
+mod grpc;
 mod hash_policy;
 mod hashing;
 mod head;
@@ -64,6 +65,7 @@ use twinmesh_xds::{Snapshot, Unsupported};
 
 pub use answer::{Filtered, Left};
 pub use capacity::CapacityError;
+pub use grpc::Called;
 pub use input::Input;
 pub use kept::Kept;
 pub use managed::Managed;

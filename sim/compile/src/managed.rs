@@ -42,6 +42,15 @@ impl Managed {
         }
     }
 
+    /// A request in whose place another head is laid out, which is as it is to be.
+    pub(crate) fn laid_out(came: &Request, laid: Request) -> Self {
+        Self {
+            laid: Some(laid),
+            decoded: true,
+            ..Self::of(came)
+        }
+    }
+
     /// What is laid out for the model.
     fn laid(&self) -> &Request {
         self.laid.as_ref().unwrap_or(&self.request)

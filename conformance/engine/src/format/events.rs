@@ -212,6 +212,7 @@ impl Schedule {
             )
         };
         let mut snapshot = before.clone();
+        let profile = snapshot.profile;
         let cluster = snapshot
             .clusters
             .iter_mut()
@@ -232,7 +233,7 @@ impl Schedule {
                     }
                     found = true;
                     if let Some(health) = health {
-                        candidate.health_status = health as i32;
+                        candidate.health_status = profile.health(health) as i32;
                     }
                     health.is_some()
                 });

@@ -14,6 +14,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::{
 use envoy_types::pb::google::protobuf::Duration;
 use prost::Message as _;
 use twinmesh_engine::{MutationOf, Request};
+use twinmesh_xds::Profile;
 
 use super::breakers;
 use super::internal::{self, Told};
@@ -65,6 +66,9 @@ pub(super) struct Plan {
 impl Plan {
     /// The plan; the error is why it is not decided.
     pub(super) fn new(forwarded: &Forwarded<'_>, request: &Request) -> Result<Self, String> {
+        if forwarded.message.profile == Profile::Grpc {
+            return Err("attempts of gRPC's calls are not decided".to_owned());
+        }
         let nothing = HttpConnectionManager::default();
         let manager = forwarded.manager.unwrap_or(&nothing);
         let virtual_host = forwarded.virtual_host;

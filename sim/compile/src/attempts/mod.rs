@@ -30,6 +30,7 @@ use twinmesh_attempts::timeout;
 use twinmesh_engine::stream::Response;
 use twinmesh_engine::{Decision, Held, Request};
 use twinmesh_model::layout::{low, outcome, virtual_host, work};
+use twinmesh_xds::Profile;
 
 use crate::answer::{Record, endpoint_name, hostname, locality_name};
 use crate::managed::Managed;
@@ -100,6 +101,9 @@ impl Compiled {
         let code = record.word(work::OUTCOME);
         if code != outcome::FORWARD && code != outcome::FORWARD_TO_DESTINATION {
             return None;
+        }
+        if self.snapshot.profile == Profile::Grpc {
+            return Some(Err("attempts of gRPC's calls are not decided".to_owned()));
         }
         let configuration = self.index(record.word(work::CHOSEN_ROUTE_CONFIGURATION))?;
         let configuration = &self

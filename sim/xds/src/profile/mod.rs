@@ -1,10 +1,12 @@
 //! Whose rules decide, where Envoy's versions and other readers of the same resources differ.
 
 mod envoy_138;
+mod grpc;
 
 use std::fmt;
 use std::str::FromStr;
 
+use envoy_types::pb::envoy::config::core::v3::HealthStatus;
 use envoy_types::pb::envoy::config::route::v3::Route;
 
 use crate::report::{Effect, Finding, FindingKind};
@@ -20,7 +22,8 @@ pub enum Profile {
     /// `envoy.reloadable_features.match_headers_individually` is off: a header matcher sees the
     /// lines of a repeated header as one value, joined by commas.
     Envoy138,
-    /// The xDS client of gRPC.
+    /// The xDS client of gRPC: a snapshot is narrowed to what it reads, and what of its rules is not
+    /// decided becomes unsupported.
     Grpc,
 }
 
@@ -42,6 +45,17 @@ impl Profile {
         match self {
             Self::Envoy140 => false,
             Self::Envoy138 | Self::Grpc => true,
+        }
+    }
+}
+
+impl Profile {
+    /// The health of an endpoint, in Envoy's terms: to gRPC one is healthy or it is not there.
+    pub fn health(self, health: HealthStatus) -> HealthStatus {
+        match (self, health) {
+            (Self::Grpc, HealthStatus::Unknown | HealthStatus::Healthy) => health,
+            (Self::Grpc, _) => HealthStatus::Unhealthy,
+            (Self::Envoy140 | Self::Envoy138, _) => health,
         }
     }
 }
@@ -73,7 +87,7 @@ impl Snapshot {
         match profile {
             Profile::Envoy140 => {}
             Profile::Envoy138 => envoy_138::narrow(self),
-            Profile::Grpc => {}
+            Profile::Grpc => grpc::narrow(self),
         }
     }
 
