@@ -18,6 +18,8 @@ use twinmesh_xds::{ReadOptions, Snapshot, read};
 
 #[derive(Deserialize)]
 struct Case {
+    #[serde(default)]
+    profile: Option<String>,
     comparison: Comparison,
 }
 
@@ -133,7 +135,12 @@ fn replay(folder: &Path, tally: &mut Tally) {
     tally.cases += 1;
     let text = fs::read_to_string(folder.join("case.toml")).expect("case.toml can be read");
     let case: Case = toml::from_str(&text).expect("case.toml is valid");
-    let snapshot = match read(&folder.join("config_dump.json"), &ReadOptions::default()) {
+    let profile = case.profile.as_deref().unwrap_or("envoy-1.40");
+    let options = ReadOptions {
+        profile: profile.parse().expect("a profile's name"),
+        ..ReadOptions::default()
+    };
+    let snapshot = match read(&folder.join("config_dump.json"), &options) {
         Ok(snapshot) => Arc::new(snapshot),
         Err(error) => {
             println!("{}: not read: {error}", folder.display());
