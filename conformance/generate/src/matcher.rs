@@ -6,7 +6,7 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 use crate::Tape;
-use crate::texts::{self, HEADERS, PARAMETERS, VALUE_REGEXES, VALUES, around};
+use crate::texts::{self, HEADERS, MANAGED_HEADERS, PARAMETERS, VALUE_REGEXES, VALUES, around};
 
 fn regex() -> impl Strategy<Value = Value> {
     select(VALUE_REGEXES).prop_map(|(pattern, _)| json!({"regex": pattern}))
@@ -45,7 +45,8 @@ pub fn header() -> impl Strategy<Value = Value> {
         1 => Just(json!({})),
     ];
     let bits = (weighted(0.25, any::<bool>()), weighted(0.25, any::<bool>()));
-    (select(HEADERS), kind, bits).prop_map(|(name, mut matcher, (invert, empty))| {
+    let name = prop_oneof![12 => select(HEADERS), 1 => select(MANAGED_HEADERS)];
+    (name, kind, bits).prop_map(|(name, mut matcher, (invert, empty))| {
         let name = if name == ":method" {
             matcher = json!({"string_match": {"exact": "POST"}});
             ":method"

@@ -50,6 +50,18 @@ pub const VALUES: &[&str] = &["a", "b", "ab", "A", "aa", "a-b", "1", "10"];
 /// Header names of matchers.
 pub const HEADERS: &[&str] = &["x-a", "x-b", "x-ab", "x-A", ":method", "content-type"];
 
+/// Header names of matchers that Envoy's connection manager writes, takes off, or leaves.
+pub const MANAGED_HEADERS: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "upgrade",
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    ":scheme",
+];
+
 /// Query parameter names of matchers.
 pub const PARAMETERS: &[&str] = &["a", "b", "ab", "A"];
 

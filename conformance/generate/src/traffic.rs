@@ -401,6 +401,9 @@ fn of_template(template: &str, tape: &mut Tape<'_>) -> String {
 fn headers(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
     for matcher in list(matched, "headers") {
         let name = text(matcher, "/name");
+        if name == ":scheme" {
+            continue;
+        }
         if name == ":method" {
             let inverted = matcher.get("invert_match") == Some(&Value::Bool(true));
             request.method = tape.text(&["POST", "POST", "GET", "PUT", "post"]);

@@ -13,7 +13,7 @@ use twinmesh_engine::{BadRequest, Request};
 
 use crate::connection_header;
 use crate::host;
-use crate::message::{Message, join};
+use crate::message::{Message, OF_A_CONNECTION, join};
 use crate::referer;
 use crate::target::{self, Target};
 
@@ -171,7 +171,9 @@ pub(crate) fn read(
     }
     check_in_connection_manager(&message, authority.is_some())?;
     message.authority = host::strip(&authority.unwrap_or_default(), manager, destination_port);
-    set_scheme(&mut message, scheme, request, manager)?;
+    set_scheme(&mut message, scheme, request, manager);
+    let is_kept = |name: &str| !OF_A_CONNECTION.contains(&name);
+    message.headers.retain(|(name, _)| is_kept(name));
     if !referer::is_kept(&join(&of(&message, "referer"))) {
         message.headers.retain(|(name, _)| name != "referer");
     }
@@ -346,7 +348,7 @@ fn set_scheme(
     of_target: Option<String>,
     request: &Request,
     manager: &HttpConnectionManager,
-) -> Result<(), Refused> {
+) {
     let of_connection = if request.is_tls() { "https" } else { "http" };
     let forwarded = of(message, "x-forwarded-proto");
     message.forwarded_proto = if trusts_scheme(manager) && !forwarded.is_empty() {
@@ -354,16 +356,10 @@ fn set_scheme(
     } else {
         of_connection.to_owned()
     };
-    if message.forwarded_proto.is_empty() {
-        return Err(Refused::Undecided(
-            "its x-forwarded-proto is empty, which is not decided",
-        ));
-    }
     let lower = message.forwarded_proto.to_ascii_lowercase();
     message.scheme = match (of_target, lower.as_str()) {
         (Some(scheme), _) => scheme,
         (None, "http" | "https") => lower,
         (None, _) => of_connection.to_owned(),
     };
-    Ok(())
 }

@@ -5,7 +5,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 
 use crate::integer;
-use crate::message::{Message, arrives_as_sent};
+use crate::message::{Message, OF_A_CONNECTION, arrives_as_sent};
 use crate::regex::Regexes;
 use crate::string_match;
 
@@ -66,9 +66,10 @@ pub(crate) fn accepts(matcher: &HeaderMatcher, mut values: Vec<String>, regexes:
     values.iter().any(|value| accepts(value)) != matcher.invert_match
 }
 
-/// Whether the matcher asks for a header that reaches the routes as the client sent it.
+/// Whether the matcher asks for a header that reaches the routes as the client sent it, or not at all.
 pub(crate) fn is_decided(matcher: &HeaderMatcher) -> bool {
-    arrives_as_sent(&matcher.name)
+    let name = matcher.name.to_ascii_lowercase();
+    arrives_as_sent(&name) || OF_A_CONNECTION.contains(&name.as_str())
 }
 
 #[cfg(test)]

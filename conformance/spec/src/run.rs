@@ -359,6 +359,11 @@ impl<'a> Run<'a> {
         if self.is_unsupported(marks.and_then(|marks| marks.unsupported.as_ref())) {
             return;
         }
+        if message.forwarded_proto.is_empty() {
+            // Of a request that says so no virtual host looks at its routes, nor at TLS.
+            self.no_route(message);
+            return;
+        }
         match self.requires_tls(config, message) {
             Ok(false) => {}
             Ok(true) => {
@@ -376,6 +381,14 @@ impl<'a> Run<'a> {
             }
         }
         self.at_routes(config, marks, at, message);
+    }
+
+    /// Ends where the virtual host has no route for the request.
+    fn no_route(&mut self, message: &Message) {
+        if self.at_filters(message, None) {
+            let why = "no route of the virtual host matches";
+            self.reply(Outcome::NoRoute, 404, message, why);
+        }
     }
 
     /// Whether the virtual host redirects the request to TLS; the error is why that is not decided.
@@ -409,15 +422,7 @@ impl<'a> Run<'a> {
             .route
             .and_then(|index| Some((index, virtual_host.routes.get(index)?)));
         let Some((index, route)) = taken else {
-            if !self.at_filters(message, None) {
-                return;
-            }
-            self.reply(
-                Outcome::NoRoute,
-                404,
-                message,
-                "no route of the virtual host matches",
-            );
+            self.no_route(message);
             return;
         };
         self.step(Step::Route(index));

@@ -154,6 +154,27 @@ pub fn arrives_as_sent(name: &str) -> bool {
     !MANAGED.contains(&name.as_str()) && !name.starts_with("x-envoy-")
 }
 
+/// Headers of one connection: no matcher sees any, as what asks for an upgrade is not decided.
+const OF_A_CONNECTION: [&str; 5] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Whether it is known what header matchers see of a header.
+pub fn is_matched(name: &str) -> bool {
+    is_of_a_connection(name) || arrives_as_sent(name)
+}
+
+/// Whether no matcher sees a header, whatever the client sent.
+pub fn is_of_a_connection(name: &str) -> bool {
+    OF_A_CONNECTION
+        .iter()
+        .any(|it| it.eq_ignore_ascii_case(name))
+}
+
 /// A header matcher; `None` where it is not decided, or always holds, and counts as matching. The
 /// profile says what it sees of repeated lines.
 ///
@@ -167,7 +188,8 @@ pub fn header(
     index: usize,
     profile: Profile,
 ) -> Result<Option<Matcher>, CapacityError> {
-    if !arrives_as_sent(&matcher.name) {
+    let is_taken_off = is_of_a_connection(&matcher.name);
+    if !is_matched(&matcher.name) {
         return Ok(None);
     }
     if profile == Profile::Grpc
@@ -179,7 +201,10 @@ pub fn header(
             no_value(names, index).map(Some)
         };
     }
-    let slot = names.matched_header(&matcher.name, profile)?;
+    let slot = match is_taken_off {
+        true => names.no_header()?,
+        false => names.matched_header(&matcher.name, profile)?,
+    };
     let specifier = matcher.header_match_specifier.as_ref();
     let mut flags = if matcher.invert_match {
         matcher::INVERT

@@ -100,7 +100,8 @@ pub enum Commas {
     Contradicted,
 }
 
-/// No header's name, as those that start with a colon are not looked for in the head.
+/// No headers' names, as those that start with a colon are not looked for in the head.
+const NOTHING: &str = ":nothing";
 const SERVER_NAME: &str = ":requested-server-name";
 
 impl Names {
@@ -208,6 +209,14 @@ impl Names {
     pub fn path_without_query(&mut self) -> u64 {
         self.want(slot::PATH_WITHOUT_QUERY);
         slot::PATH_WITHOUT_QUERY
+    }
+
+    /// A slot that no request has a value for.
+    ///
+    /// # Errors
+    /// There are more names than slots.
+    pub fn no_header(&mut self) -> Result<u64, CapacityError> {
+        self.header(NOTHING)
     }
 
     /// The slot of the server name that a connection asks for, which is no header.

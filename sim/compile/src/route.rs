@@ -36,7 +36,7 @@ fn check_cluster_header(name: &str, path: String, left: &mut Left) {
 fn not_decided(matched: &RouteMatch) -> Left {
     let mut left = Left::new();
     for (index, header) in matched.headers.iter().enumerate() {
-        if !compile_matcher::arrives_as_sent(&header.name) {
+        if !compile_matcher::is_matched(&header.name) {
             left.push((
                 format!("match.headers[{index}].name"),
                 format!(

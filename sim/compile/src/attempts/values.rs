@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use twinmesh_engine::{Request, stream::Response};
 
+use crate::matcher::is_of_a_connection;
 use crate::names;
 use crate::seen::Seen;
 
@@ -73,6 +74,9 @@ pub(super) fn of_request(matcher: &HeaderMatcher, request: &Request, seen: &Seen
     if is_pseudo {
         let value = seen.first_value(request, &name);
         return accepts(matcher, &value.as_deref().into_iter().collect::<Vec<_>>());
+    }
+    if is_of_a_connection(&name) {
+        return accepts(matcher, &[]);
     }
     let values = all(request, &name);
     if values.len() > 1 && names::is_joined(&name) {

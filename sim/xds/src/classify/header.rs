@@ -10,7 +10,7 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         message: "envoy.config.route.v3.HeaderMatcher",
         fields: &[
-            ("name", Judge(name)),
+            ("name", Judge(matched_name)),
             ("exact_match", Decided),
             ("safe_regex_match", Decided),
             ("range_match", Decided),
@@ -89,6 +89,30 @@ const WRITTEN_BY_ENVOY: [&str; 16] = [
 ];
 
 const PREFIXES_WRITTEN_BY_ENVOY: [&str; 2] = ["x-envoy-", "x-forwarded-"];
+
+/// Headers that the connection manager takes off, changes or leaves by rules that are decided, so
+/// that it is known what a header matcher sees of them.
+const KNOWN_TO_MATCHERS: [&str; 9] = [
+    ":scheme",
+    "connection",
+    "forwarded",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
+
+/// The name of a header that a header matcher looks at.
+fn matched_name(judged: &Judged<'_>) -> Verdict {
+    let known = judged.text().to_ascii_lowercase();
+    let is_internal = judged.context.internal_only_headers.contains(&known);
+    if KNOWN_TO_MATCHERS.contains(&known.as_str()) && !is_internal {
+        return Verdict::Decided;
+    }
+    name(judged)
+}
 
 /// The name of a header whose value a matcher or a rewrite reads.
 pub(super) fn name(judged: &Judged<'_>) -> Verdict {
