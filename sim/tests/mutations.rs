@@ -8,30 +8,45 @@ use twinmesh_sim::Sim;
 use twinmesh_spec::Spec;
 use twinmesh_xds::ReadOptions;
 
+const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
+
 /// What both make of a request to a redirect with these `response_headers_to_add`.
 fn redirected(add: &Value) -> [Decision; 2] {
-    let types = "type.googleapis.com/envoy.extensions.filters";
+    let route = json!({"match": {"prefix": "/"}, "redirect": {"path_redirect": "/z"}});
+    let request = json!({"id": "r", "path": "/a", "authority": "h.test", "listener": "l"});
+    decided(&[], &route, add, &request)
+}
+
+/// What both make of a request to a route whose virtual host has these `response_headers_to_add`,
+/// behind these filters.
+fn decided(filters: &[Value], route: &Value, add: &Value, request: &Value) -> [Decision; 2] {
+    let router = json!({"name": "router", "typed_config": {
+        "@type": format!("{TYPES}.http.router.v3.Router"),
+    }});
+    let filters: Vec<&Value> = filters.iter().chain([&router]).collect();
     let manager = json!({
-        "@type": format!("{types}.network.http_connection_manager.v3.HttpConnectionManager"),
+        "@type": format!("{TYPES}.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "s",
-        "route_config": {"name": "r", "virtual_hosts": [{
-            "name": "v", "domains": ["*"], "response_headers_to_add": add,
-            "routes": [{"match": {"prefix": "/"}, "redirect": {"path_redirect": "/z"}}],
+        "route_config": {"name": "r", "validate_clusters": false, "virtual_hosts": [{
+            "name": "v", "domains": ["*"], "response_headers_to_add": add, "routes": [route],
         }]},
-        "http_filters": [{"name": "router", "typed_config": {
-            "@type": format!("{types}.http.router.v3.Router"),
-        }}],
+        "http_filters": filters,
+    });
+    let endpoint = json!({"endpoint": {"address": {"socket_address":
+        {"address": "10.0.0.1", "port_value": 80}}}});
+    let clusters = [("c", vec![endpoint]), ("empty", Vec::new())].map(|(name, endpoints)| {
+        json!({"name": name, "type": "STATIC", "connect_timeout": "1s", "load_assignment":
+            {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}})
     });
     let snapshot = json!({"static_resources": {"listeners": [{
         "name": "l",
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 80}},
         "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
-    }]}});
+    }], "clusters": clusters}});
     let text = snapshot.to_string();
     let snapshot = twinmesh_xds::read_bytes("r.json", text.as_bytes(), &ReadOptions::default());
     let snapshot = Arc::new(snapshot.expect("it reads"));
-    let request = json!({"id": "r", "path": "/a", "authority": "h.test", "listener": "l"});
-    let request: Request = serde_json::from_value(request).expect("a request");
+    let request: Request = serde_json::from_value(request.clone()).expect("a request");
     let engines: [Box<dyn Engine>; 2] = [Box::new(Spec::default()), Box::new(Sim::default())];
     engines.map(|mut engine| {
         engine.load(&snapshot).expect("it loads");
@@ -61,5 +76,59 @@ fn what_may_be_there_already_is_not_known_to_be_added(
         let values = headers.get(name).expect("it is named").as_deref();
         let expected = expected.map(|it| it.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
         assert_eq!(values, expected.as_deref(), "{:?}", decision.engine);
+    }
+}
+
+/// Flags stand in the order in which they came.
+#[rstest::rstest]
+#[case::sent(json!({"route": {"cluster": "c"}}), "DI")]
+#[case::nobody_healthy(json!({"route": {"cluster": "empty"}}), "DI,UH")]
+#[case::no_cluster(json!({"route": {"cluster": "none"}}), "DI,NC")]
+#[case::redirected(json!({"redirect": {"path_redirect": "/z"}}), "DI")]
+fn an_injected_delay_is_a_flag_of_the_response(#[case] mut route: Value, #[case] expected: &str) {
+    route["match"] = json!({"prefix": "/"});
+    let add = json!([{"header": {"key": "x-flags", "value": "%RESPONSE_FLAGS%"}}]);
+    let fault = json!({"name": "fault", "typed_config": {
+        "@type": format!("{TYPES}.http.fault.v3.HTTPFault"),
+        "delay": {"header_delay": {}, "percentage": {"numerator": 100}},
+    }});
+    for (delay, expected) in [("1", expected), ("0", &expected.replace("DI", ""))] {
+        let request = json!({"id": "r", "path": "/a", "authority": "h.test", "listener": "l",
+            "headers": [["x-envoy-fault-delay-request", delay]]});
+        let without = expected.trim_matches(',');
+        let expected = if without.is_empty() { "-" } else { without };
+        for decision in decided(std::slice::from_ref(&fault), &route, &add, &request) {
+            let headers = decision.response_headers.expect("mutations take part");
+            let values = headers.get("x-flags").expect("it is named").as_deref();
+            let expected = [expected.to_owned()];
+            assert_eq!(values, Some(&expected[..]), "{:?}", decision.engine);
+        }
+    }
+}
+
+/// The CORS filter writes its answers itself.
+#[test]
+fn no_route_changes_the_answer_to_a_preflight() {
+    let cors =
+        json!({"name": "cors", "typed_config": {"@type": format!("{TYPES}.http.cors.v3.Cors")}});
+    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "empty"},
+        "typed_per_filter_config": {"cors": {"@type": format!("{TYPES}.http.cors.v3.CorsPolicy"),
+            "allow_origin_string_match": [{"exact": "a"}]}}});
+    let add = json!([{"header": {"key": "x-a", "value": "v"}}]);
+    for (method, outcome, is_changed) in [
+        ("OPTIONS", Outcome::DirectResponse, false),
+        ("GET", Outcome::NoHealthyUpstream, true),
+    ] {
+        let request = json!({"id": "r", "path": "/a", "authority": "h.test", "listener": "l",
+            "method": method,
+            "headers": [["origin", "a"], ["access-control-request-method", "GET"]]});
+        for decision in decided(std::slice::from_ref(&cors), &route, &add, &request) {
+            assert_eq!(decision.outcome, outcome, "{decision:?}");
+            assert_eq!(
+                decision.response_headers.is_some(),
+                is_changed,
+                "{decision:?}"
+            );
+        }
     }
 }

@@ -162,8 +162,11 @@ fn try_decide(
     if outcome == Outcome::Redirect {
         decision.location = location(answer);
     }
-    // Of an answer of a filter's only a route that forwards changes the headers.
-    let is_changed = |levels: &Levels<'_>| levels.forwards() || !by_filter(details);
+    // Of an answer of a filter's only a route that forwards changes the headers, and of a
+    // preflight's none.
+    let is_changed = |levels: &Levels<'_>| {
+        !by_filter(details) || levels.forwards() && details != "cors_response"
+    };
     if let (Some(levels), Some(response)) = (levels.filter(is_changed), &answer.response)
         && reach >= Reach::Route
     {

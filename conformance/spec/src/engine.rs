@@ -101,6 +101,7 @@ pub(crate) fn start<'a>(
         filters: None,
         at: None,
         filter_status: 0,
+        is_preflight: false,
         begun_faults: Vec::new(),
         server_name: String::new(),
         manager: None,

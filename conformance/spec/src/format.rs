@@ -48,6 +48,8 @@ pub(crate) struct Told<'a> {
     pub(crate) endpoint: Option<(&'a str, Option<&'a LbEndpoint>)>,
     /// How far it has come; `None`: it is not known how Envoy calls that.
     pub(crate) progress: Option<Progress>,
+    /// A fault delayed it.
+    pub(crate) is_delayed: bool,
     /// The body of the answer that is being formatted.
     pub(crate) body: Option<&'a str>,
 }
@@ -60,6 +62,15 @@ pub(crate) struct Progress {
     pub(crate) code: u32,
     pub(crate) details: &'static str,
     pub(crate) flags: &'static str,
+}
+
+/// `%RESPONSE_FLAGS%`, as they came: a delay comes before what the router finds.
+fn flags(flags: &str, is_delayed: bool) -> String {
+    match (is_delayed, flags) {
+        (false, flags) => flags.to_owned(),
+        (true, "-") => "DI".to_owned(),
+        (true, flags) => ["DI", flags].join(","),
+    }
 }
 
 /// What a command comes to.
@@ -285,7 +296,7 @@ impl Told<'_> {
             "FILTER_CHAIN_NAME" => named(self.filter_chain),
             "RESPONSE_CODE" => Some(progress?.code.to_string()),
             "RESPONSE_CODE_DETAILS" if argument.is_empty() => named(progress?.details),
-            "RESPONSE_FLAGS" => named(progress?.flags),
+            "RESPONSE_FLAGS" => named(&flags(progress?.flags, self.is_delayed)),
             "METADATA" => {
                 let (kind, path) = argument.split_once(':').unwrap_or((argument, ""));
                 let of = match kind {

@@ -163,6 +163,7 @@ impl<'a> Run<'a> {
                     cluster,
                 ),
             };
+            let is_cors = matches!(config, FilterKind::Cors(_));
             let filter = filter.index;
             match verdict {
                 Verdict::Ignore => {}
@@ -179,6 +180,7 @@ impl<'a> Run<'a> {
                     let name = config.map_or("", |config| config.name.as_str());
                     let why = format!("the HTTP filter {name:?} answers");
                     self.filter_status = status;
+                    self.is_preflight = is_cors;
                     self.decision().status = Some(message.local_reply_status(status));
                     self.end(Outcome::DirectResponse, why);
                     return false;

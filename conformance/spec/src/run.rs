@@ -64,6 +64,8 @@ pub(crate) struct Run<'a> {
     pub(crate) at: Option<At>,
     /// The status that an HTTP filter answered with.
     pub(crate) filter_status: u32,
+    /// The CORS filter answered, which writes its responses itself: no route changes them.
+    pub(crate) is_preflight: bool,
     /// The faults that the request has begun.
     pub(crate) begun_faults: Vec<Place>,
     /// The server name that the connection asks for, as far as the listener reads it.
@@ -111,6 +113,7 @@ impl<'a> Run<'a> {
             filters: None,
             at: None,
             filter_status: 0,
+            is_preflight: false,
             begun_faults: Vec::new(),
             server_name: String::new(),
             manager: None,

@@ -102,6 +102,7 @@ impl<'a> Run<'a> {
             cluster: cluster.map(|cluster| &cluster.config),
             endpoint: None,
             progress,
+            is_delayed: self.answer.delayed_us != 0,
             body: None,
         }
     }
@@ -194,10 +195,11 @@ impl<'a> Run<'a> {
 
     /// Writes down that a filter has answered, before those behind it have seen the request.
     pub(crate) fn answered_by_filter(&mut self, message: &Message, cluster: Option<usize>) {
-        if matches!(
+        let forwards = matches!(
             self.taken().map(|route| &route.action),
             Some(Some(Action::Route(_)))
-        ) {
+        );
+        if forwards && !self.is_preflight {
             let lines = Lines::of_message(message, self.http());
             self.answered_to(message, cluster, &lines, self.filter_status, None);
             return;

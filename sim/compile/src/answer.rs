@@ -168,14 +168,13 @@ impl Compiled {
             decision.reason = Some(format!("the HTTP filter {name:?} answers"));
         }
         let all = (came, request, &seen);
-        let random = filtered.random;
-        if let Some(held) = self.upstream(all, &record, random, decision, &mut steps) {
+        if let Some(held) = self.upstream(all, &record, filtered, decision, &mut steps) {
             answer.held = Some(held);
         }
-        let status = low(record.word(work::REASON)) as u32;
-        let taken = self.taken(all, &record, random);
+        let reason = record.word(work::REASON);
+        let taken = self.taken(all, &record, filtered);
         if let Some(taken) = taken
-            && taken.answer(code, status, decision, &mut steps).is_err()
+            && taken.answer(code, reason, decision, &mut steps).is_err()
         {
             undecide(decision, &mut steps);
         }
@@ -291,7 +290,7 @@ impl Compiled {
         &self,
         (came, request, seen): (&Request, &Request, &Seen),
         record: &Record<'_>,
-        random: u64,
+        filtered: &Filtered,
         decision: &mut Decision,
         steps: &mut Vec<Step>,
     ) -> Option<Held> {
@@ -317,7 +316,7 @@ impl Compiled {
                     let name = address.to_string();
                     decision.endpoint = Some(name.clone());
                     decision.priority = Some(0);
-                    if let Some(taken) = self.taken((came, request, seen), record, random)
+                    if let Some(taken) = self.taken((came, request, seen), record, filtered)
                         && taken
                             .with_endpoint(&name, None)
                             .forward(decision, steps)
@@ -329,7 +328,7 @@ impl Compiled {
                 None => {
                     decision.outcome = Outcome::NoHealthyUpstream;
                     decision.status = routed.then(|| seen.status(503));
-                    let taken = self.taken((came, request, seen), record, random);
+                    let taken = self.taken((came, request, seen), record, filtered);
                     if let Some(taken) = taken
                         && taken
                             .answer(outcome::NO_HEALTHY_UPSTREAM, 0, decision, steps)
@@ -374,7 +373,7 @@ impl Compiled {
         let endpoint = group.lb_endpoints.get(position);
         decision.endpoint = endpoint.and_then(endpoint_name);
         let name = decision.endpoint.clone().unwrap_or_default();
-        if let Some(taken) = self.taken((came, request, seen), record, random)
+        if let Some(taken) = self.taken((came, request, seen), record, filtered)
             && taken
                 .with_endpoint(&name, endpoint)
                 .forward(decision, steps)

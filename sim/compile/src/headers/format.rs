@@ -32,6 +32,8 @@ pub struct Asked<'a> {
     /// Attempts, `%RESPONSE_CODE%`, `%RESPONSE_CODE_DETAILS%` and `%RESPONSE_FLAGS%`; `None`: they
     /// are not known.
     pub state: Option<(u32, u32, &'static str, &'static str)>,
+    /// A fault delayed the request, which is a flag, too.
+    pub is_delayed: bool,
     /// The body of the answer that is being formatted.
     pub reply: Option<&'a str>,
 }
@@ -228,6 +230,15 @@ fn percent_decoded(text: &str) -> Vec<u8> {
 }
 
 impl Asked<'_> {
+    /// Flags with that of the delay, which was there first.
+    fn with_delay(&self, flags: &str) -> String {
+        match flags {
+            _ if !self.is_delayed => flags.to_owned(),
+            "-" => "DI".to_owned(),
+            after => format!("DI,{after}"),
+        }
+    }
+
     fn said(&self, name: &str, argument: &str) -> Said {
         let of_cluster = || self.cluster.and_then(|cluster| cluster.metadata.as_ref());
         let of_endpoint = || {
@@ -291,7 +302,7 @@ impl Asked<'_> {
                 None => Said::Unknown,
                 Some((_, _, details, _)) => Said::name(details),
             },
-            "RESPONSE_FLAGS" => Said::of(self.state.map(|(.., flags)| flags.to_owned())),
+            "RESPONSE_FLAGS" => Said::of(self.state.map(|(.., flags)| self.with_delay(flags))),
             "REQUESTED_SERVER_NAME" => Said::name(&self.server_name),
             "FILTER_CHAIN_NAME" => Said::name(self.filter_chain),
             "CLUSTER_METADATA" => metadata(of_cluster(), argument),

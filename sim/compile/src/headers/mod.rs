@@ -25,10 +25,10 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_engine::{Decision, HeaderValues, Level, MutationOf, Outcome, Request, Step};
 use twinmesh_model::layout::{filter_chain, high, low, outcome, work};
 use twinmesh_xds::header_mutation::{self, HeaderChange};
-use twinmesh_xds::{Terminal, http_filter::Level as Place};
+use twinmesh_xds::{Terminal, http_filter::FilterKind, http_filter::Level as Place};
 
 use crate::Compiled;
-use crate::answer::{Record, hostname};
+use crate::answer::{Filtered, Record, hostname};
 use crate::listener::inspects_tls;
 use crate::redirect;
 use crate::rewrite::{of_weighted_cluster, prefix_length, substituted};
@@ -51,6 +51,8 @@ pub(crate) struct Taken<'a> {
     seen: &'a Seen,
     /// The request's number.
     random: u64,
+    /// A fault delayed it.
+    is_delayed: bool,
     table: &'a RouteConfiguration,
     host: &'a VirtualHost,
     route: &'a Route,
@@ -73,7 +75,7 @@ impl Compiled {
         &'a self,
         (came, request, seen): (&'a Request, &'a Request, &'a Seen),
         record: &Record<'_>,
-        random: u64,
+        filtered: &Filtered,
     ) -> Option<Taken<'a>> {
         let configuration = self.index(record.word(work::CHOSEN_ROUTE_CONFIGURATION))?;
         let configured = self.snapshot.route_configurations.get(configuration)?;
@@ -117,7 +119,8 @@ impl Compiled {
             came,
             request,
             seen,
-            random,
+            random: filtered.random,
+            is_delayed: filtered.delayed_us != 0,
             table,
             host,
             route,
@@ -251,6 +254,7 @@ impl<'a> Taken<'a> {
             cluster: cluster.map(|cluster| &cluster.config),
             endpoint: self.endpoint.clone().filter(|_| with_endpoint),
             state,
+            is_delayed: self.is_delayed,
             reply: None,
         }
     }
@@ -496,7 +500,7 @@ impl<'a> Taken<'a> {
     pub(crate) fn answer(
         &self,
         code: u64,
-        filter_status: u32,
+        reason: u64,
         decision: &mut Decision,
         steps: &mut Vec<Step>,
     ) -> Result<(), NotKnown> {
@@ -508,10 +512,10 @@ impl<'a> Taken<'a> {
                 decision.body = self.body(action);
                 (action.status, Some((0, 0, "direct_response", "-")), false)
             }
-            (Some(Action::Route(_)), outcome::FILTER_REPLY) => {
+            (Some(Action::Route(_)), outcome::FILTER_REPLY) if !self.is_cors(high(reason)) => {
                 // Whatever changes headers before it leaves it undecided.
                 let request = self.entries_that_came();
-                let response = Entries::of_response(filter_status, true, self.manager);
+                let response = Entries::of_response(low(reason) as u32, true, self.manager);
                 self.respond(&request, response, None, true, decision, steps);
                 return Ok(());
             }
@@ -545,6 +549,14 @@ impl<'a> Taken<'a> {
             steps,
         );
         Ok(())
+    }
+
+    /// Whether the filter of this index in the connection manager is one whose answers no route
+    /// changes: it writes them itself.
+    fn is_cors(&self, index: u64) -> bool {
+        let filters = self.chain.map_or(&[][..], |chain| &chain.http_filters);
+        let mut filters = filters.iter().filter(|it| it.index as u64 == index);
+        filters.any(|filter| matches!(filter.config, FilterKind::Cors(_)))
     }
 
     /// The body of a direct response, where it is known: none goes to HEAD, and gRPC gets it as a
