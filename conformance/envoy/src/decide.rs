@@ -160,6 +160,9 @@ fn try_decide(
         decision.body = String::from_utf8(answer.body.clone()).ok();
     }
     if outcome == Outcome::Redirect {
+        if levels.is_some_and(|levels| !levels.location_is_told(request)) {
+            return Err("what its location is made of is another thing here".to_owned());
+        }
         decision.location = location(answer);
     }
     // Of an answer of a filter's only a route that forwards changes the headers, and of a

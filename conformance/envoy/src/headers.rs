@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use envoy_types::pb::envoy::config::core::v3::HeaderValueOption;
 use envoy_types::pb::envoy::config::route::v3::{
-    Route, RouteConfiguration, VirtualHost, route::Action, route_action::ClusterSpecifier,
-    route_action::HostRewriteSpecifier, weighted_cluster::ClusterWeight,
+    Route, RouteConfiguration, VirtualHost, redirect_action::PathRewriteSpecifier, route::Action,
+    route_action::ClusterSpecifier, route_action::HostRewriteSpecifier,
+    weighted_cluster::ClusterWeight,
 };
 use twinmesh_engine::{HeaderValues, Request};
 use twinmesh_xds::header_mutation::{
@@ -72,6 +73,20 @@ impl Levels<'_> {
             elsewhere.extend(READS_REQUEST);
         }
         elsewhere
+    }
+
+    /// Whether where a redirect goes can be told.
+    pub fn location_is_told(&self, request: &Request) -> bool {
+        let elsewhere = self.elsewhere(Some(request), None);
+        let made = match &self.route.action {
+            Some(Action::Redirect(action)) => match &action.path_rewrite_specifier {
+                Some(PathRewriteSpecifier::PathRewrite(format)) => format.as_str(),
+                _ => "",
+            },
+            _ => "",
+        };
+        let named = self.noted(Of::Response, &elsewhere, None);
+        named.get("location") != Some(&false) && !elsewhere.iter().any(|part| made.contains(part))
     }
 
     /// Whether the path and the authority that the endpoint gets can be told.
@@ -246,7 +261,7 @@ pub fn values<'l>(
 #[cfg(test)]
 mod tests {
     use envoy_types::pb::envoy::config::core::v3::HeaderValue;
-    use envoy_types::pb::envoy::config::route::v3::{RouteAction, WeightedCluster};
+    use envoy_types::pb::envoy::config::route::v3::{RedirectAction, RouteAction, WeightedCluster};
 
     use super::*;
 
@@ -331,6 +346,29 @@ mod tests {
         };
         assert!(told("a", &by_format));
         assert!(!told(ELSEWHERE, &by_format));
+    }
+
+    #[test]
+    fn a_redirect_by_such_a_header_or_format_cannot_be_told() {
+        let request: Request = serde_json::from_str(r#"{"id":"r"}"#).expect("a line of traffic");
+        let host = VirtualHost::default();
+        let told = |format: &str, location: Option<&str>| {
+            let mut table = RouteConfiguration::default();
+            table.response_headers_to_add = location.iter().map(|it| add("Location", it)).collect();
+            let specifier = PathRewriteSpecifier::PathRewrite(format.to_owned());
+            let route = Route {
+                action: Some(Action::Redirect(RedirectAction {
+                    path_rewrite_specifier: Some(specifier),
+                    ..RedirectAction::default()
+                })),
+                ..Route::default()
+            };
+            levels(&table, &host, &route).location_is_told(&request)
+        };
+        assert!(told("/%PATH(NQ)%", None));
+        assert!(told("/a", Some("%PATH(NQ)%")));
+        assert!(!told(ELSEWHERE, None));
+        assert!(!told("/a", Some(ELSEWHERE)));
     }
 
     #[test]
