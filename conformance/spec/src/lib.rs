@@ -7,6 +7,7 @@
 
 #![allow(deprecated)] // snapshots hold what Envoy has deprecated, and Envoy decides by it
 
+mod action;
 mod balancer;
 mod body;
 mod bounded;
