@@ -1,0 +1,179 @@
+//! Connection managers, and what stands around them.
+
+use rstest::rstest;
+use twinmesh_xds::Terminal;
+
+use crate::common::{listener, listeners, manager, read_ok};
+
+#[rstest]
+#[case::nothing("", "", None)]
+#[case::strips(
+    "strip_any_host_port: true\nstrip_trailing_host_dot: true\nnormalize_path: true",
+    "",
+    None
+)]
+#[case::local_reply_body("local_reply_config: {body_format: {text_format: x}}", "", None)]
+#[case::local_reply(
+    "local_reply_config: {mappers: [{filter: {response_flag_filter: {}}, status_code: 200}]}",
+    "",
+    Some("local_reply_config")
+)]
+#[case::scheme(
+    "scheme_header_transformation: {scheme_to_overwrite: https}",
+    "",
+    Some("scheme_header_transformation.scheme_to_overwrite")
+)]
+#[case::early(
+    "early_header_mutation_extensions: [{name: x, typed_config: {\"@type\": type.googleapis.com/google.protobuf.StringValue, value: text}}]",
+    "",
+    Some("early_header_mutation_extensions[0]")
+)]
+#[case::cors(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}\n",
+    None
+)]
+#[case::idle_rbac(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC}\n",
+    None
+)]
+#[case::rbac(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}\n",
+    None
+)]
+#[case::rbac_by_metadata(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {policies: {p: {permissions: [{metadata: {filter: f, path: [{key: k}], value: {present_match: true}}}], principals: [{any: true}]}}}}\n",
+    Some("http_filters[0].typed_config.rules.policies[0].value.permissions[0].metadata")
+)]
+#[case::header_mutation(
+    "",
+    "- name: m\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, mutations: {request_mutations: [{append: {header: {key: a, value: b}}}, {remove: c}], response_mutations: [{append: {header: {key: a, value: '%START_TIME%'}}}]}}\n",
+    None
+)]
+#[case::header_mutation_by_matcher(
+    "",
+    "- name: m\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, mutations: {request_mutations: [{remove_on_match: {key_matcher: {exact: a}}}]}}\n",
+    Some("http_filters[0].typed_config.mutations.request_mutations[0].remove_on_match")
+)]
+#[case::header_mutation_of_the_path(
+    "",
+    "- name: m\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, mutations: {request_mutations: [{remove: ':path'}]}}\n",
+    Some("http_filters[0].typed_config.mutations.request_mutations[0].remove")
+)]
+#[case::header_mutation_of_the_query(
+    "",
+    "- name: m\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, mutations: {query_parameter_mutations: [{remove: a}]}}\n",
+    Some("http_filters[0].typed_config.mutations.query_parameter_mutations[0]")
+)]
+#[case::behind_a_mutation(
+    "",
+    "- name: m\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation}\n- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}\n",
+    Some("http_filters[1]")
+)]
+#[case::disabled(
+    "",
+    "- name: f\n  disabled: true\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}\n",
+    None
+)]
+#[case::local_rate_limit(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: s, token_bucket: {max_tokens: 1, fill_interval: 1s}}\n",
+    None
+)]
+#[case::local_rate_limit_by_descriptors(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: s, descriptors: [{entries: [{key: a, value: b}], token_bucket: {max_tokens: 1, fill_interval: 1s}}]}\n",
+    Some("http_filters[0].typed_config.descriptors[0]")
+)]
+#[case::istio(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/stats.PluginConfig, any: {thing: 1}}\n",
+    None
+)]
+#[case::typed_struct(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/stats.PluginConfig, value: {a: [1, null]}}\n",
+    None
+)]
+#[case::unknown(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/acme.Filter}\n",
+    Some("http_filters[0]")
+)]
+#[case::ext_authz(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz}\n",
+    Some("http_filters[0]")
+)]
+fn managers(#[case] fields: &str, #[case] filters: &str, #[case] unsupported: Option<&str>) {
+    let snapshot = read_ok("f.yaml", &listeners(&manager(fields, filters)));
+    let chain = &snapshot.listeners[0].filter_chains[0];
+    let expected =
+        unsupported.map(|field| format!("filter_chains[0].filters[0].typed_config.{field}"));
+    let found = chain.unsupported.as_ref().map(|found| found.path.as_str());
+    assert_eq!(found, expected.as_deref());
+    assert!(snapshot.listeners[0].unsupported.is_none());
+    assert!(matches!(
+        chain.terminal,
+        Terminal::Http {
+            route_configuration: Some(0),
+            ..
+        }
+    ));
+}
+
+#[rstest]
+#[case::not_validated("nowhere", "nowhere", "validate_clusters: false")]
+#[case::inherited("c", "nowhere", "")]
+fn mirrors_that_no_route_uses_are_not_looked_for(
+    #[case] of_route: &str,
+    #[case] of_all: &str,
+    #[case] validates: &str,
+) {
+    let action =
+        format!("route: {{cluster: c, request_mirror_policies: [{{cluster: {of_route}}}]}}");
+    let configuration = format!(
+        "name: rc\n          {validates}\n          \
+         request_mirror_policies: [{{cluster: {of_all}}}]"
+    );
+    let text = listeners(
+        &manager("", "")
+            .replace("direct_response: {status: 200}", &action)
+            .replace("name: rc", &configuration),
+    );
+    let snapshot = read_ok("f.yaml", &format!("{text}  clusters: [{{name: c}}]\n"));
+    assert!(snapshot.listeners[0].filter_chains[0].unsupported.is_none());
+}
+
+#[test]
+fn a_route_configuration_that_is_not_there_makes_its_chain_undecided() {
+    let text = listeners(&manager("", ""));
+    let start = text
+        .find("          route_config:")
+        .expect("the inline one");
+    let end = text.find("          http_filters:").expect("the filters");
+    let text = format!(
+        "{}          rds: {{route_config_name: gone, config_source: {{ads: {{}}}}}}\n{}",
+        &text[..start],
+        &text[end..]
+    );
+    let snapshot = read_ok("f.yaml", &text);
+    let chain = &snapshot.listeners[0].filter_chains[0];
+    assert!(chain.unsupported.is_some());
+}
+
+#[test]
+fn different_chains_are_taken() {
+    let text = listeners(&listener(&[
+        "{server_names: [a.test]}",
+        "{server_names: [\"*.test\"], transport_protocol: tls}",
+        "{prefix_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}], source_ports: [1, 2]}",
+        "{prefix_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}], source_ports: [3]}",
+        "{}",
+    ]));
+    let snapshot = read_ok("f.yaml", &format!("{text}  clusters: [{{name: c}}]\n"));
+    assert_eq!(snapshot.listeners[0].filter_chains.len(), 5);
+}
