@@ -51,6 +51,12 @@ impl Managed {
         }
     }
 
+    /// Whether the codec has been through the head: who carries the request has to send what that
+    /// leaves, too.
+    pub fn is_decoded(&self) -> bool {
+        self.decoded
+    }
+
     /// What is laid out for the model.
     fn laid(&self) -> &Request {
         self.laid.as_ref().unwrap_or(&self.request)

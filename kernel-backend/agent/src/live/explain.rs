@@ -38,6 +38,9 @@ impl Live {
         let mut managed = None;
         let compiled = &policy.compiled;
         while let Some(next) = compiled.managed(request, managed.as_ref(), &memory.left()) {
+            if next.is_decoded() {
+                break;
+            }
             let prepared = compiled.prepare_managed(&next, random, 2, &mut memory);
             prepared.map_err(|error| EngineError {
                 engine: "agent",

@@ -298,6 +298,10 @@ impl Live {
                 let compiled = &policy.compiled;
                 let mut managed = None;
                 while let Some(next) = compiled.managed(request, managed.as_ref(), &area.left()) {
+                    // The proxy sends the head as it came.
+                    if next.is_decoded() {
+                        break;
+                    }
                     let sequence = area.next_sequence();
                     compiled.prepare_managed(&next, random, sequence, area)?;
                     once(area);
