@@ -132,3 +132,21 @@ fn no_route_changes_the_answer_to_a_preflight() {
         }
     }
 }
+
+/// An original path that is empty is none, where the path would do as well.
+#[rstest::rstest]
+#[case("%PATH(NQ)%", "/a")]
+#[case("%PATH(WQ:ORIG_OR_PATH)%", "/a?q")]
+#[case("%PATH(WQ:ORIG)%", "")]
+fn an_empty_original_path_is_none(#[case] format: &str, #[case] expected: &str) {
+    let add = json!([{"header": {"key": "x-v", "value": format}, "keep_empty_value": true}]);
+    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "c"}});
+    let request = json!({"id": "r", "path": "/a?q", "authority": "h.test", "listener": "l",
+        "headers": [["x-envoy-original-path", ""]]});
+    for decision in decided(&[], &route, &add, &request) {
+        let headers = decision.response_headers.expect("mutations take part");
+        let values = headers.get("x-v").expect("it is named").as_deref();
+        let expected = [expected.to_owned()];
+        assert_eq!(values, Some(&expected[..]), "{:?}", decision.engine);
+    }
+}

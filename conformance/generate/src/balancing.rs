@@ -154,7 +154,7 @@ fn zones() -> BoxedStrategy<Value> {
 /// in the extensions, as the cluster has it.
 pub fn spread() -> BoxedStrategy<Spread> {
     (
-        prop::bool::weighted(0.4),
+        prop::bool::weighted(0.5),
         weighted(0.6, zones()),
         weighted(0.3, subsets()),
         prop::bool::weighted(0.3),

@@ -169,14 +169,14 @@ fn hash_policy() -> impl Strategy<Value = Value> {
 
 fn rewrite() -> BoxedStrategy<Option<Value>> {
     weighted(
-        0.1,
+        0.14,
         prop_oneof![
-            select(PATHS).prop_map(|text| json!({"prefix_rewrite": text})),
-            Just(json!({"host_rewrite_literal": "z.com"})),
-            format().prop_map(|format| json!({"path_rewrite": format})),
-            format().prop_map(|format| json!({"host_rewrite": format})),
-            Just(json!({"host_rewrite_header": "x-a"})),
-            Just(json!({"regex_rewrite": {"pattern": {"regex": "a+"}, "substitution": "b"}})),
+            2 => select(PATHS).prop_map(|text| json!({"prefix_rewrite": text})),
+            2 => Just(json!({"host_rewrite_literal": "z.com"})),
+            3 => format().prop_map(|format| json!({"path_rewrite": format})),
+            3 => format().prop_map(|format| json!({"host_rewrite": format})),
+            2 => Just(json!({"host_rewrite_header": "x-a"})),
+            2 => Just(json!({"regex_rewrite": {"pattern": {"regex": "a+"}, "substitution": "b"}})),
         ],
     )
     .boxed()

@@ -133,7 +133,7 @@ fn agree(profile: Profile, part: u32) {
     assert!(kinds.is_empty(), "{kinds:#?}\n\n{report}");
     assert!(
         refused * 5 <= cases,
-        "over a fifth of the snapshots is refused"
+        "{refused} of {cases} snapshots are refused, over a fifth"
     );
     for (name, counts) in names.iter().zip(&counts) {
         let undecided = counts.limits + counts.undecided;

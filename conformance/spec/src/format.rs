@@ -213,7 +213,7 @@ fn path(argument: &str, request: &Lines) -> Value {
     let found = match which {
         "ORIG" => original?,
         "PATH" => request.first(":path")?,
-        _ => match original? {
+        _ => match original?.filter(|original| !original.is_empty()) {
             Some(original) => Some(original),
             None => request.first(":path")?,
         },

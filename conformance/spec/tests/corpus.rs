@@ -122,7 +122,9 @@ fn is_recorders_doing(field: &str, recorded: &Decision, ours: &Decision) -> bool
         .as_deref()
         .is_some_and(|reason| reason.starts_with("http1."));
     let refused = recorded.outcome == Outcome::BadRequest && by_codec;
-    (field == "route_config" && refused && ours.route_config.is_none())
+    // Which body it is, is not decided everywhere.
+    (field == "body" && ours.body.is_none())
+        || (field == "route_config" && refused && ours.route_config.is_none())
         || (field == "cluster"
             && recorded.outcome == Outcome::NoCluster
             && recorded.cluster.is_none())

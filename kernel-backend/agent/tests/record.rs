@@ -14,11 +14,13 @@ use twinmesh_engine::replay::Replay;
 use twinmesh_engine::{Decided, Decision, Request, format};
 use twinmesh_sim::Sim;
 
-/// The fields that a decision has, without who decided and the words for it.
+/// The fields that a decision has, without who decided and the words for it, and without the body of
+/// a direct response, which is not recorded.
 fn fields(decision: &Decision) -> Decision {
     Decision {
         engine: None,
         reason: None,
+        body: None,
         ..decision.clone()
     }
 }

@@ -93,7 +93,7 @@ fn is_by_clock(filter: &FilterKind) -> bool {
 /// Whether a filter answered one of the two.
 fn by_filter(expected: &Decision, found: &Decision) -> bool {
     let by_server = found.reason.as_deref().unwrap_or_default();
-    let names = ["local_rate_limited", "fault_filter_abort"];
+    let names = ["local_rate_limited", "fault_filter_abort", "cors_response"];
     expected.outcome == Outcome::DirectResponse || names.iter().any(|name| by_server.contains(name))
 }
 

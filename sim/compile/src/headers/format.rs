@@ -175,7 +175,7 @@ fn path(argument: &str, request: &Entries) -> Said {
         Some("PATH") => current(),
         Some("ORIG") => request.first("x-envoy-original-path"),
         _ => match request.first("x-envoy-original-path") {
-            Some(None) => current(),
+            Some(original) if original.as_ref().is_none_or(String::is_empty) => current(),
             original => original,
         },
     };
