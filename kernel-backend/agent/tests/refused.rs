@@ -48,7 +48,15 @@ async fn check(command: &[&str], more: &[&str], said: &[&str]) {
     let snapshot = directory.path().join("snapshot.json");
     let required = ["run", "--kernel", "required", "--admin", "127.0.0.1:0"];
     let snapshot = ["--snapshot", snapshot.to_str().expect("text")];
-    let (code, text) = ended(&[command, &required, &snapshot, more].concat()).await;
+    let all = [command, &required, &snapshot, more].concat();
+    let (mut code, mut text) = ended(&all).await;
+    // Where the maps take all memory, a thread that touches a page at that moment has the kernel end
+    // the process, instead of refusing it the maps.
+    for _ in 0..5 {
+        if code.is_none() {
+            (code, text) = ended(&all).await;
+        }
+    }
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("--kernel required: "), "{text}");
     assert!(!text.contains("panicked"), "{text}");
