@@ -155,10 +155,17 @@ fn captured(
 
 /// The requests that reach everything in either snapshot.
 fn generated(first: &Arc<Snapshot>, second: &Arc<Snapshot>) -> Result<Vec<Request>, Failure> {
-    let mut all = generate::generate(first, true)?.requests;
+    let (first_made, second_made) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| generate::generate(second, true));
+        let first = generate::generate(first, true);
+        (first, second.join())
+    });
+    let panicked = |_| Failure("a thread that generates requests panicked".to_owned());
+    let second_made = second_made.map_err(panicked)??;
+    let mut all = first_made?.requests;
     let mut known: HashSet<Vec<u8>> = all.iter().map(generate::key).collect();
     let ids: HashSet<String> = all.iter().map(|request| request.id.clone()).collect();
-    for mut request in generate::generate(second, true)?.requests {
+    for mut request in second_made.requests {
         if known.insert(generate::key(&request)) {
             if ids.contains(&request.id) {
                 request.id.push_str(", in the second");
