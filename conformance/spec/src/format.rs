@@ -209,11 +209,13 @@ fn path(argument: &str, request: &Lines) -> Value {
     let mut fields = argument.split(':');
     let query = fields.next().unwrap_or_default();
     let which = fields.next().unwrap_or_default();
+    // An empty one is none.
     let original = request.first("x-envoy-original-path");
+    let original = original.map(|it| it.filter(|original| !original.is_empty()));
     let found = match which {
         "ORIG" => original?,
         "PATH" => request.first(":path")?,
-        _ => match original?.filter(|original| !original.is_empty()) {
+        _ => match original? {
             Some(original) => Some(original),
             None => request.first(":path")?,
         },

@@ -13,7 +13,7 @@ use twinmesh_engine::{BadRequest, Request};
 
 use crate::connection_header;
 use crate::host;
-use crate::message::{Message, OF_A_CONNECTION, join};
+use crate::message::{Message, OF_A_CONNECTION, is_joined, join};
 use crate::referer;
 use crate::target::{self, Target};
 
@@ -232,11 +232,19 @@ fn header_lines(
                 continue;
             }
         }
-        count += 1;
+        let name = name.to_ascii_lowercase();
+        // What is joined with a line before is no further entry.
+        let has_entry = match name.as_str() {
+            "host" => request.authority.is_some(),
+            name => {
+                let one_entry = is_joined(name) || name == "transfer-encoding";
+                one_entry && headers.iter().any(|(other, _)| other == name)
+            }
+        };
+        count += usize::from(!has_entry);
         if count > most {
             return Err(by_codec(BadRequest::TooLarge, 431));
         }
-        let name = name.to_ascii_lowercase();
         let value = value.trim_matches([' ', '\t']);
         if name == "content-length" {
             let is_first = !headers.iter().any(|(other, _)| *other == name);

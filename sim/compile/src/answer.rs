@@ -1,5 +1,7 @@
 //! From what the model left back to names: the decision and its trace.
 
+use std::collections::BTreeSet;
+
 use envoy_types::pb::envoy::config::core::v3::{
     Locality, address::Address as AddressKind, socket_address::PortSpecifier,
 };
@@ -17,6 +19,7 @@ use twinmesh_xds::RouteConfiguration;
 use crate::Compiled;
 use crate::headers::{not_found, undecide};
 use crate::managed::Managed;
+use crate::names::is_joined;
 use crate::redirect;
 use crate::seen::Seen;
 
@@ -131,7 +134,15 @@ impl Compiled {
             }
         }
         let seen = self.seen(request, &record);
-        if code == outcome::BAD_REQUEST {
+        if code == outcome::BAD_REQUEST
+            && record.word(work::REASON) == bad_request::TOO_LARGE
+            && joins_lines(request)
+        {
+            decision.outcome = Outcome::Unsupported;
+            let why = "Envoy joins lines before it counts headers, which is not decided";
+            decision.reason = Some(why.to_owned());
+            steps.push(Step::Unsupported);
+        } else if code == outcome::BAD_REQUEST {
             let reason = record.word(work::REASON);
             let why = if managed.is_some_and(|managed| managed.refused)
                 && reason == bad_request::INVALID_HOST
@@ -529,6 +540,19 @@ fn domain_of(code: u64) -> Domain {
         domain::PREFIX => Domain::Prefix,
         _ => Domain::Any,
     }
+}
+
+/// Whether Envoy keeps one entry of some header that comes in several lines.
+fn joins_lines(request: &Request) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut keys = request
+        .headers
+        .iter()
+        .map(|(name, _)| name.to_ascii_lowercase());
+    keys.any(|key| match key.as_str() {
+        "host" => request.authority.is_some(),
+        name => (is_joined(name) || name == "transfer-encoding") && !seen.insert(key.clone()),
+    })
 }
 
 fn bad_request_of(code: u64) -> BadRequest {

@@ -171,11 +171,14 @@ fn path(argument: &str, request: &Entries) -> Said {
     let mut parts = argument.splitn(3, ':');
     let (query, which) = (parts.next(), parts.next());
     let current = || Some(Some(request.pseudo(":path")));
+    // An empty one is none.
+    let original = request.first("x-envoy-original-path");
+    let original = original.map(|it| it.filter(|original| !original.is_empty()));
     let found = match which {
         Some("PATH") => current(),
-        Some("ORIG") => request.first("x-envoy-original-path"),
-        _ => match request.first("x-envoy-original-path") {
-            Some(original) if original.as_ref().is_none_or(String::is_empty) => current(),
+        Some("ORIG") => original,
+        _ => match original {
+            Some(None) => current(),
             original => original,
         },
     };
