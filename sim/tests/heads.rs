@@ -311,3 +311,26 @@ fn joined_lines_are_one_header() {
         }
     }
 }
+
+/// Envoy's codec refuses `://` before it looks at headers, with another status than theirs.
+#[test]
+fn a_fault_of_a_header_behind_an_odd_target_is_undecided() {
+    let text = r#"{"name": "r", "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [
+        {"match": {"prefix": "/"}, "direct_response": {"status": 200}}]}]}"#;
+    let read = twinmesh_xds::read_bytes("r.json", text.as_bytes(), &ReadOptions::default());
+    let snapshot = Arc::new(read.expect("it reads"));
+    for (path, expected) in [("://", None), ("/a", Some(501)), ("http://a/", Some(501))] {
+        let line = json!({"id": "r", "authority": "h", "path": path,
+            "headers": [["transfer-encoding", "a"]]});
+        let request: Request = serde_json::from_value(line).expect("a request");
+        let mut sim = Sim::default();
+        sim.load(&snapshot).expect("it loads");
+        let decision = sim
+            .decide(&request, 0, 0, false)
+            .expect("it answers")
+            .decision;
+        assert_eq!(decision.status, expected, "{path}");
+        let is_undecided = decision.outcome == Outcome::Unsupported;
+        assert_eq!(is_undecided, expected.is_none(), "{path}");
+    }
+}

@@ -29,7 +29,7 @@ fn decided(filters: &[Value], route: &Value, add: &Value, request: &Value) -> [D
         "stat_prefix": "s",
         "route_config": {"name": "r", "validate_clusters": false, "virtual_hosts": [{
             "name": "v", "domains": ["*"], "response_headers_to_add": add, "routes": [route],
-        }]},
+        }, {"name": "t", "domains": ["tls.test"], "require_tls": "ALL", "routes": [route]}]},
         "http_filters": filters,
     });
     let endpoint = json!({"endpoint": {"address": {"socket_address":
@@ -148,5 +148,27 @@ fn an_empty_original_path_is_none(#[case] format: &str, #[case] expected: &str) 
         let values = headers.get("x-v").expect("it is named").as_deref();
         let expected = [expected.to_owned()];
         assert_eq!(values, Some(&expected[..]), "{:?}", decision.engine);
+    }
+}
+
+/// Filters change what Envoy answers for want of TLS, too, and no route says by which levels.
+#[test]
+fn a_filter_may_change_where_a_redirect_without_a_route_goes() {
+    let filter = json!({"name": "m", "typed_config": {
+        "@type": format!("{TYPES}.http.header_mutation.v3.HeaderMutation"),
+        "mutations": {"response_mutations": [
+            {"append": {"header": {"key": "location", "value": "a"}}}]}}});
+    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "c"}});
+    let request = json!({"id": "r", "path": "/a", "authority": "tls.test", "listener": "l"});
+    for (filters, expected) in [
+        (&[][..], Outcome::Redirect),
+        (std::slice::from_ref(&filter), Outcome::Unsupported),
+    ] {
+        for decision in decided(filters, &route, &json!([]), &request) {
+            assert_eq!(decision.outcome, expected, "{decision:?}");
+            let location = decision.location.as_deref();
+            let goes = (expected == Outcome::Redirect).then_some("https://tls.test/a");
+            assert_eq!(location, goes);
+        }
     }
 }

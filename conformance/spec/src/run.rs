@@ -158,7 +158,10 @@ impl<'a> Run<'a> {
     pub(crate) fn enter(&mut self, entry: Entry) {
         match entry {
             Entry::Nowhere => self.end(Outcome::NoListener, "no listener takes the connection"),
-            Entry::Listener(index) => self.at_listener(index),
+            Entry::Listener(index) => {
+                self.at_listener(index);
+                self.may_go_elsewhere();
+            }
             Entry::RouteConfiguration(index) => {
                 let manager = HttpConnectionManager::default();
                 if let Some(message) = self.at_head(&manager, Some(index), None) {

@@ -10,10 +10,10 @@ use envoy_types::pb::envoy::config::route::v3::{
     route_action::ClusterSpecifier, weighted_cluster::ClusterWeight,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use twinmesh_engine::{Chain, Decision, HeaderValues, Level, MutationOf, Step};
-use twinmesh_xds::Terminal;
+use twinmesh_engine::{Chain, Decision, HeaderValues, Level, MutationOf, Outcome, Step};
 use twinmesh_xds::header_mutation::{self, HeaderChange};
 use twinmesh_xds::http_filter::Level as Place;
+use twinmesh_xds::{FilterChain, Terminal};
 
 use crate::body;
 use crate::client_address;
@@ -108,17 +108,33 @@ impl<'a> Run<'a> {
     }
 
     fn chain_name(&self) -> &'a str {
-        let Some((listener, chain)) = self.chain else {
-            return "";
-        };
-        let listener = self.snapshot.listeners.get(listener);
-        let chain = listener.and_then(|listener| match chain {
-            Chain::Index(index) => listener.filter_chains.get(index),
-            Chain::Default => listener.default_filter_chain.as_ref(),
-        });
-        chain
+        self.chain_config()
             .filter(|chain| matches!(chain.terminal, Terminal::Http { .. }))
             .map_or("", |chain| chain.config.name.as_str())
+    }
+
+    fn chain_config(&self) -> Option<&'a FilterChain> {
+        let (listener, chain) = self.chain?;
+        let listener = self.snapshot.listeners.get(listener)?;
+        match chain {
+            Chain::Index(index) => listener.filter_chains.get(index),
+            Chain::Default => listener.default_filter_chain.as_ref(),
+        }
+    }
+
+    /// Leaves a redirect that no route made undecided behind filters that change headers: they may
+    /// change where it goes.
+    pub(crate) fn may_go_elsewhere(&mut self) {
+        let filters = self.chain_config().map(|chain| &chain.header_mutations);
+        let decision = self.decision();
+        if decision.outcome == Outcome::Redirect
+            && decision.route.is_none()
+            && filters.is_some_and(|filters| !filters.is_empty())
+        {
+            decision.location = None;
+            decision.response_headers = None;
+            self.undecided("a header_mutation filter may change where it redirects to");
+        }
     }
 
     fn facts<'t>(&'t self, told: Told<'t>) -> Facts<'t> {

@@ -134,12 +134,11 @@ impl Compiled {
             }
         }
         let seen = self.seen(request, &record);
+        let reason = record.word(work::REASON);
         if code == outcome::BAD_REQUEST
-            && record.word(work::REASON) == bad_request::TOO_LARGE
-            && joins_lines(request)
+            && let Some(why) = not_refused(request, reason)
         {
             decision.outcome = Outcome::Unsupported;
-            let why = "Envoy joins lines before it counts headers, which is not decided";
             decision.reason = Some(why.to_owned());
             steps.push(Step::Unsupported);
         } else if code == outcome::BAD_REQUEST {
@@ -195,6 +194,17 @@ impl Compiled {
             steps.push(Step::Unsupported);
             decision.reason = Some(self.reason(record.word(work::REASON)));
         }
+        if decision.outcome == Outcome::Redirect
+            && decision.route.is_none()
+            && self.changes_headers(&record)
+        {
+            decision.outcome = Outcome::Unsupported;
+            decision.location = None;
+            decision.response_headers = None;
+            let why = "a header_mutation filter may change where it redirects to";
+            decision.reason = Some(why.to_owned());
+            steps.push(Step::Unsupported);
+        }
         if answer.delayed_us != 0 {
             let delay = format!("HTTP filters delay it by {} ms", answer.delayed_us / 1000);
             decision.reason = Some(match decision.reason.take() {
@@ -206,6 +216,12 @@ impl Compiled {
             answer.trace = Trace { steps };
         }
         answer
+    }
+
+    /// Whether filters of the chain that the request came to change headers.
+    fn changes_headers(&self, record: &Record<'_>) -> bool {
+        let chain = self.chain_of(record);
+        chain.is_some_and(|chain| !chain.header_mutations.is_empty())
     }
 
     /// The name of the filter that answered.
@@ -540,6 +556,26 @@ fn domain_of(code: u64) -> Domain {
         domain::PREFIX => Domain::Prefix,
         _ => Domain::Any,
     }
+}
+
+/// Why it is not decided that a head is refused for this reason, though the model says so.
+fn not_refused(request: &Request, reason: u64) -> Option<&'static str> {
+    if reason == bad_request::TOO_LARGE && joins_lines(request) {
+        return Some("Envoy joins lines before it counts headers, which is not decided");
+    }
+    let of_headers = [
+        bad_request::HEADER_NAME,
+        bad_request::HEADER_VALUE,
+        bad_request::CONTENT_LENGTH,
+        bad_request::TRANSFER_ENCODING,
+        bad_request::TOO_LARGE,
+    ];
+    // Envoy's codec looks at the target before it looks at headers.
+    let target = request.path.trim_matches([' ', '\t']).to_ascii_lowercase();
+    let mut forms = ["/", "*", "http://", "https://"].into_iter();
+    let is_known = forms.any(|form| target.starts_with(form));
+    (of_headers.contains(&reason) && !is_known)
+        .then_some("the form of the request's target is not decided")
 }
 
 /// Whether Envoy keeps one entry of some header that comes in several lines.

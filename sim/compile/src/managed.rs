@@ -5,7 +5,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_engine::{BadRequest, Decision, EngineError, Outcome, Request, Step};
 use twinmesh_model::Span;
 use twinmesh_model::layout::{connection, filter_chain, low, outcome, unsupported, work};
-use twinmesh_xds::Terminal;
+use twinmesh_xds::{FilterChain, Terminal};
 
 use crate::answer::Record;
 use crate::normalize::{Normal, normalize};
@@ -86,15 +86,19 @@ impl Compiled {
 
     /// The connection manager that a request came to.
     pub(crate) fn manager_of(&self, record: &Record<'_>) -> Option<&HttpConnectionManager> {
-        let listener = self.index(record.word(work::CHOSEN_LISTENER))?;
-        let listener = self.snapshot.listeners.get(listener)?;
-        let chain = match self.index(record.word(work::CHOSEN_FILTER_CHAIN))? {
-            default if default == u32::MAX as usize => listener.default_filter_chain.as_ref(),
-            index => listener.filter_chains.get(index),
-        };
-        match &chain?.terminal {
+        match &self.chain_of(record)?.terminal {
             Terminal::Http { manager, .. } => Some(manager),
             _ => None,
+        }
+    }
+
+    /// The filter chain that a request came to.
+    pub(crate) fn chain_of(&self, record: &Record<'_>) -> Option<&FilterChain> {
+        let listener = self.index(record.word(work::CHOSEN_LISTENER))?;
+        let listener = self.snapshot.listeners.get(listener)?;
+        match self.index(record.word(work::CHOSEN_FILTER_CHAIN))? {
+            default if default == u32::MAX as usize => listener.default_filter_chain.as_ref(),
+            index => listener.filter_chains.get(index),
         }
     }
 
