@@ -32,6 +32,9 @@ fn elsewhere(request: Option<&Request>) -> Vec<&'static str> {
 /// of the original path.
 const READS_REQUEST: [&str; 3] = ["%REQ", "%PATH", "%QUERY_"];
 
+/// What formats read of a response as its mutations left it.
+const READS_RESPONSE: &str = "%RESP";
+
 /// Headers by name in lower case, and whether their values can be told.
 pub type Named = BTreeMap<String, bool>;
 
@@ -63,7 +66,13 @@ impl Levels<'_> {
     /// The headers that mutations of a request name; `cluster` tells the entries of weighted
     /// clusters.
     pub fn named(&self, of: Of, request: Option<&Request>, cluster: Option<&str>) -> Named {
-        self.noted(of, &self.elsewhere(request, cluster), cluster)
+        let mut elsewhere = self.elsewhere(request, cluster);
+        let named = self.noted(of, &elsewhere, cluster);
+        if of == Of::Response && named.values().any(|is_told| !is_told) {
+            elsewhere.push(READS_RESPONSE);
+            return self.noted(of, &elsewhere, cluster);
+        }
+        named
     }
 
     fn elsewhere(&self, request: Option<&Request>, cluster: Option<&str>) -> Vec<&'static str> {
@@ -322,6 +331,13 @@ mod tests {
         assert!(!told(ELSEWHERE, "%PATH(NQ)%"));
         assert!(!told(ELSEWHERE, "%REQ(x-envoy-original-path)%"));
         assert!(!told("a", ELSEWHERE));
+        let table = RouteConfiguration {
+            response_headers_to_add: vec![add("x-b", "%UPSTREAM_HOST%"), add("x-c", "%RESP(x-b)%")],
+            ..RouteConfiguration::default()
+        };
+        let (host, route) = (VirtualHost::default(), Route::default());
+        let named = levels(&table, &host, &route).named(Of::Response, None, None);
+        assert_eq!(named.get("x-c"), Some(&false));
     }
 
     #[test]
@@ -353,8 +369,10 @@ mod tests {
         let request: Request = serde_json::from_str(r#"{"id":"r"}"#).expect("a line of traffic");
         let host = VirtualHost::default();
         let told = |format: &str, location: Option<&str>| {
-            let mut table = RouteConfiguration::default();
-            table.response_headers_to_add = location.iter().map(|it| add("Location", it)).collect();
+            let table = RouteConfiguration {
+                response_headers_to_add: location.iter().map(|it| add("Location", it)).collect(),
+                ..RouteConfiguration::default()
+            };
             let specifier = PathRewriteSpecifier::PathRewrite(format.to_owned());
             let route = Route {
                 action: Some(Action::Redirect(RedirectAction {
