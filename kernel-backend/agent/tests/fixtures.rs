@@ -327,6 +327,12 @@ async fn replayed(name: &str) {
             }
             continue;
         };
+        let by_codec = "Envoy rewrites a header of this request before routing";
+        let reason = line["reason"].as_str().unwrap_or_default();
+        if line["outcome"] == "unsupported" && reason.starts_with(by_codec) {
+            // The agent sends heads as they came, and so takes none that the codec would change.
+            continue;
+        }
         let random = line["random"].as_u64().expect("a number");
         let answer = sim.decide(request, random, 0, false).expect("it decides");
         if let Some(held) = answer.held {

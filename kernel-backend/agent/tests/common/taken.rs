@@ -195,7 +195,8 @@ fn is_plain(request: &Request) -> bool {
     let mut headers = request.headers.iter();
     request.path.starts_with('/')
         && headers.all(|(name, _)| {
-            let others = ["connection", "expect", "upgrade", "transfer-encoding"];
+            // An Upgrade that no Connection names asks for nothing.
+            let others = ["connection", "expect", "transfer-encoding"];
             !others.iter().any(|other| name.eq_ignore_ascii_case(other))
         })
 }
