@@ -1,7 +1,5 @@
 //! From what the model left back to names: the decision and its trace.
 
-use std::collections::BTreeSet;
-
 use envoy_types::pb::envoy::config::core::v3::{
     Locality, address::Address as AddressKind, socket_address::PortSpecifier,
 };
@@ -19,8 +17,8 @@ use twinmesh_xds::RouteConfiguration;
 use crate::Compiled;
 use crate::headers::{not_found, undecide};
 use crate::managed::Managed;
-use crate::names::is_joined;
 use crate::redirect;
+use crate::refused::{bad_request_of, not_refused};
 use crate::seen::Seen;
 
 /// The words that a decision leaves, from [`work::OUTCOME`] on.
@@ -142,7 +140,6 @@ impl Compiled {
             decision.reason = Some(why.to_owned());
             steps.push(Step::Unsupported);
         } else if code == outcome::BAD_REQUEST {
-            let reason = record.word(work::REASON);
             let why = if managed.is_some_and(|managed| managed.refused)
                 && reason == bad_request::INVALID_HOST
             {
@@ -181,7 +178,6 @@ impl Compiled {
         if let Some(held) = self.upstream(all, &record, filtered, decision, &mut steps) {
             answer.held = Some(held);
         }
-        let reason = record.word(work::REASON);
         let taken = self.taken(all, &record, filtered);
         if let Some(taken) = taken
             && taken.answer(code, reason, decision, &mut steps).is_err()
@@ -192,7 +188,7 @@ impl Compiled {
             && !self.managed_reply(request, &record, decision, &mut steps)
         {
             steps.push(Step::Unsupported);
-            decision.reason = Some(self.reason(record.word(work::REASON)));
+            decision.reason = Some(self.reason(reason));
         }
         if decision.outcome == Outcome::Redirect
             && decision.route.is_none()
@@ -555,56 +551,6 @@ fn domain_of(code: u64) -> Domain {
         domain::SUFFIX => Domain::Suffix,
         domain::PREFIX => Domain::Prefix,
         _ => Domain::Any,
-    }
-}
-
-/// Why it is not decided that a head is refused for this reason, though the model says so.
-fn not_refused(request: &Request, reason: u64) -> Option<&'static str> {
-    if reason == bad_request::TOO_LARGE && joins_lines(request) {
-        return Some("Envoy joins lines before it counts headers, which is not decided");
-    }
-    let of_headers = [
-        bad_request::HEADER_NAME,
-        bad_request::HEADER_VALUE,
-        bad_request::CONTENT_LENGTH,
-        bad_request::TRANSFER_ENCODING,
-        bad_request::TOO_LARGE,
-    ];
-    // Envoy's codec looks at the target before it looks at headers.
-    let target = request.path.trim_matches([' ', '\t']).to_ascii_lowercase();
-    let mut forms = ["/", "*", "http://", "https://"].into_iter();
-    let is_known = forms.any(|form| target.starts_with(form));
-    (of_headers.contains(&reason) && !is_known)
-        .then_some("the form of the request's target is not decided")
-}
-
-/// Whether Envoy keeps one entry of some header that comes in several lines.
-fn joins_lines(request: &Request) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut keys = request
-        .headers
-        .iter()
-        .map(|(name, _)| name.to_ascii_lowercase());
-    keys.any(|key| match key.as_str() {
-        "host" => request.authority.is_some(),
-        name => (is_joined(name) || name == "transfer-encoding") && !seen.insert(key.clone()),
-    })
-}
-
-fn bad_request_of(code: u64) -> BadRequest {
-    match code {
-        bad_request::HEADER_NAME => BadRequest::HeaderName,
-        bad_request::HEADER_VALUE => BadRequest::HeaderValue,
-        bad_request::NO_HOST => BadRequest::NoHost,
-        bad_request::INVALID_HOST => BadRequest::InvalidHost,
-        bad_request::CONTENT_LENGTH => BadRequest::ContentLength,
-        bad_request::LENGTH_AND_ENCODING | bad_request::TRANSFER_ENCODING => {
-            BadRequest::TransferEncoding
-        }
-        bad_request::TARGET | bad_request::NOT_A_PATH | bad_request::FRAGMENT => BadRequest::Target,
-        bad_request::TOO_LARGE => BadRequest::TooLarge,
-        bad_request::SCHEME => BadRequest::Scheme,
-        _ => BadRequest::RequestLine,
     }
 }
 

@@ -44,6 +44,7 @@ mod plain;
 mod pool;
 mod rbac;
 mod redirect;
+mod refused;
 mod rewrite;
 mod route;
 mod schedule;
