@@ -15,6 +15,7 @@ mod literal;
 mod minimise;
 mod parse;
 mod partition;
+mod prefix;
 mod program_size;
 mod rune_set;
 mod unicode;

@@ -166,6 +166,24 @@ proptest! {
     }
 
     #[test]
+    fn what_is_accepted_starts_with_the_prefix(
+        pattern in pattern(),
+        texts in prop::collection::vec(text(), 1..8),
+    ) {
+        let Ok(dfa) = Dfa::latin_1(&pattern, 300) else { return Ok(()) };
+        let prefix = dfa.prefix(8);
+        for text in texts.iter().chain([&prefix]) {
+            prop_assert!(!dfa.is_match(text) || text.starts_with(&prefix), "{:?}", text);
+        }
+        // Some text that goes on after it is accepted, unless none is at all.
+        let after = prefix.iter().fold(dfa.start, |state, &byte| {
+            let class = usize::from(dfa.classes[usize::from(byte)]);
+            dfa.transitions[usize::from(state) * usize::from(dfa.class_count) + class]
+        });
+        prop_assert!(after != 0 || dfa.start == 0);
+    }
+
+    #[test]
     fn tables_are_minimal_and_laid_out_as_documented(pattern in pattern()) {
         let Ok(dfa) = Dfa::latin_1(&pattern, 300) else { return Ok(()) };
         let (width, count) = (usize::from(dfa.class_count), usize::from(dfa.state_count));

@@ -205,35 +205,12 @@ impl Compiler<'_> {
                 return text("path_separated_prefix", matcher::SEPARATED_PREFIX, prefix);
             }
             Some(PathSpecifier::SafeRegex(regex)) => {
-                routes.paths.prefix(b"", number);
-                match self.snapshot.regexes.get(&regex.regex) {
-                    Some(Ok(dfa)) => {
-                        let dfa = self.arena.dfa(dfa);
-                        let slot = self.names.path_without_query();
-                        records.push(compile_matcher::path_dfa(dfa, slot));
-                        compile_matcher::path_dfa(dfa, slot)
-                    }
-                    _ => return 0,
-                }
+                return self.file_regex(routes, number, &regex.regex, records);
             }
             Some(PathSpecifier::PathMatchPolicy(policy)) => {
-                let Some(template) = uri_template::template(policy) else {
-                    routes.paths.prefix(b"", number);
-                    return 0;
-                };
-                let regex = uri_template::regex(&template).unwrap_or_default();
-                routes
-                    .paths
-                    .prefix(uri_template::text_before(&template).as_bytes(), number);
-                match self.snapshot.regexes.get(&regex) {
-                    Some(Ok(dfa)) => {
-                        let dfa = self.arena.dfa(dfa);
-                        let slot = self.names.path_without_query();
-                        records.push(compile_matcher::path_dfa(dfa, slot));
-                        compile_matcher::path_dfa(dfa, slot)
-                    }
-                    _ => return 0,
-                }
+                let template = uri_template::template(policy);
+                let regex = template.and_then(|template| uri_template::regex(&template).ok());
+                return self.file_regex(routes, number, &regex.unwrap_or_default(), records);
             }
             // A request that is decided here never has the method CONNECT.
             Some(PathSpecifier::ConnectMatcher(_)) => NEVER,
@@ -242,6 +219,28 @@ impl Compiler<'_> {
                 return 0;
             }
         };
+        self.arena.record(record)
+    }
+
+    /// Files a route under what all paths of a regex start with; the offset of its path matcher, or
+    /// 0 where the regex has no table. The route is asked for the rest of it.
+    fn file_regex(
+        &mut self,
+        routes: &mut Routes,
+        number: u64,
+        regex: &str,
+        records: &mut Vec<[u64; 4]>,
+    ) -> u64 {
+        let Some(Ok(dfa)) = self.snapshot.regexes.get(regex) else {
+            routes.paths.prefix(b"", number);
+            return 0;
+        };
+        routes
+            .paths
+            .prefix(&dfa.prefix(capacity::TEXT as usize), number);
+        let slot = self.names.path_without_query();
+        let record = compile_matcher::path_dfa(self.arena.dfa(dfa), slot);
+        records.push(record);
         self.arena.record(record)
     }
 

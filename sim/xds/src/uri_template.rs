@@ -100,12 +100,6 @@ pub fn substitution(template: &str, rewrite: &str) -> Result<RegexMatchAndSubsti
     })
 }
 
-/// The text that every path that the template matches starts with.
-pub fn text_before(template: &str) -> &str {
-    let end = template.find(['*', '{']).unwrap_or(template.len());
-    template.get(..end).unwrap_or_default()
-}
-
 /// Whether a text of the template has a `*`, which Envoy takes as the regex's: its meaning is not
 /// decided.
 pub(crate) fn has_star_in_text(template: &str) -> bool {
