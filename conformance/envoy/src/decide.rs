@@ -157,6 +157,9 @@ fn try_decide(
         }
     }
     if outcome == Outcome::DirectResponse && details == "direct_response" {
+        if levels.is_some_and(|levels| !levels.body_is_told(request)) {
+            return Err("what its body is made of is another thing here".to_owned());
+        }
         decision.body = String::from_utf8(answer.body.clone()).ok();
     }
     if outcome == Outcome::Redirect {

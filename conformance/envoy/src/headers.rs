@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     route_action::ClusterSpecifier, route_action::HostRewriteSpecifier,
     weighted_cluster::ClusterWeight,
 };
+use prost::Message;
 use twinmesh_engine::{HeaderValues, Request};
 use twinmesh_xds::header_mutation::{
     HeaderChange, HeaderMutationFilter, PerLevels, effective, of_request, of_response,
@@ -98,6 +99,19 @@ impl Levels<'_> {
         named.get("location") != Some(&false) && !elsewhere.iter().any(|part| made.contains(part))
     }
 
+    /// Whether the body of a direct response can be told.
+    pub fn body_is_told(&self, request: &Request) -> bool {
+        let Some(Action::DirectResponse(action)) = &self.route.action else {
+            return true;
+        };
+        // A format may be a text or a tree of them.
+        let format = action.body_format.as_ref().map(Message::encode_to_vec);
+        let format = format.unwrap_or_default();
+        let format = String::from_utf8_lossy(&format);
+        let elsewhere = self.elsewhere(Some(request), None);
+        !elsewhere.iter().any(|part| format.contains(part))
+    }
+
     /// Whether the path and the authority that the endpoint gets can be told.
     pub fn rewrites_are_told(&self, request: &Request, cluster: Option<&str>) -> bool {
         let Some(Action::Route(action)) = &self.route.action else {
@@ -140,9 +154,9 @@ impl Levels<'_> {
         add!(self.host);
         add!(self.table);
         self.note_filters(of, elsewhere, &mut named);
-        // What a header names may be any cluster.
+        // What a header names may be any cluster; of an answer of a filter's Envoy logs none.
         let chosen = entries(self.route).iter().filter(|entry| {
-            Some(entry.name.as_str()) == cluster || !entry.cluster_header.is_empty()
+            cluster.is_none_or(|cluster| entry.name == cluster) || !entry.cluster_header.is_empty()
         });
         let is_one = chosen.clone().count() < 2;
         let sure = named.clone();
@@ -269,8 +283,13 @@ pub fn values<'l>(
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::pb::envoy::config::core::v3::HeaderValue;
-    use envoy_types::pb::envoy::config::route::v3::{RedirectAction, RouteAction, WeightedCluster};
+    use envoy_types::pb::envoy::config::core::v3::{
+        DataSource, HeaderValue, SubstitutionFormatString, data_source::Specifier,
+        substitution_format_string::Format,
+    };
+    use envoy_types::pb::envoy::config::route::v3::{
+        DirectResponseAction, RedirectAction, RouteAction, WeightedCluster,
+    };
 
     use super::*;
 
@@ -321,6 +340,32 @@ mod tests {
         Route {
             action: Some(Action::Route(action)),
             ..Route::default()
+        }
+    }
+
+    #[test]
+    fn a_body_of_what_is_another_thing_here_cannot_be_told() {
+        let request: Request = serde_json::from_str(r#"{"id":"r"}"#).expect("a line of traffic");
+        let (table, host) = (table("a", "a"), VirtualHost::default());
+        for (text, expected) in [(ELSEWHERE, false), ("%PROTOCOL%", true)] {
+            let source = DataSource {
+                specifier: Some(Specifier::InlineString(text.to_owned())),
+                ..DataSource::default()
+            };
+            let format = SubstitutionFormatString {
+                format: Some(Format::TextFormatSource(source)),
+                ..SubstitutionFormatString::default()
+            };
+            let route = Route {
+                action: Some(Action::DirectResponse(DirectResponseAction {
+                    status: 200,
+                    body_format: Some(format),
+                    ..DirectResponseAction::default()
+                })),
+                ..Route::default()
+            };
+            let levels = levels(&table, &host, &route);
+            assert_eq!(levels.body_is_told(&request), expected, "{text}");
         }
     }
 
@@ -390,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_a_header_names_may_be_the_one_that_was_taken() {
+    fn one_of_several_entries_may_be_the_one_that_was_taken() {
         let entry = |name: &str, header: &str| ClusterWeight {
             name: name.to_owned(),
             cluster_header: header.to_owned(),
@@ -398,7 +443,7 @@ mod tests {
         };
         let mut changes = entry("c", "");
         changes.request_headers_to_remove = vec!["x-a".to_owned()];
-        let told = |entries: Vec<ClusterWeight>| {
+        let told = |entries: Vec<ClusterWeight>, cluster: Option<&str>| {
             let weighted = WeightedCluster {
                 clusters: entries,
                 ..WeightedCluster::default()
@@ -412,10 +457,16 @@ mod tests {
                 &VirtualHost::default(),
                 &route,
             );
-            let named = levels(table, host, route).named(Of::Request, None, Some("c"));
+            let named = levels(table, host, route).named(Of::Request, None, cluster);
             named.get("x-a").copied()
         };
-        assert_eq!(told(vec![changes.clone(), entry("d", "")]), Some(true));
-        assert_eq!(told(vec![changes, entry("", "x-cluster")]), Some(false));
+        let (changes, by_header) = (|| changes.clone(), || entry("", "x-cluster"));
+        let cluster = Some("c");
+        assert_eq!(told(vec![changes(), entry("d", "")], cluster), Some(true));
+        assert_eq!(told(vec![changes(), by_header()], cluster), Some(false));
+        // A filter answered.
+        assert_eq!(told(vec![changes()], None), Some(true));
+        assert_eq!(told(vec![changes(), by_header()], None), Some(false));
+        assert_eq!(told(vec![changes(), entry("d", "")], None), Some(false));
     }
 }
