@@ -12,6 +12,7 @@ use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 use twinmesh_xds::{Profile, Snapshot};
 
 use crate::arena::Arena;
+use crate::header_value;
 use crate::names::Names;
 use crate::{CapacityError, capacity};
 
@@ -270,43 +271,11 @@ fn of_every_call(name: &str) -> Option<Option<&'static str>> {
 
 /// Whether a header matcher accepts this value, or that there is none.
 fn accepts_value(snapshot: &Snapshot, matcher: &HeaderMatcher, value: Option<&str>) -> bool {
-    let Some(value) = value else {
-        return match &matcher.header_match_specifier {
-            Some(HeaderMatchSpecifier::PresentMatch(present)) => *present == matcher.invert_match,
-            _ => false,
-        };
-    };
-    let regex = |pattern: &str| {
+    let values: Vec<&str> = value.into_iter().collect();
+    header_value::accepts(matcher, &values, &|pattern, value| {
         let dfa = snapshot.regexes.get(pattern);
         matches!(dfa, Some(Ok(dfa)) if dfa.is_match(value.as_bytes()))
-    };
-    let accepts = match &matcher.header_match_specifier {
-        None => true,
-        Some(HeaderMatchSpecifier::PresentMatch(present)) => *present,
-        Some(HeaderMatchSpecifier::ExactMatch(text)) => text.is_empty() || value == text,
-        Some(HeaderMatchSpecifier::PrefixMatch(text)) => value.starts_with(text.as_str()),
-        Some(HeaderMatchSpecifier::SuffixMatch(text)) => value.ends_with(text.as_str()),
-        Some(HeaderMatchSpecifier::ContainsMatch(text)) => value.contains(text.as_str()),
-        Some(HeaderMatchSpecifier::SafeRegexMatch(matcher)) => regex(&matcher.regex),
-        // Neither value is a number.
-        Some(HeaderMatchSpecifier::RangeMatch(_)) => false,
-        Some(HeaderMatchSpecifier::StringMatch(matcher)) => {
-            let fold = |text: &str| match matcher.ignore_case {
-                true => text.to_ascii_lowercase(),
-                false => text.to_owned(),
-            };
-            let value = fold(value);
-            match &matcher.match_pattern {
-                Some(MatchPattern::Exact(text)) => value == fold(text),
-                Some(MatchPattern::Prefix(text)) => value.starts_with(&fold(text)),
-                Some(MatchPattern::Suffix(text)) => value.ends_with(&fold(text)),
-                Some(MatchPattern::Contains(text)) => value.contains(&fold(text)),
-                Some(MatchPattern::SafeRegex(matcher)) => regex(&matcher.regex),
-                Some(MatchPattern::Custom(_)) | None => false,
-            }
-        }
-    };
-    accepts != matcher.invert_match
+    })
 }
 
 /// A header matcher that no request passes.

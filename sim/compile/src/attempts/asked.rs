@@ -7,7 +7,8 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_attempts::retry;
 use twinmesh_engine::Request;
 
-use super::values::{all, number};
+use super::values::all;
+use crate::header_value::number;
 
 /// What is asked.
 #[derive(Debug, Default)]

@@ -33,6 +33,7 @@ use twinmesh_model::layout::{low, outcome, virtual_host, work};
 use twinmesh_xds::Profile;
 
 use crate::answer::{Record, endpoint_name, hostname, locality_name};
+use crate::header_value;
 use crate::managed::Managed;
 use crate::rewrite::of_weighted_cluster;
 use crate::seen::{Seen, is_grpc};
@@ -346,7 +347,7 @@ impl Plan {
         let first = |name| response.values(name).first().copied();
         retry::Response {
             status: response.status,
-            grpc_status: first("grpc-status").and_then(values::number),
+            grpc_status: first("grpc-status").and_then(header_value::number),
             rate_limited: first("x-envoy-ratelimited").is_some(),
             listed: self.status_codes.contains(&u64::from(response.status)),
             header: self.header_names.iter().any(|name| first(name).is_some())
@@ -361,7 +362,7 @@ impl Plan {
     /// at and says so.
     pub fn asks_to_wait(&self, response: &Response, now_us: u64, random: u64) -> Option<u64> {
         self.reset_headers.iter().find_map(|header| {
-            let number = values::number(response.values(&header.name).first()?)?;
+            let number = header_value::number(response.values(&header.name).first()?)?;
             let seconds = if header.format == ResetHeaderFormat::UnixTimestamp as i32 {
                 number.checked_sub(now_us / 1_000_000)?
             } else {

@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use twinmesh_engine::{Request, stream::Response};
 
+use crate::header_value;
 use crate::matcher::is_of_a_connection;
 use crate::names;
 use crate::seen::Seen;
@@ -32,27 +33,6 @@ pub(super) fn first(request: &Request, name: &str) -> Option<String> {
         .filter(|value| !value.is_empty())
         .collect();
     Some(filled.join(","))
-}
-
-/// An unsigned number, as absl::SimpleAtoi reads it.
-pub(super) fn number(text: &str) -> Option<u64> {
-    let text = text.trim_matches([' ', '\t']);
-    let digits = text.strip_prefix('+').unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse().ok()
-}
-
-fn signed(text: &str) -> Option<i64> {
-    let text = text.trim_matches([' ', '\t']);
-    match text.strip_prefix('-') {
-        Some(digits) if !digits.starts_with(['+', '-', ' ']) => {
-            0_i64.checked_sub_unsigned(number(digits)?)
-        }
-        Some(_) => None,
-        None => i64::try_from(number(text)?).ok(),
-    }
 }
 
 /// Whether a matcher is a regex, or of an extension.
@@ -98,50 +78,7 @@ fn accepts_lines(matcher: &HeaderMatcher, values: &[&str], joins_lines: bool) ->
     accepts(matcher, values)
 }
 
-/// Whether a matcher accepts these values of its header.
+/// Whether a matcher accepts these values; `is_regex` keeps regexes out.
 fn accepts(matcher: &HeaderMatcher, values: &[&str]) -> bool {
-    let values = match values {
-        [] if matcher.treat_missing_header_as_empty => &[""],
-        values => values,
-    };
-    let present = !values.is_empty();
-    let found = match &matcher.header_match_specifier {
-        None => return present != matcher.invert_match,
-        Some(Specifier::PresentMatch(wanted)) => {
-            return (present == *wanted) != matcher.invert_match;
-        }
-        _ if !present => return false,
-        Some(specifier) => values.iter().any(|value| one(specifier, value)),
-    };
-    found != matcher.invert_match
-}
-
-fn one(specifier: &Specifier, value: &str) -> bool {
-    match specifier {
-        Specifier::ExactMatch(text) => text.is_empty() || value == text,
-        Specifier::PrefixMatch(text) => value.starts_with(text.as_str()),
-        Specifier::SuffixMatch(text) => value.ends_with(text.as_str()),
-        Specifier::ContainsMatch(text) => value.contains(text.as_str()),
-        Specifier::RangeMatch(range) => {
-            signed(value).is_some_and(|number| (range.start..range.end).contains(&number))
-        }
-        Specifier::StringMatch(string) => text(string, value),
-        // `is_regex` keeps these out, and the caller has seen to the last.
-        Specifier::SafeRegexMatch(_) | Specifier::PresentMatch(_) => false,
-    }
-}
-
-fn text(matcher: &StringMatcher, value: &str) -> bool {
-    let fold = |text: &str| match matcher.ignore_case {
-        true => text.to_ascii_lowercase(),
-        false => text.to_owned(),
-    };
-    let value = fold(value);
-    match &matcher.match_pattern {
-        Some(MatchPattern::Exact(text)) => value == fold(text),
-        Some(MatchPattern::Prefix(text)) => value.starts_with(&fold(text)),
-        Some(MatchPattern::Suffix(text)) => value.ends_with(&fold(text)),
-        Some(MatchPattern::Contains(text)) => value.contains(&fold(text)),
-        _ => false,
-    }
+    header_value::accepts(matcher, values, &|_, _| false)
 }
