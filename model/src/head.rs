@@ -9,12 +9,11 @@ use crate::{
     layout::{
         bad_request, filter_chain, framing, header, high, input, low, slot, unsupported, work,
     },
-    scan::{self, class, scan, scan_here},
+    request_line::blank,
+    scan::{self, class, scan},
     trie::mode,
 };
 
-/// Lines that are looked at.
-const LINES: u64 = 256;
 /// Headers that Envoy takes by default (`max_headers_count`).
 pub const HEADERS: u64 = 100;
 /// Stops of a scan at bytes that a token may have beside letters and digits.
@@ -28,7 +27,7 @@ pub const END: u64 = 255;
 pub const UNDECIDED: u64 = 256;
 
 const LF: u64 = b'\n' as u64;
-const CR: u64 = b'\r' as u64;
+pub(crate) const CR: u64 = b'\r' as u64;
 
 /// Whether a byte may stand in a token: `!#$%&'*+-.^_` and the backquote, `|~`, letters, digits.
 #[inline(always)]
@@ -69,150 +68,6 @@ pub(crate) fn line_end<M: Machine>(machine: &M, offset: u64, end: u64) -> u64 {
         return offset.wrapping_add(2);
     }
     0
-}
-
-/// Low: the end of the method at `offset`, where a blank is; high: as [`header_line`]'s.
-#[inline(always)]
-fn method_end<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
-    let bad = bad_request::REQUEST_LINE << 32;
-    let start = machine.input64(offset);
-    if start & 0xffff_ffff == u64::from_le_bytes(*b"GET \0\0\0\0") {
-        return offset.wrapping_add(3);
-    }
-    if start & 0xff_ffff_ffff == u64::from_le_bytes(*b"POST \0\0\0") {
-        return offset.wrapping_add(4);
-    }
-    let method_end = scan(
-        machine,
-        Span::new(offset, end.wrapping_sub(offset)),
-        class::NAME,
-    );
-    let method = Span::new(offset, method_end.wrapping_sub(offset));
-    let methods = machine.policy64(header::METHODS);
-    let known = low(machine.walk(low(methods), method, 0));
-    if method.length() == 0 && offset < end && line_end(machine, offset, end) != 0 {
-        // More line ends before it than are skipped.
-        return (UNDECIDED + unsupported::TOO_MANY_VALUES) << 32;
-    }
-    if known == 0 || method_end >= end {
-        return bad;
-    }
-    if !blank(machine.input8(method_end)) {
-        return not_blank(machine, method_end, end);
-    }
-    if known > 1 {
-        return (UNDECIDED + unsupported::TARGET_FORM) << 32;
-    }
-    method_end
-}
-
-/// The request line at `offset`. Low: the offset after it; high: as [`header_line`]'s.
-#[inline(always)]
-pub fn request_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
-    let bad = bad_request::REQUEST_LINE << 32;
-    let method_end = method_end(machine, offset, end);
-    if high(method_end) != 0 {
-        return method_end;
-    }
-    let method = Span::new(offset, method_end.wrapping_sub(offset));
-    let from = blanks_end(machine, method_end, end);
-    let path_end = scan_here(
-        machine,
-        Span::new(from, end.wrapping_sub(from)),
-        class::PATH,
-    );
-    let mut bits = machine.word(work::FRAMING);
-    let mut target_end = path_end;
-    if machine.input8(target_end) == b'?' as u64 {
-        target_end = scan(
-            machine,
-            Span::new(target_end, end.wrapping_sub(target_end)),
-            class::QUERY,
-        );
-    }
-    if machine.input8(target_end) == b'#' as u64 {
-        bits |= framing::FRAGMENT;
-        target_end = scan(
-            machine,
-            Span::new(target_end, end.wrapping_sub(target_end)),
-            class::FRAGMENT,
-        );
-    }
-    if target_end >= end {
-        return bad;
-    }
-    if target_end == from {
-        return not_blank(machine, from, end);
-    }
-    let mut version_at = target_end;
-    if blank(machine.input8(target_end)) {
-        version_at = blanks_end(machine, target_end, end);
-    }
-    if line_end(machine, version_at, end) != 0 {
-        // No version: the head ends with this line.
-        return (UNDECIDED + unsupported::TARGET_FORM) << 32;
-    }
-    if version_at == target_end {
-        return not_blank(machine, target_end, end);
-    }
-    let version = machine.input64(version_at);
-    let mut version_end = version_at.wrapping_add(8);
-    if blank(machine.input8(version_end)) {
-        version_end = blanks_end(machine, version_end, end);
-    }
-    let digit = |at: u64| (version >> at & 0xff).wrapping_sub(b'0' as u64) < 10;
-    if version & 0x00ff_00ff_ffff_ffff != u64::from_le_bytes(*b"HTTP/\0.\0")
-        || !digit(40)
-        || !digit(56)
-    {
-        return not_blank(machine, version_at, end);
-    }
-    let next = line_end(machine, version_end, end);
-    if next == 0 {
-        return not_blank(machine, version_end, end);
-    }
-    if version != u64::from_le_bytes(*b"HTTP/1.1") {
-        bits |= framing::OTHER_VERSION;
-    }
-    machine.set_word(work::FRAMING, bits);
-    machine.set_word(work::METHOD, method.0);
-    machine.set_word(
-        work::TARGET,
-        Span::new(from, target_end.wrapping_sub(from)).0,
-    );
-    machine.set_word(work::PATH, Span::new(from, path_end.wrapping_sub(from)).0);
-    next
-}
-
-/// What is said where the request line has no blank, or no more of them: a CR is one to Envoy, and
-/// is not decided here.
-#[inline(always)]
-fn not_blank<M: Machine>(machine: &M, at: u64, end: u64) -> u64 {
-    if machine.input8(at) == CR && line_end(machine, at, end) == 0 {
-        (UNDECIDED + unsupported::TARGET_FORM) << 32
-    } else {
-        bad_request::REQUEST_LINE << 32
-    }
-}
-
-/// The offset after the blank at `offset`, and after those that follow it.
-#[inline(always)]
-fn blanks_end<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
-    let next = offset.wrapping_add(1);
-    if blank(machine.input8(next)) {
-        return scan(
-            machine,
-            Span::new(next, end.wrapping_sub(next)),
-            class::BLANK,
-        );
-    }
-    next
-}
-
-/// Space or tab.
-#[inline(always)]
-const fn blank(byte: u64) -> bool {
-    byte == b' ' as u64 || byte == b'\t' as u64
 }
 
 /// The span without the spaces and tabs around it; its offset is [`TOO_LONG`]'s where there are
@@ -359,7 +214,7 @@ pub fn header_line<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
         && scan(machine, name, class::UNDERSCORE) < name.end()
     {
         return if flags & filter_chain::REJECT_UNDERSCORES != 0 {
-            bad_request::HEADER_NAME << 32
+            bad_request::UNDERSCORE << 32
         } else {
             next
         };
@@ -469,12 +324,10 @@ pub fn framing<M: Machine>(machine: &mut M, slot: u64, value: Span) -> u64 {
     0
 }
 
-/// What the framing headers together say: as [`head`].
+/// What Content-Length and Transfer-Encoding together say: as [`head`].
 #[inline(always)]
 fn framing_fault(bits: u64) -> u64 {
-    if bits & framing::BAD_CONTENT_LENGTH != 0 {
-        bad_request::CONTENT_LENGTH
-    } else if bits & framing::CONTENT_LENGTH != 0 && bits & framing::TRANSFER_ENCODING != 0 {
+    if bits & framing::CONTENT_LENGTH != 0 && bits & framing::TRANSFER_ENCODING != 0 {
         bad_request::LENGTH_AND_ENCODING
     } else if bits & framing::BAD_TRANSFER_ENCODING != 0 {
         if bits & framing::REWRITTEN != 0 {
@@ -506,40 +359,64 @@ pub fn head<M: Machine>(machine: &mut M) -> u64 {
     if high(line) != 0 {
         return high(line);
     }
-    let most = machine.word(work::HEADERS_MAX);
-    let mut offset = low(line);
+    if machine.target_fits() == 0 {
+        return bad_request::REQUEST_LINE;
+    }
+    let first = low(line);
+    let mut offset = first;
     let mut index = 0;
-    while index < LINES {
+    while index < M::LINES {
         let line = machine.header_line(offset, end);
         if high(line) == END {
             machine.set_word(work::HEAD_END, low(line));
-            let bits = machine.word(work::FRAMING);
-            if bits & (framing::CONTENT_LENGTH | framing::TRANSFER_ENCODING) != 0 {
-                let fault = framing_fault(bits);
-                if fault != 0 {
-                    return fault;
-                }
-            }
-            return machine.authority();
+            machine.set_word(work::HEADER_COUNT, index);
+            return lines_end(machine, first);
         }
         if high(line) >= UNDECIDED {
             return (high(line) - UNDECIDED) << 32;
         }
+        if high(line) == bad_request::UNDERSCORE {
+            machine.set_word(work::HEADER_COUNT, index);
+            return underscore(machine);
+        }
         if high(line) != 0 {
             return high(line);
-        }
-        if index >= most {
-            // A Content-Length at fault counts before the lines after it, and not after them.
-            return if machine.word(work::FRAMING) & framing::BAD_CONTENT_LENGTH != 0 {
-                unsupported::TOO_MANY_VALUES << 32
-            } else {
-                bad_request::TOO_LARGE
-            };
         }
         offset = low(line);
         index += 1;
     }
     unsupported::TOO_MANY_VALUES << 32
+}
+
+/// What is said of an underscore, which Envoy looks at with the number of headers, line by line: as
+/// [`head`].
+#[inline(always)]
+fn underscore<M: Machine>(machine: &M) -> u64 {
+    if machine.word(work::HEADER_COUNT) < machine.word(work::HEADERS_MAX) {
+        bad_request::HEADER_NAME
+    } else {
+        unsupported::TOO_MANY_VALUES << 32
+    }
+}
+
+/// What is looked at when the lines, the first of them at this offset, are read: as [`head`].
+#[inline(always)]
+fn lines_end<M: Machine>(machine: &mut M, first: u64) -> u64 {
+    let bits = machine.word(work::FRAMING);
+    if bits & framing::BAD_CONTENT_LENGTH != 0 {
+        return bad_request::CONTENT_LENGTH;
+    }
+    let lines = machine.word(work::HEADER_COUNT);
+    if lines > machine.word(work::HEADERS_MAX) && machine.header_count(first) != 0 {
+        return bad_request::TOO_LARGE;
+    }
+    if bits & framing::TRANSFER_ENCODING != 0 {
+        let fault = framing_fault(bits);
+        if fault != 0 {
+            return fault;
+        }
+    }
+    machine.authority()
 }
 
 /// The offset of the request line: line ends before it are skipped.

@@ -162,6 +162,11 @@ pub mod work {
     pub const FLAGS: u64 = 31;
     /// On the way: how many headers there may be.
     pub const HEADERS_MAX: u64 = 38;
+    /// On the way: how many header lines have been read; where they are more than that, how many
+    /// headers they are.
+    pub const HEADER_COUNT: u64 = 40;
+    /// On the way: a bit for each header of one entry that has been counted.
+    pub const HEADERS_SEEN: u64 = 41;
     /// Left: bits of [`super::framing`].
     pub const FRAMING: u64 = 30;
     /// Left: offset after the head's empty line.
@@ -333,6 +338,8 @@ pub mod bad_request {
     pub const INCOMPLETE: u64 = 11;
     /// The target says https without TLS, to a connection manager at the edge: status 403.
     pub const SCHEME: u64 = 12;
+    /// On the way: a header's name has an underscore, which the connection manager refuses.
+    pub const UNDERSCORE: u64 = 13;
     /// The last of the codec's.
     pub const BY_CODEC: u64 = 15;
     /// No Host.

@@ -14,6 +14,9 @@ pub trait Machine: Sized {
     /// Bytes of head that fit, a multiple of 64.
     const HEAD_BYTES: u64;
 
+    /// Header lines that are looked at.
+    const LINES: u64 = 1 << 15;
+
     /// Whether it decides what the kernel's programs have no room for: choices by hash or by
     /// chance, clusters that a header names. Records of such things say `unsupported` with the
     /// reason [`crate::layout::unsupported::USERSPACE`], and beside it what userspace reads.
@@ -96,10 +99,25 @@ pub trait Machine: Sized {
     fn header_line(&mut self, offset: u64, end: u64) -> u64 {
         crate::head::header_line(self, offset, end)
     }
-    /// [`crate::head::request_line`]
+    /// [`crate::header_count::exceeds`]
+    #[inline(always)]
+    fn header_count(&mut self, offset: u64) -> u64 {
+        crate::header_count::exceeds(self, offset)
+    }
+    /// [`crate::header_count::line`]
+    #[inline(always)]
+    fn header_count_line(&mut self, offset: u64) -> u64 {
+        crate::header_count::line(self, offset)
+    }
+    /// [`crate::request_line::request_line`]
     #[inline(always)]
     fn request_line(&mut self, offset: u64, end: u64) -> u64 {
-        crate::head::request_line(self, offset, end)
+        crate::request_line::request_line(self, offset, end)
+    }
+    /// [`crate::request_line::target_fits`]
+    #[inline(always)]
+    fn target_fits(&mut self) -> u64 {
+        crate::request_line::target_fits(self)
     }
     /// [`crate::head::token_end`]
     #[inline(always)]

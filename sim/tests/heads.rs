@@ -11,7 +11,7 @@ use twinmesh_model::layout::{input, work};
 use twinmesh_model::{Machine, Span};
 use twinmesh_sim::{Memory, Sim};
 use twinmesh_spec::Spec;
-use twinmesh_xds::{ReadOptions, Snapshot};
+use twinmesh_xds::Snapshot;
 
 /// The options of the listeners that the heads were sent to; `null`: of those that name none.
 fn listeners() -> Vec<(Value, Value)> {
@@ -269,68 +269,4 @@ fn heads_are_decoded_as_envoy_decodes_them() {
     println!("{compared} heads compared, {undecided} undecided, {by_spec_alone} by sim alone");
     assert!(compared > 1500, "{compared} heads compared only");
     assert!(different.is_empty(), "{}", different.join("\n"));
-}
-
-/// A header that Envoy joins is one of the hundred, however many lines it has. The model counts lines.
-#[test]
-fn joined_lines_are_one_header() {
-    let headers = |repeated: &str, times: usize, others: usize| {
-        let repeated = std::iter::repeat_n((repeated.to_owned(), "v".to_owned()), times);
-        let others = (0..others).map(|index| (format!("x-{index}"), "v".to_owned()));
-        repeated.chain(others).collect::<Vec<_>>()
-    };
-    for (headers, is_taken, is_decided) in [
-        (headers("content-type", 4, 98), true, false),
-        (headers("content-type", 4, 99), false, false),
-        (headers("accept", 120, 0), true, false),
-        (headers("x-0", 99, 0), true, true),
-        (headers("x-0", 100, 0), false, true),
-        (headers("cookie", 120, 0), false, true),
-    ] {
-        let text = r#"{"name": "r", "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [
-            {"match": {"prefix": "/"}, "direct_response": {"status": 200}}]}]}"#;
-        let read = twinmesh_xds::read_bytes("r.json", text.as_bytes(), &ReadOptions::default());
-        let snapshot = Arc::new(read.expect("it reads"));
-        let mut request: Request =
-            serde_json::from_str(r#"{"id": "r", "authority": "h"}"#).expect("a request");
-        let name = format!("{} times {}", headers.len(), headers[0].0);
-        request.headers = headers;
-        let engines: [(Box<dyn Engine>, bool); 2] = [
-            (Box::new(Spec::default()), true),
-            (Box::new(Sim::default()), is_decided),
-        ];
-        for (mut engine, is_decided) in engines {
-            engine.load(&snapshot).expect("it loads");
-            let answer = engine.decide(&request, 0, 0, false).expect("it answers");
-            let expected = match (is_decided, is_taken) {
-                (false, _) => Outcome::Unsupported,
-                (true, true) => Outcome::DirectResponse,
-                (true, false) => Outcome::BadRequest,
-            };
-            assert_eq!(answer.decision.outcome, expected, "{name}");
-        }
-    }
-}
-
-/// Envoy's codec refuses `://` before it looks at headers, with another status than theirs.
-#[test]
-fn a_fault_of_a_header_behind_an_odd_target_is_undecided() {
-    let text = r#"{"name": "r", "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [
-        {"match": {"prefix": "/"}, "direct_response": {"status": 200}}]}]}"#;
-    let read = twinmesh_xds::read_bytes("r.json", text.as_bytes(), &ReadOptions::default());
-    let snapshot = Arc::new(read.expect("it reads"));
-    for (path, expected) in [("://", None), ("/a", Some(501)), ("http://a/", Some(501))] {
-        let line = json!({"id": "r", "authority": "h", "path": path,
-            "headers": [["transfer-encoding", "a"]]});
-        let request: Request = serde_json::from_value(line).expect("a request");
-        let mut sim = Sim::default();
-        sim.load(&snapshot).expect("it loads");
-        let decision = sim
-            .decide(&request, 0, 0, false)
-            .expect("it answers")
-            .decision;
-        assert_eq!(decision.status, expected, "{path}");
-        let is_undecided = decision.outcome == Outcome::Unsupported;
-        assert_eq!(is_undecided, expected.is_none(), "{path}");
-    }
 }

@@ -1,7 +1,8 @@
 """The request heads that ci/record-heads sends, by topic."""
 
 from envoy_recorder.head_cases import (
-    absolute, framing, header, host, method, precedence, repeat, request_line, stripping, target)
+    absolute, framing, header, header_count, host, method, precedence, repeat, request_line, stripping,
+    target)
 
 
 def all_heads() -> list[dict]:
@@ -17,7 +18,8 @@ def all_heads() -> list[dict]:
             ("method", method.heads()),
             ("absolute", absolute.heads()),
             ("precedence", precedence.heads()),
-            ("stripping", stripping.heads())):
+            ("stripping", stripping.heads()),
+            ("header-count", header_count.heads())):
         for index, head in enumerate(listed):
             heads.append({"id": f"{topic}-{index:03}", "topic": topic, **head})
     return heads

@@ -1,8 +1,9 @@
 //! Whether Envoy 1.40 takes a request head, and what it makes of it.
 //!
 //! The order of the checks is Envoy's, as far as it shows in the status. The codec first: the
-//! head's size, the request line, then each header line in order (its name, its value, their
-//! number, content-length), transfer-encoding, the target, the authority. Then the connection
+//! head's size, the request line with the target's form, then each header line in order (its name,
+//! its value, content-length), their number, transfer-encoding, what Connection names, the target,
+//! the authority. Then the connection
 //! manager: a missing authority, a path that does not start with `/`, a fragment. Only what the
 //! connection manager refuses names the route configuration, and only there a gRPC request is
 //! answered with the status 200.
@@ -12,8 +13,9 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_engine::{BadRequest, Request};
 
 use crate::connection_header;
+use crate::header_count::HeaderCount;
 use crate::host;
-use crate::message::{Message, OF_A_CONNECTION, is_joined, join};
+use crate::message::{Message, OF_A_CONNECTION, join};
 use crate::referer;
 use crate::target::{self, Target};
 
@@ -56,7 +58,6 @@ const METHODS: [&str; 35] = [
     "UNSUBSCRIBE",
 ];
 
-const DEFAULT_MAX_HEADERS_COUNT: usize = 100;
 const DEFAULT_MAX_REQUEST_HEADERS_KB: u32 = 60;
 
 /// What Envoy makes of a head that it does not route.
@@ -197,21 +198,14 @@ fn unfolded(request: &Request) -> Option<(Option<String>, Vec<String>)> {
     Some((host, lines))
 }
 
-/// The header lines as the parser takes them apart.
+/// The header lines as the parser takes them apart. It reads all before their number and their
+/// underscores are looked at.
 fn header_lines(
     request: &Request,
     manager: &HttpConnectionManager,
 ) -> Result<Vec<(String, String)>, Refused> {
-    let options = manager.common_http_protocol_options.as_ref();
-    let most = options
-        .and_then(|options| options.max_headers_count.as_ref())
-        .map_or(DEFAULT_MAX_HEADERS_COUNT, |most| {
-            usize::try_from(most.value).unwrap_or(usize::MAX)
-        });
-    let underscores = options.map_or(0, |options| options.headers_with_underscores_action);
-    let mut count = usize::from(request.authority.is_some());
-    let mut headers = Vec::new();
-    let (_, lines) = unfolded(request).ok_or(by_codec(BadRequest::HeaderName, 400))?;
+    let mut parsed: Vec<(String, String)> = Vec::new();
+    let (host, lines) = unfolded(request).ok_or(by_codec(BadRequest::HeaderName, 400))?;
     for line in &lines {
         // On the wire the name ends at the first colon.
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
@@ -224,6 +218,24 @@ fn header_lines(
         if !value.bytes().all(is_value_byte) {
             return Err(by_codec(BadRequest::HeaderValue, 400));
         }
+        let name = name.to_ascii_lowercase();
+        let value = value.trim_matches([' ', '\t']);
+        if name == "content-length" {
+            let is_first = !parsed.iter().any(|(other, _)| *other == name);
+            if !is_first || !is_length(value) || given.contains('\r') {
+                return Err(by_codec(BadRequest::ContentLength, 400));
+            }
+        }
+        parsed.push((name, value.to_owned()));
+    }
+    let options = manager.common_http_protocol_options.as_ref();
+    let underscores = options.map_or(0, |options| options.headers_with_underscores_action);
+    let mut count = HeaderCount::new(manager);
+    let mut headers = Vec::with_capacity(parsed.len());
+    if host.is_some() && !count.add("host") {
+        return Err(by_codec(BadRequest::TooLarge, 431));
+    }
+    for (name, value) in parsed {
         if name.contains('_') {
             if underscores == HeadersWithUnderscoresAction::RejectRequest as i32 {
                 return Err(by_codec(BadRequest::HeaderName, 400));
@@ -232,27 +244,10 @@ fn header_lines(
                 continue;
             }
         }
-        let name = name.to_ascii_lowercase();
-        // What is joined with a line before is no further entry.
-        let has_entry = match name.as_str() {
-            "host" => request.authority.is_some(),
-            name => {
-                let one_entry = is_joined(name) || name == "transfer-encoding";
-                one_entry && headers.iter().any(|(other, _)| other == name)
-            }
-        };
-        count += usize::from(!has_entry);
-        if count > most {
+        if !count.add(&name) {
             return Err(by_codec(BadRequest::TooLarge, 431));
         }
-        let value = value.trim_matches([' ', '\t']);
-        if name == "content-length" {
-            let is_first = !headers.iter().any(|(other, _)| *other == name);
-            if !is_first || !is_length(value) || given.contains('\r') {
-                return Err(by_codec(BadRequest::ContentLength, 400));
-            }
-        }
-        headers.push((name, value.to_owned()));
+        headers.push((name, value));
     }
     Ok(headers)
 }

@@ -31,6 +31,7 @@ mod hash_balancer;
 mod hash_policy;
 mod head;
 mod header;
+mod header_count;
 mod health_check;
 mod host;
 mod http_filter;

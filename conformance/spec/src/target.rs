@@ -51,7 +51,8 @@ fn split_url(text: &str) -> Option<(&str, &str, &str)> {
     let fits = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.bytes().all(in_scheme)
         && rest.bytes().all(is_printable)
-        && !authority.contains(not_in_authority);
+        && !authority.contains(not_in_authority)
+        && authority.matches('@').count() < 2;
     fits.then_some((scheme, authority, path))
 }
 
@@ -148,6 +149,10 @@ mod tests {
     #[case("http://a\"/", false)]
     #[case("1http://a/", false)]
     #[case("h+t://a/", true)]
+    #[case("http://a@b/", true)]
+    #[case("http://a@@b/", false)]
+    #[case("http://a@b@c/", false)]
+    #[case("http://a@b/@", true)]
     fn on_a_request_line(#[case] target: &str, #[case] expected: bool) {
         assert_eq!(fits_a_request_line(target), expected);
     }

@@ -23,6 +23,7 @@ macro_rules! seams {
 
         impl Machine for Shell {
             const HEAD_BYTES: u64 = HEAD_BYTES;
+            const LINES: u64 = 256;
             const USERSPACE: bool = false;
 
             #[inline(always)]
@@ -95,7 +96,10 @@ seams! {
     g_scan_block = scan_block(span: span, class: word) => twinmesh_model::scan::scan_block;
     g_scan_long = scan_long(span: span, class: word) => twinmesh_model::scan::scan_long;
     g_header_line = header_line(offset: word, end: word) => twinmesh_model::head::header_line;
-    g_request_line = request_line(offset: word, end: word) => twinmesh_model::head::request_line;
+    g_request_line = request_line(offset: word, end: word) => twinmesh_model::request_line::request_line;
+    g_target_fits = target_fits() => twinmesh_model::request_line::target_fits;
+    g_header_count = header_count(offset: word) => twinmesh_model::header_count::exceeds;
+    g_header_count_line = header_count_line(offset: word) => twinmesh_model::header_count::line;
     g_token_end = token_end(offset: word, end: word) => twinmesh_model::head::token_end;
     g_response_line = response_line(offset: word, end: word) => twinmesh_model::response::line;
     g_scan_back = scan_back(span: span) => twinmesh_model::scan::scan_back;

@@ -30,6 +30,9 @@ pub mod header {
     pub const CLUSTERS: u64 = 88;
     /// What levels of route configurations say to filters. Low: offset; high: how many records.
     pub const PER_FILTERS: u64 = 96;
+    /// Low: DFA of the targets that Envoy's parser takes, beside those that start with `/` or `*`;
+    /// high: root of the names of headers of which Envoy keeps one entry, numbered from 1 to 63.
+    pub const TARGETS: u64 = 104;
     /// Bytes of the header.
     pub const BYTES: u64 = 128;
 }

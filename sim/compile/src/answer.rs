@@ -18,7 +18,7 @@ use crate::Compiled;
 use crate::headers::{not_found, undecide};
 use crate::managed::Managed;
 use crate::redirect;
-use crate::refused::{bad_request_of, not_refused};
+use crate::refused::bad_request_of;
 use crate::seen::Seen;
 
 /// The words that a decision leaves, from [`work::OUTCOME`] on.
@@ -133,13 +133,7 @@ impl Compiled {
         }
         let seen = self.seen(request, &record);
         let reason = record.word(work::REASON);
-        if code == outcome::BAD_REQUEST
-            && let Some(why) = not_refused(request, reason)
-        {
-            decision.outcome = Outcome::Unsupported;
-            decision.reason = Some(why.to_owned());
-            steps.push(Step::Unsupported);
-        } else if code == outcome::BAD_REQUEST {
+        if code == outcome::BAD_REQUEST {
             let why = if managed.is_some_and(|managed| managed.refused)
                 && reason == bad_request::INVALID_HOST
             {

@@ -7,7 +7,8 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_engine::Request;
 
 use crate::Compiled;
-use crate::names::{Commas, is_joined};
+use crate::header_count::has_one_entry;
+use crate::names::Commas;
 
 /// White space around values.
 const BLANKS: [char; 2] = [' ', '\t'];
@@ -22,7 +23,7 @@ const TE_BYTES: usize = 256;
 pub(crate) struct Decoded {
     /// The request with this head.
     pub(crate) request: Request,
-    /// The same for the model: as many lines as before, and joined for matchers.
+    /// The same for the model: as many lines as there were entries, and joined for matchers.
     pub(crate) laid: Request,
     /// The codec refuses it for what Connection says.
     pub(crate) refused: bool,
@@ -108,6 +109,27 @@ impl Lines {
         }
     }
 
+    /// Leaves one line of a header, with this value: no other is counted.
+    fn unite(&mut self, key: &str, value: String) {
+        let mut value = Some(value);
+        self.0.retain_mut(|line| {
+            let is_left = line.key != key || value.is_some();
+            if line.key == key
+                && let Some(value) = value.take()
+            {
+                line.value = value;
+            }
+            is_left
+        });
+    }
+
+    /// A line that counts, and is gone.
+    fn push_gone(&mut self) {
+        let mut line = Line::new("");
+        line.is_gone = true;
+        self.0.push(line);
+    }
+
     fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.0.iter().map(|line| line.key.clone()).collect();
         keys.sort();
@@ -153,8 +175,14 @@ impl Compiled {
             .map(|host| host.replace('\r', "").trim_matches(BLANKS).to_owned())
             .collect();
         hosts.extend(lines.values("host"));
-        lines.remove("host");
+        lines.0.retain(|line| line.key != "host");
         let mut host = (!hosts.is_empty()).then(|| as_one(&hosts));
+        for key in lines.keys() {
+            let values = lines.values(&key);
+            if values.len() > 1 && has_one_entry(&key) {
+                lines.unite(&key, as_one(&values));
+            }
+        }
         let is_absolute = !came.path.trim_matches(BLANKS).starts_with(['/', '*']);
         let refused = sanitize(&mut lines, &mut host)?.is_err();
         if refused {
@@ -173,10 +201,9 @@ impl Compiled {
                 }
                 lines.remove(&key);
             }
-            let one_entry = is_joined(&key) || key == "transfer-encoding";
-            if values.len() > 1 && one_entry {
-                lines.join(&key, as_one(&values));
-            }
+        }
+        if host.is_none() && !hosts.is_empty() {
+            lines.push_gone();
         }
         let request = Request {
             authority: host.clone(),

@@ -1,5 +1,5 @@
 //! Tables of the head's parser that are the same in every policy: methods, the form of absolute
-//! targets, the values of Connection that change nothing.
+//! targets, the values of Connection that change nothing, headers of one entry.
 
 use std::sync::LazyLock;
 
@@ -7,6 +7,7 @@ use twinmesh_model::layout::{header, pair};
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
 
 use crate::arena::Arena;
+use crate::header_count::of_one_entry;
 use crate::trie::Keys;
 use crate::{CapacityError, capacity};
 
@@ -58,14 +59,20 @@ const ABSOLUTE: &str = concat!(
     r"(?::0*(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?",
     r"(?:/[!-~]*)?"
 );
+/// What Envoy's parser takes as a target on a request line, beside what starts with `/` or `*`.
+const TARGETS: &str = concat!(
+    r"[A-Za-z][A-Za-z0-9+.\-]*://[!$-.0-;=A-Z\[\]_a-z~]*(?:@[!$-.0-;=A-Z\[\]_a-z~]*)?",
+    r"(?:[/?][!-~]*)?"
+);
 /// Nothing but `close` and `keep-alive`, and not so many of them that Envoy refuses it.
 const CONNECTION: &str =
     r"(?i)[ \t]*(?:close|keep-alive)?[ \t]*(?:,[ \t]*(?:close|keep-alive)?[ \t]*){0,8}";
 
-/// [`ABSOLUTE`] and [`CONNECTION`], which take longer to determinise than many a snapshot.
-static FORMS: LazyLock<Option<(Dfa, Dfa)>> = LazyLock::new(|| {
+/// [`ABSOLUTE`], [`CONNECTION`] and [`TARGETS`], which take longer to determinise than many a
+/// snapshot.
+static FORMS: LazyLock<Option<[Dfa; 3]>> = LazyLock::new(|| {
     let dfa = |pattern| Dfa::new(pattern, DEFAULT_STATE_CAP).ok();
-    Some((dfa(ABSOLUTE)?, dfa(CONNECTION)?))
+    Some([dfa(ABSOLUTE)?, dfa(CONNECTION)?, dfa(TARGETS)?])
 });
 
 impl Arena {
@@ -81,9 +88,14 @@ impl Arena {
             }
         }
         let methods = self.trie(&keys);
-        let (absolute, connection) = FORMS.as_ref().ok_or_else(capacity::dfa)?;
-        let absolute = self.dfa(absolute);
-        let connection = self.dfa(connection);
+        let mut names = Keys::default();
+        for (name, number) in of_one_entry().zip(1..) {
+            names.exact.insert(name.as_bytes().to_vec(), number);
+        }
+        let names = self.trie(&names);
+        let forms = FORMS.as_ref().ok_or_else(capacity::dfa)?;
+        let [absolute, connection, targets] = forms.each_ref().map(|form| self.dfa(form));
+        self.set(header::TARGETS, pair(targets, names));
         self.set(header::METHODS, pair(methods, absolute));
         self.set(header::CONNECTION, connection);
         Ok(())

@@ -21,6 +21,7 @@ mod grpc;
 mod hash_policy;
 mod hashing;
 mod head;
+mod header_count;
 mod header_value;
 mod headers;
 mod health_check;

@@ -15,7 +15,7 @@ use crate::{CapacityError, capacity};
 
 /// Headers of which Envoy keeps one entry, so that matchers see repeated values joined by a comma
 /// (its inline headers, measured on 1.40).
-const JOINED: [&str; 39] = [
+pub(crate) const JOINED: [&str; 39] = [
     "accept",
     "accept-encoding",
     "access-control-request-headers",

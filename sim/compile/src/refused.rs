@@ -1,44 +1,7 @@
 //! Why a head is refused, by what the model says of it.
 
-use std::collections::BTreeSet;
-
-use twinmesh_engine::{BadRequest, Request};
+use twinmesh_engine::BadRequest;
 use twinmesh_model::layout::bad_request;
-
-use crate::names::is_joined;
-
-/// Why it is not decided that a head is refused for this reason, though the model says so.
-pub(crate) fn not_refused(request: &Request, reason: u64) -> Option<&'static str> {
-    if reason == bad_request::TOO_LARGE && joins_lines(request) {
-        return Some("Envoy joins lines before it counts headers, which is not decided");
-    }
-    let of_headers = [
-        bad_request::HEADER_NAME,
-        bad_request::HEADER_VALUE,
-        bad_request::CONTENT_LENGTH,
-        bad_request::TRANSFER_ENCODING,
-        bad_request::TOO_LARGE,
-    ];
-    // Envoy's codec looks at the target before it looks at headers.
-    let target = request.path.trim_matches([' ', '\t']).to_ascii_lowercase();
-    let mut forms = ["/", "*", "http://", "https://"].into_iter();
-    let is_known = forms.any(|form| target.starts_with(form));
-    (of_headers.contains(&reason) && !is_known)
-        .then_some("the form of the request's target is not decided")
-}
-
-/// Whether Envoy keeps one entry of some header that comes in several lines.
-fn joins_lines(request: &Request) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut keys = request
-        .headers
-        .iter()
-        .map(|(name, _)| name.to_ascii_lowercase());
-    keys.any(|key| match key.as_str() {
-        "host" => request.authority.is_some(),
-        name => (is_joined(name) || name == "transfer-encoding") && !seen.insert(key.clone()),
-    })
-}
 
 /// The reason of this number.
 pub(crate) fn bad_request_of(code: u64) -> BadRequest {
