@@ -82,7 +82,8 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict,
             return "no_cluster", UP_TO_MANAGER + ("cluster",)
         if "UH" in entry["flags"]:
             return "no_healthy_upstream", UP_TO_MANAGER + ("cluster",)
-    elif details == "via_upstream":
+    elif details in ("via_upstream", "websocket_handshake_unsuccessful"):
+        # The latter: the endpoint answered, and did not switch protocols.
         return "forward", UP_TO_ROUTE + ("cluster", "endpoint", "priority", "locality", "path",
                                          "authority")
     elif details == "path_normalization_failed":
@@ -117,7 +118,9 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict,
         return "overflow", UP_TO_ROUTE + ("cluster", "status")
     elif details is not None and "{overflow}" in details:
         return "overflow", UP_TO_ROUTE + ("cluster", "endpoint", "priority", "locality", "status")
-    elif details is not None and details.startswith("http1."):
+    elif details == "upgrade_failed":
+        return "bad_request", UP_TO_ROUTE + ("status",)
+    elif details is not None and details.startswith(("http1.", "http.invalid_authority")):
         return "bad_request", UP_TO_MANAGER + ("status",)
     elif status in (400, 404, 426):
         return "bad_request", UP_TO_TABLE + ("status",)

@@ -208,6 +208,8 @@ pub enum BadRequest {
     Scheme,
     /// Connection names a header that may not be taken away, or too much.
     Connection,
+    /// It asks for an upgrade that neither route nor connection manager allows (403).
+    Upgrade,
 }
 
 impl std::fmt::Display for BadRequest {
@@ -228,6 +230,7 @@ impl std::fmt::Display for BadRequest {
             Self::TooLarge => "it is larger, or has more headers, than Envoy takes",
             Self::Scheme => "the target says https on a connection without TLS",
             Self::Connection => "Connection names a header that may not be taken away, or too many",
+            Self::Upgrade => "it asks for an upgrade that is not allowed",
         })
     }
 }

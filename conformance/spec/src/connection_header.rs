@@ -21,10 +21,11 @@ const NO_NAMES: [&str; 5] = [
 /// Headers that nobody may have taken away.
 const KEPT: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
-/// Does what Connection says. Host is apart from the other headers.
+/// Does what Connection says. Host is apart from the other headers. Where it asks for an upgrade, it
+/// is not looked at any further, and the message says which.
 ///
 /// # Errors
-/// Envoy refuses it, or it asks for an upgrade, which is not decided.
+/// Envoy refuses it.
 pub(crate) fn apply(message: &mut Message, host: &mut Option<String>) -> Result<(), Refused> {
     let refused = || Err(by_codec(BadRequest::Connection, 400));
     let value = join(&of(message, "connection")).to_ascii_lowercase();
@@ -32,10 +33,15 @@ pub(crate) fn apply(message: &mut Message, host: &mut Option<String>) -> Result<
     let asks_to_upgrade = tokens.iter().any(|token| token.trim() == "upgrade");
     let to = of(message, "upgrade");
     if asks_to_upgrade && !to.is_empty() {
-        if !join(&to).eq_ignore_ascii_case("h2c") {
-            return Err(Refused::Undecided(
-                "it asks for an upgrade, which is not decided",
-            ));
+        let to = join(&to);
+        if !to.eq_ignore_ascii_case("h2c") {
+            let connection = join(&of(message, "connection"));
+            for (name, value) in [("connection", connection), ("upgrade", to.clone())] {
+                remove(message, name);
+                message.headers.push((name.to_owned(), value));
+            }
+            message.upgrade = Some(to);
+            return Ok(());
         }
         remove(message, "upgrade");
         remove(message, "http2-settings");
@@ -121,14 +127,16 @@ mod tests {
     }
 
     #[rstest]
-    #[case::ignored("H2C", true)]
-    #[case::asked_for("websocket", false)]
-    #[case::to_nothing("", false)]
-    #[case::one_of_two("h2c, websocket", false)]
-    fn upgrades(#[case] to: &str, #[case] is_decided: bool) {
-        let lines = [("connection", "Upgrade, http2-settings"), ("upgrade", to)];
-        let mut message = message(&lines);
-        let found = apply(&mut message, &mut None);
-        assert_eq!(found.is_ok(), is_decided);
+    #[case::ignored("upgrade, http2-settings", "H2C", None)]
+    #[case::asked_for("Upgrade", "websocket", Some("websocket"))]
+    #[case::to_nothing("upgrade", "", Some(""))]
+    #[case::one_of_two("upgrade", "h2c, websocket", Some("h2c, websocket"))]
+    #[case::beside_what_would_be_refused("upgrade, x-forwarded-for", "a", Some("a"))]
+    #[case::not_named("xupgrade", "websocket", None)]
+    #[case::with_a_parameter("upgrade;q=1", "websocket", None)]
+    fn upgrades(#[case] connection: &str, #[case] to: &str, #[case] expected: Option<&str>) {
+        let mut message = message(&[("connection", connection), ("upgrade", to)]);
+        assert_eq!(apply(&mut message, &mut None), Ok(()));
+        assert_eq!(message.upgrade.as_deref(), expected);
     }
 }

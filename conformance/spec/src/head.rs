@@ -173,7 +173,10 @@ pub(crate) fn read(
     check_in_connection_manager(&message, authority.is_some())?;
     message.authority = host::strip(&authority.unwrap_or_default(), manager, destination_port);
     set_scheme(&mut message, scheme, request, manager);
-    let is_kept = |name: &str| !OF_A_CONNECTION.contains(&name);
+    let upgrades = message.upgrade.is_some();
+    let is_kept = |name: &str| {
+        !OF_A_CONNECTION.contains(&name) || (upgrades && ["connection", "upgrade"].contains(&name))
+    };
     message.headers.retain(|(name, _)| is_kept(name));
     if !referer::is_kept(&join(&of(&message, "referer"))) {
         message.headers.retain(|(name, _)| name != "referer");

@@ -72,6 +72,7 @@ mod substitution;
 mod target;
 mod tcp_proxy;
 mod tls_context;
+mod upgrade;
 mod upstream;
 mod uri_template;
 mod virtual_host;

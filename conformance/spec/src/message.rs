@@ -61,6 +61,8 @@ pub(crate) struct Message {
     pub(crate) forwarded_proto: String,
     /// What the connection's client has presented.
     pub(crate) client_certificate: Option<ClientCertificate>,
+    /// What the request asks to be upgraded to: its Connection and Upgrade are then kept.
+    pub(crate) upgrade: Option<String>,
     /// In wire order: names lower-cased, values without white space around them.
     pub(crate) headers: Vec<(String, String)>,
     /// Whose rules decide what header matchers see.
@@ -148,7 +150,7 @@ pub(crate) fn join(values: &[String]) -> String {
 }
 
 /// Headers of one connection, which the connection manager takes off before a route is chosen
-/// (measured on Envoy 1.40); what asks for an upgrade keeps some, and is not decided.
+/// (measured on Envoy 1.40); what asks for an upgrade keeps the first and the last.
 pub(crate) const OF_A_CONNECTION: [&str; 5] = [
     "connection",
     "keep-alive",

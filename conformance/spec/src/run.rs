@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use envoy_types::pb::envoy::config::route::v3::{
-    RouteConfiguration as RouteConfigurationConfig, VirtualHost as VirtualHostConfig,
+    Route, RouteConfiguration as RouteConfigurationConfig, VirtualHost as VirtualHostConfig,
     virtual_host::TlsRequirementType,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
@@ -28,6 +28,7 @@ use crate::regex::Regexes;
 use crate::route;
 use crate::stream::Forwarded;
 use crate::substitution::Substitutions;
+use crate::upgrade::{self, Upgrade};
 use crate::virtual_host;
 
 /// One request on its way.
@@ -433,7 +434,28 @@ impl<'a> Run<'a> {
             self.undecided(reason);
             return;
         }
-        self.at_action(route, message);
+        if self.upgrades(route, message) {
+            self.at_action(route, message);
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Whether the request asks for no upgrade, or for one that it may.
+    fn upgrades(&mut self, route: &'a Route, message: &Message) -> bool {
+        let Some(to) = &message.upgrade else {
+            return true;
+        };
+        match upgrade::may(to, route, self.manager) {
+            Upgrade::Allowed => return true,
+            Upgrade::Filtered => self.undecided("the filters of an upgrade are not decided"),
+            Upgrade::Refused => {
+                self.step(Step::BadRequest(BadRequest::Upgrade));
+                let why = "it asks for an upgrade that is not allowed";
+                self.reply(Outcome::BadRequest, 403, message, why);
+            }
+        }
+        false
     }
 }
 
