@@ -161,7 +161,8 @@ impl<H: Host> Worker<H> {
     ) -> Option<Managed> {
         let areas = current.host.areas();
         let left = areas.decided(self.worker, current.generation).left();
-        current.compiled.managed(request, before, &left)
+        let managed = current.compiled.managed(request, before, &left);
+        managed.filter(|managed| !managed.upgrades())
     }
 
     fn answer(

@@ -88,6 +88,10 @@ pub fn decide<M: Machine>(machine: &mut M) {
         return;
     }
     machine.set_word(work::CHOSEN_ROUTE, number.wrapping_add(1));
+    if M::USERSPACE && machine.word(work::CONNECTION) & connection::UPGRADE != 0 {
+        end(machine, outcome::UNSUPPORTED, unsupported::UPGRADE);
+        return;
+    }
     let routes = low(machine.policy64(header::ROUTES));
     machine.action(routes.wrapping_add(number.wrapping_mul(RECORD)));
 }

@@ -241,6 +241,8 @@ pub mod connection {
     pub const CERTIFICATE_PRESENTED: u64 = 256;
     /// The client's certificate was validated.
     pub const CERTIFICATE_VALIDATED: u64 = 512;
+    /// The request asks for an upgrade, of which its route is to be asked: in userspace.
+    pub const UPGRADE: u64 = 1024;
 }
 
 /// Bits of [`work::FRAMING`].
@@ -386,8 +388,10 @@ pub mod unsupported {
     pub const HASH_OF_SOURCE: u64 = 14;
     /// The hash takes something that is not decided.
     pub const HASH: u64 = 15;
+    /// The request asks for an upgrade, and has a route ([`super::connection::UPGRADE`]).
+    pub const UPGRADE: u64 = 16;
     /// First number of the snapshot's own reasons.
-    pub const FIRST_OF_SNAPSHOT: u64 = 16;
+    pub const FIRST_OF_SNAPSHOT: u64 = 17;
 }
 
 /// Codes of [`work::DOMAIN`].

@@ -4,9 +4,9 @@ from envoy_recorder.cases.build import (
     PORT, Traffic, bootstrap, cluster, http_chain, listener, route, virtual_host)
 
 NAME = "upgrades"
-NOTES = ["upgrade_configs of connection managers, and of routes in a case of their own: upgrades that are "
-         "allowed, disabled and unknown, in any case; several Connection and Upgrade lines; faults of the "
-         "head beside them; routes that do not forward, and none; matchers of connection and upgrade"]
+NOTES = ["upgrade_configs of connection managers and of routes: upgrades that are allowed, disabled and "
+         "unknown, in any case; several Connection and Upgrade lines; faults of the head beside them; "
+         "routes that do not forward, and none"]
 
 UPGRADES = (
     ("upgrade", "websocket"), ("Upgrade", "WebSocket"), ("keep-alive, Upgrade", "websocket"),
@@ -25,17 +25,19 @@ def hosts() -> list[dict]:
     answer = {"direct_response": {"status": 204}}
     moved = {"redirect": {"path_redirect": "/z"}}
 
-    def matched(name: str, header: str, path: str) -> dict:
-        match = {"prefix": path, "headers": [{"name": header, "present_match": True}]}
-        return {"match": match, "name": name, **answer}
+    def said(name: str, *configs: tuple[str, bool | None]) -> dict:
+        found = route({"prefix": f"/{name}"}, "a", name)
+        found["route"]["upgrade_configs"] = [
+            {"upgrade_type": kind} | ({} if on is None else {"enabled": on}) for kind, on in configs]
+        return found
 
     return [virtual_host("v", ["h.test"], [
         {"match": {"prefix": "/direct"}, "name": "direct", **answer},
         {"match": {"prefix": "/redirect"}, "name": "redirect", **moved},
         route({"prefix": "/missing"}, "nowhere", "missing"),
-        route({"prefix": "/plain"}, "a", "plain")]), virtual_host("seen", ["seen.test"], [
-            matched("upgrade", "upgrade", "/u"), matched("connection", "connection", "/c"),
-            route({"prefix": "/"}, "a", "rest")])]
+        said("foo", ("FOO", None)), said("mute", ("websocket", False)),
+        said("on", ("off", True), ("spdy/3.1", False)),
+        route({"prefix": "/plain"}, "a", "plain")])]
 
 
 def config() -> dict:
@@ -65,8 +67,6 @@ def traffic() -> list[dict]:
             collected.add("/plain", authority=None, headers=asks)
             collected.add("/plain", method="POST", headers=[*asks, ("content-length", "0")])
             collected.add("/plain", headers=[*asks, ("content-type", "application/grpc")])
-            for path in ("/u", "/c", "/x"):
-                collected.add(path, authority="seen.test", headers=asks)
         collected.add("/plain", authority="127.0.0.1/", headers=[
             ("connection", "upgrade"), ("upgrade", ""), ("Connection", "keep-alive")])
         collected.add("/plain", headers=[("Connection", "close"), *websocket])
@@ -74,7 +74,9 @@ def traffic() -> list[dict]:
         collected.add("/plain", headers=[("upgrade", ""), *websocket])
         collected.add("/plain", headers=[*websocket, ("upgrade", "websocket")])
         collected.add("/plain", headers=[*websocket, ("keep-alive", "5"), ("proxy-connection", "x")])
-        collected.add("/u", authority="seen.test", headers=[("upgrade", "websocket")])
+        for path in ("/foo", "/mute", "/on"):
+            for kind in ("websocket", "foo", "Foo", "off", "spdy/3.1", "bar", ""):
+                collected.add(path, headers=[("connection", "upgrade"), ("upgrade", kind)])
         for request in collected.requests:
             listed.append(request | {"id": f"r{len(listed):04}"})
     return listed

@@ -180,6 +180,7 @@ impl Compiled {
         }
         if code == outcome::UNSUPPORTED
             && !self.managed_reply(request, &record, decision, &mut steps)
+            && !self.upgrade_reply(managed, (&record, &seen), decision, &mut steps)
         {
             steps.push(Step::Unsupported);
             decision.reason = Some(self.reason(reason));
@@ -443,6 +444,7 @@ impl Compiled {
             unsupported::HASH_OF_SOURCE => {
                 "the hash takes the client's address, which the request does not say plainly".to_owned()
             }
+            unsupported::UPGRADE => "the filters of an upgrade are not decided".to_owned(),
             unsupported::HASH => "the hash takes something that is not decided".to_owned(),
             _ => number
                 .checked_sub(unsupported::FIRST_OF_SNAPSHOT)

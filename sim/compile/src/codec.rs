@@ -27,6 +27,8 @@ pub(crate) struct Decoded {
     pub(crate) laid: Request,
     /// The codec refuses it for what Connection says.
     pub(crate) refused: bool,
+    /// What it asks to be upgraded to: Connection and Upgrade are then left out of it here.
+    pub(crate) upgrade: Option<String>,
 }
 
 /// A header line.
@@ -184,7 +186,15 @@ impl Compiled {
             }
         }
         let is_absolute = !came.path.trim_matches(BLANKS).starts_with(['/', '*']);
-        let refused = sanitize(&mut lines, &mut host)?.is_err();
+        let upgrade = upgrade_of(&mut lines);
+        if upgrade.is_some() {
+            if self.matches_upgrades {
+                return None;
+            }
+            lines.remove("connection");
+            lines.remove("upgrade");
+        }
+        let refused = sanitize(&mut lines, &mut host).is_err();
         if refused {
             if is_absolute {
                 return None;
@@ -227,6 +237,7 @@ impl Compiled {
             request,
             laid,
             refused,
+            upgrade,
         })
     }
 }
@@ -234,26 +245,32 @@ impl Compiled {
 /// The codec refuses the head.
 struct Refused;
 
-/// Does what Connection says, and takes it away; `None` where that is not decided.
-fn sanitize(lines: &mut Lines, host: &mut Option<String>) -> Option<Result<(), Refused>> {
+/// What the head asks to be upgraded to; h2c alone is nothing.
+fn upgrade_of(lines: &mut Lines) -> Option<String> {
+    let connection = as_one(&lines.values("connection")).to_ascii_lowercase();
+    let upgrade = lines.values("upgrade");
+    let asks = connection.split(',').any(|token| token.trim() == "upgrade");
+    let to = as_one(&upgrade);
+    (asks && !upgrade.is_empty() && !to.eq_ignore_ascii_case("h2c")).then_some(to)
+}
+
+/// Does what Connection says, and takes it away.
+fn sanitize(lines: &mut Lines, host: &mut Option<String>) -> Result<(), Refused> {
     let values = lines.values("connection");
     if values.is_empty() {
-        return Some(Ok(()));
+        return Ok(());
     }
     let value = as_one(&values).to_ascii_lowercase();
     let mut tokens: Vec<&str> = value.split(',').filter(|token| !token.is_empty()).collect();
     let upgrade = lines.values("upgrade");
     if tokens.iter().any(|token| token.trim() == "upgrade") && !upgrade.is_empty() {
-        if !as_one(&upgrade).eq_ignore_ascii_case("h2c") {
-            return None;
-        }
         for name in ["upgrade", "http2-settings"] {
             lines.remove(name);
             tokens.retain(|token| token.trim() != name);
         }
     }
     if tokens.len() >= TOKENS {
-        return Some(Err(Refused));
+        return Err(Refused);
     }
     let mut kept = Vec::new();
     for token in tokens {
@@ -261,14 +278,14 @@ fn sanitize(lines: &mut Lines, host: &mut Option<String>) -> Option<Result<(), R
             named @ ("close" | "keep-alive") => kept.push(named),
             "connection" | "upgrade" | "http2-settings" => {}
             "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" => {
-                return Some(Err(Refused));
+                return Err(Refused);
             }
-            named if named.starts_with(':') => return Some(Err(Refused)),
+            named if named.starts_with(':') => return Err(Refused),
             "host" => *host = None,
             "te" => {
                 let te = as_one(&lines.values("te"));
                 if te.len() >= TE_BYTES {
-                    return Some(Err(Refused));
+                    return Err(Refused);
                 }
                 let mut listed = te.split(',');
                 if listed.any(|it| it.trim().eq_ignore_ascii_case("trailers")) {
@@ -285,5 +302,5 @@ fn sanitize(lines: &mut Lines, host: &mut Option<String>) -> Option<Result<(), R
     } else {
         lines.join("connection", kept.join(","));
     }
-    Some(Ok(()))
+    Ok(())
 }

@@ -56,6 +56,7 @@ mod subset;
 mod substitution;
 mod trie;
 mod undecided;
+mod upgrade;
 mod virtual_host;
 mod zone;
 
@@ -113,6 +114,8 @@ pub struct Compiled {
     by_commas: BTreeMap<String, Commas>,
     /// A header's name that nothing asks for.
     unused_name: String,
+    /// Some matcher looks at Connection or Upgrade, which only requests that ask for an upgrade have.
+    matches_upgrades: bool,
 }
 
 /// Sizes of the compiled tables.
@@ -182,6 +185,7 @@ fn compile_into(
     compiler.write_routes();
     let names = compiler.names.len() as u64;
     let (by_commas, unused_name) = (compiler.names.by_commas(), compiler.names.unused());
+    let matches_upgrades = compiler.names.upgrades();
     compiler.names.write(&mut compiler.arena);
     let trie_entries = compiler.arena.tries.len() as u64;
     let routes = snapshot
@@ -254,6 +258,7 @@ fn compile_into(
         configurations: configurations_by_name,
         by_commas,
         unused_name,
+        matches_upgrades,
     })
 }
 

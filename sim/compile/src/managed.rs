@@ -10,6 +10,7 @@ use twinmesh_xds::{FilterChain, Terminal};
 use crate::answer::Record;
 use crate::normalize::{Normal, normalize};
 use crate::seen::{is_grpc, text};
+use crate::upgrade::Verdict;
 use crate::{Compiled, Input, Left};
 
 /// `max_request_headers_kb` by default.
@@ -26,6 +27,8 @@ pub struct Managed {
     decoded: bool,
     /// The codec refuses the head for what Connection says, and the model is to find a fault in it.
     pub(crate) refused: bool,
+    /// What it asks to be upgraded to.
+    pub(crate) upgrade: Option<String>,
     /// Bits of [`connection`]: what has been done.
     bits: u64,
 }
@@ -38,6 +41,7 @@ impl Managed {
             laid: None,
             decoded: false,
             refused: false,
+            upgrade: None,
             bits: 0,
         }
     }
@@ -55,6 +59,11 @@ impl Managed {
     /// leaves, too.
     pub fn is_decoded(&self) -> bool {
         self.decoded
+    }
+
+    /// Whether it asks for an upgrade: only machines in userspace stop at its route for that.
+    pub fn upgrades(&self) -> bool {
+        self.upgrade.is_some()
     }
 
     /// What is laid out for the model.
@@ -117,6 +126,14 @@ impl Compiled {
         {
             return self.decoded(came, before, &record);
         }
+        if record.stopped_for_upgrade() {
+            let before = before?;
+            let is_allowed = self.upgrade(before.upgrade.as_deref()?, &record) == Verdict::Allowed;
+            return is_allowed.then(|| Managed {
+                bits: before.bits & !connection::UPGRADE,
+                ..before.clone()
+            });
+        }
         let manager = self.manager(&record)?;
         let nothing = Managed::of(came);
         let before = before.unwrap_or(&nothing);
@@ -159,7 +176,11 @@ impl Compiled {
             laid: Some(decoded.laid),
             decoded: true,
             refused: decoded.refused,
-            bits: before.bits,
+            bits: match decoded.upgrade {
+                Some(_) => before.bits | connection::UPGRADE,
+                None => before.bits,
+            },
+            upgrade: decoded.upgrade,
         };
         managed.fits(manager).then_some(managed)
     }

@@ -155,7 +155,8 @@ pub fn arrives_as_sent(name: &str) -> bool {
     !MANAGED.contains(&name.as_str()) && !name.starts_with("x-envoy-")
 }
 
-/// Headers of one connection: no matcher sees any, as what asks for an upgrade is not decided.
+/// Headers of one connection: no matcher sees any. Those of a request that asks for an upgrade, which
+/// does have Connection and Upgrade, are not decided.
 const OF_A_CONNECTION: [&str; 5] = [
     "connection",
     "keep-alive",
@@ -201,6 +202,12 @@ pub fn header(
         } else {
             no_value(names, index).map(Some)
         };
+    }
+    if ["connection", "upgrade"]
+        .iter()
+        .any(|it| it.eq_ignore_ascii_case(&matcher.name))
+    {
+        names.match_upgrades();
     }
     let slot = match is_taken_off {
         true => names.no_header()?,

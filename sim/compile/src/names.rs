@@ -68,6 +68,7 @@ pub struct Names {
     headers: BTreeMap<String, u64>,
     query_parameters: BTreeMap<String, u64>,
     slots: Vec<Slot>,
+    upgrades: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -130,6 +131,7 @@ impl Names {
                 .collect(),
             query_parameters: BTreeMap::new(),
             slots,
+            upgrades: false,
         }
     }
 
@@ -217,6 +219,16 @@ impl Names {
     /// There are more names than slots.
     pub fn no_header(&mut self) -> Result<u64, CapacityError> {
         self.header(NOTHING)
+    }
+
+    /// Says that some matcher looks at what only a request that asks for an upgrade has.
+    pub fn match_upgrades(&mut self) {
+        self.upgrades = true;
+    }
+
+    /// Whether some matcher looks at what only a request that asks for an upgrade has.
+    pub fn upgrades(&self) -> bool {
+        self.upgrades
     }
 
     /// The slot of the server name that a connection asks for, which is no header.

@@ -231,10 +231,7 @@ pub(super) const TABLES: &[Table] = &[
             ("forward_client_cert_matcher", Inert),
             ("proxy_100_continue", Inert),
             ("represent_ipv4_remote_address_as_ipv4_mapped_ipv6", Inert),
-            (
-                "upgrade_configs",
-                ReadOver("upgrades are not decided: a request is taken as one that asks for none"),
-            ),
+            ("upgrade_configs", Decided),
             ("normalize_path", Decided),
             ("merge_slashes", Decided),
             ("path_with_escaped_slashes_action", Decided),
@@ -274,15 +271,25 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table {
+        message: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig",
+        fields: &[
+            ("upgrade_type", Decided),
+            ("enabled", Decided),
+            (
+                "filters",
+                ReadOver(
+                    "requests that ask for an upgrade with filters of its own are not decided",
+                ),
+            ),
+        ],
+    },
+    Table {
         message: "envoy.config.core.v3.HttpProtocolOptions",
         fields: &[
             ("idle_timeout", TIMING),
             ("max_connection_duration", TIMING),
             ("max_connection_duration_jitter", TIMING),
-            (
-                "max_headers_count",
-                ReadOver("requests are decided as if none has more headers"),
-            ),
+            ("max_headers_count", Decided),
             ("max_response_headers_kb", Inert),
             ("max_stream_duration", TIMING),
             ("headers_with_underscores_action", Decided),

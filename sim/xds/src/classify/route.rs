@@ -126,6 +126,17 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table {
+        message: "envoy.config.route.v3.RouteAction.UpgradeConfig",
+        fields: &[
+            ("upgrade_type", Decided),
+            ("enabled", Decided),
+            (
+                "connect_config",
+                ReadOver("the method CONNECT is not decided"),
+            ),
+        ],
+    },
+    Table {
         message: "envoy.config.route.v3.RouteMatch",
         fields: &[
             ("prefix", Decided),
@@ -229,10 +240,7 @@ pub(super) const TABLES: &[Table] = &[
             ),
             ("max_grpc_timeout", TIMING),
             ("grpc_timeout_offset", TIMING),
-            (
-                "upgrade_configs",
-                ReadOver("upgrades are not decided: a request is taken as one that asks for none"),
-            ),
+            ("upgrade_configs", Decided),
             (
                 "internal_redirect_policy",
                 ReadOver("responses are not followed"),
