@@ -11,7 +11,7 @@ use crate::{
     },
     matcher_tree, require_tls,
     route::NONE,
-    target, userspace,
+    target, upgrade, userspace,
 };
 
 /// `max_request_headers_kb` by default, in bytes.
@@ -88,12 +88,13 @@ pub fn decide<M: Machine>(machine: &mut M) {
         return;
     }
     machine.set_word(work::CHOSEN_ROUTE, number.wrapping_add(1));
-    if M::USERSPACE && machine.word(work::CONNECTION) & connection::UPGRADE != 0 {
+    let routes = low(machine.policy64(header::ROUTES));
+    let record = routes.wrapping_add(number.wrapping_mul(RECORD));
+    if M::USERSPACE && upgrade::stops(machine, record) {
         end(machine, outcome::UNSUPPORTED, unsupported::UPGRADE);
         return;
     }
-    let routes = low(machine.policy64(header::ROUTES));
-    machine.action(routes.wrapping_add(number.wrapping_mul(RECORD)));
+    machine.action(record);
 }
 
 /// Leaves an outcome.

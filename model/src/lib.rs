@@ -54,6 +54,7 @@ pub mod target;
 pub mod tls_context;
 pub mod token_bucket;
 pub mod trie;
+pub mod upgrade;
 pub mod userspace;
 pub mod virtual_host;
 pub mod weighted_cluster;

@@ -47,7 +47,7 @@ def config() -> dict:
     some = http_chain("some", hosts(), upgrade_configs=configs)
     none = http_chain("none", hosts())
     return bootstrap([listener("some", [some]), listener("none", [none], PORT + 1)],
-                     [cluster("a", 2)])
+                     [cluster("a", 1)])
 
 
 def traffic() -> list[dict]:

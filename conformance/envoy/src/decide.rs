@@ -241,7 +241,9 @@ fn outcome(entry: &Entry, redirects: bool) -> Option<(Outcome, Reach)> {
         Kind::Http => {}
     }
     Some(match details {
-        "via_upstream" => (Outcome::Forward, Reach::Cluster),
+        // The latter: the endpoint answered, and did not switch protocols.
+        "via_upstream" | "websocket_handshake_unsuccessful" => (Outcome::Forward, Reach::Cluster),
+        "upgrade_failed" => (Outcome::BadRequest, Reach::Route),
         "direct_response" if redirects => (Outcome::Redirect, Reach::Route),
         "direct_response" => (Outcome::DirectResponse, Reach::Route),
         _ if by_filter(details) => (Outcome::DirectResponse, Reach::Route),

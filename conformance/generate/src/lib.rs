@@ -19,6 +19,7 @@ mod route;
 mod tape;
 mod texts;
 pub mod traffic;
+mod upgrade;
 
 use proptest::collection::vec;
 use proptest::prelude::*;

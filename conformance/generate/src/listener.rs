@@ -14,6 +14,7 @@ use crate::matcher::set;
 use crate::mutation::{mirrors, mutations};
 use crate::route::virtual_hosts;
 use crate::texts::CLUSTERS;
+use crate::upgrade;
 
 /// Address ranges of filter chain matches.
 pub const RANGES: &[(&str, u32)] = &[
@@ -117,7 +118,7 @@ fn manager() -> BoxedStrategy<Value> {
     ];
     let ignore_port = weighted(0.1, Just(true));
     let wins = prop::bool::weighted(0.3);
-    let changes = (mutations(), mirrors(), wins);
+    let changes = (mutations(), mirrors(), wins, upgrade::configs());
     (
         option,
         virtual_hosts(),
@@ -126,7 +127,13 @@ fn manager() -> BoxedStrategy<Value> {
         changes,
     )
         .prop_map(
-            |(mut manager, virtual_hosts, ignore_port, mut filters, (mutations, mirrors, wins))| {
+            |(
+                mut manager,
+                virtual_hosts,
+                ignore_port,
+                mut filters,
+                (mutations, mirrors, wins, upgrades),
+            )| {
                 let mut routes =
                     json!({"virtual_hosts": virtual_hosts, "validate_clusters": false});
                 for (name, value) in mutations.into_iter().chain(mirrors) {
@@ -144,6 +151,9 @@ fn manager() -> BoxedStrategy<Value> {
                 }
                 set(&mut manager, "@type", json!(MANAGER));
                 set(&mut manager, "stat_prefix", json!("s"));
+                if let Some(upgrades) = upgrades {
+                    set(&mut manager, "upgrade_configs", upgrades);
+                }
                 set(&mut manager, "route_config", routes);
                 filters.push(json!({"name": "router", "typed_config": {"@type": ROUTER}}));
                 set(&mut manager, "http_filters", Value::Array(filters));

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use twinmesh_engine::{Decision, Did, Outcome, Request, Step, Trace};
+use twinmesh_engine::{BadRequest, Decision, Did, Outcome, Request, Step, Trace};
+
+use crate::upgrade;
 
 /// Every rule that is counted.
 pub const RULES: &[&str] = &[
@@ -67,6 +69,8 @@ pub const USERSPACE_RULES: &[&str] = &[
     "matcher tree",
     "matcher tree without a route",
     "TLS required",
+    "upgrade",
+    "upgrade that is refused",
 ];
 
 /// How many requests went through each of [`RULES`] and [`USERSPACE_RULES`].
@@ -213,6 +217,10 @@ impl Reached {
             "response headers changed",
             decision.response_headers.is_some(),
         );
+        let refuses_upgrade = |step: &Step| matches!(step, Step::BadRequest(BadRequest::Upgrade));
+        self.count_one("upgrade that is refused", steps.iter().any(refuses_upgrade));
+        let upgrades = decision.outcome == Outcome::Forward && upgrade::asks(request);
+        self.count_one("upgrade", upgrades);
         self.count_one("mirror", !decision.mirrors.is_empty());
         let action = route(bootstrap, decision).and_then(|route| route.get("route"));
         let by_format = action.is_some_and(|action| {

@@ -18,6 +18,7 @@ use crate::texts::{
     CLUSTER_HEADER, CLUSTERS, COOKIES, DOMAINS, HEADERS, PARAMETERS, PATH_REGEXES, PATHS,
     URI_TEMPLATES,
 };
+use crate::upgrade;
 
 fn path_specifier() -> BoxedStrategy<Value> {
     prop_oneof![
@@ -192,7 +193,10 @@ fn action() -> BoxedStrategy<Value> {
     let hash_policies = prop_oneof![1 => Just(Vec::new()), 1 => vec(hash_policy(), 1..4)];
     let by_hash = prop::bool::weighted(0.25);
     prop_oneof![
-        8 => (cluster, rewrite(), hash_policies, by_hash, weighted(0.4, criteria()), (prop::bool::weighted(0.2), mirrors())).prop_map(|(mut route, rewrite, policies, by_hash, asked, (high, mirrors))| {
+        8 => (cluster, rewrite(), hash_policies, by_hash, weighted(0.4, criteria()), (prop::bool::weighted(0.2), mirrors(), upgrade::configs())).prop_map(|(mut route, rewrite, policies, by_hash, asked, (high, mirrors, upgrades))| {
+            if let Some(upgrades) = upgrades {
+                set(&mut route, "upgrade_configs", upgrades);
+            }
             for (name, value) in mirrors {
                 set(&mut route, name, value);
             }

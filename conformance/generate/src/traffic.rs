@@ -10,7 +10,7 @@ use crate::matcher::value;
 use crate::texts::{
     CLUSTER_HEADER, HEADERS, PARAMETERS, URI_TEMPLATES, VALUES, around, flip, of_regex,
 };
-use crate::{Tape, malformed, matcher_tree};
+use crate::{Tape, malformed, matcher_tree, upgrade};
 
 /// One request for each tape, each aimed at a route of the bootstrap, at or right beside what the
 /// route's matchers take. Times grow, and some requests last.
@@ -22,6 +22,7 @@ pub fn requests(bootstrap: &Value, tapes: &[Vec<u16>]) -> Vec<Request> {
         .map(|(index, choices)| {
             let mut tape = Tape::new(choices);
             let aim = Aim::of(&mut tape);
+            let upgrades = tape.once_in(20);
             let mut request = aimed(bootstrap, aim, &mut tape);
             request.id = format!("r{index}");
             now += [0, 1, 10][tape.below(3)];
@@ -29,6 +30,9 @@ pub fn requests(bootstrap: &Value, tapes: &[Vec<u16>]) -> Vec<Request> {
             request.duration_us = [0, 5, 20, 100][tape.below(4)];
             if aim == Aim::Anywhere && tape.once_in(2) {
                 malformed::spoil(&mut request, &mut tape);
+            }
+            if upgrades {
+                upgrade::ask(&mut request, &mut tape);
             }
             request
         })

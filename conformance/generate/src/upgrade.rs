@@ -1,0 +1,65 @@
+//! Requests that ask for an upgrade, and `upgrade_configs` that allow some.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use twinmesh_engine::Request;
+
+use crate::Tape;
+
+/// Upgrades that are asked for; the first may be allowed.
+const ASKED: [&str; 7] = [
+    "websocket",
+    "WebSocket",
+    "foo",
+    "h2c",
+    "",
+    "h2c, foo",
+    "foo ",
+];
+
+/// Has the request ask for an upgrade, or nearly so.
+pub fn ask(request: &mut Request, tape: &mut Tape<'_>) {
+    let connection = tape.text(&[
+        "upgrade",
+        "Upgrade",
+        "keep-alive, upgrade",
+        "upgrade ,x-a",
+        "upgrade, x-forwarded-for",
+        "upgrade;q=1",
+    ]);
+    let headers = [("connection", connection), ("upgrade", tape.text(&ASKED))];
+    for (name, value) in headers {
+        request.headers.push((name.to_owned(), value));
+    }
+}
+
+/// Whether the request asks for an upgrade that a configuration may allow.
+pub fn asks(request: &Request) -> bool {
+    let has = |wanted: &str, holds: &dyn Fn(&str) -> bool| {
+        let mut lines = request.headers.iter();
+        lines.any(|(name, value)| name.eq_ignore_ascii_case(wanted) && holds(&value.to_lowercase()))
+    };
+    has("connection", &|value| {
+        value.split(',').any(|it| it.trim() == "upgrade")
+    }) && has("upgrade", &|value| {
+        ["websocket", "foo"].contains(&value.trim())
+    })
+}
+
+/// `upgrade_configs`, mostly none.
+pub fn configs() -> BoxedStrategy<Option<Value>> {
+    let enabled = prop::option::weighted(0.4, any::<bool>());
+    let config = |kind: &'static str| {
+        enabled.clone().prop_map(move |enabled| match enabled {
+            Some(enabled) => json!({"upgrade_type": kind, "enabled": enabled}),
+            None => json!({"upgrade_type": kind}),
+        })
+    };
+    let both = (config("websocket"), config("FOO"));
+    prop_oneof![
+        3 => Just(None),
+        1 => config("WebSocket").prop_map(|one| Some(json!([one]))),
+        1 => both.prop_map(|(one, other)| Some(json!([one, other]))),
+    ]
+    .boxed()
+}
