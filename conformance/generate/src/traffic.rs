@@ -12,6 +12,9 @@ use crate::texts::{
 };
 use crate::{Tape, malformed, matcher_tree, upgrade};
 
+/// Of so many requests one asks for an upgrade.
+const UPGRADES: usize = 25;
+
 /// One request for each tape, each aimed at a route of the bootstrap, at or right beside what the
 /// route's matchers take. Times grow, and some requests last.
 pub fn requests(bootstrap: &Value, tapes: &[Vec<u16>]) -> Vec<Request> {
@@ -22,7 +25,6 @@ pub fn requests(bootstrap: &Value, tapes: &[Vec<u16>]) -> Vec<Request> {
         .map(|(index, choices)| {
             let mut tape = Tape::new(choices);
             let aim = Aim::of(&mut tape);
-            let upgrades = tape.once_in(20);
             let mut request = aimed(bootstrap, aim, &mut tape);
             request.id = format!("r{index}");
             now += [0, 1, 10][tape.below(3)];
@@ -31,7 +33,7 @@ pub fn requests(bootstrap: &Value, tapes: &[Vec<u16>]) -> Vec<Request> {
             if aim == Aim::Anywhere && tape.once_in(2) {
                 malformed::spoil(&mut request, &mut tape);
             }
-            if upgrades {
+            if index % UPGRADES == UPGRADES - 1 {
                 upgrade::ask(&mut request, &mut tape);
             }
             request

@@ -6,7 +6,7 @@ use twinmesh_engine::Request;
 
 use crate::Tape;
 
-/// Upgrades that are asked for; the first may be allowed.
+/// Upgrades that are asked for, of which configurations may allow some.
 const ASKED: [&str; 7] = [
     "websocket",
     "WebSocket",
@@ -46,9 +46,9 @@ pub fn asks(request: &Request) -> bool {
     })
 }
 
-/// `upgrade_configs`, mostly none.
+/// `upgrade_configs`, or none.
 pub fn configs() -> BoxedStrategy<Option<Value>> {
-    let enabled = prop::option::weighted(0.4, any::<bool>());
+    let enabled = prop::option::weighted(0.3, any::<bool>());
     let config = |kind: &'static str| {
         enabled.clone().prop_map(move |enabled| match enabled {
             Some(enabled) => json!({"upgrade_type": kind, "enabled": enabled}),
@@ -57,7 +57,7 @@ pub fn configs() -> BoxedStrategy<Option<Value>> {
     };
     let both = (config("websocket"), config("FOO"));
     prop_oneof![
-        3 => Just(None),
+        1 => Just(None),
         1 => config("WebSocket").prop_map(|one| Some(json!([one]))),
         1 => both.prop_map(|(one, other)| Some(json!([one, other]))),
     ]

@@ -146,13 +146,13 @@ fn check(
         // It matches routes with a connect_matcher only.
         return Err(Reply::text(404, "").and_close());
     }
-    // Without a route nobody asks.
-    if let (Some(kind), Some(route)) = (upgrade, place.route) {
+    if let Some(kind) = upgrade {
         let manager = match place.chain.map(|chain| &chain.kind) {
             Some(ChainKind::Http(manager)) => manager,
             _ => &session.manager,
         };
-        if !route.upgrade(kind).unwrap_or_else(|| manager.upgrade(kind)) {
+        let by_route = place.route.and_then(|route| route.upgrade(kind));
+        if !by_route.unwrap_or_else(|| manager.upgrade(kind)) {
             return Err(Reply::text(403, "").and_close());
         }
     }
