@@ -307,24 +307,24 @@ fn check_tells_first_what_makes_requests_unsupported() {
     let told: String = (0..25)
         .map(|index| format!("  - {{ name: c{index}, type: STATIC, outlier_detection: {{}} }}\n"))
         .collect();
-    let slow =
-        "  - { name: last, type: STATIC, round_robin_lb_config: { slow_start_config: {} } }\n";
+    let undecided =
+        "  - { name: last, type: STATIC, preconnect_policy: { predictive_preconnect_ratio: 2 } }\n";
     let write = |clusters: &str| {
         let snapshot = format!("static_resources:\n  clusters:\n{clusters}");
         std::fs::write(folder.path().join("s.yaml"), snapshot).expect("the snapshot");
     };
-    write(&format!("{told}{slow}"));
+    write(&format!("{told}{undecided}"));
     let run = twinmesh_in(folder.path(), &["check", "s.yaml"]);
     let place = |text: &str| {
         let found = run.stdout.find(text);
         found.unwrap_or_else(|| panic!("{text} in {}", run.stdout))
     };
-    assert!(place("slow_start_config") < place("resources (decided"));
+    assert!(place("preconnect_policy") < place("resources (decided"));
     assert!(place("kernel (and") < place("\nread over:"));
     let run = twinmesh_in(folder.path(), &["check", "s.yaml", "--strict"]);
     assert_eq!(run.code, Some(2), "{}", run.stdout);
-    assert!(run.stderr.contains("slow_start_config"), "{}", run.stderr);
-    write(slow);
+    assert!(run.stderr.contains("preconnect_policy"), "{}", run.stderr);
+    write(undecided);
     let run = twinmesh_in(folder.path(), &["check", "s.yaml"]);
     assert!(run.stdout.contains("1 finding: "), "{}", run.stdout);
     let run = twinmesh_in(folder.path(), &["check", "s.yaml", "--strict"]);

@@ -93,8 +93,8 @@ impl Engine for Liar {
         self.0.load(snapshot)
     }
 
-    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
-        self.0.update(snapshot)
+    fn update(&mut self, snapshot: &Arc<Snapshot>, now_us: u64) -> Result<(), EngineError> {
+        self.0.update(snapshot, now_us)
     }
 
     fn decide(

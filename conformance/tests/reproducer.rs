@@ -44,8 +44,8 @@ impl Engine for Wrong {
         self.spec.load(snapshot)
     }
 
-    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
-        self.spec.update(snapshot)
+    fn update(&mut self, snapshot: &Arc<Snapshot>, now_us: u64) -> Result<(), EngineError> {
+        self.spec.update(snapshot, now_us)
     }
 
     fn decide(

@@ -185,7 +185,7 @@ impl Engine for Kernel {
         self.backend.load(snapshot)
     }
 
-    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+    fn update(&mut self, snapshot: &Arc<Snapshot>, _now_us: u64) -> Result<(), EngineError> {
         self.backend.update(snapshot)
     }
 

@@ -390,8 +390,10 @@ pub mod unsupported {
     pub const HASH: u64 = 15;
     /// The request asks for an upgrade, and has a route ([`super::connection::UPGRADE`]).
     pub const UPGRADE: u64 = 16;
+    /// The cluster has a slow start, and this machine has none ([`crate::Machine::SLOW_START`]).
+    pub const SLOW_START: u64 = 17;
     /// First number of the snapshot's own reasons.
-    pub const FIRST_OF_SNAPSHOT: u64 = 17;
+    pub const FIRST_OF_SNAPSHOT: u64 = 18;
 }
 
 /// Codes of [`work::DOMAIN`].

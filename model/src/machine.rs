@@ -27,6 +27,9 @@ pub trait Machine: Sized {
     /// beside it where they stand.
     const FILTERS: bool = false;
 
+    /// Whether it weighs endpoints by the time since they came ([`Self::slow_start`]).
+    const SLOW_START: bool = false;
+
     /// Eight bytes of input from this offset on, the first in the lowest bits.
     fn input64(&self, offset: u64) -> u64;
     /// One byte of input.
@@ -57,6 +60,14 @@ pub trait Machine: Sized {
     fn bounded(&mut self, record: u64, position: u64, number: u64) -> u64 {
         let _ = (record, number);
         position
+    }
+
+    /// The position of the endpoint that takes a request, of a set whose endpoints' weights grow
+    /// ([`crate::layout::set::SLOW_START`]).
+    #[inline(always)]
+    fn slow_start(&mut self, record: u64) -> u64 {
+        let _ = record;
+        0
     }
 
     /// [`crate::trie::probe`]

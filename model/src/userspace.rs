@@ -5,7 +5,8 @@ use crate::{
     hash_policy::Hash,
     hashed,
     layout::{
-        RECORD, cluster, header, high, low, matcher, more, of, outcome, pool, route, set, work,
+        RECORD, cluster, header, high, low, matcher, more, of, outcome, pool, route, set,
+        unsupported, work,
     },
     least_request, priority, random, round_robin, slot, tls_context,
 };
@@ -49,6 +50,10 @@ pub fn cluster<M: Machine>(machine: &mut M, record: u64) -> u64 {
     let code = high(machine.policy64(record.wrapping_add(cluster::INDEX)));
     if code == cluster::BY_HEADER {
         return by_header(machine, record);
+    }
+    if code & cluster::SLOW_START != 0 && !M::SLOW_START {
+        decide::end(machine, outcome::UNSUPPORTED, unsupported::SLOW_START);
+        return 0;
     }
     let routed = machine.word(work::CHOSEN_ROUTE) != 0;
     let dropped = high(machine.policy64(record.wrapping_add(cluster::FORWARDING)));
@@ -145,6 +150,8 @@ fn of_levels<M: Machine>(machine: &mut M, record: u64, number: u64) -> u64 {
         number.checked_rem(high(kind)).unwrap_or(0)
     } else if kind_of == set::SCAN {
         least_request::scan(machine, found)
+    } else if kind_of == set::SLOW_START {
+        machine.slow_start(found)
     } else if kind_of == set::SAMPLE {
         machine.sample(found)
     } else if kind_of == set::HEAP {

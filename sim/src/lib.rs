@@ -5,6 +5,7 @@ pub mod bounded;
 mod memory;
 mod outliers;
 mod pools;
+mod slow_start;
 mod streams;
 pub mod tables;
 
@@ -164,15 +165,19 @@ impl Engine for Sim {
         Ok(())
     }
 
-    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
-        let Some((before, memory)) = &self.loaded else {
+    fn update(&mut self, snapshot: &Arc<Snapshot>, now_us: u64) -> Result<(), EngineError> {
+        let Some((before, memory)) = &mut self.loaded else {
             return self.load(snapshot);
         };
         let mut compiled = compile(snapshot).map_err(error)?;
         let state = |word: usize| memory.state(word as u64);
         self.kept.carry(before, state, &mut compiled);
         self.under.update(&before.snapshot, snapshot);
-        let memory = Memory::new(&compiled);
+        let slow_starts = std::mem::take(&mut memory.slow_starts);
+        let state = |word: u64| compiled.state.get(word as usize).copied().unwrap_or(0);
+        let slow_starts = slow_starts.follow(before, &compiled, state, now_us);
+        let mut memory = Memory::new(&compiled);
+        memory.slow_starts = slow_starts;
         self.tables += 1;
         self.loaded = Some((compiled, memory));
         Ok(())

@@ -5,6 +5,7 @@ use twinmesh_model::Machine;
 use twinmesh_model::layout::{input, work};
 
 use crate::bounded;
+use crate::slow_start::{self, SlowStarts};
 
 /// Bytes of head that fit: what Envoy takes at most, rounded up.
 const HEAD_BYTES: u64 = 64 * 1024;
@@ -20,16 +21,20 @@ pub struct Memory {
     state: Vec<u64>,
     words: Box<[u64; WORDS]>,
     input: Box<[u8; INPUT_BYTES + 8]>,
+    /// What clusters with a slow start remember.
+    pub(crate) slow_starts: SlowStarts,
 }
 
 impl Memory {
-    /// Memory for a compiled snapshot, the balancers at their start.
+    /// Memory for a compiled snapshot that is loaded at the virtual time 0, the balancers at their
+    /// start.
     pub fn new(compiled: &Compiled) -> Self {
         Self {
             policy: compiled.policy.clone(),
             state: compiled.state.clone(),
             words: Box::new([0; WORDS]),
             input: Box::new([0; INPUT_BYTES + 8]),
+            slow_starts: SlowStarts::new(compiled),
         }
     }
 
@@ -59,6 +64,7 @@ impl Memory {
 impl Machine for Memory {
     const HEAD_BYTES: u64 = HEAD_BYTES;
     const FILTERS: bool = true;
+    const SLOW_START: bool = true;
 
     #[inline(always)]
     fn input64(&self, offset: u64) -> u64 {
@@ -109,6 +115,9 @@ impl Machine for Memory {
     }
     fn bounded(&mut self, record: u64, position: u64, number: u64) -> u64 {
         bounded::pick(self, record, position, number)
+    }
+    fn slow_start(&mut self, record: u64) -> u64 {
+        slow_start::pick(self, record)
     }
     #[inline(always)]
     fn tick(&mut self, index: u64) -> u64 {

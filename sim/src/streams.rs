@@ -11,7 +11,8 @@ use twinmesh_compile::attempts::{self, Plan};
 use twinmesh_engine::stream::{Action, Arrival, Event, Response, StreamId, Timer};
 use twinmesh_engine::update::{Identity, keeps_state, renumber};
 use twinmesh_engine::{Answer, EngineError, Failure, Held, Outcome, Request, Step, Streams, Try};
-use twinmesh_model::random;
+use twinmesh_model::layout::work;
+use twinmesh_model::{Machine, random};
 use twinmesh_xds::Snapshot;
 
 use crate::again::{self, Chosen};
@@ -437,6 +438,7 @@ impl Sim {
                 let number = random::draw(stream.random, first + selection);
                 let (tables, record) = stream.record;
                 let by = (plan, stream.hash, (tables == self.tables).then_some(record));
+                memory.set_word(work::NOW, now);
                 chosen = again::choose(compiled, memory, by, number, &stream.request, decision);
                 let tried = stream
                     .tries

@@ -82,7 +82,7 @@ struct Run {
 impl Run {
     fn update(&mut self, next: Arc<Snapshot>) {
         self.snapshot = keep_order(&self.snapshot, next);
-        self.engine.update(&self.snapshot).expect("it updates");
+        self.engine.update(&self.snapshot, 0).expect("it updates");
     }
 
     /// The last digits of the endpoints that requests go to, or `-`.

@@ -8,7 +8,7 @@ from envoy_recorder.cases import (
     load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors,
     original_destination, path_kinds, path_normalization, priorities, profile_138,
     query_parameters, random_endpoints, rbac, redirect_direct_response, require_tls, rewrites, route_matchers,
-    runtime_fraction, subsets, tcp_weighted_clusters, upgrade_matchers, upgrades, uri_templates,
+    runtime_fraction, slow_start, subsets, tcp_weighted_clusters, upgrade_matchers, upgrades, uri_templates,
     weighted_round_robin,
     zone_aware)
 
@@ -20,7 +20,7 @@ MODULES = (
     load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors,
     original_destination, path_kinds, path_normalization, priorities, profile_138,
     query_parameters, random_endpoints, rbac, redirect_direct_response, require_tls, rewrites, route_matchers,
-    runtime_fraction, subsets, tcp_weighted_clusters, upgrade_matchers, upgrades, uri_templates,
+    runtime_fraction, slow_start, subsets, tcp_weighted_clusters, upgrade_matchers, upgrades, uri_templates,
     weighted_round_robin,
     zone_aware)
 CASES = {module.NAME: module for module in MODULES}

@@ -65,7 +65,8 @@ pub trait Engine {
     /// How strictly it can be compared.
     fn strictness(&self) -> Strictness;
 
-    /// Takes a snapshot; from the next request on it decides. Balancer state starts anew.
+    /// Takes a snapshot at the virtual time 0; from the next request on it decides. Balancer state
+    /// starts anew.
     ///
     /// # Errors
     /// The snapshot does not fit the engine; the one before stays.
@@ -81,8 +82,8 @@ pub trait Engine {
         Ok(Duration::ZERO)
     }
 
-    /// Takes the snapshot that follows the one before while requests are under way, as an Envoy
-    /// takes an xDS update. What survives is what survives there (measured on 1.40):
+    /// Takes the snapshot that follows the one before at the virtual time `now_us` while requests
+    /// are under way, as an Envoy takes an xDS update. What survives is what survives there (measured on 1.40):
     ///
     /// - A cluster that goes on (see [`keeps_state`](crate::update::keeps_state)) keeps its
     ///   balancer; any other starts anew, and nothing held in it is ever released.
@@ -103,13 +104,15 @@ pub trait Engine {
     ///   where the overprovisioning factor or `weighted_priority_health` did; those of other
     ///   priorities go on.
     /// - A subset has state of its own; one that has lost all its endpoints forgets it.
+    /// - In slow start an endpoint's time goes on, whatever its weight or health since; that of one
+    ///   which has come begins. One of another locality is another one.
     ///
     /// The generation in [`Held`] stays as it is; the caller renumbers what it holds to the new
     /// snapshot's indices.
     ///
     /// # Errors
     /// The snapshot does not fit the engine; the one before stays.
-    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError>;
+    fn update(&mut self, snapshot: &Arc<Snapshot>, now_us: u64) -> Result<(), EngineError>;
 
     /// Decides one request. `random` is its one random number, `now_us` the virtual time. With
     /// `trace` the answer tells how the decision came about, which costs time in the number of

@@ -98,9 +98,9 @@ fn first_attempts(
     let mut now = 0;
     for (index, request) in requests.iter().enumerate() {
         now = request.time_us.unwrap_or(now).max(now);
-        while current.due(now).is_some() {
+        while let Some(time) = current.due(now) {
             current.advance()?;
-            engine.update(&current.snapshot)?;
+            engine.update(&current.snapshot, time)?;
         }
         let random = request
             .random
@@ -351,7 +351,7 @@ impl Play<'_> {
                         self.ejected.push(place);
                     }
                     let snapshot = self.in_force();
-                    engine.update(&snapshot)?;
+                    engine.update(&snapshot, now)?;
                 }
                 Action::End { stream, answer } => {
                     self.open = self.open.saturating_sub(1);
@@ -412,7 +412,7 @@ impl Play<'_> {
                     .any(|(_, _, group, endpoint)| identity(group, endpoint).as_ref() == Some(known)))
         });
         let snapshot = self.in_force();
-        engine.update(&snapshot)?;
+        engine.update(&snapshot, now)?;
         self.begin(engine, now)
     }
 

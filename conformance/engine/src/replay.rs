@@ -200,7 +200,7 @@ impl State<'_> {
             self.release(engine, time)?;
             let before = self.current.advance()?;
             let after = &self.current.snapshot;
-            engine.update(after)?;
+            engine.update(after, time)?;
             let held = std::mem::take(&mut self.held);
             self.held = held
                 .into_iter()

@@ -39,7 +39,7 @@ impl Engine for Recorder {
         Ok(())
     }
 
-    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+    fn update(&mut self, snapshot: &Arc<Snapshot>, _now_us: u64) -> Result<(), EngineError> {
         self.snapshot = Arc::clone(snapshot);
         self.log.push("update".to_owned());
         Ok(())

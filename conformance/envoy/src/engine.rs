@@ -222,7 +222,7 @@ impl Engine for Envoy {
         })
     }
 
-    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+    fn update(&mut self, snapshot: &Arc<Snapshot>, _now_us: u64) -> Result<(), EngineError> {
         self.snapshot = Some(Arc::clone(snapshot));
         self.is_changed = true;
         Ok(())

@@ -184,6 +184,11 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// Whether it has subsets.
+    pub fn has_subsets(&self) -> bool {
+        self.subsets.is_some()
+    }
+
     /// Adds it to a cluster.
     pub fn add_to(&self, cluster: &mut Value) {
         let Some(policies) = cluster.pointer_mut("/load_balancing_policy/policies") else {

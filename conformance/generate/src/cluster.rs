@@ -204,6 +204,47 @@ fn policy() -> BoxedStrategy<Value> {
     .boxed()
 }
 
+/// Slow starts: windows that traffic goes beyond, that it does not, and none.
+fn slow_start() -> BoxedStrategy<Value> {
+    (
+        select(&["0.005s", "0.040s", "2s", "3600s", "0s"][..]),
+        weighted(0.5, select(&[0.0, 0.5, 1.0, 3.0][..])),
+        weighted(0.5, select(&[0.0, 25.0, 100.0][..])),
+    )
+        .prop_map(|(window, aggression, least)| {
+            let mut config = json!({"slow_start_window": window});
+            if let Some(aggression) = aggression {
+                let aggression = json!({"default_value": aggression, "runtime_key": "a"});
+                set(&mut config, "aggression", aggression);
+            }
+            if let Some(least) = least {
+                set(&mut config, "min_weight_percent", json!({"value": least}));
+            }
+            config
+        })
+        .boxed()
+}
+
+/// Gives a cluster a slow start, where its balancer has one.
+fn start_slowly(cluster: &mut Value, slow_start: &Value) {
+    let field = match cluster.get("lb_policy").and_then(Value::as_str) {
+        None | Some("ROUND_ROBIN") => "round_robin_lb_config",
+        Some("LEAST_REQUEST") => "least_request_lb_config",
+        Some(_) => return,
+    };
+    let policy = "/load_balancing_policy/policies/0/typed_extension_config/typed_config";
+    if let Some(config) = cluster.pointer_mut(policy) {
+        let kind = config.get("@type").and_then(Value::as_str).unwrap_or("");
+        if kind.ends_with("RoundRobin") || kind.ends_with("LeastRequest") {
+            set(config, "slow_start_config", slow_start.clone());
+        }
+        return;
+    }
+    let mut config = cluster.get(field).cloned().unwrap_or(json!({}));
+    set(&mut config, "slow_start_config", slow_start.clone());
+    set(cluster, field, config);
+}
+
 /// `circuit_breakers`, of which those of 0 count.
 fn breakers() -> BoxedStrategy<Value> {
     let most = || weighted(0.5, select(&[0u32, 0, 1][..]));
@@ -235,15 +276,21 @@ fn cluster(name: &'static str) -> BoxedStrategy<Value> {
         assignment_policy(),
         weighted(0.7, spread()),
         weighted(0.2, breakers()),
+        weighted(0.25, slow_start()),
     )
         .prop_map(
-            move |(policy, localities, panic, of_assignment, spread, breakers)| {
+            move |(policy, localities, panic, of_assignment, spread, breakers, slow_start)| {
                 let mut cluster = json!({
                     "name": name, "type": "STATIC", "connect_timeout": "1s",
                     "load_assignment": assignment(name, &localities, &of_assignment),
                 });
                 for (field, value) in policy.as_object().into_iter().flatten() {
                     set(&mut cluster, field, value.clone());
+                }
+                // Within subsets it is not decided.
+                let in_subsets = spread.as_ref().is_some_and(Spread::has_subsets);
+                if let Some(slow_start) = slow_start.filter(|_| !in_subsets) {
+                    start_slowly(&mut cluster, &slow_start);
                 }
                 if let Some(spread) = spread {
                     Spread::add_to(&spread, &mut cluster);

@@ -65,6 +65,7 @@ pub const USERSPACE_RULES: &[&str] = &[
     "subset",
     "subset by a weighted cluster",
     "full scan",
+    "slow start",
     "dropped",
     "matcher tree",
     "matcher tree without a route",
@@ -304,6 +305,8 @@ impl Reached {
             has_weighted_localities(cluster, priority),
         );
         self.count_one("full scan", weights.len() > 1 && says(cluster, "FULL_SCAN"));
+        let slow = weights.len() > 1 && says(cluster, "slow_start_config");
+        self.count_one("slow start", slow);
         let is_weighted = weights.windows(2).any(|pair| pair.first() != pair.last());
         let several = weights.len() > 1;
         if let Some(name) = balancer(cluster) {

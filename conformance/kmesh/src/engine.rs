@@ -86,8 +86,8 @@ impl Engine for Kmesh {
         Ok(())
     }
 
-    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
-        self.spec.update(snapshot)?;
+    fn update(&mut self, snapshot: &Arc<Snapshot>, now_us: u64) -> Result<(), EngineError> {
+        self.spec.update(snapshot, now_us)?;
         let before = self.loaded.take();
         let (clusters, connections) = before.map_or_else(Default::default, |loaded| {
             (loaded.clusters, loaded.connections)

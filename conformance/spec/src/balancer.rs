@@ -1,5 +1,6 @@
 //! The state of all balancers: one for each cluster, subset, priority and source.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use twinmesh_engine::Held;
@@ -8,12 +9,14 @@ use twinmesh_xds::{Cluster, Snapshot};
 
 use crate::bounded;
 use crate::cluster::{self, Host};
+use crate::edf::Edf;
 use crate::hash_balancer::Laid;
 use crate::least_request::{self, LeastRequest};
 use crate::locality::{self, Effective, Schedule};
 use crate::policy::{Balancing, Policy};
 use crate::priority::Source;
-use crate::round_robin::RoundRobin;
+use crate::round_robin::{RoundRobin, all_equal};
+use crate::slow_start::Times;
 use crate::subset::Pool;
 
 /// Names one balancer.
@@ -33,6 +36,10 @@ pub(crate) struct Key {
 pub(crate) struct Balancers {
     round_robin: BTreeMap<Key, RoundRobin>,
     least_request: BTreeMap<Key, LeastRequest>,
+    /// When the endpoints of clusters with a slow start came, by cluster.
+    times: BTreeMap<usize, Times>,
+    /// The queues of those.
+    queues: BTreeMap<Key, Edf<f64>>,
     /// Which locality is next.
     localities: BTreeMap<Key, Schedule>,
     /// What the balancers that hash choose from; it follows from the snapshot alone.
@@ -59,9 +66,12 @@ impl Chooser<'_> {
         hosts: &[Host],
         policy: Policy,
         random: u64,
+        now_us: u64,
     ) -> Option<usize> {
         let chosen = match self {
-            Self::Balancers(balancers) => return balancers.pick(key, hosts, policy, random),
+            Self::Balancers(balancers) => {
+                return balancers.pick(key, hosts, policy, random, now_us);
+            }
             Self::Elsewhere(chosen) => *chosen,
         };
         let choices = choices(hosts, policy, random);
@@ -181,8 +191,29 @@ impl Balancers {
         hosts: &[Host],
         policy: Policy,
         random: u64,
+        now_us: u64,
     ) -> Option<usize> {
         let weights: Vec<u32> = hosts.iter().map(|host| host.weight).collect();
+        if let Some(times) = self.times.get(&key.cluster)
+            && hosts.len() > 1
+            && (times.queues_equals(key.priority) || !all_equal(&weights))
+        {
+            let cluster = key.cluster;
+            let first = || times.first(key.priority, hosts, policy);
+            let queue = match self.queues.entry(key.clone()) {
+                Entry::Occupied(queue) => queue.into_mut(),
+                Entry::Vacant(place) => place.insert(Edf::new(first())),
+            };
+            let next = |index: usize, deadline: &f64| {
+                let later = hosts.get(index).map_or(0.0, |host| {
+                    let place = (cluster, host.locality, host.endpoint);
+                    let active = self.active.get(&place).copied().unwrap_or(0);
+                    times.next(host, policy, active, now_us)
+                });
+                deadline + later
+            };
+            return queue.pick(|one, other| one < other, next);
+        }
         match policy {
             Policy::RoundRobin => self.round_robin.entry(key).or_default().pick(&weights),
             Policy::LeastRequest(options) => {
@@ -204,9 +235,48 @@ impl Balancers {
         }
     }
 
-    /// What is left of the state when one snapshot follows another: see
+    /// The balancers of a snapshot that is loaded at this time.
+    pub(crate) fn of(snapshot: &Snapshot, now_us: u64) -> Self {
+        let mut balancers = Self::default();
+        for (index, cluster) in snapshot.clusters.iter().enumerate() {
+            balancers.start(index, cluster, None, now_us);
+        }
+        balancers
+    }
+
+    /// Notes the times of a cluster's endpoints, where it has a slow start. `before` is what was
+    /// known of them, with which priorities have changed; `None` of one that comes.
+    fn start(
+        &mut self,
+        index: usize,
+        cluster: &Cluster,
+        before: Option<(Times, &dyn Fn(usize) -> bool)>,
+        now_us: u64,
+    ) {
+        let Some(options) = Balancing::new(&cluster.config).slow_start else {
+            return;
+        };
+        let (mut times, changed) = match before {
+            Some((times, changed)) => (times, changed),
+            None => (Times::new(options, now_us), (&|_| true) as _),
+        };
+        let assignment = cluster.load_assignment.clone().unwrap_or_default();
+        let priorities = cluster::hosts_by_priority(&assignment);
+        for (priority, hosts) in priorities.iter().enumerate() {
+            if changed(priority) {
+                let active = |(locality, endpoint)| {
+                    let place = (index, locality, endpoint);
+                    self.active.get(&place).copied().unwrap_or(0)
+                };
+                times.change(priority, hosts, active, now_us);
+            }
+        }
+        self.times.insert(index, times);
+    }
+
+    /// What is left of the state when one snapshot follows another at this time: see
     /// [`Engine::update`](twinmesh_engine::Engine::update).
-    pub(crate) fn after_update(self, before: &Snapshot, after: &Snapshot) -> Self {
+    pub(crate) fn after_update(self, before: &Snapshot, after: &Snapshot, now_us: u64) -> Self {
         let mut next = Self::default();
         let places: HashMap<&str, usize> = after
             .clusters
@@ -253,6 +323,11 @@ impl Balancers {
                 next.least_request.insert(key, state);
             }
         }
+        for (key, state) in self.queues {
+            if let Some((key, false)) = next_key(key) {
+                next.queues.insert(key, state);
+            }
+        }
         for (key, state) in self.localities {
             if let Some((key, false)) = next_key(key) {
                 next.localities.insert(key, state);
@@ -272,6 +347,31 @@ impl Balancers {
                 places_of(new).filter(|(_, _, candidate)| Some(candidate) == known.as_ref());
             if let Some((locality, endpoint, _)) = same.next() {
                 *next.active.entry((now, locality, endpoint)).or_default() += active;
+            }
+        }
+        let mut times: BTreeMap<usize, (Times, usize)> = BTreeMap::new();
+        for (index, known) in self.times {
+            let Some((now, old, new)) = goes_on(index) else {
+                continue;
+            };
+            let (was, is): (Vec<_>, Vec<_>) = (places_of(old).collect(), places_of(new).collect());
+            let moved = |(locality, endpoint)| {
+                let mut was = was.iter();
+                let (.., known) = was.find(|it| (it.0, it.1) == (locality, endpoint))?;
+                let found = is.iter().find(|(.., candidate)| candidate == known)?;
+                Some((found.0, found.1))
+            };
+            times.insert(now, (known.moved(moved), index));
+        }
+        for (index, cluster) in after.clusters.iter().enumerate() {
+            let known = times.remove(&index);
+            let known = known.and_then(|(times, old)| Some((times, before.clusters.get(old)?)));
+            match known {
+                Some((times, old)) => {
+                    let changed = |priority| priority_changed(old, cluster, priority);
+                    next.start(index, cluster, Some((times, &changed)), now_us);
+                }
+                None => next.start(index, cluster, None, now_us),
             }
         }
         next

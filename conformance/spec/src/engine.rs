@@ -140,20 +140,20 @@ impl Engine for Spec {
             snapshot: Arc::clone(snapshot),
             regexes,
             substitutions: Substitutions::of(snapshot),
-            balancers: Balancers::default(),
+            balancers: Balancers::of(snapshot, 0),
             filters: Memory::default(),
         });
         Ok(())
     }
 
-    fn update(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+    fn update(&mut self, snapshot: &Arc<Snapshot>, now_us: u64) -> Result<(), EngineError> {
         let Some(loaded) = &mut self.loaded else {
             return self.load(snapshot);
         };
         loaded.regexes = Regexes::of(snapshot).map_err(error)?;
         loaded.substitutions = Substitutions::of(snapshot);
         let balancers = std::mem::take(&mut loaded.balancers);
-        loaded.balancers = balancers.after_update(&loaded.snapshot, snapshot);
+        loaded.balancers = balancers.after_update(&loaded.snapshot, snapshot, now_us);
         let filters = std::mem::take(&mut loaded.filters);
         loaded.filters = filters.after_update(&loaded.snapshot, snapshot);
         self.following.update(&loaded.snapshot, snapshot);

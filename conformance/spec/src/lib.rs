@@ -65,6 +65,7 @@ mod route;
 pub mod route_table;
 mod run;
 mod sent;
+mod slow_start;
 mod stream;
 mod string_match;
 mod subset;

@@ -28,6 +28,7 @@ use prost::Message as _;
 use crate::hash_balancer::{self, Kinds};
 use crate::least_request::Options;
 use crate::ring_hash;
+use crate::slow_start;
 use crate::subset::Subsets;
 use crate::zone;
 
@@ -61,6 +62,8 @@ pub(crate) struct Balancing {
     pub(crate) locality_weighted: bool,
     /// `zone_aware_lb_config`.
     pub(crate) zone_aware: zone::Options,
+    /// `slow_start_config`.
+    pub(crate) slow_start: Option<slow_start::Options>,
     /// Where it has subsets.
     pub(crate) subsets: Option<Subsets>,
 }
@@ -72,6 +75,7 @@ impl Balancing {
             fails_on_panic: false,
             locality_weighted: false,
             zone_aware: zone::Options::default(),
+            slow_start: None,
             subsets: None,
         }
     }
@@ -166,6 +170,15 @@ impl Balancing {
             Ok(LbPolicy::Random) => Policy::Random,
             _ => Policy::Undecided,
         };
+        let slowly = match (policy, &config.lb_config) {
+            (Policy::RoundRobin, Some(LbConfig::RoundRobinLbConfig(old))) => {
+                slow_start::Options::old(old.slow_start_config.as_ref())
+            }
+            (Policy::LeastRequest(_), Some(LbConfig::LeastRequestLbConfig(old))) => {
+                slow_start::Options::old(old.slow_start_config.as_ref())
+            }
+            _ => None,
+        };
         let zone_aware = match locality {
             Some(OldLocality::ZoneAwareLbConfig(zones)) => {
                 zone_options(zones.routing_enabled, zones.min_cluster_size)
@@ -174,6 +187,7 @@ impl Balancing {
         };
         Self {
             zone_aware,
+            slow_start: slowly,
             fails_on_panic: matches!(locality, Some(OldLocality::ZoneAwareLbConfig(zone_aware))
                 if zone_aware.fail_traffic_on_panic),
             locality_weighted: matches!(locality, Some(OldLocality::LocalityWeightedLbConfig(_))),
@@ -201,10 +215,10 @@ impl Balancing {
         match message {
             "round_robin.v3.RoundRobin" => {
                 let config = RoundRobin::decode(value).ok()?;
-                Some(Self::by_locality(
-                    Policy::RoundRobin,
-                    config.locality_lb_config,
-                ))
+                Some(Self {
+                    slow_start: slow_start::Options::new(config.slow_start_config.as_ref()),
+                    ..Self::by_locality(Policy::RoundRobin, config.locality_lb_config)
+                })
             }
             "least_request.v3.LeastRequest" => {
                 let config = LeastRequest::decode(value).ok()?;
@@ -215,10 +229,10 @@ impl Balancing {
                     config.active_request_bias.as_ref(),
                     scans,
                 );
-                Some(Self::by_locality(
-                    Policy::LeastRequest(options),
-                    config.locality_lb_config,
-                ))
+                Some(Self {
+                    slow_start: slow_start::Options::new(config.slow_start_config.as_ref()),
+                    ..Self::by_locality(Policy::LeastRequest(options), config.locality_lb_config)
+                })
             }
             "random.v3.Random" => {
                 let config = Random::decode(value).ok()?;

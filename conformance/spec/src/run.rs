@@ -79,7 +79,7 @@ impl<'a> Run<'a> {
     pub(crate) fn again(
         loaded: &'a mut Loaded,
         request: &'a Request,
-        random: u64,
+        (random, now_us): (u64, u64),
         generation: u64,
         (hash, criteria): (Result<Option<u64>, &'static str>, Criteria),
     ) -> Self {
@@ -95,7 +95,7 @@ impl<'a> Run<'a> {
             hash,
             criteria,
             trusts_forwarded_for: true,
-            now_us: 0,
+            now_us,
             memory: &mut loaded.filters,
             filters: None,
             at: None,

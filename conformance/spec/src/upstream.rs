@@ -270,7 +270,10 @@ impl<'a> Run<'a> {
                 match policy {
                     // The number that chose the priority.
                     Policy::Random => random_index(number, hosts.len()),
-                    _ => self.chooser.pick(key, &hosts, policy, self.random),
+                    _ => {
+                        let now = self.now_us;
+                        self.chooser.pick(key, &hosts, policy, self.random, now)
+                    }
                 }
             }
         };

@@ -119,7 +119,7 @@ fn balancers_go_on_from_policy_to_policy_as_in_the_simulator() {
             }
             let next = snapshot(&config(policy, weights, &round.to_string()));
             live.publish(next.clone()).expect("it fits");
-            sim.update(&next).expect("it updates");
+            sim.update(&next, 0).expect("it updates");
         }
     }
 }

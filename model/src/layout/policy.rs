@@ -423,6 +423,8 @@ pub mod cluster {
     pub const BY_HEADER: u64 = 3;
     /// Bit beside the first two: of several pools, the first that has an endpoint.
     pub const POOLS: u64 = 16;
+    /// Bit beside the second: its sets are of the kind [`SLOW_START`](super::set::SLOW_START).
+    pub const SLOW_START: u64 = 32;
     /// No index.
     pub const NAMED: u64 = 0xffff_ffff;
 
@@ -502,6 +504,16 @@ pub mod set {
     pub const ZONES: u64 = 10;
     /// Kind: least request of all, weights being equal. In userspace.
     pub const SCAN: u64 = 9;
+    /// Kind: by weights that grow ([`crate::Machine::slow_start`]). State as of round robin, and
+    /// `choice_count`; costs low: the set's number, high: what is done where no weight does. In
+    /// userspace over virtual time.
+    pub const SLOW_START: u64 = 11;
+    /// In turn.
+    pub const BY_TURN: u64 = 0;
+    /// Least request of some random choices.
+    pub const BY_SAMPLE: u64 = 1;
+    /// Least request of all.
+    pub const BY_SCAN: u64 = 2;
 
     /// How many active requests the costs tell apart.
     pub const COSTS_MAX: u64 = 4096;

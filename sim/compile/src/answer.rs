@@ -445,6 +445,7 @@ impl Compiled {
                 "the hash takes the client's address, which the request does not say plainly".to_owned()
             }
             unsupported::UPGRADE => "the filters of an upgrade are not decided".to_owned(),
+            unsupported::SLOW_START => "slow start is decided over virtual time only".to_owned(),
             unsupported::HASH => "the hash takes something that is not decided".to_owned(),
             _ => number
                 .checked_sub(unsupported::FIRST_OF_SNAPSHOT)

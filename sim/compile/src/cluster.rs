@@ -51,6 +51,11 @@ pub fn health(status: i32) -> Health {
     }
 }
 
+/// Whether a `health_status` means that an endpoint is healthy.
+pub fn is_healthy(status: i32) -> bool {
+    health(status) == Health::Healthy
+}
+
 /// The field that says what does not fit: the choices of least request, or the weights.
 fn over_in(cluster: &Cluster) -> &'static str {
     match cluster.balancer {
@@ -257,6 +262,8 @@ impl Compiler<'_> {
     pub fn code(&self, cluster: &Cluster) -> u64 {
         if cluster.balancer.hashes() {
             cluster::BY_HASH
+        } else if cluster.slow_start.is_some() {
+            cluster::DRAWN | cluster::SLOW_START
         } else {
             cluster::DRAWN
         }
@@ -295,6 +302,14 @@ impl Compiler<'_> {
             let reason = "a locality is chosen by weight in userspace only".to_owned();
             let path = field("common_lb_config.locality_weighted_lb_config");
             reasons.push((path, reason));
+        }
+        if cluster.slow_start.is_some() {
+            let reason = "endpoints in slow start are weighed in userspace only".to_owned();
+            let path = match cluster.balancer {
+                Balancer::LeastRequest { .. } => "least_request_lb_config.slow_start_config",
+                _ => "round_robin_lb_config.slow_start_config",
+            };
+            reasons.push((field(path), reason));
         }
         if cluster.subsets.is_some() {
             let reason = "subsets are chosen in userspace only".to_owned();

@@ -14,6 +14,7 @@ use crate::kept::Set;
 use crate::names::Names;
 use crate::numbers::Numbers;
 use crate::pool::Subsetted;
+use crate::slow_start::SlowSet;
 use crate::subset::Pool;
 use crate::substitution::Substitutions;
 use crate::trie::Keys;
@@ -43,6 +44,8 @@ pub struct Compiler<'a> {
     pub state: Vec<u64>,
     /// The sets of endpoints, and where the state of each stands.
     pub sets: Vec<Set>,
+    /// Those of clusters with a slow start.
+    pub slow_sets: Vec<SlowSet>,
     /// Where each endpoint stands, by number: cluster, locality, position.
     pub endpoints: Vec<Option<(usize, usize, usize)>>,
     /// The numbers that endpoints keep, where they do.
@@ -89,6 +92,7 @@ impl<'a> Compiler<'a> {
                 .any(|cluster| cluster.balancer.hashes()),
             state: Vec::new(),
             sets: Vec::new(),
+            slow_sets: Vec::new(),
             endpoints: Vec::new(),
             numbers,
             subsetted: HashMap::new(),

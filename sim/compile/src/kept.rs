@@ -164,7 +164,7 @@ impl Kept {
             let name = name_of(set, cluster);
             let balancer = self.balancers.entry(name).or_default();
             match set.kind {
-                set::ROUND_ROBIN => balancer.index = state(set.state),
+                set::ROUND_ROBIN | set::SLOW_START => balancer.index = state(set.state),
                 set::SCHEDULE | set::HEAP | set::LOCALITIES => {
                     let words = set.state..set.state + set.words;
                     balancer.schedule = Some(words.map(&state).collect());
@@ -211,7 +211,7 @@ impl Kept {
             };
             let index = [balancer.index];
             let words: &[u64] = match (set.kind, &balancer.schedule) {
-                (set::ROUND_ROBIN, _) => &index,
+                (set::ROUND_ROBIN | set::SLOW_START, _) => &index,
                 (set::SCHEDULE | set::HEAP | set::LOCALITIES, Some(schedule))
                     if schedule.len() == set.words =>
                 {
@@ -295,7 +295,7 @@ fn by_name(snapshot: &Snapshot) -> HashMap<&str, &Cluster> {
 
 /// The priorities with the same endpoints, of the same health, weights and metadata, in the same
 /// order, the same weights of localities, and the same policy for both.
-fn unchanged_priorities(cluster: &Cluster, next: &Cluster) -> HashSet<usize> {
+pub fn unchanged_priorities(cluster: &Cluster, next: &Cluster) -> HashSet<usize> {
     let (old, new) = (described(cluster), described(next));
     old.into_iter()
         .filter(|(priority, endpoints)| new.get(priority) == Some(endpoints))

@@ -52,6 +52,7 @@ mod route;
 mod schedule;
 mod seen;
 mod set;
+mod slow_start;
 mod subset;
 mod substitution;
 mod trie;
@@ -69,11 +70,13 @@ use twinmesh_xds::{Snapshot, Unsupported};
 
 pub use answer::{Filtered, Left};
 pub use capacity::CapacityError;
+pub use cluster::is_healthy;
 pub use grpc::Called;
 pub use input::Input;
-pub use kept::Kept;
+pub use kept::{Kept, Source, unchanged_priorities};
 pub use managed::Managed;
 pub use numbers::{Numbered, Numbers};
+pub use slow_start::{SlowMember, SlowName, SlowSet, slow_name};
 pub use undecided::{Part, Undecided};
 
 use compiler::Compiler;
@@ -95,6 +98,8 @@ pub struct Compiled {
     undecided: Vec<Undecided>,
     userspace: Vec<Undecided>,
     sets: Vec<kept::Set>,
+    /// The sets of clusters with a slow start, by number.
+    pub slow_sets: Vec<SlowSet>,
     filter_states: Vec<kept::FilterState>,
     /// The clusters with subsets, by name.
     subsetted: HashMap<String, Arc<pool::Subsetted>>,
@@ -226,6 +231,7 @@ fn compile_into(
         undecided: compiler.undecided,
         userspace: compiler.userspace,
         sets: compiler.sets,
+        slow_sets: compiler.slow_sets,
         filter_states: compiler.filters.states,
         subsetted: compiler.subsetted,
         clusters: compiler.clusters,

@@ -112,6 +112,9 @@ impl Compiler<'_> {
                 record => self.arena.record(record),
             });
         }
+        if cluster.slow_start.is_some() {
+            return self.slow_set(key, cluster, endpoints, list);
+        }
         let state = self.state.len() as u64;
         let weights: Vec<u64> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let equal = weights.windows(2).all(|pair| pair.first() == pair.last());

@@ -39,6 +39,6 @@ pub use report::{Effect, Finding, FindingKind, Report};
 pub use resources::{RawResource, read_resources};
 pub use snapshot::{
     Balancer, Cluster, FilterChain, Hashing, Listener, Maglev, RingHash, RouteConfiguration,
-    Snapshot, Subsets, Terminal, Unsupported, VirtualHost, ZoneAware,
+    SlowStart, Snapshot, Subsets, Terminal, Unsupported, VirtualHost, ZoneAware,
 };
 pub use write::to_json;

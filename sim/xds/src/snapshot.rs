@@ -173,10 +173,24 @@ pub struct Cluster {
     pub zone_aware: ZoneAware,
     /// `fail_traffic_on_panic`, for balancers that do not hash.
     pub fail_traffic_on_panic: bool,
+    /// `slow_start_config` of the balancers that have one, where its window is not empty.
+    pub slow_start: Option<SlowStart>,
     /// `lb_subset_config`, or the extension of the same: [`Self::balancer`] chooses within a subset.
     pub subsets: Option<Box<Subsets>>,
     /// Every request that chooses this cluster is undecided from there on (its endpoint).
     pub unsupported: Option<Unsupported>,
+}
+
+/// How an endpoint that has come gets to its full weight.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SlowStart {
+    /// `slow_start_window`, in whole milliseconds; above 0.
+    pub window_ms: u64,
+    /// `aggression`: the share of the window that has passed counts to the power of 1 over this;
+    /// above 0.
+    pub aggression: f64,
+    /// `min_weight_percent`, as a share of the weight.
+    pub least: f64,
 }
 
 /// How far Envoy's own locality is preferred.

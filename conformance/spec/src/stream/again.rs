@@ -30,7 +30,7 @@ impl Spec {
         let Some(loaded) = &mut self.loaded else {
             return false;
         };
-        match select(loaded, generation, stream) {
+        match select(loaded, generation, stream, now) {
             Selected::Endpoint => return true,
             Selected::Nothing => {
                 stream.tries.push(Try {
@@ -74,7 +74,7 @@ enum Selected {
 }
 
 /// Another endpoint of the stream's cluster, into its decision.
-fn select(loaded: &mut Loaded, generation: u64, stream: &mut Stream) -> Selected {
+fn select(loaded: &mut Loaded, generation: u64, stream: &mut Stream, now: u64) -> Selected {
     let Some(plan) = &stream.plan else {
         return Selected::Nothing;
     };
@@ -110,7 +110,7 @@ fn select(loaded: &mut Loaded, generation: u64, stream: &mut Stream) -> Selected
         let mut run = Run::again(
             loaded,
             &stream.request,
-            draw(stream.random, attempt + selection),
+            (draw(stream.random, attempt + selection), now),
             generation,
             (plan.hash, plan.criteria.clone()),
         );

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use envoy_types::pb::envoy::config::cluster::v3::cluster::{LbConfig, LbPolicy};
+use envoy_types::pb::envoy::config::cluster::v3::cluster::LbPolicy;
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use twinmesh_engine::endpoint;
@@ -55,11 +55,8 @@ pub fn of(cluster: &Cluster, overlaps: bool) -> Picks {
             false => Picks::ByHash,
         };
     }
-    let starts_slowly = match &config.lb_config {
-        Some(LbConfig::RoundRobinLbConfig(it)) => it.slow_start_config.is_some(),
-        Some(LbConfig::LeastRequestLbConfig(it)) => it.slow_start_config.is_some(),
-        _ => false,
-    };
+    // The server's endpoints came at another time, and its queue begins somewhere.
+    let starts_slowly = cluster.slow_start.is_some();
     // A request that may not wait takes its turn all the same, which nobody sees.
     let breakers = config.circuit_breakers.iter().flat_map(|it| &it.thresholds);
     let mut waiting = breakers.filter_map(|it| it.max_pending_requests);

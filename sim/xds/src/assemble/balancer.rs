@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::{
     },
     extensions::load_balancing_policies::{
         common::v3::{
-            ConsistentHashingLbConfig, LocalityLbConfig,
+            ConsistentHashingLbConfig, LocalityLbConfig, SlowStartConfig,
             locality_lb_config::LocalityConfigSpecifier as Specifier,
         },
         least_request::v3::{LeastRequest, least_request::SelectionMethod},
@@ -28,11 +28,14 @@ use prost::Message as _;
 use crate::{
     classify::{LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN, SUBSET, is_known_balancer},
     schema::type_name,
-    snapshot::{Balancer, Hashing, Maglev, RingHash, Subsets, ZoneAware},
+    snapshot::{Balancer, Hashing, Maglev, RingHash, SlowStart, Subsets, ZoneAware},
 };
 
 /// `choice_count` where it is not set.
 const CHOICES: u32 = 2;
+
+/// `min_weight_percent` where it is not set.
+const LEAST_WEIGHT: f64 = 10.0;
 
 /// `minimum_ring_size` where it is not set.
 const MINIMUM_RING_SIZE: u64 = 1024;
@@ -51,6 +54,7 @@ pub(crate) struct Balancing {
     pub(crate) locality_weighted: bool,
     pub(crate) zone_aware: ZoneAware,
     pub(crate) fail_traffic_on_panic: bool,
+    pub(crate) slow_start: Option<SlowStart>,
     pub(crate) subsets: Option<Box<Subsets>>,
 }
 
@@ -81,6 +85,7 @@ pub(crate) fn balancing(config: &ClusterConfig) -> Balancing {
             locality,
             Some(LocalityConfigSpecifier::ZoneAwareLbConfig(config)) if config.fail_traffic_on_panic
         ),
+        slow_start: by_name_slowly(config),
         subsets: subsets.map(|config| {
             Box::new(Subsets {
                 config: config.clone(),
@@ -110,7 +115,10 @@ fn by_policy(policy: &LoadBalancingPolicy) -> Balancing {
     match type_name(&any.type_url) {
         ROUND_ROBIN => {
             let policy = RoundRobin::decode(value).unwrap_or_default();
-            by_locality(Balancer::RoundRobin, policy.locality_lb_config.as_ref())
+            Balancing {
+                slow_start: policy.slow_start_config.as_ref().and_then(slow_start),
+                ..by_locality(Balancer::RoundRobin, policy.locality_lb_config.as_ref())
+            }
         }
         LEAST_REQUEST => least_request(&LeastRequest::decode(value).unwrap_or_default()),
         RING_HASH => ring_hash_policy(&RingHashPolicy::decode(value).unwrap_or_default()),
@@ -198,6 +206,7 @@ fn by_locality(balancer: Balancer, config: Option<&LocalityLbConfig>) -> Balanci
             specifier,
             Some(Specifier::ZoneAwareLbConfig(config)) if config.fail_traffic_on_panic
         ),
+        slow_start: None,
         subsets: None,
     }
 }
@@ -213,7 +222,52 @@ fn least_request(policy: &LeastRequest) -> Balancing {
         full_scan: policy.selection_method == SelectionMethod::FullScan as i32
             || policy.enable_full_scan.is_some_and(|scan| scan.value),
     };
-    by_locality(balancer, policy.locality_lb_config.as_ref())
+    Balancing {
+        slow_start: policy.slow_start_config.as_ref().and_then(slow_start),
+        ..by_locality(balancer, policy.locality_lb_config.as_ref())
+    }
+}
+
+/// What `lb_policy` and the field beside it say of slow start.
+fn by_name_slowly(config: &ClusterConfig) -> Option<SlowStart> {
+    let old = match (LbPolicy::try_from(config.lb_policy), &config.lb_config) {
+        (Ok(LbPolicy::RoundRobin), Some(LbConfig::RoundRobinLbConfig(policy))) => {
+            policy.slow_start_config.as_ref()
+        }
+        (Ok(LbPolicy::LeastRequest), Some(LbConfig::LeastRequestLbConfig(policy))) => {
+            policy.slow_start_config.as_ref()
+        }
+        _ => None,
+    };
+    let old = old?;
+    slow_start(&SlowStartConfig {
+        slow_start_window: old.slow_start_window,
+        aggression: old.aggression.clone(),
+        min_weight_percent: old.min_weight_percent,
+    })
+}
+
+/// What acts of a configuration; `None` where the window is empty, which Envoy takes for none.
+fn slow_start(config: &SlowStartConfig) -> Option<SlowStart> {
+    let window = config.slow_start_window.unwrap_or_default();
+    let seconds = u64::try_from(window.seconds).unwrap_or(0);
+    let nanos = u64::try_from(window.nanos).unwrap_or(0);
+    let window_ms = seconds
+        .saturating_mul(1000)
+        .saturating_add(nanos / 1_000_000);
+    let aggression = config
+        .aggression
+        .as_ref()
+        .map_or(1.0, |it| it.default_value);
+    let least = config
+        .min_weight_percent
+        .map_or(LEAST_WEIGHT, |it| it.value);
+    (window_ms > 0).then_some(SlowStart {
+        window_ms,
+        // Envoy takes 1 for what is no power.
+        aggression: if aggression > 0.0 { aggression } else { 1.0 },
+        least: least / 100.0,
+    })
 }
 
 #[expect(deprecated, reason = "Envoy still takes it")]

@@ -147,6 +147,7 @@ impl Assembly<'_> {
         let mut walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
         let balancing = balancing(&config);
         walker.context.by_hash = balancing.balancer.hashes();
+        walker.context.in_subsets = balancing.subsets.is_some();
         let mut unsupported = walker.resource(view)?.unsupported;
         validate::cluster::check(&config, &view.path, self.source)?;
         if let (true, Some(view), Some(assignment)) = (is_own, own, &load_assignment) {
@@ -198,6 +199,7 @@ impl Assembly<'_> {
             locality_weighted: balancing.locality_weighted,
             zone_aware: balancing.zone_aware,
             fail_traffic_on_panic: balancing.fail_traffic_on_panic,
+            slow_start: balancing.slow_start,
             subsets: balancing.subsets,
             load_assignment,
             config,

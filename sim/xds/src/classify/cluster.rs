@@ -113,8 +113,16 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[
             ("choice_count", Decided),
             ("active_request_bias", Decided),
-            ("slow_start_config", SLOW_START),
+            ("slow_start_config", Judge(slow_start)),
         ],
+    },
+    Table {
+        message: "envoy.config.cluster.v3.Cluster.SlowStartConfig",
+        fields: SLOW_START,
+    },
+    Table {
+        message: "envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig",
+        fields: SLOW_START,
     },
     Table {
         message: "envoy.config.cluster.v3.Cluster.RingHashLbConfig",
@@ -130,7 +138,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         message: "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig",
-        fields: &[("slow_start_config", SLOW_START)],
+        fields: &[("slow_start_config", Judge(slow_start))],
     },
     Table {
         message: "envoy.config.cluster.v3.Cluster.CommonLbConfig",
@@ -171,7 +179,7 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         message: ROUND_ROBIN,
         fields: &[
-            ("slow_start_config", SLOW_START),
+            ("slow_start_config", Judge(slow_start)),
             ("locality_lb_config", Decided),
         ],
     },
@@ -180,7 +188,7 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[
             ("choice_count", Decided),
             ("active_request_bias", Decided),
-            ("slow_start_config", SLOW_START),
+            ("slow_start_config", Judge(slow_start)),
             ("locality_lb_config", Decided),
             ("enable_full_scan", Decided),
             ("selection_method", Decided),
@@ -356,6 +364,12 @@ const BALANCERS: [&str; 6] = [
     SUBSET,
 ];
 
+const SLOW_START: &[(&str, super::Rule)] = &[
+    ("slow_start_window", Decided),
+    ("aggression", Decided),
+    ("min_weight_percent", Decided),
+];
+
 const SELECTOR: &[(&str, super::Rule)] = &[
     ("keys", Decided),
     ("single_host_per_subset", Decided),
@@ -373,7 +387,6 @@ const TLS: super::Rule =
     ReadOver("how the endpoint is spoken to does not influence which one it is");
 const PROTOCOL: super::Rule =
     ReadOver("how the endpoint is spoken to does not influence which one it is");
-const SLOW_START: super::Rule = Unsupported("slow start is not decided");
 const ORIGINAL_DESTINATION: &str = "an original destination other than the connection's own";
 
 /// `Cluster.lb_policy`, which is not looked at beside `load_balancing_policy`.
@@ -431,6 +444,15 @@ fn within_subsets(judged: &Judged<'_>) -> Verdict {
         .filter(|kind| is_known_balancer(kind));
     if known.next().is_some_and(|kind| kind == SUBSET) {
         Verdict::Unsupported("subsets of subsets are not decided".into())
+    } else {
+        Verdict::Decided
+    }
+}
+
+/// Each subset would have a slow start of its own.
+fn slow_start(judged: &Judged<'_>) -> Verdict {
+    if judged.context.in_subsets {
+        Verdict::Unsupported("slow start within subsets is not decided".into())
     } else {
         Verdict::Decided
     }

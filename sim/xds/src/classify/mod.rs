@@ -116,6 +116,8 @@ pub(crate) struct Context {
     internal_only_headers: Vec<String>,
     /// The cluster's balancer looks at the request's hash.
     pub(crate) by_hash: bool,
+    /// The cluster has subsets.
+    pub(crate) in_subsets: bool,
     /// Some cluster has subsets, which metadata of a request may choose.
     pub(crate) subsets: bool,
 }

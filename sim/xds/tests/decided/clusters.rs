@@ -65,7 +65,12 @@ const LEAST: Balancer = Balancer::LeastRequest {
     Some("load_balancing_policy.policies[0].typed_extension_config.typed_config.consistent_hashing_lb_config")
 )]
 #[case::slow(
-    "  round_robin_lb_config: {slow_start_config: {slow_start_window: 1s}}",
+    "  round_robin_lb_config: {slow_start_config: {slow_start_window: 1s, aggression: {default_value: 2, runtime_key: k}, min_weight_percent: {value: 5}}}",
+    Balancer::RoundRobin,
+    None
+)]
+#[case::slow_within_subsets(
+    "  lb_subset_config: {subset_selectors: [{keys: [v]}]}\n  round_robin_lb_config: {slow_start_config: {slow_start_window: 1s}}",
     Balancer::RoundRobin,
     Some("round_robin_lb_config.slow_start_config")
 )]
