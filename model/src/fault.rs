@@ -7,8 +7,7 @@ use crate::{
     Machine, Span,
     http_filter::{self, Filter, Verdict},
     layout::{
-        RECORD, cluster, fault, filter_step, high, http_filters, low, outcome, pair, unsupported,
-        work,
+        RECORD, fault, filter_step, high, http_filters, low, outcome, pair, unsupported, work,
     },
     slot,
 };
@@ -88,25 +87,8 @@ fn matches<M: Machine>(machine: &mut M, matchers: u64, at: u64) -> bool {
 /// `upstream_cluster`: the cluster that the route chose has this name.
 fn is_to_cluster<M: Machine>(machine: &mut M, filter: Filter) -> bool {
     let wanted = word(machine, filter, fault::CLUSTER);
-    if low(wanted) == 0 {
-        return true;
-    }
-    let chosen = filter.cluster;
-    let by_header = chosen != 0
-        && machine.policy64(chosen.wrapping_add(cluster::INDEX))
-            == pair(cluster::NAMED, cluster::BY_HEADER);
-    if !by_header {
-        // A cluster has a record for each set of criteria that its subsets are asked with.
-        let index = |record: u64| low(machine.policy64(record.wrapping_add(cluster::INDEX)));
-        return chosen != 0 && index(chosen) == index(low(wanted));
-    }
-    let slot = high(machine.policy64(chosen.wrapping_add(cluster::FORWARDING)));
-    let Some(occurrence) = slot::first(machine, slot).checked_sub(1) else {
-        return false;
-    };
-    let name = slot::span(machine, occurrence);
     let length = word(machine, filter, fault::NAME);
-    name.length() == length && machine.equal(high(wanted), name) != 0
+    low(wanted) == 0 || http_filter::chose(machine, filter.cluster, wanted, length)
 }
 
 /// The delay in milliseconds, or 0.

@@ -5,7 +5,7 @@
 use crate::{
     Machine, cors, decide, fault, health_check,
     layout::{
-        RECORD, filter_step, header, high, http_filter, http_filters, low, outcome, pair,
+        RECORD, cluster, filter_step, header, high, http_filter, http_filters, low, outcome, pair,
         per_filter, work,
     },
     local_rate_limit, random, rbac, slot,
@@ -131,6 +131,25 @@ pub fn takes<M: Machine>(machine: &M, fraction: u64, index: u64, draw: u64) -> b
     random::draw(machine.word(work::RANDOM), number)
         .checked_rem(high(fraction))
         .is_some_and(|value| value < low(fraction))
+}
+
+/// Whether the cluster that the route chose, by its record, is this one: low the offset of its record,
+/// high of its name, which is so long.
+pub fn chose<M: Machine>(machine: &mut M, chosen: u64, wanted: u64, length: u64) -> bool {
+    let by_header = chosen != 0
+        && machine.policy64(chosen.wrapping_add(cluster::INDEX))
+            == pair(cluster::NAMED, cluster::BY_HEADER);
+    if !by_header {
+        // A cluster has a record for each set of criteria that its subsets are asked with.
+        let index = |record: u64| low(machine.policy64(record.wrapping_add(cluster::INDEX)));
+        return chosen != 0 && index(chosen) == index(low(wanted));
+    }
+    let slot = high(machine.policy64(chosen.wrapping_add(cluster::FORWARDING)));
+    let Some(occurrence) = slot::first(machine, slot).checked_sub(1) else {
+        return false;
+    };
+    let name = slot::span(machine, occurrence);
+    name.length() == length && machine.equal(high(wanted), name) != 0
 }
 
 /// Gives the slot of the server name the one that the connection asked for, which is empty where

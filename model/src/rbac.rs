@@ -5,8 +5,9 @@ use core::net::IpAddr;
 
 use crate::{
     Machine, client_address,
-    http_filter::{Filter, Verdict},
+    http_filter::{self, Filter, Verdict},
     layout::{condition, connection, high, input, low, rbac, unsupported, work},
+    slot,
 };
 
 /// The status of a request that is refused.
@@ -24,7 +25,16 @@ pub fn verdict<M: Machine>(machine: &mut M, filter: Filter) -> Verdict {
 
 /// Whether the rules match; the error is the number of a reason.
 fn matched<M: Machine>(machine: &mut M, filter: Filter) -> Result<bool, u64> {
-    let mut at = machine.policy64(filter.config.wrapping_add(rbac::RULES));
+    let rules = machine.policy64(filter.config.wrapping_add(rbac::RULES));
+    follow(machine, filter, rules)
+}
+
+/// Where the conditions from this one on lead to: whether they hold.
+///
+/// # Errors
+/// The number of a reason why one is not decided.
+pub fn follow<M: Machine>(machine: &mut M, filter: Filter, first: u64) -> Result<bool, u64> {
+    let mut at = first;
     // They lead forward only, so this ends.
     while at != condition::FALSE && at != condition::TRUE {
         let next = machine.policy64(at.wrapping_add(condition::NEXT));
@@ -61,6 +71,16 @@ fn holds<M: Machine>(machine: &mut M, filter: Filter, at: u64) -> Result<bool, u
             }
             Ok(low(value) <= port && port < high(value))
         }
+        condition::FIRST_VALUE => {
+            let first = slot::first(machine, low(value));
+            Ok(first != 0 && slot::number(machine, first.wrapping_sub(1)) == high(value))
+        }
+        condition::CLUSTER => {
+            let wanted = machine.policy64(value);
+            let length = machine.policy64(value.wrapping_add(8));
+            Ok(http_filter::chose(machine, filter.cluster, wanted, length))
+        }
+        condition::PRESENT => Ok(slot::first(machine, value) != 0),
         _ if machine.word(work::CONNECTION) & connection::TLS != 0 => Err(unsupported::PEER),
         _ => Ok(false),
     }

@@ -311,7 +311,7 @@ fn active_faults_end_with_their_requests() {
     assert_eq!(delayed(&mut both, 2, &long), 0);
     assert_eq!(delayed(&mut both, 10_000, &long), 0);
     for engine in [&mut both.spec as &mut dyn Engine, &mut both.sim] {
-        engine.update(&snapshot).expect("the same snapshot fits");
+        engine.update(&snapshot, 0).expect("the same snapshot fits");
     }
     assert_eq!(delayed(&mut both, 10_000, &long), 0);
     assert_eq!(delayed(&mut both, 10_001, &long), 10_000);

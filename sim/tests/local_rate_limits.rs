@@ -89,7 +89,7 @@ impl Both {
 
     fn update(&mut self, snapshot: &Arc<Snapshot>) {
         for engine in [&mut self.spec as &mut dyn Engine, &mut self.sim] {
-            engine.update(snapshot).expect("it fits");
+            engine.update(snapshot, 0).expect("it fits");
         }
     }
 
@@ -203,4 +203,67 @@ fn what_envoy_refuses() {
         error.to_string().contains("needs a token_bucket"),
         "{error}"
     );
+}
+
+/// A filter with these descriptors: key `generic_key`, value, `max_tokens`, tokens in 100 s.
+fn by_descriptors(descriptors: &[(&str, u32, u32)], asked: &[&str], always: bool) -> Value {
+    let mut config = limit(2, 1, "100s");
+    config["descriptors"] = descriptors
+        .iter()
+        .map(|(value, tokens, per_fill)| {
+            json!({
+                "entries": [{"key": "generic_key", "value": value}],
+                "token_bucket": {"max_tokens": tokens, "tokens_per_fill": per_fill,
+                    "fill_interval": "100s"},
+            })
+        })
+        .collect();
+    config["rate_limits"] = asked
+        .iter()
+        .map(|value| json!({"actions": [{"generic_key": {"descriptor_value": value}}]}))
+        .collect();
+    config["always_consume_default_token_bucket"] = json!(always);
+    config
+}
+
+#[rstest]
+// The one that fills slower is asked first, and the other one keeps its token where that is empty.
+#[case::slower_first(&[("a", 2, 2), ("b", 1, 1)], &["a", "b"], false, "+-")]
+// Of those alike the first of the rate limits.
+#[case::alike(&[("a", 1, 1), ("b", 3, 1)], &["b", "a"], false, "+--")]
+#[case::twice(&[("a", 3, 1)], &["a", "a"], false, "+-")]
+#[case::nothing_in_it(&[("a", 0, 1)], &["a"], false, "-")]
+#[case::and_the_filters_own(&[("a", 3, 1)], &["a"], true, "++-")]
+#[case::none_matches(&[("a", 3, 1)], &["b"], false, "++-")]
+fn buckets_of_descriptors(
+    #[case] descriptors: &[(&str, u32, u32)],
+    #[case] asked: &[&str],
+    #[case] always: bool,
+    #[case] expected: &str,
+) {
+    let own = by_descriptors(descriptors, asked, always);
+    let mut both = Both::new(&snapshot(&own, &Value::Null, &Value::Null));
+    let mut sign = || {
+        if both.status(0, "p", "/") == 0 {
+            '+'
+        } else {
+            '-'
+        }
+    };
+    let found: String = expected.chars().map(|_| sign()).collect();
+    assert_eq!(found, expected);
+}
+
+#[rstest]
+#[case::short(json!([{"entries": [{"key": "k", "value": "v"}],
+    "token_bucket": {"max_tokens": 1, "fill_interval": "0.049s"}}]))]
+#[case::no_interval(json!([{"entries": [{"key": "k", "value": "v"}], "token_bucket": {"max_tokens": 1}}]))]
+#[case::twice(json!([
+    {"entries": [{"key": "k", "value": "v"}], "token_bucket": {"max_tokens": 1, "fill_interval": "1s"}},
+    {"entries": [{"key": "k", "value": "v"}], "token_bucket": {"max_tokens": 2, "fill_interval": "1s"}},
+]))]
+fn descriptors_that_envoy_refuses(#[case] descriptors: Value) {
+    let mut own = limit(1, 1, "1s");
+    own["descriptors"] = descriptors;
+    assert!(read(&own, &Value::Null, &Value::Null).is_err());
 }

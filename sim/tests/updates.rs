@@ -69,7 +69,7 @@ impl Run {
 
     fn update(&mut self, next: Arc<Snapshot>) {
         self.snapshot = keep_order(&self.snapshot, next);
-        self.engine.update(&self.snapshot).expect("it updates");
+        self.engine.update(&self.snapshot, 0).expect("it updates");
     }
 
     fn decide(&mut self) -> (char, Option<Held>) {

@@ -7,9 +7,9 @@ from envoy_recorder.cases import (
     header_matchers, header_mutation_filters, header_mutations, header_view, host_precedence, least_request,
     load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors,
     original_destination, path_kinds, path_normalization, priorities, profile_138,
-    query_parameters, random_endpoints, rbac, redirect_direct_response, require_tls, rewrites, route_matchers,
-    runtime_fraction, slow_start, subsets, tcp_weighted_clusters, upgrade_matchers, upgrades, uri_templates,
-    weighted_round_robin,
+    query_parameters, random_endpoints, rate_limit_descriptors, rbac, redirect_direct_response, require_tls,
+    rewrites, route_matchers, runtime_fraction, slow_start, subsets, tcp_weighted_clusters, upgrade_matchers,
+    upgrades, uri_templates, weighted_round_robin,
     zone_aware)
 
 MODULES = (
@@ -19,8 +19,8 @@ MODULES = (
     header_matchers, header_mutation_filters, header_mutations, header_view, host_precedence, least_request,
     load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors,
     original_destination, path_kinds, path_normalization, priorities, profile_138,
-    query_parameters, random_endpoints, rbac, redirect_direct_response, require_tls, rewrites, route_matchers,
-    runtime_fraction, slow_start, subsets, tcp_weighted_clusters, upgrade_matchers, upgrades, uri_templates,
-    weighted_round_robin,
+    query_parameters, random_endpoints, rate_limit_descriptors, rbac, redirect_direct_response, require_tls,
+    rewrites, route_matchers, runtime_fraction, slow_start, subsets, tcp_weighted_clusters, upgrade_matchers,
+    upgrades, uri_templates, weighted_round_robin,
     zone_aware)
 CASES = {module.NAME: module for module in MODULES}

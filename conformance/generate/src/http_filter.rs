@@ -146,6 +146,90 @@ fn fault() -> BoxedStrategy<Value> {
         .boxed()
 }
 
+/// Actions, and an entry that they may make.
+fn action() -> BoxedStrategy<(Value, Value)> {
+    let value = || select(&["a", "b"][..]);
+    let entry = |key: &str, value: &str| json!({"key": key, "value": value});
+    let skipped = prop::bool::ANY;
+    let name = select(&["x-a", "x-b", ":method"][..]);
+    prop_oneof![
+        2 => (value(), value()).prop_map(move |(made, wanted)| {
+            (json!({"generic_key": {"descriptor_value": made}}), entry("generic_key", wanted))
+        }),
+        3 => (name, skipped, select(&["a", "b", "GET"][..])).prop_map(move |(name, skipped, wanted)| {
+            let action = json!({"header_name": name, "descriptor_key": "h", "skip_if_absent": skipped});
+            (json!({"request_headers": action}), entry("h", wanted))
+        }),
+        2 => (header(), value(), prop::bool::ANY).prop_map(move |(header, value, expects)| {
+            let action = json!({"descriptor_value": value, "expect_match": expects, "headers": [header]});
+            (json!({"header_value_match": action}), entry("header_match", "a"))
+        }),
+        1 => select(CLUSTERS).prop_map(move |name| {
+            (json!({"destination_cluster": {}}), entry("destination_cluster", name))
+        }),
+        1 => Just((json!({"remote_address": {}}), entry("remote_address", "127.0.0.1"))),
+        1 => select(&[0_u32, 8, 32][..]).prop_map(move |length| {
+            let action = json!({"masked_remote_address": {"v4_prefix_mask_len": length}});
+            (action, entry("masked_remote_address", "127.0.0.0/8"))
+        }),
+    ]
+    .boxed()
+}
+
+/// Rate limits of a route, a virtual host or a filter.
+pub fn rate_limits() -> BoxedStrategy<Value> {
+    let limit = (vec(action(), 1..3), weighted(0.2, 0..2_u32));
+    let limit = limit.prop_map(|(actions, stage)| {
+        let actions: Vec<Value> = actions.into_iter().map(|(action, _)| action).collect();
+        let mut limit = json!({"actions": actions});
+        if let Some(stage) = stage {
+            set(&mut limit, "stage", json!(stage));
+        }
+        limit
+    });
+    vec(limit, 1..3).prop_map(Value::from).boxed()
+}
+
+/// What a local rate limit filter says of descriptors.
+fn descriptors() -> BoxedStrategy<Value> {
+    let descriptor = (vec(action(), 1..3), 0..3_u32, select(&[1_u32, 5000][..]));
+    let own = weighted(0.4, vec(vec(action(), 1..3), 1..3));
+    let rule = select(&["OVERRIDE", "INCLUDE", "IGNORE"][..]);
+    (vec(descriptor, 1..4), own, rule, prop::bool::ANY)
+        .prop_map(|(descriptors, own, rule, always)| {
+            let mut known: Vec<Value> = Vec::new();
+            let mut all = Vec::new();
+            for (entries, tokens, per_fill) in descriptors {
+                let entries: Vec<Value> = entries.into_iter().map(|(_, entry)| entry).collect();
+                let entries = Value::from(entries);
+                // Envoy refuses one that stands there twice.
+                if known.contains(&entries) {
+                    continue;
+                }
+                known.push(entries.clone());
+                let bucket = json!({"max_tokens": tokens, "tokens_per_fill": per_fill,
+                    "fill_interval": "0.05s"});
+                all.push(json!({"entries": entries, "token_bucket": bucket}));
+            }
+            let mut fields = json!({"descriptors": all, "vh_rate_limits": rule,
+                "always_consume_default_token_bucket": always});
+            if let Some(own) = own {
+                let limits = own.into_iter().map(|actions| {
+                    let actions: Vec<Value> =
+                        actions.into_iter().map(|(action, _)| action).collect();
+                    json!({"actions": actions})
+                });
+                set(
+                    &mut fields,
+                    "rate_limits",
+                    Value::from(limits.collect::<Vec<_>>()),
+                );
+            }
+            fields
+        })
+        .boxed()
+}
+
 /// The fields of a local rate limit filter. Requests come a few microseconds apart, so that
 /// buckets fill between them.
 fn limit() -> impl Strategy<Value = Value> {
@@ -160,21 +244,27 @@ fn limit() -> impl Strategy<Value = Value> {
         share(),
         share(),
         status,
+        weighted(0.8, descriptors()),
     )
-        .prop_map(|(tokens, per_fill, enabled, enforced, status)| {
-            let mut limit = json!({
-                "stat_prefix": "s",
-                "token_bucket": {
-                    "max_tokens": tokens, "tokens_per_fill": per_fill, "fill_interval": "0.05s",
-                },
-                "filter_enabled": enabled,
-                "filter_enforced": enforced,
-            });
-            if let Some(status) = status {
-                set(&mut limit, "status", json!({"code": status}));
-            }
-            limit
-        })
+        .prop_map(
+            |(tokens, per_fill, enabled, enforced, status, descriptors)| {
+                let mut limit = json!({
+                    "stat_prefix": "s",
+                    "token_bucket": {
+                        "max_tokens": tokens, "tokens_per_fill": per_fill, "fill_interval": "0.05s",
+                    },
+                    "filter_enabled": enabled,
+                    "filter_enforced": enforced,
+                });
+                if let Some(status) = status {
+                    set(&mut limit, "status", json!({"code": status}));
+                }
+                for (field, value) in descriptors.iter().filter_map(Value::as_object).flatten() {
+                    set(&mut limit, field, value.clone());
+                }
+                limit
+            },
+        )
 }
 
 /// A CORS policy.
@@ -230,7 +320,7 @@ pub fn http_filters() -> BoxedStrategy<Vec<Value>> {
         prop_oneof![
             3 => rbac().prop_map(|config| ("rbac", typed(RBAC, config))),
             6 => fault().prop_map(|config| ("fault", typed(FAULT, config))),
-            2 => limit().prop_map(|config| ("limit", typed(LIMIT, config))),
+            6 => limit().prop_map(|config| ("limit", typed(LIMIT, config))),
             1 => rbac().prop_map(|config| ("late", typed(RBAC, config))),
             3 => Just(("cors", json!({"@type": CORS}))),
             1 => health_check().prop_map(|config| ("health", typed(HEALTH_CHECK, config))),

@@ -60,6 +60,7 @@ pub const USERSPACE_RULES: &[&str] = &[
     "HTTP filter that passes",
     "HTTP filter that answers",
     "HTTP filter that delays",
+    "rate limits by descriptors",
     "weighted localities",
     "own zone",
     "subset",
@@ -139,14 +140,28 @@ fn hashes(balancer: &str) -> bool {
     balancer != "random"
 }
 
-/// The virtual host that a decision names.
-fn host<'a>(bootstrap: &'a Value, decision: &Decision) -> Option<&'a Value> {
-    let configurations = list(bootstrap, "/static_resources/listeners")
+/// The connection managers.
+fn managers(bootstrap: &Value) -> impl Iterator<Item = &Value> {
+    list(bootstrap, "/static_resources/listeners")
         .flat_map(|listener| {
             let default = listener.get("default_filter_chain");
             list(listener, "/filter_chains").chain(default)
         })
-        .filter_map(|chain| chain.pointer("/filters/0/typed_config/route_config"));
+        .filter_map(|chain| chain.pointer("/filters/0/typed_config"))
+}
+
+/// An HTTP filter of the connection manager whose route configuration a decision names.
+fn http_filter<'a>(bootstrap: &'a Value, decision: &Decision, index: usize) -> Option<&'a Value> {
+    let name = decision.route_config.as_deref()?;
+    let mut managers = managers(bootstrap);
+    let named =
+        |it: &&Value| it.pointer("/route_config/name").and_then(Value::as_str) == Some(name);
+    managers.find(named)?.get("http_filters")?.get(index)
+}
+
+/// The virtual host that a decision names.
+fn host<'a>(bootstrap: &'a Value, decision: &Decision) -> Option<&'a Value> {
+    let configurations = managers(bootstrap).filter_map(|manager| manager.get("route_config"));
     let configuration = named(configurations, decision.route_config.as_deref()?)?;
     let hosts = list(configuration, "/virtual_hosts");
     named(hosts, decision.virtual_host.as_deref()?)
@@ -210,6 +225,13 @@ impl Reached {
         self.count_one("HTTP filter that passes", passes);
         self.count_one("HTTP filter that answers", answers);
         self.count_one("HTTP filter that delays", delays);
+        let met = steps.iter().filter_map(|step| match step {
+            Step::Filter { filter, did } if !matches!(did, Did::Delay(_)) => Some(*filter),
+            _ => None,
+        });
+        let mut filters = met.filter_map(|index| http_filter(bootstrap, decision, index));
+        let by_descriptors = filters.any(|filter| says(filter, "descriptors"));
+        self.count_one("rate limits by descriptors", by_descriptors);
         self.count_one(
             "request headers changed",
             decision.request_headers.is_some(),

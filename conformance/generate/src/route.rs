@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use twinmesh_xds::uri_template;
 
 use crate::balancing::criteria;
-use crate::http_filter::per_filter;
+use crate::http_filter::{per_filter, rate_limits};
 use crate::matcher::{header, query_parameter, set, string};
 use crate::matcher_tree::matchers;
 use crate::mutation::{metadata, mirrors, mutations, rewrite as format, value_format};
@@ -193,9 +193,13 @@ fn action() -> BoxedStrategy<Value> {
     let hash_policies = prop_oneof![1 => Just(Vec::new()), 1 => vec(hash_policy(), 1..4)];
     let by_hash = prop::bool::weighted(0.25);
     prop_oneof![
-        8 => (cluster, rewrite(), hash_policies, by_hash, weighted(0.4, criteria()), (prop::bool::weighted(0.2), mirrors(), upgrade::configs())).prop_map(|(mut route, rewrite, policies, by_hash, asked, (high, mirrors, upgrades))| {
+        8 => (cluster, rewrite(), hash_policies, by_hash, weighted(0.4, criteria()), (prop::bool::weighted(0.2), mirrors(), upgrade::configs(), weighted(0.3, (rate_limits(), any::<bool>())))).prop_map(|(mut route, rewrite, policies, by_hash, asked, (high, mirrors, upgrades, limits))| {
             if let Some(upgrades) = upgrades {
                 set(&mut route, "upgrade_configs", upgrades);
+            }
+            if let Some((limits, includes)) = limits {
+                set(&mut route, "rate_limits", limits);
+                set(&mut route, "include_vh_rate_limits", json!(includes));
             }
             for (name, value) in mirrors {
                 set(&mut route, name, value);
@@ -351,12 +355,15 @@ pub fn virtual_hosts() -> BoxedStrategy<Vec<Value>> {
         weighted(0.04, select(&["ALL", "EXTERNAL_ONLY", "EXTERNAL_ONLY"][..])),
         per_filter(),
         (mutations(), metadata(), mirrors()),
+        weighted(0.5, rate_limits()),
     );
     vec(host, 1..5)
         .prop_map(|hosts| {
             let mut taken = HashSet::new();
             let mut list = Vec::new();
-            for (index, (domains, routes, tls, said, changes)) in hosts.into_iter().enumerate() {
+            for (index, (domains, routes, tls, said, changes, limits)) in
+                hosts.into_iter().enumerate()
+            {
                 let domains: Vec<&str> = domains
                     .into_iter()
                     .filter(|domain| taken.insert(*domain))
@@ -367,6 +374,9 @@ pub fn virtual_hosts() -> BoxedStrategy<Vec<Value>> {
                 let (field, routes) = routes;
                 let mut host =
                     json!({"name": format!("v{index}"), "domains": domains, field: routes});
+                if let Some(limits) = limits {
+                    set(&mut host, "rate_limits", limits);
+                }
                 if let Some(tls) = tls {
                     set(&mut host, "require_tls", json!(tls));
                 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use envoy_types::pb::envoy::config::route::v3::route::Action;
+use envoy_types::pb::envoy::config::route::v3::{RouteAction, VirtualHost, route::Action};
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::CorsPolicy;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{
@@ -19,8 +19,9 @@ use twinmesh_xds::http_filter::{FilterKind, HttpFilter, Level, PerFilter};
 use crate::cors;
 use crate::fault::{self, Fault};
 use crate::health_check;
-use crate::local_rate_limit::{self, Bucket};
+use crate::local_rate_limit::{self, Buckets};
 use crate::message::Message;
+use crate::rate_limit;
 use crate::rbac;
 use crate::run::Run;
 
@@ -50,7 +51,7 @@ pub(crate) struct Memory {
     /// The ends of the faults that are active.
     pub(crate) faults: BTreeMap<Place, Vec<u64>>,
     /// The token buckets.
-    pub(crate) buckets: BTreeMap<Owner, Bucket>,
+    pub(crate) buckets: BTreeMap<Owner, Buckets>,
 }
 
 /// Whose configuration counts.
@@ -76,9 +77,9 @@ impl Memory {
                 }
             }
         }
-        for (owner, bucket) in self.buckets {
+        for (owner, buckets) in self.buckets {
             next.buckets
-                .extend(owner.after(before, after).map(|it| (it, bucket)));
+                .extend(owner.after(before, after).map(|it| (it, buckets)));
         }
         next
     }
@@ -139,9 +140,24 @@ impl<'a> Run<'a> {
                         }
                         _ => Owner::Filter((listener, chain, filter.index)),
                     };
-                    let bucket = self.memory.buckets.entry(owner).or_default();
+                    let asked = rate_limit::Asked {
+                        message,
+                        client: self.asked(message, met).client,
+                        cluster,
+                        regexes: self.regexes,
+                    };
+                    let limits = rate_limit::applicable(config, self.forwarding_route());
+                    let descriptors = || rate_limit::descriptors(&limits, asked);
+                    let buckets = self.memory.buckets.entry(owner).or_default();
                     let (random, now) = (self.random, self.now_us);
-                    local_rate_limit::verdict(config, filter.index, bucket, random, now)
+                    local_rate_limit::verdict(
+                        config,
+                        filter.index,
+                        buckets,
+                        descriptors,
+                        random,
+                        now,
+                    )
                 }
                 FilterKind::Cors(_) => {
                     let policies = self.cors_policies(filter);
@@ -236,6 +252,17 @@ impl<'a> Run<'a> {
             Some((level, said))
         };
         levels.filter_map(of_level).collect()
+    }
+
+    /// The virtual host and the action of a route that forwards.
+    fn forwarding_route(&self) -> Option<(&'a VirtualHost, &'a RouteAction)> {
+        let at = self.at?;
+        let configuration = self.snapshot.route_configurations.get(at.configuration)?;
+        let host = configuration.config.virtual_hosts.get(at.host)?;
+        match &host.routes.get(at.route)?.action {
+            Some(Action::Route(action)) => Some((host, action)),
+            _ => None,
+        }
     }
 
     /// The CORS policies of a route that forwards, the most specific first.

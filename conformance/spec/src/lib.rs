@@ -53,6 +53,7 @@ mod path_normalization;
 mod policy;
 mod priority;
 mod query_parameter;
+mod rate_limit;
 mod rbac;
 pub mod reading;
 mod redirect;

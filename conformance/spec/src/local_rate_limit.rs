@@ -3,13 +3,17 @@
 //! A token comes back all the time, not at the end of an interval: with 10 tokens a second one
 //! comes back every 100 ms (measured). A bucket starts full.
 
+use std::collections::BTreeMap;
+
 use envoy_types::pb::envoy::config::core::v3::RuntimeFractionalPercent;
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::LocalRateLimitDescriptor;
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3::LocalRateLimit;
 use envoy_types::pb::envoy::r#type::v3::TokenBucket;
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 
 use crate::draw::{self, draw};
 use crate::http_filter::Verdict;
+use crate::rate_limit::Descriptor;
 
 /// The filter's draws: whether it is enabled, and whether it is enforced.
 const ENABLED: u64 = 0;
@@ -42,17 +46,71 @@ impl Bucket {
     }
 }
 
-/// What the filter does with a request at this time. `bucket` is the configuration's own.
+/// The buckets of a configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Buckets {
+    /// `token_bucket`.
+    own: Bucket,
+    /// By index into `descriptors`.
+    of_descriptors: BTreeMap<usize, Bucket>,
+}
+
+impl Buckets {
+    /// Whether a request with these descriptors finds a token in each bucket that it has to: those of
+    /// its descriptors, the one that fills slowest first, then the configuration's own. The tokens
+    /// that it has taken when it does not are gone.
+    fn take(&mut self, config: &LocalRateLimit, descriptors: &[Descriptor], now_us: u64) -> bool {
+        let is = |known: &LocalRateLimitDescriptor, descriptor: &Descriptor| {
+            let entries = known.entries.iter();
+            let entries = entries.map(|it| (it.key.as_str(), it.value.as_str()));
+            entries.eq(descriptor
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str())))
+        };
+        let find = |descriptor| {
+            let mut known = config.descriptors.iter().enumerate();
+            known.find(|(_, known)| is(known, descriptor))
+        };
+        let mut found: Vec<_> = descriptors.iter().filter_map(find).collect();
+        found.sort_by(|(_, one), (_, other)| fill_rate(one).total_cmp(&fill_rate(other)));
+        for (index, descriptor) in &found {
+            let tokens = descriptor.token_bucket.unwrap_or_default();
+            let bucket = self.of_descriptors.entry(*index).or_default();
+            if tokens.max_tokens == 0 || !bucket.take(&tokens, now_us) {
+                return false;
+            }
+        }
+        let always = config.always_consume_default_token_bucket;
+        let asks_own = found.is_empty() || always.is_none_or(|always| always.value);
+        match &config.token_bucket {
+            Some(tokens) if asks_own => self.own.take(tokens, now_us),
+            _ => true,
+        }
+    }
+}
+
+/// Tokens a second.
+fn fill_rate(descriptor: &LocalRateLimitDescriptor) -> f64 {
+    let tokens = descriptor.token_bucket.unwrap_or_default();
+    let interval = tokens.fill_interval.unwrap_or_default();
+    let milliseconds = interval.seconds * 1000 + i64::from(interval.nanos) / 1_000_000;
+    let per_fill = tokens.tokens_per_fill.map_or(1, |tokens| tokens.value);
+    f64::from(per_fill) / (milliseconds as f64 / 1000.0)
+}
+
+/// What the filter does with a request at this time. `buckets` are the configuration's own;
+/// `descriptors` makes the request's, or says why they are not decided.
 pub(crate) fn verdict(
     config: &LocalRateLimit,
     index: usize,
-    bucket: &mut Bucket,
+    buckets: &mut Buckets,
+    descriptors: impl FnOnce() -> Result<Vec<Descriptor>, &'static str>,
     random: u64,
     now_us: u64,
 ) -> Verdict {
-    let Some(tokens) = &config.token_bucket else {
+    if config.token_bucket.is_none() && config.descriptors.is_empty() {
         return Verdict::Ignore;
-    };
+    }
     let is_hit = |fraction: Option<&RuntimeFractionalPercent>, number: u64| {
         let percent = fraction.and_then(|it| it.default_value).unwrap_or_default();
         let all = match DenominatorType::try_from(percent.denominator) {
@@ -66,7 +124,17 @@ pub(crate) fn verdict(
     if !is_hit(config.filter_enabled.as_ref(), ENABLED) {
         return Verdict::Ignore;
     }
-    if bucket.take(tokens, now_us) || !is_hit(config.filter_enforced.as_ref(), ENFORCED) {
+    let descriptors = match config.descriptors.is_empty() {
+        true => Ok(Vec::new()),
+        false => descriptors(),
+    };
+    let descriptors = match descriptors {
+        Ok(descriptors) => descriptors,
+        Err(why) => return Verdict::Undecided(why),
+    };
+    if buckets.take(config, &descriptors, now_us)
+        || !is_hit(config.filter_enforced.as_ref(), ENFORCED)
+    {
         return Verdict::Pass;
     }
     let status = config.status.map_or(0, |status| status.code);

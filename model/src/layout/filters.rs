@@ -113,6 +113,14 @@ pub mod condition {
     /// Kind: the connection is TLS, of which it is not decided who the peer is.
     pub const AUTHENTICATED: u64 = 4;
 
+    /// Kind: the first value of a header. Low: its slot; high: the value's number.
+    pub const FIRST_VALUE: u64 = 5;
+    /// Kind: a slot has some value.
+    pub const PRESENT: u64 = 6;
+    /// Kind: the route chose a cluster. Two words: low the offset of its record, high of its name;
+    /// the name's length.
+    pub const CLUSTER: u64 = 7;
+
     /// Address: the destination's.
     pub const DESTINATION: u64 = 0;
     /// Address: the connection's source.
@@ -172,10 +180,32 @@ pub mod local_rate_limit {
     pub const ENABLED: u64 = 8;
     /// `filter_enforced`.
     pub const ENFORCED: u64 = 16;
-    /// Offset of the [`token_bucket`](super::token_bucket).
+    /// Offset of the [`token_bucket`](super::token_bucket), or 0.
     pub const BUCKET: u64 = 24;
+    /// Low: offset of the descriptors' buckets, one record each, or 0 without descriptors; high: 1
+    /// where [`BUCKET`] gives a token to requests with a descriptor, too.
+    pub const DESCRIPTORS: u64 = 32;
+    /// Low: offset of what each route asks for, in order of their numbers, two words each: number and
+    /// offset of the [`rate_limits`](super::rate_limits); high: how many.
+    pub const ROUTES: u64 = 40;
+    /// Offset of the filter's own [`rate_limits`](super::rate_limits), which count instead, or 0.
+    pub const OWN: u64 = 48;
     /// Bytes of the record.
-    pub const BYTES: u64 = 32;
+    pub const BYTES: u64 = 56;
+}
+
+/// The descriptors that a request may have: a word, then two words each.
+pub mod rate_limits {
+    /// Low: how many; high: 1 where some take the client's address.
+    pub const COUNT: u64 = 0;
+    /// The first one. A word with bits 0..16 the rate limit, 16..32 the place of its bucket among
+    /// those that fill slower, high: the bucket's index; then the [`condition`](super::condition) on
+    /// which the request has it.
+    pub const FIRST: u64 = 8;
+    /// Bytes of one.
+    pub const BYTES: u64 = 16;
+    /// Rate limits of one request.
+    pub const MOST: usize = 16;
 }
 
 /// A token bucket.

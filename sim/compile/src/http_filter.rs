@@ -26,6 +26,8 @@ pub struct Filters {
     pub sees_server_name: bool,
     /// Where the state of filters stands.
     pub states: Vec<FilterState>,
+    /// The numbers of the routes, by route configuration, virtual host and route.
+    pub routes: Vec<((usize, usize, usize), u64)>,
 }
 
 impl Filters {
@@ -72,6 +74,17 @@ impl Compiler<'_> {
     ) {
         if self.filters.names.is_empty() {
             return;
+        }
+        for (host, (config, (_, first))) in configuration
+            .config
+            .virtual_hosts
+            .iter()
+            .zip(hosts)
+            .enumerate()
+        {
+            let numbers = (*first..).take(config.routes.len()).enumerate();
+            let routes = numbers.map(|(route, number)| ((index, host, route), number));
+            self.filters.routes.extend(routes);
         }
         for level in configuration.per_filters.keys() {
             let host = |host: &usize| hosts.get(*host).copied();
@@ -128,7 +141,7 @@ impl Compiler<'_> {
             return 0;
         };
         let owner = Owner::Level(index, level, name.to_owned());
-        match self.filter_config(config, owner) {
+        match self.filter_config(config, owner, Some(index)) {
             Ok(offset) => offset,
             Err(reason) => {
                 let found = self.snapshot.route_configurations.get(index);
@@ -150,15 +163,21 @@ impl Compiler<'_> {
         }
     }
 
-    /// The offset of a configuration, or 0 for one that does nothing.
-    fn filter_config(&mut self, config: &FilterKind, owner: Owner) -> Result<u64, Left> {
+    /// The offset of a configuration, or 0 for one that does nothing. `routes`: the route configuration
+    /// whose requests get there.
+    fn filter_config(
+        &mut self,
+        config: &FilterKind,
+        owner: Owner,
+        routes: Option<usize>,
+    ) -> Result<u64, Left> {
         if !config.acts() {
             return Ok(0);
         }
         match config {
             FilterKind::Rbac(rbac) => self.rbac(rbac),
             FilterKind::Fault(fault) => self.fault(fault),
-            FilterKind::LocalRateLimit(limit) => Ok(self.local_rate_limit(limit, owner)),
+            FilterKind::LocalRateLimit(limit) => self.local_rate_limit(limit, owner, routes),
             FilterKind::Cors(policy) => match (policy, owner) {
                 (Some(policy), Owner::Level(configuration, level, name)) => {
                     let whole = self.cors_of_level(policy, configuration, level, &name);
@@ -197,7 +216,8 @@ impl Compiler<'_> {
             }
             self.filter_in_userspace(place, chain, filter.index);
             let owner = Owner::Filter(place.0, place.1, filter.index);
-            let mut config = match self.filter_config(&filter.config, owner.clone()) {
+            let found = self.filter_config(&filter.config, owner.clone(), configuration);
+            let mut config = match found {
                 Ok(offset) => offset,
                 Err(reason) => {
                     let found = self.filter_undecided(place, chain, filter.index, reason);

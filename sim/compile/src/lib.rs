@@ -44,6 +44,7 @@ mod numbers;
 mod path;
 mod plain;
 mod pool;
+mod rate_limit;
 mod rbac;
 mod redirect;
 mod refused;

@@ -20,9 +20,11 @@ use crate::{CapacityError, matcher as compile_matcher};
 
 /// Where to go on from a condition.
 #[derive(Debug, Clone, Copy)]
-struct Next {
-    holds: u64,
-    fails: u64,
+pub struct Next {
+    /// Where it holds.
+    pub holds: u64,
+    /// Where it does not.
+    pub fails: u64,
 }
 
 fn over(error: CapacityError) -> Left {
@@ -136,12 +138,17 @@ impl Compiler<'_> {
         }
     }
 
-    fn condition(&mut self, kind: u64, value: u64, next: Next) -> u64 {
+    /// A condition of this kind.
+    pub fn condition(&mut self, kind: u64, value: u64, next: Next) -> u64 {
         let next = pair(next.holds, next.fails);
         self.arena.record([kind, value, next, 0])
     }
 
-    fn header_condition(&mut self, matcher: &HeaderMatcher, next: Next) -> Result<u64, Left> {
+    /// That a header matcher accepts the request.
+    ///
+    /// # Errors
+    /// It is not decided, or does not fit.
+    pub fn header_condition(&mut self, matcher: &HeaderMatcher, next: Next) -> Result<u64, Left> {
         let (arena, names) = (&mut self.arena, &mut self.names);
         // RBAC sees lines one by one by every profile.
         let profile = Profile::Envoy140;
@@ -172,7 +179,11 @@ impl Compiler<'_> {
         Ok(self.condition(condition::MATCHER, record, next))
     }
 
-    fn address_condition(
+    /// That an address is in a range.
+    ///
+    /// # Errors
+    /// The range is none.
+    pub fn address_condition(
         &mut self,
         which: u64,
         range: &CidrRange,

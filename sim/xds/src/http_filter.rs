@@ -115,7 +115,8 @@ impl FilterKind {
             Self::LocalRateLimit(limit) => {
                 let share = limit.filter_enabled.as_ref();
                 let share = share.and_then(|it| it.default_value.as_ref());
-                limit.token_bucket.is_some() && share.is_some_and(|it| it.numerator != 0)
+                let limits = limit.token_bucket.is_some() || !limit.descriptors.is_empty();
+                limits && share.is_some_and(|it| it.numerator != 0)
             }
             Self::Cors(policy) => policy.is_some(),
             Self::HealthCheck(check) => check.pass_through_mode.is_none_or(|passes| !passes.value),

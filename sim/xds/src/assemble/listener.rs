@@ -18,7 +18,7 @@ use envoy_types::pb::envoy::{
 
 use super::{Assembly, decode};
 use crate::{
-    classify::{MANAGER, ROUTER, TCP_PROXY},
+    classify::{LOCAL_RATE_LIMIT, MANAGER, ROUTER, TCP_PROXY},
     error::ReadError,
     header_mutation,
     http_filter::{FilterKind, filters},
@@ -29,6 +29,13 @@ use crate::{
     view::View,
     walk::{Scope, Walker},
 };
+
+/// Whether some listener may have a local rate limit filter: it names its configuration.
+pub(super) fn has_rate_limits(listeners: &[View<'_>]) -> bool {
+    let name = LOCAL_RATE_LIMIT.as_bytes();
+    let mut listeners = listeners.iter();
+    listeners.any(|it| it.bytes.windows(name.len()).any(|window| window == name))
+}
 
 /// Listeners, and the route configurations that were written inline in them.
 pub(super) struct Listeners {
@@ -161,6 +168,7 @@ impl Assembly<'_> {
         let resource = format!("listener {name:?}");
         let mut walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
         walker.context.subsets = self.subsets;
+        walker.context.rate_limits = self.rate_limits;
         let mut scope = walker.resource(view)?;
         validate::listener::check(&config, &view.path, self.source)?;
         let mut listener = Listener {

@@ -35,6 +35,8 @@ struct Assembly<'s> {
     regexes: Regexes,
     /// Some cluster has subsets.
     subsets: bool,
+    /// Some listener may have a local rate limit filter.
+    rate_limits: bool,
 }
 
 /// Puts a snapshot together. `validate_wrappers`: the form itself is one that Envoy reads, not one
@@ -49,6 +51,7 @@ pub(crate) fn assemble(
         report: Report::default(),
         regexes: Regexes::default(),
         subsets: resources.clusters.iter().any(cluster::has_subsets),
+        rate_limits: listener::has_rate_limits(&resources.listeners),
     };
     for wrapper in &resources.wrappers {
         let name = wrapper.message.name.rsplit('.').next().unwrap_or_default();

@@ -32,6 +32,7 @@ pub(crate) use cluster::{
 };
 pub(crate) use filter::{ROUTER, content_type, is_istio_inert};
 pub(crate) use listener::{MANAGER, TCP_PROXY};
+pub(crate) use local_rate_limit::LOCAL_RATE_LIMIT;
 
 /// The fields of one message.
 pub(crate) struct Table {
@@ -120,6 +121,8 @@ pub(crate) struct Context {
     pub(crate) in_subsets: bool,
     /// Some cluster has subsets, which metadata of a request may choose.
     pub(crate) subsets: bool,
+    /// Some listener may have a local rate limit filter.
+    pub(crate) rate_limits: bool,
 }
 
 impl Context {
@@ -182,8 +185,7 @@ const TRACING: Rule = Rule::ReadOver("tracing does not influence a decision");
 const RETRIES: Rule = Rule::ReadOver(
     "retries are played only where endpoints follow a script (--endpoints): else a decision is the first attempt",
 );
-const RATE_LIMITS: Rule =
-    Rule::ReadOver("rate limits act only with a rate limit filter, and one is not decided");
+const RATE_LIMITS: Rule = Rule::Judge(local_rate_limit::of_routes);
 
 #[cfg(test)]
 mod tests {

@@ -203,18 +203,39 @@ fn filter_config(view: &View<'_>) -> Result<(), Fault> {
 const LEAST_FILL_INTERVAL: u64 = 50;
 
 fn local_rate_limit(view: &View<'_>) -> Result<(), Fault> {
-    let Some(interval) = view
-        .child("token_bucket")
-        .and_then(|bucket| bucket.child("fill_interval"))
-    else {
-        return Ok(());
-    };
-    let milliseconds = interval.number("nanos") / 1_000_000;
-    if interval.number("seconds") == 0 && milliseconds < LEAST_FILL_INTERVAL {
-        let problem = format!("a fill_interval of at least {LEAST_FILL_INTERVAL} ms was expected");
-        return Err((Place::field("token_bucket"), problem));
+    let mut known = Vec::new();
+    for descriptor in view.children("descriptors") {
+        let entries: Vec<(&str, &str)> = descriptor
+            .children("entries")
+            .iter()
+            .map(|entry| (entry.text("key"), entry.text("value")))
+            .collect();
+        if known.contains(&entries) {
+            let problem = "two descriptors have the same entries".to_owned();
+            return Err((Place::field("descriptors"), problem));
+        }
+        known.push(entries);
+        // One that holds nothing may fill as it likes.
+        let bucket = descriptor.child("token_bucket");
+        if let Some(bucket) = bucket.filter(|bucket| bucket.number("max_tokens") > 0) {
+            fills_slowly(bucket.child("fill_interval").as_ref(), "descriptors")?;
+        }
     }
-    Ok(())
+    let bucket = view.child("token_bucket");
+    match bucket.and_then(|bucket| bucket.child("fill_interval")) {
+        Some(interval) => fills_slowly(Some(&interval), "token_bucket"),
+        None => Ok(()),
+    }
+}
+
+fn fills_slowly(interval: Option<&View<'_>>, field: &'static str) -> Result<(), Fault> {
+    let whole = interval.is_some_and(|interval| interval.number("seconds") > 0);
+    let milliseconds = interval.map_or(0, |interval| interval.number("nanos") / 1_000_000);
+    if whole || milliseconds >= LEAST_FILL_INTERVAL {
+        return Ok(());
+    }
+    let problem = format!("a fill_interval of at least {LEAST_FILL_INTERVAL} ms was expected");
+    Err((Place::field(field), problem))
 }
 
 /// Addresses and ports of a permission or a principal.

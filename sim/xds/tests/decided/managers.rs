@@ -85,8 +85,28 @@ use crate::common::{listener, listeners, manager, read_ok};
 )]
 #[case::local_rate_limit_by_descriptors(
     "",
-    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: s, descriptors: [{entries: [{key: a, value: b}], token_bucket: {max_tokens: 1, fill_interval: 1s}}]}\n",
-    Some("http_filters[0].typed_config.descriptors[0]")
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: s, descriptors: [{entries: [{key: a, value: b}], token_bucket: {max_tokens: 1, fill_interval: 1s}}], rate_limits: [{actions: [{generic_key: {descriptor_value: b}}, {request_headers: {header_name: x, descriptor_key: x}}, {header_value_match: {descriptor_value: b, headers: [{name: x}]}}, {remote_address: {}}, {masked_remote_address: {v4_prefix_mask_len: 8}}]}]}\n",
+    None
+)]
+#[case::local_rate_limit_of_any_value(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: s, descriptors: [{entries: [{key: a, value: b}, {key: a}], token_bucket: {max_tokens: 1, fill_interval: 1s}}]}\n",
+    Some("http_filters[0].typed_config.descriptors[0].entries[1]")
+)]
+#[case::local_rate_limit_by_cluster(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: s, descriptors: [{entries: [{key: a, value: b}], token_bucket: {max_tokens: 1, fill_interval: 1s}}], rate_limits: [{actions: [{source_cluster: {}}]}]}\n",
+    Some("http_filters[0].typed_config.rate_limits[0].actions[0].source_cluster")
+)]
+#[case::local_rate_limit_by_format(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: s, descriptors: [{entries: [{key: a, value: b}], token_bucket: {max_tokens: 1, fill_interval: 1s}}], rate_limits: [{actions: [{generic_key: {descriptor_value: \"%REQ(x)%\"}}]}]}\n",
+    Some("http_filters[0].typed_config.rate_limits[0].actions[0].generic_key.descriptor_value")
+)]
+#[case::local_rate_limit_of_a_stage(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: s, descriptors: [{entries: [{key: a, value: b}], token_bucket: {max_tokens: 1, fill_interval: 1s}}], rate_limits: [{stage: 1, actions: [{remote_address: {}}]}]}\n",
+    Some("http_filters[0].typed_config.rate_limits[0]")
 )]
 #[case::istio(
     "",
