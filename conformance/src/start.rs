@@ -86,6 +86,13 @@ pub fn check_one(request: &Request, snapshot: &Snapshot) -> Result<(), Unclear> 
     names.check(snapshot, &names.listeners, request)
 }
 
+/// Whether each of the requests says where its decision starts.
+pub fn each(requests: &[Request], snapshot: &Snapshot) -> Vec<bool> {
+    let names = Names::of(snapshot);
+    let starts = |request| names.check(snapshot, &names.listeners, request).is_ok();
+    requests.iter().map(starts).collect()
+}
+
 struct Names<'a> {
     listeners: HashSet<&'a str>,
     route_configurations: HashSet<&'a str>,

@@ -6,6 +6,12 @@ use common::{Outcome, TRAFFIC, shop, twinmesh_in};
 use rstest::rstest;
 use serde_json::Value;
 
+/// Endpoints that take their time.
+const SCRIPT: &str = r#"[[endpoint]]
+address = "*"
+rule = [{ answers = [{ latency_us = 400_000 }] }]
+"#;
+
 /// Compares the small mesh with a copy in which texts are replaced.
 fn diff(changes: &[(&str, &str)], arguments: &[&str]) -> Outcome {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -18,6 +24,7 @@ fn diff(changes: &[(&str, &str)], arguments: &[&str]) -> Outcome {
     std::fs::write(folder.path().join("a.yaml"), before).expect("the snapshot");
     std::fs::write(folder.path().join("b.yaml"), after).expect("the snapshot");
     std::fs::write(folder.path().join("t.jsonl"), TRAFFIC).expect("the traffic");
+    std::fs::write(folder.path().join("e.toml"), SCRIPT).expect("the script");
     let all = ["diff", "a.yaml", "b.yaml"];
     twinmesh_in(folder.path(), &[&all, arguments].concat())
 }
@@ -124,6 +131,42 @@ fn captured_traffic_alone_is_asked() {
     assert_eq!(group["causes"][0]["after"], "/older");
     assert_eq!(group["first"]["outcome"], "redirect");
     assert_eq!(group["second"]["outcome"], "no_route");
+}
+
+#[test]
+fn a_shorter_timeout_alters_what_becomes_of_slow_requests() {
+    let change = (
+        "- match: { prefix: /reviews }
+                route: { cluster: reviews-v1 }",
+        "- match: { prefix: /reviews }
+                route: { cluster: reviews-v1, timeout: 0.1s }",
+    );
+    let traffic = ["--traffic", "t.jsonl", "--json"];
+    let run = diff(&[change], &traffic);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    let run = diff(&[change], &[&traffic[..], &["--endpoints", "e.toml"]].concat());
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let document: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(document["different"], 5);
+    let groups = document["groups"].as_array().expect("an array");
+    assert_eq!(groups.len(), 1, "{document}");
+    let group = &groups[0];
+    let fields = serde_json::json!(["duration_us", "response_flags", "status"]);
+    assert_eq!(group["fields"], fields);
+    assert_eq!(
+        group["causes"][0]["path"],
+        "virtual_hosts[0].routes[4].route.timeout"
+    );
+    assert_eq!(group["first"]["status"], 200);
+    assert_eq!(group["second"]["status"], 504);
+    assert_eq!(group["second"]["response_flags"], "UT");
+}
+
+#[test]
+fn a_script_wants_the_traffic_that_it_is_for() {
+    let run = diff(&[], &["--endpoints", "e.toml"]);
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("--traffic"), "{}", run.stderr);
 }
 
 #[test]

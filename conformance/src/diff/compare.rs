@@ -60,7 +60,11 @@ impl Decided {
     }
 }
 
-/// Where in [`Decided::parts`] the route stands.
+/// The fields of what becomes of a request behind its endpoint.
+const OF_STREAM: [&str; 3] = ["attempts", "response_flags", "duration_us"];
+/// Where in [`Decided::parts`] the virtual host stands.
+const HOST: usize = 3;
+/// Where the route stands.
 const ROUTE: usize = 4;
 /// Where the cluster stands.
 const CLUSTER: usize = 5;
@@ -93,6 +97,10 @@ impl Comparison<'_> {
         differ("location", a.location != b.location);
         differ("path", a.path != b.path);
         differ("authority", a.authority != b.authority);
+        // These a script of the endpoints leaves.
+        differ("attempts", a.attempts != b.attempts);
+        differ("response_flags", a.response_flags != b.response_flags);
+        differ("duration_us", a.duration_us != b.duration_us);
         let forwards = a.outcome == Outcome::Forward && b.outcome == Outcome::Forward;
         if forwards && a.cluster == b.cluster {
             let balancer = |snapshot: &Snapshot, of: &Decided| {
@@ -183,8 +191,20 @@ impl Comparison<'_> {
             let before = before.map(|it| self.of(first[it], second[it], |_| true));
             return before.unwrap_or_default();
         }
-        // The cluster has no say in where its route redirects, or what it rewrites.
         let fields = self.differing(one, other);
+        if fields.iter().any(|field| OF_STREAM.contains(field)) {
+            // Timeouts, retries and limits come from all of these.
+            let of_stream = first.iter().zip(&second).enumerate().skip(HOST);
+            let found: BTreeSet<usize> = of_stream
+                .flat_map(|(level, (a, b))| {
+                    self.of(*a, *b, |field| level != ROUTE || !is_match(field))
+                })
+                .collect();
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        // The cluster has no say in where its route redirects, or what it rewrites.
         let by_cluster = ["outcome", "endpoints", "balancer"];
         let levels = if fields.iter().any(|field| by_cluster.contains(field)) {
             first.len()

@@ -4,6 +4,7 @@ mod changes;
 mod compare;
 mod pairs;
 mod report;
+mod scripted;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use twinmesh_engine::format::traffic;
+use twinmesh_engine::format::{endpoints::Script, traffic};
 use twinmesh_engine::{Engine as _, Outcome, Request, random};
 use twinmesh_xds::Snapshot;
 
@@ -44,6 +45,10 @@ pub struct Arguments {
     /// Requests to decide; may be repeated.
     #[arg(long, value_name = "FILE")]
     traffic: Vec<PathBuf>,
+    /// What endpoints do with the requests that reach them. What becomes of them is compared then,
+    /// too: attempts, response flags, and how long it takes.
+    #[arg(long, value_name = "FILE", requires = "traffic")]
+    endpoints: Option<PathBuf>,
     /// What the random numbers are drawn from that requests don't give.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -117,7 +122,9 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     } else {
         captured(arguments, &first, &second)?
     };
-    let difference = difference(&first, &second, requests, arguments.seed)?;
+    let script = arguments.endpoints.as_deref().map(Script::read);
+    let script = script.transpose()?;
+    let difference = difference(&first, &second, requests, script.as_ref(), arguments.seed)?;
     let mut output = Output::stdout();
     if arguments.json {
         output.line(report::json(&difference, arguments)?)?;
@@ -219,42 +226,72 @@ fn difference(
     first: &Arc<Snapshot>,
     second: &Arc<Snapshot>,
     requests: Vec<Request>,
+    script: Option<&Script>,
     seed: u64,
 ) -> Result<Difference, Failure> {
-    let mut result = Difference {
-        requests: requests.len(),
-        changes: Changes::between(first, second),
-        ..Difference::default()
+    let mut sorting = Sorting {
+        first,
+        second,
+        result: Difference {
+            requests: requests.len(),
+            changes: Changes::between(first, second),
+            ..Difference::default()
+        },
+        groups: BTreeMap::new(),
     };
+    if let Some(script) = script {
+        let one = scripted::decide(first, &requests, script, seed)?;
+        let other = scripted::decide(second, &requests, script, seed)?;
+        for ((request, before), after) in requests.into_iter().zip(one).zip(other) {
+            sorting.add(request, before, after);
+        }
+        return Ok(sorting.end());
+    }
     let (mut one, mut other) = (Side::new(first)?, Side::new(second)?);
-    let mut groups: BTreeMap<BTreeSet<usize>, Group> = BTreeMap::new();
     for (index, request) in requests.into_iter().enumerate() {
         let random = request
             .random
             .unwrap_or_else(|| random::draw(seed, index as u64));
-        let answers = (one.decide(&request, random), other.decide(&request, random));
-        let (Some(before), Some(after)) = answers else {
-            result.undecided += 1;
-            continue;
+        let (before, after) = (one.decide(&request, random), other.decide(&request, random));
+        sorting.add(request, before, after);
+    }
+    Ok(sorting.end())
+}
+
+/// Requests on their way into groups.
+struct Sorting<'a> {
+    first: &'a Snapshot,
+    second: &'a Snapshot,
+    result: Difference,
+    groups: BTreeMap<BTreeSet<usize>, Group>,
+}
+
+impl Sorting<'_> {
+    /// Takes a request and what the two snapshots make of it; `None`: one does not have what it
+    /// starts at.
+    fn add(&mut self, request: Request, before: Option<Decided>, after: Option<Decided>) {
+        let (Some(before), Some(after)) = (before, after) else {
+            self.result.undecided += 1;
+            return;
         };
         let comparison = Comparison {
-            first,
-            second,
-            changes: &result.changes,
+            first: self.first,
+            second: self.second,
+            changes: &self.result.changes,
         };
         let undecided = |decided: &Decided| decided.decision.outcome == Outcome::Unsupported;
         let fields = if undecided(&before) || undecided(&after) {
             let known = comparison.differing_so_far(&before, &after);
-            result.undecided += usize::from(known.is_empty());
+            self.result.undecided += usize::from(known.is_empty());
             known
         } else {
             comparison.differing(&before, &after)
         };
         if fields.is_empty() {
-            continue;
+            return;
         }
         let causes = comparison.causes(&before, &after);
-        let group = groups.entry(causes.clone()).or_insert_with(|| Group {
+        let group = self.groups.entry(causes.clone()).or_insert_with(|| Group {
             causes,
             fields: BTreeSet::new(),
             requests: 0,
@@ -265,9 +302,13 @@ fn difference(
         group.requests += 1;
         group.fields.extend(fields);
     }
-    result.groups = groups.into_values().collect();
-    result
-        .groups
-        .sort_by_key(|group| std::cmp::Reverse(group.requests));
-    Ok(result)
+
+    /// The groups, the largest first.
+    fn end(mut self) -> Difference {
+        self.result.groups = self.groups.into_values().collect();
+        self.result
+            .groups
+            .sort_by_key(|group| std::cmp::Reverse(group.requests));
+        self.result
+    }
 }
