@@ -185,11 +185,12 @@ pub fn authority<M: Machine>(machine: &mut M) -> u64 {
         if valid == 2 {
             return unsupported::TOO_MANY_VALUES << 32;
         }
-        if valid == 0 {
+        if valid == 0 && bits & framing::REWRITTEN == 0 {
             return bad_request::INVALID_HOST;
         }
     }
-    // What follows the connection manager refuses, with another status than the codec before it.
+    // What Connection names is taken off before Host is looked at, which may be named, too. What
+    // follows the connection manager refuses, with another status than the codec before it.
     if bits & framing::REWRITTEN != 0 {
         return unsupported::HEADER_REWRITTEN << 32;
     }

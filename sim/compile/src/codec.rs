@@ -200,6 +200,8 @@ impl Compiled {
                 return None;
             }
             host = Some(NO_AUTHORITY.to_owned());
+            // The model would stop at it again.
+            lines.remove("connection");
         }
         for key in lines.keys() {
             let values = lines.values(&key);
