@@ -89,12 +89,7 @@ pub fn decide<M: Machine>(machine: &mut M) {
     }
     machine.set_word(work::CHOSEN_ROUTE, number.wrapping_add(1));
     let routes = low(machine.policy64(header::ROUTES));
-    let record = routes.wrapping_add(number.wrapping_mul(RECORD));
-    if M::USERSPACE && upgrade::stops(machine, record) {
-        end(machine, outcome::UNSUPPORTED, unsupported::UPGRADE);
-        return;
-    }
-    machine.action(record);
+    machine.action(routes.wrapping_add(number.wrapping_mul(RECORD)));
 }
 
 /// Leaves an outcome.
@@ -370,7 +365,7 @@ pub fn action<M: Machine>(machine: &mut M, record: u64) -> u64 {
         }
         chosen
     } else {
-        if M::FILTERS && kind != route::UNSUPPORTED && !http_filter::run(machine, 0) {
+        if kind != route::UNSUPPORTED && answers_before(machine, 0) {
             return 0;
         }
         let outcome = if kind == route::REDIRECT {
@@ -383,10 +378,17 @@ pub fn action<M: Machine>(machine: &mut M, record: u64) -> u64 {
         end(machine, outcome, high(action));
         return 0;
     };
-    if M::FILTERS && !http_filter::run(machine, chosen) {
+    if answers_before(machine, chosen) {
         return 0;
     }
     machine.cluster(chosen)
+}
+
+/// Whether something answers before the route acts: the refusal of an upgrade, or an HTTP filter. The
+/// outcome is then left. `cluster` is the record of the cluster that the route chose, or 0.
+#[inline(always)]
+pub fn answers_before<M: Machine>(machine: &mut M, cluster: u64) -> bool {
+    (M::USERSPACE && upgrade::stops(machine)) || (M::FILTERS && !http_filter::run(machine, cluster))
 }
 
 /// The endpoint of a cluster. 0.

@@ -2,7 +2,7 @@
 //! whose client is outside. In userspace.
 
 use crate::{
-    Machine, Span, bytes, client_address, decide, http_filter,
+    Machine, Span, bytes, client_address, decide,
     layout::{filter_chain, framing, high, outcome, pair, virtual_host, work},
 };
 
@@ -21,7 +21,7 @@ pub fn passes<M: Machine>(machine: &mut M, chain: u64, host: u64) -> bool {
         match inside {
             Ok(true) => {}
             Ok(false) => {
-                if !M::FILTERS || http_filter::run(machine, 0) {
+                if !decide::answers_before(machine, 0) {
                     decide::end(machine, outcome::REDIRECT, 0);
                 }
                 return false;

@@ -37,7 +37,8 @@ def hosts() -> list[dict]:
         route({"prefix": "/missing"}, "nowhere", "missing"),
         said("foo", ("FOO", None)), said("mute", ("websocket", False)),
         said("on", ("off", True), ("spdy/3.1", False)),
-        route({"prefix": "/plain"}, "a", "plain")])]
+        route({"prefix": "/plain"}, "a", "plain")]),
+        virtual_host("s", ["s.test"], [route({"prefix": "/"}, "a", "s")], require_tls="ALL")]
 
 
 def config() -> dict:
@@ -62,7 +63,8 @@ def traffic() -> list[dict]:
         for asks in (websocket, [("connection", "upgrade"), ("upgrade", "foo")]):
             for path in ("/direct", "/redirect", "/missing", "/none", "*", "/plain#x"):
                 collected.add(path, headers=asks)
-            collected.add("/plain", authority="other.test", headers=asks)
+            for authority in ("other.test", "s.test"):
+                collected.add("/plain", authority=authority, headers=[*asks, ("x-a", "1")])
             collected.add("/plain", authority="127.0.0.1/", headers=asks)
             collected.add("/plain", authority=None, headers=asks)
             collected.add("/plain", method="POST", headers=[*asks, ("content-length", "0")])

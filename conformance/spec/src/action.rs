@@ -33,10 +33,7 @@ impl<'a> Run<'a> {
             message,
         };
         let forwards = matches!(route.action, Some(Action::Route(_)));
-        if !forwards && !self.at_filters(message, None) {
-            if self.decision().outcome == Outcome::DirectResponse {
-                self.answered_by_filter(message, None);
-            }
+        if !forwards && !self.gets_to_action(route, message, (None, None)) {
             return;
         }
         let by_route = sent::local(0, "direct_response", "-");
@@ -119,10 +116,7 @@ impl<'a> Run<'a> {
             }
         };
         let index = name.as_deref().and_then(|name| self.cluster_index(name));
-        if !self.at_filters(message, name.as_deref()) {
-            if self.decision().outcome == Outcome::DirectResponse {
-                self.answered_by_filter(message, index);
-            }
+        if !self.gets_to_action(route, message, (name.as_deref(), index)) {
             return;
         }
         self.decision().cluster.clone_from(&name);

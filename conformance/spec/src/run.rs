@@ -361,7 +361,7 @@ impl<'a> Run<'a> {
             Ok(false) => {}
             Ok(true) => {
                 // There is no route, so that no level of the table speaks to the filters.
-                if self.at_filters(message, None) {
+                if self.upgrades(None, message) && self.at_filters(message, None) {
                     self.decision().location = Some(redirect::to_tls(message));
                     let why = "the virtual host requires TLS";
                     self.reply(Outcome::Redirect, 301, message, why);
@@ -434,15 +434,33 @@ impl<'a> Run<'a> {
             self.undecided(reason);
             return;
         }
-        if self.upgrades(route, message) {
-            self.at_action(route, message);
-        }
+        self.at_action(route, message);
     }
 }
 
 impl<'a> Run<'a> {
-    /// Whether the request asks for no upgrade, or for one that it may.
-    fn upgrades(&mut self, route: &'a Route, message: &Message) -> bool {
+    /// Whether nothing answers before the action of the route; `chosen` is the cluster that the route
+    /// chose, by name and index.
+    pub(crate) fn gets_to_action(
+        &mut self,
+        route: &Route,
+        message: &Message,
+        chosen: (Option<&str>, Option<usize>),
+    ) -> bool {
+        let (name, index) = chosen;
+        if self.upgrades(Some(route), message) && self.at_filters(message, name) {
+            return true;
+        }
+        let outcome = self.decision().outcome;
+        if matches!(outcome, Outcome::DirectResponse | Outcome::BadRequest) {
+            self.answered_by_filter(message, index);
+        }
+        false
+    }
+
+    /// Whether the request asks for no upgrade, or for one that it may. The redirect of a virtual
+    /// host has no route.
+    fn upgrades(&mut self, route: Option<&Route>, message: &Message) -> bool {
         let Some(to) = &message.upgrade else {
             return true;
         };
@@ -451,6 +469,7 @@ impl<'a> Run<'a> {
             Upgrade::Filtered => self.undecided("the filters of an upgrade are not decided"),
             Upgrade::Refused => {
                 self.step(Step::BadRequest(BadRequest::Upgrade));
+                self.filter_status = 403;
                 let why = "it asks for an upgrade that is not allowed";
                 self.reply(Outcome::BadRequest, 403, message, why);
             }

@@ -209,7 +209,8 @@ impl<'a> Run<'a> {
         named
     }
 
-    /// Writes down that a filter has answered, before those behind it have seen the request.
+    /// Writes down that a filter has answered, or that an upgrade was refused, before the filters
+    /// behind have seen the request.
     pub(crate) fn answered_by_filter(&mut self, message: &Message, cluster: Option<usize>) {
         let forwards = matches!(
             self.taken().map(|route| &route.action),
@@ -285,7 +286,8 @@ impl<'a> Run<'a> {
             status: 200,
             is_local: false,
             headers: &[],
-            progress: Some(progress),
+            // What Envoy says of a response to an upgrade hangs on what the endpoint makes of it.
+            progress: message.upgrade.is_none().then_some(progress),
         };
         self.respond(message, Some(cluster), lines, &response);
         Ok(())

@@ -1,5 +1,5 @@
 //! `upgrade_configs`: which upgrades a route allows, and which its connection manager (measured on
-//! Envoy 1.40). It is looked at once there is a route, and before its action.
+//! Envoy 1.40). It is looked at once there is a route and it has chosen a cluster, before HTTP filters.
 
 use envoy_types::pb::envoy::config::route::v3::{Route, route::Action};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
@@ -17,9 +17,13 @@ pub(crate) enum Upgrade {
 
 /// Whether a request may ask for this upgrade. What the route says counts before what the
 /// connection manager says; types are compared in any case, and as a whole.
-pub(crate) fn may(to: &str, route: &Route, manager: Option<&HttpConnectionManager>) -> Upgrade {
-    let of_route = match &route.action {
-        Some(Action::Route(action)) => action.upgrade_configs.as_slice(),
+pub(crate) fn may(
+    to: &str,
+    route: Option<&Route>,
+    manager: Option<&HttpConnectionManager>,
+) -> Upgrade {
+    let of_route = match route.map(|route| &route.action) {
+        Some(Some(Action::Route(action))) => action.upgrade_configs.as_slice(),
         _ => &[],
     };
     let of_manager = manager.map_or(&[][..], |manager| &manager.upgrade_configs);
@@ -90,6 +94,6 @@ mod tests {
             upgrade_configs: configs.collect(),
             ..HttpConnectionManager::default()
         };
-        assert_eq!(may("websocket", &route, Some(&manager)), expected);
+        assert_eq!(may("websocket", Some(&route), Some(&manager)), expected);
     }
 }

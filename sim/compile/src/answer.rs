@@ -173,14 +173,14 @@ impl Compiled {
             answer.held = Some(held);
         }
         let taken = self.taken(all, &record, filtered);
-        if let Some(taken) = taken
+        if let Some(taken) = &taken
             && taken.answer(code, reason, decision, &mut steps).is_err()
         {
             undecide(decision, &mut steps);
         }
         if code == outcome::UNSUPPORTED
             && !self.managed_reply(request, &record, decision, &mut steps)
-            && !self.upgrade_reply(managed, (&record, &seen), decision, &mut steps)
+            && !self.upgrade_reply(managed, taken.as_ref(), (&record, &seen), decision, &mut steps)
         {
             steps.push(Step::Unsupported);
             decision.reason = Some(self.reason(reason));

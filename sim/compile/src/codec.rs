@@ -247,6 +247,16 @@ impl Compiled {
 /// The codec refuses the head.
 struct Refused;
 
+/// Whether a head asks for an upgrade.
+pub(crate) fn asks_for_upgrade(came: &Request) -> bool {
+    let is_named = |(name, _): &(String, String)| name.eq_ignore_ascii_case("upgrade");
+    if !came.headers.iter().any(is_named) {
+        return false;
+    }
+    let lines = Lines::of(came, &mut came.authority.clone());
+    lines.is_some_and(|mut lines| upgrade_of(&mut lines).is_some())
+}
+
 /// What the head asks to be upgraded to; h2c alone is nothing.
 fn upgrade_of(lines: &mut Lines) -> Option<String> {
     let connection = as_one(&lines.values("connection")).to_ascii_lowercase();

@@ -7,8 +7,12 @@ use twinmesh_model::layout::{low, outcome, unsupported, work};
 
 use crate::Compiled;
 use crate::answer::Record;
+use crate::headers::{Taken, undecide};
 use crate::managed::Managed;
 use crate::seen::Seen;
+
+/// Envoy's answer to an upgrade that is not allowed.
+const STATUS: u32 = 403;
 
 /// What becomes of an upgrade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub(crate) enum Verdict {
     Allowed,
     /// It would go through filters of its own.
     OtherFilters,
-    /// Envoy answers 403.
+    /// Envoy answers with [`STATUS`].
     Refused,
 }
 
@@ -69,6 +73,7 @@ impl Compiled {
     pub(crate) fn upgrade_reply(
         &self,
         managed: Option<&Managed>,
+        taken: Option<&Taken<'_>>,
         (record, seen): (&Record<'_>, &Seen),
         decision: &mut Decision,
         steps: &mut Vec<Step>,
@@ -80,8 +85,13 @@ impl Compiled {
         }
         steps.push(Step::BadRequest(BadRequest::Upgrade));
         decision.outcome = Outcome::BadRequest;
-        decision.status = Some(seen.status(403));
+        decision.status = Some(seen.status(STATUS));
         decision.reason = Some(BadRequest::Upgrade.to_string());
+        if let Some(taken) = taken
+            && taken.refuse_upgrade(STATUS, decision, steps).is_err()
+        {
+            undecide(decision, steps);
+        }
         true
     }
 }

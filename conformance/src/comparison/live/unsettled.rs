@@ -18,6 +18,9 @@ use super::super::{
     fraction::{draws_faults, filters},
 };
 
+/// What the reference's reason says of a request that a fault delays.
+const DELAYED: &str = "HTTP filters delay it by";
+
 /// Says of nothing that differs for such a reason that it does.
 pub(super) fn leave(
     snapshot: &Snapshot,
@@ -37,7 +40,8 @@ pub(super) fn leave(
         // Where they are left open for another reason, what follows from them is not.
         let fate = expected.outcome != found.outcome || expected.status != found.status;
         if fate && by_source
-            || fate && (by_clock || by_share) && by_filter(expected, found)
+            || (by_clock || by_share)
+                && (fate && by_filter(expected, found) || delays_otherwise(expected, found))
             || fields.contains(Field::Cluster) && draws_both(snapshot, expected, found)
             || is_of_a_zone(snapshot, expected, found)
             || fields.contains(Field::FilterChain) && has_whole_range(snapshot, expected)
@@ -95,6 +99,14 @@ fn by_filter(expected: &Decision, found: &Decision) -> bool {
     let by_server = found.reason.as_deref().unwrap_or_default();
     let names = ["local_rate_limited", "fault_filter_abort", "cors_response"];
     expected.outcome == Outcome::DirectResponse || names.iter().any(|name| by_server.contains(name))
+}
+
+/// Whether a fault delayed the request in one of the two only, which response flags tell.
+fn delays_otherwise(expected: &Decision, found: &Decision) -> bool {
+    let said = found.reason.as_deref().unwrap_or_default();
+    let is_delayed = said.split([' ', ',']).any(|flag| flag == "DI");
+    let reason = expected.reason.as_deref().unwrap_or_default();
+    is_delayed != reason.contains(DELAYED)
 }
 
 /// Whether both went to one cluster, whose endpoints are chosen by the zone that the server is in: it is

@@ -30,6 +30,7 @@ use twinmesh_xds::{Terminal, http_filter::Level as Place};
 
 use crate::Compiled;
 use crate::answer::{Filtered, Record, hostname};
+use crate::codec::asks_for_upgrade;
 use crate::listener::inspects_tls;
 use crate::rewrite::of_weighted_cluster;
 use crate::seen::Seen;
@@ -437,7 +438,9 @@ impl<'a> Taken<'a> {
         decision.request_headers = self.tell(MutationOf::Request, &entries, steps);
         self.mirror(action, &entries, decision, steps)?;
         let response = Entries::of_response(200, false, self.manager);
-        let state = Some((1, 200, "via_upstream", "-"));
+        // What Envoy says of a response to an upgrade hangs on what the endpoint makes of it.
+        let upgrades = asks_for_upgrade(self.came);
+        let state = (!upgrades).then_some((1, 200, "via_upstream", "-"));
         self.respond(&entries, response, state, true, decision, steps);
         Ok(())
     }

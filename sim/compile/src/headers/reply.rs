@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     route::Action, route_action::ClusterNotFoundResponseCode,
 };
 use twinmesh_engine::{Decision, MutationOf, Outcome, Step};
-use twinmesh_model::layout::{high, low, outcome};
+use twinmesh_model::layout::{high, low, outcome, pair};
 use twinmesh_xds::http_filter::FilterKind;
 
 use super::entries::Entries;
@@ -71,6 +71,21 @@ impl Taken<'_> {
             steps,
         );
         Ok(())
+    }
+
+    /// Writes down what the client gets whose upgrade is refused: as where a filter answers.
+    ///
+    /// # Errors
+    /// As of [`Self::answer`].
+    pub(crate) fn refuse_upgrade(
+        &self,
+        status: u32,
+        decision: &mut Decision,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), NotKnown> {
+        let by_no_filter = u64::from(u32::MAX);
+        let reason = pair(u64::from(status), by_no_filter);
+        self.answer(outcome::FILTER_REPLY, reason, decision, steps)
     }
 
     /// Whether the filter of this index in the connection manager is one whose answers no route
