@@ -144,7 +144,10 @@ fn a_shorter_timeout_alters_what_becomes_of_slow_requests() {
     let traffic = ["--traffic", "t.jsonl", "--json"];
     let run = diff(&[change], &traffic);
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
-    let run = diff(&[change], &[&traffic[..], &["--endpoints", "e.toml"]].concat());
+    let run = diff(
+        &[change],
+        &[&traffic[..], &["--endpoints", "e.toml"]].concat(),
+    );
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     let document: Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_eq!(document["different"], 5);

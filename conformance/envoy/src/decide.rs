@@ -171,7 +171,8 @@ fn try_decide(
     // Of an answer of a filter's, or to an upgrade, only a route that forwards changes the headers,
     // and of a preflight's none.
     let is_changed = |levels: &Levels<'_>| {
-        !(by_filter(details) || details == "upgrade_failed") || levels.forwards() && details != "cors_response"
+        !(by_filter(details) || details == "upgrade_failed")
+            || levels.forwards() && details != "cors_response"
     };
     if let (Some(levels), Some(response)) = (levels.filter(is_changed), &answer.response)
         && reach >= Reach::Route

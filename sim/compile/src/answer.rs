@@ -180,7 +180,13 @@ impl Compiled {
         }
         if code == outcome::UNSUPPORTED
             && !self.managed_reply(request, &record, decision, &mut steps)
-            && !self.upgrade_reply(managed, taken.as_ref(), (&record, &seen), decision, &mut steps)
+            && !self.upgrade_reply(
+                managed,
+                taken.as_ref(),
+                (&record, &seen),
+                decision,
+                &mut steps,
+            )
         {
             steps.push(Step::Unsupported);
             decision.reason = Some(self.reason(reason));

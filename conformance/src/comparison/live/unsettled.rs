@@ -18,7 +18,9 @@ use super::super::{
     fraction::{draws_faults, filters},
 };
 
-/// What the reference's reason says of a request that a fault delays.
+/// What the reference's reason begins with where a filter answers.
+const FILTER: &str = "the HTTP filter ";
+/// What it says of a request that a fault delays.
 const DELAYED: &str = "HTTP filters delay it by";
 
 /// Says of nothing that differs for such a reason that it does.
@@ -38,7 +40,9 @@ pub(super) fn leave(
         let fields = &divergence.fields;
         // The address that a PROXY header names is the client's, not the connection's.
         // Where they are left open for another reason, what follows from them is not.
-        let fate = expected.outcome != found.outcome || expected.status != found.status;
+        let fate = expected.outcome != found.outcome
+            || expected.status != found.status
+            || answered_by_another(expected, found);
         if fate && by_source
             || (by_clock || by_share)
                 && (fate && by_filter(expected, found) || delays_otherwise(expected, found))
@@ -92,6 +96,15 @@ fn is_by_clock(filter: &FilterKind) -> bool {
         FilterKind::Fault(fault) => fault.max_active_faults.is_some() || asks_headers(fault),
         _ => false,
     }
+}
+
+/// Whether a filter answered one of the two, and the route the other: to gRPC with one status.
+fn answered_by_another(expected: &Decision, found: &Decision) -> bool {
+    let reason = |decision: &Decision| decision.reason.clone().unwrap_or_default();
+    let by_route = reason(found).starts_with("direct_response");
+    expected.outcome == Outcome::DirectResponse
+        && found.outcome == Outcome::DirectResponse
+        && by_route == reason(expected).starts_with(FILTER)
 }
 
 /// Whether a filter answered one of the two.
