@@ -44,6 +44,14 @@ pub fn shop() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/shop.yaml")
 }
 
+/// A folder with the small mesh as `shop.yaml`, and [`TRAFFIC`] for it as `t.jsonl`.
+pub fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::copy(shop(), folder.path().join("shop.yaml")).expect("the snapshot");
+    std::fs::write(folder.path().join("t.jsonl"), TRAFFIC).expect("the traffic");
+    folder
+}
+
 /// Requests that reach every route of the small mesh.
 pub const TRAFFIC: &str = r#"{"id":"r0","authority":"reviews.test","path":"/reviews/1","destination":"10.0.0.1:8080"}
 {"id":"r1","authority":"reviews.test","path":"/reviews/1","headers":[["end-user","jason"]],"destination":"10.0.0.1:8080"}
