@@ -12,7 +12,7 @@ BODIES = [{}, {"body": {"inline_string": "hello\n"}}, {"body": {"inline_string":
 TEXTS = ["", "fixed 100%%", "[%LOCAL_REPLY_BODY%]", "%REQ(x-a)%|%REQ(x-none)%|%REQ(x-empty)%", "%RESPONSE_CODE% %RESPONSE_FLAGS%",
          "%RESPONSE_CODE_DETAILS%|%RESP(x-r)%|%RESP(:status)%|%TRAILER(x)%", "%ROUTE_NAME% %PROTOCOL% %PATH(NQ)%",
          "%REQ(x-n)%|%UPSTREAM_CLUSTER%|%UPSTREAM_HOST%|%UPSTREAM_REQUEST_ATTEMPT_COUNT%", "%REQ(x-a):2%", "%QUERY_PARAM(q)%",
-         "%METADATA(ROUTE:a:n)% %METADATA(ROUTE:a:s)%", "%DOWNSTREAM_LOCAL_PORT%"]
+         "%METADATA(ROUTE:a:n)% %METADATA(ROUTE:a:s)%", "%DOWNSTREAM_LOCAL_PORT%", "[%QUERY_PARAMS%]"]
 OBJECTS = [{}, {"z": "%RESPONSE_CODE%", "a": "%LOCAL_REPLY_BODY%", "m": {"y": "a%RESPONSE_CODE%", "b": "%REQ(x-none)%"}},
            {"n": None, "t": True, "f": False, "i": 3, "neg": -17, "big": 999999, "zero": 0},
            {"l": ["%REQ(x-none)%", None, "", {}, {"x": "%REQ(x-none)%"}, [], "%PROTOCOL%"], "o": {}, "e": []},
@@ -20,6 +20,7 @@ OBJECTS = [{}, {"z": "%RESPONSE_CODE%", "a": "%LOCAL_REPLY_BODY%", "m": {"y": "a
             "host": "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%",
             "flags": "%RESPONSE_FLAGS%", "details": "%RESPONSE_CODE_DETAILS%", "path": "%REQ(:path)%"},
            {"k\"%REQ(x-a)%": "%REQ(x-a)%%REQ(x-none)%", "cut": "%REQ(x-a):1%", "empty": "%REQ(x-empty)%", "pc": "100%%"},
+           {"q": "%QUERY_PARAMS%", "m": "a%QUERY_PARAMS%", "p": "%QUERY_PARAM(q)%"},
            {"o": {"p": {"q": "%REQ(x-none)%"}}, "fixed": "\u0001\n\u007f\"\\/"}]
 
 
@@ -76,6 +77,7 @@ def traffic() -> list[dict]:
         for number in range(len(all_routes)):
             collected.add(f"/r{number}?q=1", f"{name}.test", HEADERS)
             collected.add(f"/r{number}", f"{name}.test")
+            collected.add(f"/r{number}?", f"{name}.test")
             if number < 3:
                 collected.add(f"/r{number}", f"{name}.test", HEADERS, method="HEAD")
                 collected.add(f"/r{number}", f"{name}.test", HEADERS + GRPC)

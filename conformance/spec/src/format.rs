@@ -164,8 +164,7 @@ fn evaluate(command: &str, context: &Context<'_>) -> Value {
         ("QUERY_PARAM", _) => query::parameter(&context.request.text(":path")?, argument)?,
         ("QUERY_PARAMS", _) if argument != "DECODED" => {
             let path = context.request.text(":path")?;
-            let query = path.split_once('?').map(|(_, query)| query.to_owned());
-            query.filter(|query| !query.is_empty())
+            path.split_once('?').map(|(_, query)| query.to_owned())
         }
         ("PATH", _) => path(argument, context.request)?,
         _ => match context.facts {

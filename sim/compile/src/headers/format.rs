@@ -148,8 +148,8 @@ fn said(
         "QUERY_PARAM" => parameter(&request.pseudo(":path"), argument),
         "QUERY_PARAMS" => {
             let path = request.pseudo(":path");
-            let start = path.find('?').map_or(path.len(), |at| at + 1);
-            Said::name(path.get(start..).unwrap_or_default())
+            // A question mark alone says nothing, and is there.
+            Said::or_nothing(path.split_once('?').map(|(_, query)| query.to_owned()))
         }
         "PATH" => path(argument, request),
         name => asked.said(name, argument),
