@@ -157,7 +157,7 @@ fn a_divergence_is_shrunk_and_kept_as_a_case() {
         twinmesh_xds::Profile::default(),
     )
     .expect("written");
-    let case = Case::read(&folder, "case", true).expect("a whole case");
+    let case = Case::read(&folder, "case", false).expect("a whole case");
     assert_eq!(case.requests, requests);
 }
 

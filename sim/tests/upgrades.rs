@@ -70,3 +70,37 @@ fn as_recorded(#[case] case: &str, #[case] by_spec: usize, #[case] by_sim: usize
         assert_eq!(undecided, expected, "{name}, beside {decided}");
     }
 }
+
+/// A route whose weighted cluster and whose own mutations change the response.
+const CHANGING: &str = r#"{"name": "r", "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [{
+    "match": {"prefix": "/"}, "response_headers_to_add": [{"header": {"key": "x-a", "value": "of %PROTOCOL%"}}],
+    "route": {"weighted_clusters": {"clusters": [{"name": "c", "weight": 1,
+        "response_headers_to_add": [{"header": {"key": "x-b", "value": "%REQ(x-b)%"}}]}]}}}]}]}"#;
+
+#[test]
+fn a_refused_upgrade_gets_the_headers_of_a_route_that_forwards() {
+    let options = twinmesh_xds::ReadOptions::default();
+    let snapshot = twinmesh_xds::read_bytes("r.json", CHANGING.as_bytes(), &options);
+    let snapshot = Arc::new(snapshot.expect("it reads"));
+    let request = r#"{"id": "r", "authority": "a", "path": "/", "route_config": "r",
+        "headers": [["connection", "upgrade"], ["upgrade", "websocket"], ["x-b", "1"]]}"#;
+    let request: Request = serde_json::from_str(request).expect("a request");
+    let engines: [Box<dyn Engine>; 2] = [Box::new(Spec::default()), Box::new(Sim::default())];
+    for mut engine in engines {
+        engine.load(&snapshot).expect("it loads");
+        let found = engine.decide(&request, 0, 0, true).expect("it answers");
+        let name = engine.name();
+        let decision = found.decision;
+        assert_eq!(decision.outcome, Outcome::BadRequest, "{name}");
+        assert_eq!(decision.status, Some(403), "{name}");
+        let headers = decision.response_headers.expect("the route names headers");
+        for (header, expected) in [("x-a", "of HTTP/1.1"), ("x-b", "1")] {
+            let values = headers.get(header).expect("it is named");
+            assert_eq!(
+                values.as_deref(),
+                Some(&[expected.to_owned()][..]),
+                "{name}"
+            );
+        }
+    }
+}

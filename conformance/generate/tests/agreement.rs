@@ -20,7 +20,7 @@ use twinmesh_xds::Profile;
 
 /// Requests of a snapshot, at most.
 const REQUESTS: usize = 60;
-/// Snapshots from which on every rule has to be reached.
+/// Snapshots from which on shares are held to: few scatter too much.
 const FLOORS: u32 = 100;
 /// Kinds of divergences after which a run ends.
 const KINDS: usize = 16;
@@ -132,7 +132,7 @@ fn agree(profile: Profile, part: u32) {
     }
     assert!(kinds.is_empty(), "{kinds:#?}\n\n{report}");
     assert!(
-        refused * 5 <= cases,
+        cases < FLOORS || refused * 5 <= cases,
         "{refused} of {cases} snapshots are refused, over a fifth"
     );
     for (name, counts) in names.iter().zip(&counts) {

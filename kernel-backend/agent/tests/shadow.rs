@@ -189,8 +189,10 @@ async fn a_share_is_taken_and_the_rest_is_left_alone() {
 async fn what_cannot_be_made_again_is_skipped() {
     let backends = backends().await;
     let mut config = config(&backends);
-    config["static_resources"]["clusters"][1]["round_robin_lb_config"] =
-        json!({"slow_start_config": {"slow_start_window": "1s"}});
+    config["static_resources"]["clusters"][1]["load_balancing_policy"] = json!({"policies": [
+        {"typed_extension_config": {"name": "x", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.\
+                client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"}}}]});
     let running = start_shadowed(snapshot(&config), shadow(ALL), false).await;
     let mut client = running.connect("web").await;
     let request = "GET / HTTP/1.1\r\nHost: web\r\nX-V: 2\r\n\r\n";

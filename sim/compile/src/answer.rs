@@ -189,7 +189,8 @@ impl Compiled {
             )
         {
             steps.push(Step::Unsupported);
-            decision.reason = Some(self.reason(reason));
+            let of_upgrade = self.upgrade_undecided(came, reason);
+            decision.reason = Some(of_upgrade.unwrap_or_else(|| self.reason(reason)));
         }
         if decision.outcome == Outcome::Redirect
             && decision.route.is_none()

@@ -2,11 +2,12 @@
 //! connection manager that they came to.
 
 use envoy_types::pb::envoy::config::route::v3::{Route, route::Action};
-use twinmesh_engine::{BadRequest, Decision, Outcome, Step};
+use twinmesh_engine::{BadRequest, Decision, Outcome, Request, Step};
 use twinmesh_model::layout::{low, outcome, unsupported, work};
 
 use crate::Compiled;
 use crate::answer::Record;
+use crate::codec::asks_for_upgrade;
 use crate::headers::{Taken, undecide};
 use crate::managed::Managed;
 use crate::seen::Seen;
@@ -67,6 +68,20 @@ impl Compiled {
             return Verdict::OtherFilters;
         }
         Verdict::Allowed
+    }
+
+    /// Why a request is not decided, where that is for the upgrade that it asks for: what the model
+    /// stopped for this reason at was not decoded.
+    pub(crate) fn upgrade_undecided(&self, came: &Request, reason: u64) -> Option<String> {
+        if reason != unsupported::HEADER_REWRITTEN || !asks_for_upgrade(came) {
+            return None;
+        }
+        let why = if self.matches_upgrades {
+            "upgrades are not decided where matchers look at connection or upgrade"
+        } else {
+            "requests that ask for an upgrade are decided in userspace only"
+        };
+        Some(why.to_owned())
     }
 
     /// Envoy's answer to an upgrade that is not allowed; whether that is what the model stopped for.

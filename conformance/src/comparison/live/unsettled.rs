@@ -177,3 +177,47 @@ fn is_source(principal: &Principal) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn answered(reason: &str) -> Decision {
+        Decision {
+            outcome: Outcome::DirectResponse,
+            status: Some(200),
+            reason: Some(reason.to_owned()),
+            ..Decision::default()
+        }
+    }
+
+    #[rstest]
+    #[case("the HTTP filter \"limit\" answers", "direct_response", true)]
+    #[case("the HTTP filter \"limit\" answers", "local_rate_limited RL", false)]
+    #[case("the route answers by itself", "local_rate_limited RL", true)]
+    #[case("the route answers by itself", "direct_response DI", false)]
+    fn who_answered(#[case] expected: &str, #[case] found: &str, #[case] differs: bool) {
+        let found = answered_by_another(&answered(expected), &answered(found));
+        assert_eq!(found, differs);
+    }
+
+    #[rstest]
+    #[case("the route redirects", "direct_response DI", true)]
+    #[case(
+        "the route redirects; HTTP filters delay it by 20 ms",
+        "direct_response DI,UT",
+        false
+    )]
+    #[case(
+        "the route redirects; HTTP filters delay it by 20 ms",
+        "direct_response",
+        true
+    )]
+    #[case("the route redirects", "direct_response DIRECT", false)]
+    fn who_was_delayed(#[case] expected: &str, #[case] found: &str, #[case] differs: bool) {
+        let found = delays_otherwise(&answered(expected), &answered(found));
+        assert_eq!(found, differs);
+    }
+}
