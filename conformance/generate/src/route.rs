@@ -109,7 +109,7 @@ fn route_match() -> BoxedStrategy<Value> {
 }
 
 fn weighted_clusters() -> BoxedStrategy<Value> {
-    let asked = weighted(0.6, criteria());
+    let asked = weighted(0.5, criteria());
     let entry = (
         select(CLUSTERS),
         prop::bool::weighted(0.1),

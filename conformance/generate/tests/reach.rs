@@ -123,7 +123,14 @@ fn the_coverage_of_the_traffic_is_what_was_said() {
             assert_eq!(own, generated.reached, "by {engine}");
             let all: BTreeSet<Goal> = generated.catalogue.goals.iter().copied().collect();
             let unknown: Vec<_> = generated.reached.difference(&all).collect();
-            assert!(unknown.is_empty(), "{unknown:?} are no goals");
+            let route = unknown.first().and_then(|goal| match goal {
+                Goal::Refuses(at, _) | Goal::Accepts(at, _) | Goal::Route(at) => {
+                    let table = &snapshot.route_configurations[at.configuration].config;
+                    Some(&table.virtual_hosts[at.virtual_host].routes[at.route])
+                }
+                _ => None,
+            });
+            assert!(unknown.is_empty(), "{unknown:?} are no goals: {route:?}");
         }
     });
 }

@@ -175,7 +175,7 @@ pub(crate) fn parts(route_match: &RouteMatch) -> Vec<Part> {
 }
 
 /// Every path starts with a slash: a matcher that asks for no more has one side only.
-fn always_accepts(route_match: Option<&RouteMatch>, part: Part) -> bool {
+pub(crate) fn always_accepts(route_match: Option<&RouteMatch>, part: Part) -> bool {
     part == Part::Path && route_match.is_some_and(super::refusals::takes_any_path)
 }
 

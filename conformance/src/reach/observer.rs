@@ -7,7 +7,7 @@ use twinmesh_engine::{Answer, Chain, Outcome, Request, Step};
 use twinmesh_spec::reading::{Matchers, Seen};
 use twinmesh_xds::Snapshot;
 
-use super::catalogue::{criteria, match_undecided, parts};
+use super::catalogue::{always_accepts, criteria, match_undecided, parts};
 use super::name::route;
 use super::refusals::Refusals;
 use super::{Goal, RouteAt};
@@ -242,9 +242,13 @@ impl<'a> Observer<'a> {
                 if match_undecided(config, mark).is_some() {
                     continue;
                 }
-                let refusing = config.r#match.iter();
-                let refusing = refusing.flat_map(|it| self.matchers.refusing(it, &seen, 2));
-                if let [only] = refusing.collect::<Vec<_>>().as_slice() {
+                let asked = config.r#match.as_ref();
+                let refusing = asked.map(|it| self.matchers.refusing(it, &seen, 2));
+                // Only what there is to reach: a route that is never taken has no sides.
+                if let Some([only]) = refusing.as_deref()
+                    && asked.is_some_and(|it| parts(it).contains(only))
+                    && !always_accepts(asked, *only)
+                {
                     let at = RouteAt {
                         configuration,
                         virtual_host,
