@@ -20,7 +20,7 @@ use twinmesh_xds::Profile;
 
 /// Requests of a snapshot, at most.
 const REQUESTS: usize = 60;
-/// Snapshots from which on shares are held to: few scatter too much.
+/// Snapshots from which on every rule has to be reached.
 const FLOORS: u32 = 100;
 /// Kinds of divergences after which a run ends.
 const KINDS: usize = 16;
@@ -58,10 +58,10 @@ fn engines_decide_as_the_reference_does() {
     agree(Profile::default(), 1);
 }
 
-/// A quarter of the snapshots: what profiles change is little.
+/// Half of the snapshots: what profiles change is little.
 #[test]
 fn engines_decide_as_the_reference_does_by_envoys_older_rules() {
-    agree(Profile::Envoy138, 4);
+    agree(Profile::Envoy138, 2);
 }
 
 /// Compares the engines by a profile's rules, over one of so many snapshots.
@@ -132,7 +132,7 @@ fn agree(profile: Profile, part: u32) {
     }
     assert!(kinds.is_empty(), "{kinds:#?}\n\n{report}");
     assert!(
-        cases < FLOORS || refused * 5 <= cases,
+        refused * 5 <= cases,
         "{refused} of {cases} snapshots are refused, over a fifth"
     );
     for (name, counts) in names.iter().zip(&counts) {
@@ -142,14 +142,14 @@ fn agree(profile: Profile, part: u32) {
             "sim" => (1, (2, 5), USERSPACE_RULES, 400),
             _ => (3, (1, 8), &[][..], 800),
         };
-        if cases < FLOORS {
-            continue;
-        }
         assert!(
             undecided * 5 <= counts.requests * most,
             "{name} leaves {undecided} of {} requests undecided, over {most} fifths",
             counts.requests
         );
+        if cases < FLOORS {
+            continue;
+        }
         let chose = counts.reached.count(RULES[0]);
         assert!(
             chose * least.1 >= counts.requests * least.0,
