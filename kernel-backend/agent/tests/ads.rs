@@ -65,8 +65,10 @@ async fn policy_comes_from_a_control_plane_and_changes_with_it() {
         assert!(running.generation() > generation);
         common::until("the last good policy", || last_good.is_file()).await;
 
-        // A change that Envoy would refuse is answered by a NACK, and changes nothing.
-        let mut worse = (*snapshot(&policy("one", &one, &two))).clone();
+        // A change that Envoy would refuse is answered by a NACK, and changes nothing. Each type of
+        // resource is taken or refused for itself, so what changes is in the clusters alone: they
+        // would have the other's endpoint.
+        let mut worse = (*snapshot(&policy("two", &two, &one))).clone();
         for cluster in &mut worse.clusters {
             if let Some(timeout) = &mut cluster.config.connect_timeout {
                 timeout.seconds = -5;
