@@ -3,6 +3,8 @@
 mod filter;
 mod place;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use serde_json::Value;
 use twinmesh_engine::Request;
