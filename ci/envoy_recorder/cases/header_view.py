@@ -54,6 +54,11 @@ def traffic() -> list[dict]:
     for headers in ([("x-custom", "a"), ("x-b", "1"), ("X-Custom", "b")],
                     [("accept", "a"), ("x-b", "1"), ("ACCEPT", "b")]):
         collected.add("/", f"{headers[0][0]}.test", headers)
+    # Whether a reply of Envoy's own is one to gRPC.
+    grpc = "application/grpc"
+    for values in ((grpc,), ("", grpc), (grpc, ""), ("", "", grpc + "+proto"), ("a", grpc), (grpc, "+a"),
+                   (grpc + "+a", grpc)):
+        collected.add("/", "none.test", [("content-type", value) for value in values])
     # Heads that are refused.
     for headers in ([("connection", "x-forwarded-for")], [("connection", ":path")],
                     [("content-length", "x")], [("content-length", "1"), ("content-length", "1")],

@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use common::wire::Wire;
-use common::{
-    Backend, bootstrap, cluster, http_listener, manager, simple, soon, start, tcp_listener,
-};
+use common::{Backend, bootstrap, cluster, http_listener, manager, soon, start, tcp_listener};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -142,10 +140,23 @@ async fn upgrades_are_tunnelled_where_they_are_configured() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn upgrades_and_connect_are_refused_where_they_are_not_configured() {
     let backend = websocket().await;
-    let running = start(&simple(&[backend.address])).await;
+    let routes = json!([{"match": {"path": "/"}, "route": {"cluster": "backend"}}]);
+    let running = start(&bootstrap(
+        &[http_listener("web", &manager(&routes))],
+        &[cluster("backend", "ROUND_ROBIN", &[backend.address])],
+    ))
+    .await;
     let mut client = running.connect("web").await;
     client.send(UPGRADE).await;
     assert_eq!(client.reply().await.head.status(), 403);
+    // Without a route there is nothing to refuse.
+    let mut client = running.connect("web").await;
+    client
+        .send(
+            b"GET /none HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )
+        .await;
+    assert_eq!(client.reply().await.head.status(), 404);
     let mut client = running.connect("web").await;
     client
         .send(b"CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n")

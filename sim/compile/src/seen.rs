@@ -37,16 +37,12 @@ impl Compiled {
             let own = manager.use_remote_address.as_ref();
             own.is_some_and(|own| own.value) && manager.xff_num_trusted_hops == 0
         });
-        let forwarded = values(request, "x-forwarded-proto");
+        let forwarded = joined(request, "x-forwarded-proto").filter(|_| !is_edge);
         Seen {
             authority: text(work::HOST),
             path: text(work::TARGET),
             scheme: text(work::SCHEME),
-            forwarded_proto: if is_edge || forwarded.is_empty() {
-                connection.to_owned()
-            } else {
-                forwarded.join(",")
-            },
+            forwarded_proto: forwarded.unwrap_or_else(|| connection.to_owned()),
             grpc: is_grpc(request),
             joins_lines: self.snapshot.profile.joins_lines(),
         }
@@ -70,7 +66,7 @@ pub(crate) fn text(head: &[u8], span: Span) -> String {
 }
 
 /// The values of a header, each line apart.
-fn values<'r>(request: &'r Request, name: &str) -> Vec<&'r str> {
+pub(crate) fn values<'r>(request: &'r Request, name: &str) -> Vec<&'r str> {
     let named = request
         .headers
         .iter()
@@ -80,9 +76,20 @@ fn values<'r>(request: &'r Request, name: &str) -> Vec<&'r str> {
         .collect()
 }
 
+/// The value of a header of which Envoy keeps one line: values are joined, and empty ones leave no
+/// trace.
+pub(crate) fn joined(request: &Request, name: &str) -> Option<String> {
+    let mut values = values(request, name);
+    if values.is_empty() {
+        return None;
+    }
+    values.retain(|value| !value.is_empty());
+    Some(values.join(","))
+}
+
 /// Whether Envoy answers the request as it answers gRPC.
 pub(crate) fn is_grpc(request: &Request) -> bool {
-    let content_type = values(request, "content-type").join(",");
+    let content_type = joined(request, "content-type").unwrap_or_default();
     let rest = content_type.strip_prefix("application/grpc");
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }

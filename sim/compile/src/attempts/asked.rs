@@ -7,8 +7,8 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_attempts::retry;
 use twinmesh_engine::Request;
 
-use super::values::all;
 use crate::header_value::number;
+use crate::seen::{joined, values};
 
 /// What is asked.
 #[derive(Debug, Default)]
@@ -42,10 +42,13 @@ const UNDECIDED: [&str; 3] = [
 impl Asked {
     /// What a request asks; the error is why that is not decided.
     pub(super) fn of(manager: &HttpConnectionManager, request: &Request) -> Result<Self, String> {
-        if let Some(name) = UNDECIDED.iter().find(|name| !all(request, name).is_empty()) {
+        if let Some(name) = UNDECIDED
+            .iter()
+            .find(|name| !values(request, name).is_empty())
+        {
             return Err(format!("what {name} asks for is not decided"));
         }
-        if HEADERS.iter().all(|name| all(request, name).is_empty())
+        if HEADERS.iter().all(|name| values(request, name).is_empty())
             || !is_internal(manager, request)?
         {
             return Ok(Self::default());
@@ -72,19 +75,6 @@ impl Asked {
     }
 }
 
-/// Envoy keeps one line of each: values are joined, but empty ones.
-fn joined(request: &Request, name: &str) -> Option<String> {
-    let values = all(request, name);
-    if values.is_empty() {
-        return None;
-    }
-    let filled: Vec<&str> = values
-        .into_iter()
-        .filter(|value| !value.is_empty())
-        .collect();
-    Some(filled.join(","))
-}
-
 fn is_internal(manager: &HttpConnectionManager, request: &Request) -> Result<bool, String> {
     let ranges = manager.internal_address_config.as_ref();
     let ranges = ranges.map_or(&[][..], |config| &config.cidr_ranges);
@@ -94,7 +84,7 @@ fn is_internal(manager: &HttpConnectionManager, request: &Request) -> Result<boo
     if !manager.original_ip_detection_extensions.is_empty() {
         return Err("whether the client's address is internal is not decided".to_owned());
     }
-    let lines = all(request, "x-forwarded-for");
+    let lines = values(request, "x-forwarded-for");
     let forwarded = lines.join(",");
     let own = manager
         .use_remote_address

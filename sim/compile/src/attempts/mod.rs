@@ -36,7 +36,7 @@ use crate::answer::{Record, endpoint_name, hostname, locality_name};
 use crate::header_value;
 use crate::managed::Managed;
 use crate::rewrite::of_weighted_cluster;
-use crate::seen::{Seen, is_grpc};
+use crate::seen::{Seen, is_grpc, joined};
 use crate::{Compiled, Left};
 use asked::Asked;
 
@@ -256,8 +256,7 @@ impl Plan {
             return Err(reason.to_owned());
         }
         let grpc = is_grpc(request);
-        let grpc_ms =
-            values::first(request, "grpc-timeout").and_then(|it| timeout::grpc(it.as_bytes()));
+        let grpc_ms = joined(request, "grpc-timeout").and_then(|it| timeout::grpc(it.as_bytes()));
         let lasts = action.max_stream_duration.as_ref();
         let route_ms = timeout::route(
             timeout::Route {

@@ -11,29 +11,7 @@ use twinmesh_engine::{Request, stream::Response};
 use crate::header_value;
 use crate::matcher::is_of_a_connection;
 use crate::names;
-use crate::seen::Seen;
-
-/// A header's values, each line apart.
-pub(super) fn all<'r>(request: &'r Request, name: &str) -> Vec<&'r str> {
-    let headers = request.headers.iter();
-    let named = headers.filter(|(other, _)| other.eq_ignore_ascii_case(name));
-    named
-        .map(|(_, value)| value.trim_matches([' ', '\t']))
-        .collect()
-}
-
-/// A header's value, as one line.
-pub(super) fn first(request: &Request, name: &str) -> Option<String> {
-    let values = all(request, name);
-    if values.is_empty() {
-        return None;
-    }
-    let filled: Vec<&str> = values
-        .into_iter()
-        .filter(|value| !value.is_empty())
-        .collect();
-    Some(filled.join(","))
-}
+use crate::seen::{Seen, joined, values};
 
 /// Whether a matcher is a regex, or of an extension.
 pub(super) fn is_regex(matcher: &HeaderMatcher) -> bool {
@@ -58,9 +36,9 @@ pub(super) fn of_request(matcher: &HeaderMatcher, request: &Request, seen: &Seen
     if is_of_a_connection(&name) {
         return accepts(matcher, &[]);
     }
-    let values = all(request, &name);
+    let values = values(request, &name);
     if values.len() > 1 && names::is_joined(&name) {
-        let value = first(request, &name).unwrap_or_default();
+        let value = joined(request, &name).unwrap_or_default();
         return accepts(matcher, &[&value]);
     }
     accepts_lines(matcher, &values, seen.joins_lines)
