@@ -2,6 +2,7 @@
 
 from envoy_recorder import RecorderError, headers
 from envoy_recorder.client import Answer
+from envoy_recorder.instrument import chains, is_closed
 from envoy_recorder.topology import Topology, split
 
 FIELDS = ("listener", "filter_chain", "route_config", "virtual_host", "route", "cluster",
@@ -24,6 +25,10 @@ def decision(request: dict, answer: Answer, entry: dict | None, topology: Topolo
         return found | {"outcome": "no_filter_chain", "listener": name, "engine": "envoy",
                         "reason": "connection closed: no filter chain match"}
     known = {key: entry.get(key) for key in FIELDS}
+    if is_closed(entry):
+        found["outcome"] = "direct_response"
+        found |= {key: known[key] for key in UP_TO_MANAGER if known[key]}
+        return found | {"engine": "envoy", "reason": entry["closed"]}
     known["status"] = entry["status"] or None
     if scripted and entry["attempts"]:
         outcome, keep = followed(entry, known)
@@ -128,7 +133,11 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict,
 
 
 def named_cluster(request: dict, known: dict, topology: Topology) -> str | None:
-    """The missing cluster that the route names, or that a header of the request names."""
+    """The missing cluster that the route or the TCP proxy names, or that a header of the request names."""
+    if known["route_config"] is None:
+        all_chains = chains(topology.listeners[known["listener"]])
+        own = [it for it in all_chains if it.get("name", "") == (known["filter_chain"] or "")]
+        return own[0]["filters"][-1]["typed_config"].get("cluster") if len(own) == 1 else None
     route = topology.routes.get((known["route_config"], known["virtual_host"], known["route"]), {})
     action = route.get("route", {})
     if "cluster" in action:

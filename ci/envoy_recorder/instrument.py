@@ -11,13 +11,19 @@ HCM = ("type.googleapis.com/envoy.extensions.filters.network.http_connection_man
        "HttpConnectionManager")
 TCP_PROXY = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+NETWORK_RBAC = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
 MARK = "twinmesh"
+BY_LISTENER = "listener"
 
 
 def instrument(bootstrap: dict, folder: Path) -> dict:
     """The instrumented copy; its logs go to `folder`."""
     result = copy.deepcopy(bootstrap)
     for listener in result["static_resources"]["listeners"]:
+        if any(is_rbac(each) for chain in chains(listener) for each in chain["filters"]):
+            # What a network filter closes, only the listener tells of for all kinds of chains.
+            names = {"listener": listener["name"], "filter_chain": "%FILTER_CHAIN_NAME%"}
+            listener["access_log"] = [log(folder, {"by": BY_LISTENER}, names)]
         for chain in chains(listener):
             for network_filter in chain["filters"]:
                 config = network_filter.get("typed_config", {})
@@ -27,6 +33,16 @@ def instrument(bootstrap: dict, folder: Path) -> dict:
                 elif config.get("@type") == TCP_PROXY:
                     config["access_log"] = [log(folder, names)]
     return result
+
+
+def is_rbac(network_filter: dict) -> bool:
+    """Whether a network filter may close connections by rules."""
+    return network_filter.get("typed_config", {}).get("@type") == NETWORK_RBAC
+
+
+def is_closed(entry: dict) -> bool:
+    """Whether a network filter closed the connection of a log entry."""
+    return (entry["closed"] or "").startswith("rbac_access_denied")
 
 
 def chains(listener: dict) -> list[dict]:
@@ -79,13 +95,13 @@ def mark(resource: dict, names: dict) -> None:
     resource.setdefault("metadata", {}).setdefault("filter_metadata", {})[MARK] = names
 
 
-def log(folder: Path, names: dict) -> dict:
-    """An access log with the names as they are and what Envoy decided."""
+def log(folder: Path, names: dict, formats: dict | None = None) -> dict:
+    """An access log with the names as they are, what these formats say, and what Envoy decided."""
     literal = {key: value.replace("%", "%%") for key, value in names.items()}
     return {"name": MARK, "typed_config": {
         "@type": FILE_LOG, "path": str(folder / "access"),
         "log_format": {"json_format": {
-            **literal,
+            **literal, **(formats or {}),
             "from": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
             "virtual_host": f"%METADATA(VIRTUAL_HOST:{MARK}:virtual_host)%",
             "route": f"%METADATA(ROUTE:{MARK}:route)%",
@@ -94,6 +110,7 @@ def log(folder: Path, names: dict) -> dict:
             "status": "%RESPONSE_CODE%",
             "details": "%RESPONSE_CODE_DETAILS%",
             "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+            "closed": "%CONNECTION_TERMINATION_DETAILS%",
             "flags": "%RESPONSE_FLAGS%"}}}}
 
 

@@ -224,6 +224,7 @@ impl<'a> Walk<'a> {
                 Some(route) => self.in_route(route, cluster_field(self.route_at(route))),
                 None => self.in_filter("cluster"),
             }),
+            Step::NetworkFilter { filter, .. } => one(self.in_network_filter(*filter)),
             Step::Filter { filter, .. } => one(self.in_filter(&format!("http_filters[{filter}]"))),
             Step::Priority { .. } => self.in_assignment(""),
             Step::Endpoint { locality, endpoint } => {
@@ -311,6 +312,12 @@ impl<'a> Walk<'a> {
         let filter = self.filter_chain()?.config.filters.len().checked_sub(1)?;
         let chain = self.chain_field()?;
         self.in_listener(&format!("{chain}.filters[{filter}].typed_config.{path}"))
+    }
+
+    /// The rules of a network filter of the chain.
+    fn in_network_filter(&self, filter: usize) -> Option<Target> {
+        let chain = self.chain_field()?;
+        self.in_listener(&format!("{chain}.filters[{filter}].typed_config.rules"))
     }
 
     fn in_configuration(&self, path: &str) -> Option<Target> {

@@ -9,7 +9,7 @@ use crate::{
         listener, low, more, outcome, pair, route, route_configuration, slot, unsupported,
         virtual_host, work,
     },
-    matcher_tree, require_tls,
+    matcher_tree, network_rbac, require_tls,
     route::NONE,
     target, upgrade, userspace,
 };
@@ -41,7 +41,18 @@ pub fn decide<M: Machine>(machine: &mut M) {
         && low(machine.policy64(chain.wrapping_add(filter_chain::KIND))) == filter_chain::TCP
     {
         let action = low(machine.policy64(chain.wrapping_add(filter_chain::TARGET)));
+        let first = M::FILTERS && network_rbac::comes_first(machine, chain);
+        if first && network_rbac::stops(machine, chain) {
+            return;
+        }
         machine.action(action);
+        let sent = [outcome::FORWARD, outcome::FORWARD_TO_DESTINATION];
+        if M::FILTERS && !first && sent.contains(&machine.word(work::OUTCOME)) {
+            network_rbac::stops(machine, chain);
+        }
+        return;
+    }
+    if M::FILTERS && chain != 0 && network_rbac::stops(machine, chain) {
         return;
     }
     let limits = limits(machine, chain);

@@ -62,7 +62,7 @@ pub fn run<M: Machine>(machine: &mut M, cluster: u64) -> bool {
         return true;
     }
     let count = machine.policy64(chain);
-    if high(count) != 0 && !add_server_name(machine, chain, high(count).wrapping_sub(1)) {
+    if !add_server_name(machine, chain) {
         let reason = crate::layout::unsupported::TOO_MANY_VALUES;
         decide::end(machine, outcome::UNSUPPORTED, reason);
         return false;
@@ -152,10 +152,25 @@ pub fn chose<M: Machine>(machine: &mut M, chosen: u64, wanted: u64, length: u64)
     name.length() == length && machine.equal(high(wanted), name) != 0
 }
 
-/// Gives the slot of the server name the one that the connection asked for, which is empty where
-/// nobody has read it. Whether there is room.
-fn add_server_name<M: Machine>(machine: &mut M, chain: u64, slot: u64) -> bool {
+/// Slot of the server name, where a filter of the chain looks at it.
+fn server_name<M: Machine>(machine: &M, chain: u64) -> Option<u64> {
+    high(machine.policy64(chain)).checked_sub(1)
+}
+
+/// Empties the slot of the server name.
+pub fn forget_server_name<M: Machine>(machine: &mut M, chain: u64) {
+    if let Some(slot) = server_name(machine, chain) {
+        slot::clear(machine, slot);
+    }
+}
+
+/// Gives the slot of the server name, where a filter looks at it, the one that the connection asked for,
+/// which is empty where nobody has read it. Whether there is room.
+pub fn add_server_name<M: Machine>(machine: &mut M, chain: u64) -> bool {
     use crate::layout::{connection, input};
+    let Some(slot) = server_name(machine, chain) else {
+        return true;
+    };
     let flags = high(machine.policy64(chain.wrapping_add(http_filters::CLIENT)));
     let read = flags & http_filters::INSPECTS_TLS != 0
         && machine.word(work::CONNECTION) & connection::TLS != 0;

@@ -310,6 +310,9 @@ pub mod outcome {
     pub const FILTER_REPLY: u64 = 13;
     /// Dropped before an endpoint was looked for. In userspace.
     pub const OVERFLOW: u64 = 14;
+    /// Closed by a network filter, in userspace; the reason is the number of the policy that matched plus
+    /// one (0: none), and above it the filter's index in the chain.
+    pub const CLOSED: u64 = 15;
 }
 
 /// Codes of [`work::REASON`] where the outcome is `bad_request`. Up to [`bad_request::BY_CODEC`]
@@ -367,8 +370,8 @@ pub mod unsupported {
     /// Envoy rewrites a header before routing: obsolete folding, a CR inside a value, headers that
     /// Connection names, repeated headers that it joins.
     pub const HEADER_REWRITTEN: u64 = 5;
-    /// The connection manager has filters that may answer, and this machine runs none
-    /// ([`crate::Machine::FILTERS`]).
+    /// The filter chain has filters that may close connections or answer requests, and this machine runs
+    /// none ([`crate::Machine::FILTERS`]).
     pub const FILTERS: u64 = 6;
     /// A filter looks at the client's address, which is not known.
     pub const CLIENT_ADDRESS: u64 = 7;

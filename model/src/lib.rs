@@ -37,6 +37,7 @@ pub mod local_rate_limit;
 pub mod machine;
 pub mod matcher;
 pub mod matcher_tree;
+pub mod network_rbac;
 pub mod priority;
 pub mod query_parameter;
 pub mod random;

@@ -1,5 +1,6 @@
 //! `envoy.extensions.filters.http.rbac.v3`: rules over the connection and the request, compiled to
-//! conditions each of which says where to go on.
+//! conditions each of which says where to go on. Those of the network filter ([`crate::network_rbac`])
+//! are alike.
 
 use core::net::IpAddr;
 
@@ -34,9 +35,21 @@ fn matched<M: Machine>(machine: &mut M, filter: Filter) -> Result<bool, u64> {
 /// # Errors
 /// The number of a reason why one is not decided.
 pub fn follow<M: Machine>(machine: &mut M, filter: Filter, first: u64) -> Result<bool, u64> {
+    follow_to(machine, filter, first).map(|end| end.is_some())
+}
+
+/// As [`follow`]; where they hold, the number of the policy that they are of.
+///
+/// # Errors
+/// As [`follow`].
+pub fn follow_to<M: Machine>(
+    machine: &mut M,
+    filter: Filter,
+    first: u64,
+) -> Result<Option<u64>, u64> {
     let mut at = first;
     // They lead forward only, so this ends.
-    while at != condition::FALSE && at != condition::TRUE {
+    while at != condition::FALSE && at & condition::TRUE == 0 {
         let next = machine.policy64(at.wrapping_add(condition::NEXT));
         at = if holds(machine, filter, at)? {
             low(next)
@@ -44,7 +57,7 @@ pub fn follow<M: Machine>(machine: &mut M, filter: Filter, first: u64) -> Result
             high(next)
         };
     }
-    Ok(at == condition::TRUE)
+    Ok((at != condition::FALSE).then_some(at >> 1))
 }
 
 fn holds<M: Machine>(machine: &mut M, filter: Filter, at: u64) -> Result<bool, u64> {
@@ -80,6 +93,7 @@ fn holds<M: Machine>(machine: &mut M, filter: Filter, at: u64) -> Result<bool, u
             let length = machine.policy64(value.wrapping_add(8));
             Ok(http_filter::chose(machine, filter.cluster, wanted, length))
         }
+        condition::UNDECIDED => Err(value),
         condition::PRESENT => Ok(slot::first(machine, value) != 0),
         _ if machine.word(work::CONNECTION) & connection::TLS != 0 => Err(unsupported::PEER),
         _ => Ok(false),

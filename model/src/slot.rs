@@ -49,6 +49,12 @@ pub fn count<M: Machine>(machine: &M, slot: u64) -> u64 {
     }
 }
 
+/// Takes all values from the slot.
+#[inline(always)]
+pub fn clear<M: Machine>(machine: &mut M, slot: u64) {
+    machine.set_word(work::SLOTS + (slot & (work::SLOTS_MAX - 1)), 0);
+}
+
 /// Keeps a value. 0, or 1 where there is no room.
 #[inline(always)]
 pub fn add<M: Machine>(machine: &mut M, slot: u64, span: Span) -> u64 {

@@ -18,7 +18,8 @@ pub enum Outcome {
     Forward,
     /// Answered with a redirect.
     Redirect,
-    /// Answered by the route itself.
+    /// Answered by the route itself, or by a filter. Without a status: a network filter closed the
+    /// connection.
     DirectResponse,
     /// No listener takes the connection.
     NoListener,

@@ -93,7 +93,7 @@ impl Replay<'_> {
             if let Some(held) = answer.held {
                 let end = match answer.decision.outcome {
                     // It was not sent there.
-                    Outcome::Overflow => now,
+                    Outcome::Overflow | Outcome::DirectResponse => now,
                     _ => now
                         .saturating_add(answer.delayed_us)
                         .saturating_add(request.duration_us),

@@ -53,6 +53,16 @@ pub enum Step {
         /// What it did.
         did: Did,
     },
+    /// A network filter that looked at the connection: RBAC. Where a TCP proxy is behind it, that has
+    /// chosen an endpoint by then, unless it waits for the first data.
+    NetworkFilter {
+        /// Index into `FilterChain.filters`.
+        filter: usize,
+        /// The policy that matched: its place in the order of their names. None where none matches.
+        policy: Option<usize>,
+        /// It closed the connection.
+        closes: bool,
+    },
     /// The cluster: index into `Snapshot::clusters`.
     Cluster(usize),
     /// Headers that a level of the route configuration adds and removes.

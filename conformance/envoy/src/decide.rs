@@ -83,8 +83,10 @@ fn try_decide(
                 let reason = "it comes over TLS to a filter chain that takes none in this run";
                 return Err(reason.to_owned());
             }
-            // A TCP proxy has chosen an endpoint before the handshake fails.
-            (Kind::Tcp, false) if takes_tls && entry.endpoint.is_none() => {
+            // A TCP proxy has chosen an endpoint before the handshake fails; network filters wait for data.
+            (Kind::Tcp, false)
+                if takes_tls && (entry.endpoint.is_none() || names.has_network_filters(entry)) =>
+            {
                 let reason = "it comes in plain text to a filter chain that takes TLS in this run";
                 return Err(reason.to_owned());
             }
@@ -93,7 +95,8 @@ fn try_decide(
     }
     let details = entry.details.as_deref().unwrap_or_default();
     let flags = entry.flags.as_deref().filter(|flags| *flags != "-");
-    let reason = [Some(details), flags].into_iter().flatten();
+    let closed = entry.closed.as_deref();
+    let reason = [Some(details), closed, flags].into_iter().flatten();
     let reason: Vec<&str> = reason.filter(|part| !part.is_empty()).collect();
     let reason = reason.join(" ");
     let levels = names.levels(entry);
@@ -123,6 +126,9 @@ fn try_decide(
         ..Decision::default()
     };
     names.up_to(&mut decision, entry, reach);
+    if entry.kind == Kind::Listener && reach >= Reach::FilterChain {
+        decision.filter_chain.clone_from(&entry.chain);
+    }
     if reach >= Reach::Cluster {
         decision.cluster.clone_from(&entry.cluster);
         if outcome == Outcome::NoCluster && decision.cluster.is_none() {
@@ -226,6 +232,9 @@ fn outcome(entry: &Entry, redirects: bool) -> Option<(Outcome, Reach)> {
         Kind::Listener if details == NO_FILTER_CHAIN => {
             return Some((Outcome::NoFilterChain, Reach::Listener));
         }
+        Kind::Listener if entry.is_closed_by_filter() => {
+            return Some((Outcome::DirectResponse, Reach::FilterChain));
+        }
         Kind::Listener => return None,
         Kind::Tcp => {
             let outcome = if entry.endpoint.is_some() {
@@ -319,6 +328,12 @@ impl Names<'_> {
             Some(index) => listener.filter_chains.get(index),
             None => listener.default_filter_chain.as_ref(),
         }
+    }
+
+    /// Whether network filters may close the connection.
+    fn has_network_filters(&self, entry: &Entry) -> bool {
+        self.chain(entry)
+            .is_some_and(|chain| !chain.network_rbac.is_empty())
     }
 
     /// Names what was reached; what has no name is absent.

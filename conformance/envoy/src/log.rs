@@ -23,6 +23,9 @@ pub struct Entry {
     /// Of the filter chain; absent for the default one.
     #[serde(default, deserialize_with = "index")]
     pub filter_chain: Option<usize>,
+    /// The filter chain's name, where a listener writes.
+    #[serde(default)]
+    pub chain: Option<String>,
     /// Of the route configuration.
     #[serde(default, deserialize_with = "index")]
     pub route_config: Option<usize>,
@@ -44,9 +47,20 @@ pub struct Entry {
     /// Why it was answered so.
     #[serde(default)]
     pub details: Option<String>,
+    /// Why the connection was closed.
+    #[serde(default)]
+    pub closed: Option<String>,
     /// Envoy's flags.
     #[serde(default)]
     pub flags: Option<String>,
+}
+
+impl Entry {
+    /// Whether a network filter closed the connection.
+    pub fn is_closed_by_filter(&self) -> bool {
+        let closed = self.closed.as_deref().unwrap_or_default();
+        closed.starts_with(CLOSED_BY_FILTER)
+    }
 }
 
 /// Who wrote a line.
@@ -86,9 +100,11 @@ impl Log {
             let entry: Entry = serde_json::from_str(line).map_err(|error| {
                 EnvoyError::Unexpected(format!("Envoy's access log has {line:?}: {error}"))
             })?;
-            // A listener also writes of each connection that went well.
-            let is_of_refusal = entry.details.as_deref() == Some(NO_FILTER_CHAIN);
-            if entry.kind != Kind::Listener || is_of_refusal {
+            // A listener also writes of each connection that went well, and a TCP proxy of what a network
+            // filter closes.
+            let is_of_refusal =
+                entry.details.as_deref() == Some(NO_FILTER_CHAIN) || entry.is_closed_by_filter();
+            if (entry.kind == Kind::Listener) == is_of_refusal {
                 log.0.entry(entry.from.clone()).or_default().push(entry);
             }
         }
@@ -103,3 +119,6 @@ impl Log {
 
 /// `%RESPONSE_CODE_DETAILS%` of a connection that no filter chain takes.
 pub const NO_FILTER_CHAIN: &str = "filter_chain_not_found";
+
+/// What `%CONNECTION_TERMINATION_DETAILS%` starts with where network RBAC closed the connection.
+const CLOSED_BY_FILTER: &str = "rbac_access_denied";

@@ -69,7 +69,7 @@ pub enum Plan {
 /// Plans the requests over one snapshot.
 pub struct Planner<'a> {
     snapshot: &'a Snapshot,
-    has_other_than_http: bool,
+    decides_once: bool,
 }
 
 /// Stands for a source that nobody gives.
@@ -80,8 +80,10 @@ impl<'a> Planner<'a> {
     pub fn new(snapshot: &'a Snapshot) -> Self {
         Self {
             snapshot,
-            has_other_than_http: chains(snapshot.listeners.iter())
-                .any(|chain| !matches!(chain.terminal, Terminal::Http { .. })),
+            decides_once: chains(snapshot.listeners.iter()).any(|chain| {
+                let is_http = matches!(chain.terminal, Terminal::Http { .. });
+                !is_http || !chain.network_rbac.is_empty()
+            }),
         }
     }
 
@@ -90,8 +92,8 @@ impl<'a> Planner<'a> {
         match self.way(request) {
             Ok(way) => Plan::Send {
                 way,
-                // A TCP proxy decides once for a connection.
-                alone: self.has_other_than_http || stands_alone(request),
+                // A TCP proxy decides once for a connection, and so do network filters.
+                alone: self.decides_once || stands_alone(request),
             },
             Err(reason) => Plan::Cannot(reason),
         }

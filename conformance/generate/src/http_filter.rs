@@ -4,12 +4,12 @@ use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::listener::{PORTS, RANGES, SERVER_NAMES};
 use crate::matcher::{header, set, string};
 use crate::mutation::changes;
-use crate::texts::{CLUSTERS, PATHS};
+use crate::rbac::{Of, rbac};
+use crate::texts::CLUSTERS;
 
 const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
 const RBAC_PER_ROUTE: &str =
@@ -29,75 +29,6 @@ const FILTER_CONFIG: &str = "type.googleapis.com/envoy.config.route.v3.FilterCon
 
 /// The names that filters have.
 const NAMES: [&str; 6] = ["rbac", "fault", "limit", "late", "cors", "cors"];
-
-fn range() -> impl Strategy<Value = Value> {
-    select(RANGES)
-        .prop_map(|(prefix, length)| json!({"address_prefix": prefix, "prefix_len": length}))
-}
-
-fn path() -> impl Strategy<Value = Value> {
-    (select(PATHS), select(&["exact", "prefix"][..]))
-        .prop_map(|(text, kind)| json!({"url_path": {"path": {kind: text}}}))
-}
-
-fn permission() -> BoxedStrategy<Value> {
-    let leaf = prop_oneof![
-        2 => Just(json!({"any": true})),
-        4 => header().prop_map(|matcher| json!({"header": matcher})),
-        4 => path(),
-        1 => range().prop_map(|range| json!({"destination_ip": range})),
-        1 => select(PORTS).prop_map(|port| json!({"destination_port": port})),
-        1 => select(PORTS)
-            .prop_map(|port| json!({"destination_port_range": {"start": port, "end": port + 1}})),
-        1 => select(SERVER_NAMES)
-            .prop_map(|name| json!({"requested_server_name": {"suffix": name.trim_start_matches('*')}})),
-    ];
-    leaf.prop_recursive(3, 8, 3, |inner| {
-        prop_oneof![
-            inner.clone().prop_map(|rule| json!({"not_rule": rule})),
-            vec(inner.clone(), 1..3).prop_map(|rules| json!({"and_rules": {"rules": rules}})),
-            vec(inner, 1..3).prop_map(|rules| json!({"or_rules": {"rules": rules}})),
-        ]
-    })
-    .boxed()
-}
-
-fn principal() -> BoxedStrategy<Value> {
-    let leaf = prop_oneof![
-        5 => Just(json!({"any": true})),
-        3 => header().prop_map(|matcher| json!({"header": matcher})),
-        1 => path(),
-        1 => range().prop_map(|range| json!({"direct_remote_ip": range})),
-        1 => range().prop_map(|range| json!({"remote_ip": range})),
-        1 => Just(json!({"authenticated": {}})),
-    ];
-    leaf.prop_recursive(2, 6, 3, |inner| {
-        prop_oneof![
-            inner.clone().prop_map(|id| json!({"not_id": id})),
-            vec(inner.clone(), 1..3).prop_map(|ids| json!({"and_ids": {"ids": ids}})),
-            vec(inner, 1..3).prop_map(|ids| json!({"or_ids": {"ids": ids}})),
-        ]
-    })
-    .boxed()
-}
-
-/// The fields of an RBAC filter.
-fn rbac() -> BoxedStrategy<Value> {
-    let policy = (vec(permission(), 1..3), vec(principal(), 1..3)).prop_map(
-        |(permissions, principals)| json!({"permissions": permissions, "principals": principals}),
-    );
-    let action = select(&["ALLOW", "DENY", "DENY", "LOG"][..]);
-    (action, vec(policy, 0..3))
-        .prop_map(|(action, policies)| {
-            let policies: Map<String, Value> = policies
-                .into_iter()
-                .enumerate()
-                .map(|(index, policy)| (format!("p{index}"), policy))
-                .collect();
-            json!({"rules": {"action": action, "policies": policies}})
-        })
-        .boxed()
-}
 
 fn percentage() -> impl Strategy<Value = Value> {
     let numerator = select(&[0_u32, 50, 100, 100, 100][..]);
@@ -318,10 +249,10 @@ fn typed(kind: &str, mut config: Value) -> Value {
 pub fn http_filters() -> BoxedStrategy<Vec<Value>> {
     let filter = (
         prop_oneof![
-            3 => rbac().prop_map(|config| ("rbac", typed(RBAC, config))),
+            3 => rbac(Of::Requests).prop_map(|config| ("rbac", typed(RBAC, config))),
             6 => fault().prop_map(|config| ("fault", typed(FAULT, config))),
             6 => limit().prop_map(|config| ("limit", typed(LIMIT, config))),
-            1 => rbac().prop_map(|config| ("late", typed(RBAC, config))),
+            1 => rbac(Of::Requests).prop_map(|config| ("late", typed(RBAC, config))),
             3 => Just(("cors", json!({"@type": CORS}))),
             1 => health_check().prop_map(|config| ("health", typed(HEALTH_CHECK, config))),
         ],
@@ -367,7 +298,7 @@ pub fn http_filters() -> BoxedStrategy<Vec<Value>> {
 /// `typed_per_filter_config`.
 pub fn per_filter() -> BoxedStrategy<Option<Value>> {
     let said = prop_oneof![
-        2 => rbac().prop_map(|rbac| {
+        2 => rbac(Of::Requests).prop_map(|rbac| {
             typed(RBAC_PER_ROUTE, json!({"rbac": rbac}))
         }),
         1 => Just(json!({"@type": RBAC_PER_ROUTE})),

@@ -14,6 +14,7 @@ mod malformed;
 mod matcher;
 mod matcher_tree;
 mod mutation;
+mod rbac;
 pub mod reached;
 mod route;
 mod tape;

@@ -12,6 +12,7 @@ use crate::balancing::criteria;
 use crate::http_filter::http_filters;
 use crate::matcher::set;
 use crate::mutation::{mirrors, mutations};
+use crate::rbac::network_filters;
 use crate::route::virtual_hosts;
 use crate::texts::CLUSTERS;
 use crate::upgrade;
@@ -179,8 +180,14 @@ fn tcp_proxy() -> BoxedStrategy<Value> {
             json!({"weighted_clusters": {"clusters": entries.collect::<Vec<_>>()}})
         }),
     ];
-    (clusters, asked())
-        .prop_map(|(mut proxy, asked)| {
+    let waits = prop::bool::weighted(0.3);
+    (clusters, asked(), waits)
+        .prop_map(|(mut proxy, asked, waits)| {
+            if waits {
+                let mode = json!("ON_DOWNSTREAM_DATA");
+                set(&mut proxy, "upstream_connect_mode", mode);
+                set(&mut proxy, "max_early_data_bytes", json!(1024));
+            }
             set(&mut proxy, "@type", json!(TCP_PROXY));
             set(&mut proxy, "stat_prefix", json!("s"));
             if let Some(asked) = asked {
@@ -192,12 +199,16 @@ fn tcp_proxy() -> BoxedStrategy<Value> {
 }
 
 fn terminal() -> BoxedStrategy<Value> {
-    prop_oneof![
+    let last = prop_oneof![
         12 => manager(),
         1 => tcp_proxy(),
-    ]
-    .prop_map(|config| json!([{"name": "terminal", "typed_config": config}]))
-    .boxed()
+    ];
+    (network_filters(), last)
+        .prop_map(|(mut filters, config)| {
+            filters.push(json!({"name": "terminal", "typed_config": config}));
+            Value::Array(filters)
+        })
+        .boxed()
 }
 
 fn listener() -> BoxedStrategy<Value> {
@@ -250,7 +261,9 @@ pub fn listeners() -> BoxedStrategy<Vec<Value>> {
 /// Route configurations have names that tell where they are.
 fn name_route_configurations(listener: &mut Value, index: usize) {
     let name = |chain: &mut Value, suffix: String| {
-        if let Some(routes) = chain.pointer_mut("/filters/0/typed_config/route_config") {
+        let filters = chain.get_mut("filters").and_then(Value::as_array_mut);
+        let last = filters.and_then(|filters| filters.last_mut());
+        if let Some(routes) = last.and_then(|it| it.pointer_mut("/typed_config/route_config")) {
             set(routes, "name", json!(format!("rc{index}-{suffix}")));
         }
     };

@@ -57,6 +57,8 @@ pub const USERSPACE_RULES: &[&str] = &[
     "hash by header",
     "hash by cookie",
     "hash by query parameter",
+    "network filter that passes",
+    "network filter that closes",
     "HTTP filter that passes",
     "HTTP filter that answers",
     "HTTP filter that delays",
@@ -147,7 +149,8 @@ fn managers(bootstrap: &Value) -> impl Iterator<Item = &Value> {
             let default = listener.get("default_filter_chain");
             list(listener, "/filter_chains").chain(default)
         })
-        .filter_map(|chain| chain.pointer("/filters/0/typed_config"))
+        .flat_map(|chain| list(chain, "/filters"))
+        .filter_map(|filter| filter.get("typed_config"))
 }
 
 /// An HTTP filter of the connection manager whose route configuration a decision names.
@@ -222,6 +225,12 @@ impl Reached {
             filter(|did| matches!(did, Did::Answer(_))),
             filter(|did| matches!(did, Did::Delay(_))),
         );
+        let network = |closing: bool| {
+            let asked = |step: &Step| matches!(step, Step::NetworkFilter { closes, .. } if *closes == closing);
+            steps.iter().any(asked)
+        };
+        self.count_one("network filter that passes", network(false));
+        self.count_one("network filter that closes", network(true));
         self.count_one("HTTP filter that passes", passes);
         self.count_one("HTTP filter that answers", answers);
         self.count_one("HTTP filter that delays", delays);

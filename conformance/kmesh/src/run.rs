@@ -4,7 +4,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     Route, VirtualHost, route_action::ClusterSpecifier,
 };
 use twinmesh_engine::{Answer, Chain, Decision, Domain, Failed, Outcome, Request, Step, Trace};
-use twinmesh_xds::{Balancer, Snapshot};
+use twinmesh_xds::{Balancer, FilterChain, Snapshot};
 
 use crate::cluster::{Clusters, Endpoint};
 use crate::head::Head;
@@ -86,10 +86,13 @@ impl<'a> Run<'a> {
                         Chain::Index(index) => listener.filter_chains.get(*index),
                         Chain::Default => listener.default_filter_chain.as_ref(),
                     });
-                    if chain.is_some_and(|chain| !chain.http_filters.is_empty()) {
+                    let has_filters = |chain: &FilterChain| {
+                        !(chain.http_filters.is_empty() && chain.network_rbac.is_empty())
+                    };
+                    if chain.is_some_and(has_filters) {
                         self.trace.steps.push(Step::Unsupported);
                         self.decision.outcome = Outcome::Unsupported;
-                        let why = "what Kmesh makes of the HTTP filters is not decided";
+                        let why = "what Kmesh makes of the chain's filters is not decided";
                         self.decision.reason = Some(why.to_owned());
                         return;
                     }

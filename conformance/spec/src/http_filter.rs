@@ -289,26 +289,12 @@ impl<'a> Run<'a> {
     where
         'a: 'm,
     {
-        let snapshot = self.snapshot;
-        let listener = snapshot.listeners.get(met.place.0);
-        let bound = listener.and_then(|it| crate::listener::ip_and_port(&it.config.address));
-        let destination = self
-            .request
-            .destination
-            .or(bound.map(|(address, _)| address));
-        let source = self
-            .request
-            .source
-            .map(|it| crate::listener::canonical(it).ip());
-        let source = source.filter(|it| !it.is_unspecified());
+        let of_connection = self.asked_of_connection(met.place.0);
+        let source = of_connection.source;
         rbac::Asked {
-            message,
-            destination: destination.map(crate::listener::canonical),
-            source,
+            message: Some(message),
             client: crate::client_address::client(met.manager, message, source),
-            server_name: self.server_name.clone(),
-            is_tls: self.request.is_tls(),
-            regexes: self.regexes,
+            ..of_connection
         }
     }
 

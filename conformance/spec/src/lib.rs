@@ -47,6 +47,7 @@ mod message;
 mod mirror;
 mod murmur;
 mod mutation;
+mod network_rbac;
 mod overload;
 mod path;
 mod path_normalization;

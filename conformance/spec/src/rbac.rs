@@ -1,4 +1,5 @@
-//! `envoy.extensions.filters.http.rbac.v3`: who may ask for what.
+//! `envoy.extensions.filters.http.rbac.v3`: who may ask for what. The network filter of the same name
+//! (`network_rbac.rs`) goes by the same rules.
 //!
 //! A policy matches where one of its permissions and one of its principals do. The policies are
 //! asked in order of their names, and all conditions from the first on, no further than needed.
@@ -7,8 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::rbac::v3::{
-    Permission, Policy, Principal, permission::Rule, principal::Identifier, rbac::Action,
+    Permission, Policy, Principal, Rbac as Rules, permission::Rule, principal::Identifier,
+    rbac::Action,
 };
+use envoy_types::pb::envoy::config::route::v3::HeaderMatcher;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
 use envoy_types::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
 
@@ -18,15 +21,15 @@ use crate::message::Message;
 use crate::regex::Regexes;
 use crate::string_match;
 
-const NO_CLIENT: &str = "an HTTP filter looks at the client's address, which is not known";
-const NO_DESTINATION: &str = "an HTTP filter looks at the destination, which is not known";
-const NO_PEER: &str =
-    "an HTTP filter looks at who a TLS connection's peer is, which is not decided";
-const NOT_DECIDED: &str = "a condition of an HTTP filter is not decided";
+const NO_CLIENT: &str = "a filter looks at the client's address, which is not known";
+const NO_DESTINATION: &str = "a filter looks at the destination, which is not known";
+const NO_PEER: &str = "a filter looks at who a TLS connection's peer is, which is not decided";
+const NOT_DECIDED: &str = "a condition of a filter is not decided";
 
 /// What rules may look at.
 pub(crate) struct Asked<'a> {
-    pub(crate) message: &'a Message,
+    /// None of a connection, of which no condition of requests holds.
+    pub(crate) message: Option<&'a Message>,
     pub(crate) destination: Option<SocketAddr>,
     /// The connection's.
     pub(crate) source: Option<IpAddr>,
@@ -46,18 +49,37 @@ pub(crate) fn verdict(rbac: &Rbac, asked: &Asked<'_>) -> Verdict {
     let Some(rules) = &rbac.rules else {
         return Verdict::Ignore;
     };
-    let denies = match Action::try_from(rules.action) {
-        Ok(Action::Deny) => true,
-        Ok(Action::Log) => return Verdict::Ignore,
-        Ok(Action::Allow) | Err(_) => false,
-    };
-    let mut policies: Vec<_> = rules.policies.iter().collect();
-    policies.sort_by_key(|(name, _)| name.as_str());
-    match some(policies, |(_, policy)| asked.policy(policy)) {
-        Ok(matched) if matched == denies => Verdict::Answer(403),
-        Ok(_) => Verdict::Pass,
+    if rules.action == Action::Log as i32 {
+        return Verdict::Ignore;
+    }
+    match judge(rules, asked) {
+        Ok((false, _)) => Verdict::Answer(403),
+        Ok((true, _)) => Verdict::Pass,
         Err(why) => Verdict::Undecided(why),
     }
+}
+
+/// Whether the rules let on what they are asked about, and which policy matches, by its place in the
+/// order of their names; the error is why that is not decided.
+pub(crate) fn judge(
+    rules: &Rules,
+    asked: &Asked<'_>,
+) -> Result<(bool, Option<usize>), &'static str> {
+    let mut policies: Vec<_> = rules.policies.iter().collect();
+    policies.sort_by_key(|(name, _)| name.as_str());
+    let mut matched = None;
+    for (place, (_, policy)) in policies.into_iter().enumerate() {
+        if asked.policy(policy)? {
+            matched = Some(place);
+            break;
+        }
+    }
+    let passes = match Action::try_from(rules.action) {
+        Ok(Action::Deny) => matched.is_none(),
+        Ok(Action::Log) => true,
+        Ok(Action::Allow) | Err(_) => matched.is_some(),
+    };
+    Ok((passes, matched))
 }
 
 /// Whether one of them holds; those behind the first that does are not asked.
@@ -87,7 +109,7 @@ impl Asked<'_> {
             Rule::AndRules(set) => every(&set.rules, |it| self.permission(it)),
             Rule::OrRules(set) => some(&set.rules, |it| self.permission(it)),
             Rule::NotRule(rule) => self.permission(rule).map(|holds| !holds),
-            Rule::Header(matcher) => Ok(header::matches_apart(matcher, self.message, self.regexes)),
+            Rule::Header(matcher) => Ok(self.header(matcher)),
             Rule::UrlPath(matcher) => self.path(matcher),
             Rule::DestinationIp(range) => {
                 let known = self.destination.map(|it| it.ip());
@@ -114,9 +136,7 @@ impl Asked<'_> {
             Identifier::AndIds(set) => every(&set.ids, |it| self.principal(it)),
             Identifier::OrIds(set) => some(&set.ids, |it| self.principal(it)),
             Identifier::NotId(id) => self.principal(id).map(|holds| !holds),
-            Identifier::Header(matcher) => {
-                Ok(header::matches_apart(matcher, self.message, self.regexes))
-            }
+            Identifier::Header(matcher) => Ok(self.header(matcher)),
             Identifier::UrlPath(matcher) => self.path(matcher),
             Identifier::SourceIp(range) | Identifier::DirectRemoteIp(range) => {
                 Ok(contains(range, self.source.ok_or(NO_CLIENT)?))
@@ -134,14 +154,20 @@ impl Asked<'_> {
         Ok(u32::from(destination.port()))
     }
 
+    fn header(&self, matcher: &HeaderMatcher) -> bool {
+        self.message
+            .is_some_and(|message| header::matches_apart(matcher, message, self.regexes))
+    }
+
     /// The path is matched without its query.
     fn path(&self, matcher: &PathMatcher) -> Answer {
-        match &matcher.rule {
-            Some(path_matcher::Rule::Path(matcher)) => {
-                let path = self.message.path_without_query();
+        match (&matcher.rule, self.message) {
+            (Some(path_matcher::Rule::Path(matcher)), Some(message)) => {
+                let path = message.path_without_query();
                 Ok(string_match::matches(matcher, path, self.regexes))
             }
-            None => Err(NOT_DECIDED),
+            (Some(path_matcher::Rule::Path(_)), None) => Ok(false),
+            (None, _) => Err(NOT_DECIDED),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::head::{self, Refused};
 use crate::http_filter::{At, Filters, Memory, Place};
 use crate::listener::{Entry, canonical};
 use crate::message::Message;
+use crate::network_rbac;
 use crate::path_normalization::{self, Normalized};
 use crate::redirect;
 use crate::regex::Regexes;
@@ -202,11 +203,15 @@ impl<'a> Run<'a> {
         if self.is_unsupported(filter_chain.unsupported.as_ref()) {
             return;
         }
+        self.server_name.clone_from(&connection.server_name);
         match &filter_chain.terminal {
             Terminal::Http {
                 manager,
                 route_configuration,
             } => {
+                if !self.at_network_filters(index, filter_chain) {
+                    return;
+                }
                 if !filter_chain.http_filters.is_empty() {
                     self.filters = Some(Filters {
                         manager,
@@ -215,7 +220,6 @@ impl<'a> Run<'a> {
                     });
                 }
                 self.chain = Some((index, chain));
-                self.server_name.clone_from(&connection.server_name);
                 self.manager = Some(manager);
                 let own = manager.use_remote_address.is_some_and(|own| own.value);
                 self.trusts_forwarded_for = !own || manager.xff_num_trusted_hops > 0;
@@ -231,7 +235,16 @@ impl<'a> Run<'a> {
                     None => self.undecided("the snapshot does not hold the route configuration"),
                 }
             }
-            Terminal::Tcp(proxy) => self.at_tcp_proxy(proxy),
+            Terminal::Tcp(proxy) => {
+                let waits = network_rbac::waits_for_data(proxy);
+                if waits && !self.at_network_filters(index, filter_chain) {
+                    return;
+                }
+                self.at_tcp_proxy(proxy);
+                if !waits && self.decision().outcome == Outcome::Forward {
+                    self.at_network_filters(index, filter_chain);
+                }
+            }
             Terminal::Unknown => {
                 self.undecided("the filter chain has no terminal filter that is decided");
             }

@@ -112,6 +112,11 @@ impl<'a> Narrator<'a> {
                 self.tell_weighted_cluster(*entry, *value, *from, *to)
             }
             Step::Filter { filter, did } => self.tell_filter(*filter, *did),
+            Step::NetworkFilter {
+                filter,
+                policy,
+                closes,
+            } => self.tell_network_filter(*filter, *policy, *closes),
             Step::Cluster(index) => {
                 self.cluster = Some(*index);
                 self.tell_cluster(*index)
@@ -325,6 +330,24 @@ impl<'a> Narrator<'a> {
                 Did::Delay(milliseconds) => format!("it delays the request by {milliseconds} ms"),
                 Did::Answer(status) => format!("it answers with {status}"),
             },
+        }
+    }
+
+    fn tell_network_filter(&self, index: usize, policy: Option<usize>, closes: bool) -> Sentence {
+        let chain = self.chain.and_then(|chain| self.filter_chain(chain));
+        let mut filters = chain.into_iter().flat_map(|chain| &chain.network_rbac);
+        let filter = filters.find(|filter| filter.index == index);
+        let policies = filter.map(|filter| filter.policies()).unwrap_or_default();
+        let why = match policy.and_then(|place| policies.get(place)) {
+            Some(policy) => format!("its policy {} matches", quoted(policy)),
+            None => "none of its policies matches".to_owned(),
+        };
+        let did = if closes { "is closed" } else { "goes on" };
+        let name = filter.map_or("", |filter| &filter.name);
+        Sentence {
+            topic: "network filter",
+            choice: format!("filters[{index}] {}", quoted(name)),
+            because: format!("{why}, and the connection {did}"),
         }
     }
 

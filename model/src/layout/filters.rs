@@ -1,6 +1,6 @@
 //! HTTP filters, which userspace alone runs ([`crate::Machine::FILTERS`]).
 
-/// The filters of a connection manager: three words, then the filters, a record each.
+/// The filters of a filter chain: four words, then those of its connection manager, a record each.
 pub mod http_filters {
     /// Low: how many; high: slot of the server name that the connection asked for plus one, or 0
     /// where no filter looks at it.
@@ -9,13 +9,18 @@ pub mod http_filters {
     pub const CLIENT: u64 = 8;
     /// Slot of x-forwarded-for.
     pub const FORWARDED_FOR: u64 = 16;
+    /// Low: offset of the chain's own filters, one record of [`network_rbac`](super::network_rbac) each;
+    /// high: how many.
+    pub const NETWORK: u64 = 24;
     /// The filters.
-    pub const FILTERS: u64 = 24;
+    pub const FILTERS: u64 = 32;
 
     /// Flag: `use_remote_address`.
     pub const REMOTE_ADDRESS: u64 = 1;
     /// Flag: the listener reads the ClientHello.
     pub const INSPECTS_TLS: u64 = 2;
+    /// Flag: `upstream_connect_mode: ON_DOWNSTREAM_DATA` of the chain's TCP proxy.
+    pub const WAITS_FOR_DATA: u64 = 4;
 }
 
 /// An HTTP filter.
@@ -87,6 +92,15 @@ pub mod rbac {
     pub const BYTES: u64 = 16;
 }
 
+/// RBAC of connections.
+pub mod network_rbac {
+    /// Index in `FilterChain.filters`.
+    pub const INDEX: u64 = 0;
+    /// Low: the first condition; high: 1 where a policy has to match for the connection to go on, 0 where
+    /// none may.
+    pub const RULES: u64 = 8;
+}
+
 /// A condition of RBAC's rules, with where to go on from it.
 pub mod condition {
     /// Bits 0..8 the kind, 8..16 what of the request is compared, 16..24 whether the range is
@@ -101,7 +115,7 @@ pub mod condition {
 
     /// The rules do not match.
     pub const FALSE: u64 = 0;
-    /// The rules match.
+    /// The rules match. The bits above are the number of the policy.
     pub const TRUE: u64 = 1;
 
     /// Kind: a matcher of a header, the path or the server name.
@@ -120,6 +134,9 @@ pub mod condition {
     /// Kind: the route chose a cluster. Two words: low the offset of its record, high of its name;
     /// the name's length.
     pub const CLUSTER: u64 = 7;
+
+    /// Kind: what is asked is not decided, for the reason of this number.
+    pub const UNDECIDED: u64 = 8;
 
     /// Address: the destination's.
     pub const DESTINATION: u64 = 0;
@@ -250,7 +267,8 @@ pub mod health_check {
 }
 
 /// What a filter did: a word of [`work::FILTER_STEPS`](super::work::FILTER_STEPS). Bits 0..16 its
-/// index in the connection manager's list, 16..32 what, 32..64 the status or the milliseconds.
+/// index in the connection manager's list, 16..32 what, 32..64 the status or the milliseconds; of a
+/// network filter its index in the chain and the number of the policy that matched plus one, or 0.
 pub mod filter_step {
     /// It looked at the request and let it on.
     pub const PASSED: u64 = 1;
@@ -258,4 +276,8 @@ pub mod filter_step {
     pub const DELAYED: u64 = 2;
     /// It answered.
     pub const ANSWERED: u64 = 3;
+    /// A network filter let the connection on.
+    pub const NETWORK_PASSED: u64 = 4;
+    /// A network filter closed the connection.
+    pub const NETWORK_CLOSED: u64 = 5;
 }

@@ -17,6 +17,7 @@ use twinmesh_xds::RouteConfiguration;
 use crate::Compiled;
 use crate::headers::{not_found, undecide};
 use crate::managed::Managed;
+use crate::network_rbac::{chooses_first, network_step};
 use crate::redirect;
 use crate::refused::bad_request_of;
 use crate::seen::Seen;
@@ -131,6 +132,13 @@ impl Compiled {
                     .filter(|name| !name.is_empty());
             }
         }
+        let by_proxy = self.chain_of(&record).is_some_and(chooses_first);
+        let (of_connection, of_requests): (Vec<u64>, Vec<u64>) =
+            (filtered.steps.iter()).partition(|step| network_step(**step).is_some());
+        let mut of_connection = of_connection.into_iter().filter_map(network_step);
+        if !by_proxy {
+            steps.extend(of_connection.by_ref());
+        }
         let seen = self.seen(request, &record);
         let reason = record.word(work::REASON);
         if code == outcome::BAD_REQUEST {
@@ -160,7 +168,7 @@ impl Compiled {
                 to: record.word(work::INTERVAL_TO),
             });
         }
-        steps.extend(filtered.steps.iter().map(|&step| filter_step(step)));
+        steps.extend(of_requests.into_iter().map(filter_step));
         answer.delayed_us = filtered.delayed_us;
         if code == outcome::FILTER_REPLY {
             let status = low(record.word(work::REASON)) as u32;
@@ -171,6 +179,9 @@ impl Compiled {
         let all = (came, request, &seen);
         if let Some(held) = self.upstream(all, &record, filtered, decision, &mut steps) {
             answer.held = Some(held);
+        }
+        if self.asked_network_filters(came, &record, decision) {
+            steps.extend(of_connection);
         }
         let taken = self.taken(all, &record, filtered);
         if let Some(taken) = &taken
@@ -383,7 +394,9 @@ impl Compiled {
                 panic: level_word & level::PANIC != 0,
             });
         }
-        if code != outcome::FORWARD {
+        // A network filter may have stopped what has an endpoint.
+        let chosen = [outcome::FORWARD, outcome::CLOSED, outcome::UNSUPPORTED];
+        if !chosen.contains(&code) {
             return None;
         }
         let number = record.word(work::ENDPOINT).checked_sub(1)?;
@@ -427,16 +440,16 @@ impl Compiled {
                 "Envoy rewrites a header of this request before routing, which is not decided".to_owned()
             }
             unsupported::FILTERS => {
-                "the connection manager has HTTP filters that may answer, which this engine does not run".to_owned()
+                "the filter chain has filters that may answer or close connections, which this engine does not run".to_owned()
             }
             unsupported::CLIENT_ADDRESS => {
                 "the client's address is asked for, which the request does not say".to_owned()
             }
             unsupported::DESTINATION => {
-                "an HTTP filter looks at the destination, which the request does not say".to_owned()
+                "a filter looks at the destination, which the request does not say".to_owned()
             }
             unsupported::PEER => {
-                "an HTTP filter looks at who a TLS connection's peer is, which is not decided".to_owned()
+                "a filter looks at who a TLS connection's peer is, which is not decided".to_owned()
             }
             unsupported::INTERNAL_HEADER => {
                 "an HTTP filter looks at a header that is taken from requests from outside, which is not decided".to_owned()
@@ -536,7 +549,9 @@ fn outcome_of(code: u64) -> Outcome {
     match code {
         outcome::FORWARD | outcome::FORWARD_TO_DESTINATION => Outcome::Forward,
         outcome::REDIRECT => Outcome::Redirect,
-        outcome::DIRECT_RESPONSE | outcome::FILTER_REPLY => Outcome::DirectResponse,
+        outcome::DIRECT_RESPONSE | outcome::FILTER_REPLY | outcome::CLOSED => {
+            Outcome::DirectResponse
+        }
         outcome::NO_LISTENER => Outcome::NoListener,
         outcome::NO_FILTER_CHAIN => Outcome::NoFilterChain,
         outcome::NO_VIRTUAL_HOST => Outcome::NoVirtualHost,

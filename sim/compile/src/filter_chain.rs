@@ -82,7 +82,8 @@ impl Compiler<'_> {
             }
         };
         let mut filters = 0;
-        if reason.is_none() && !chain.http_filters.is_empty() {
+        let has_filters = !chain.http_filters.is_empty() || !chain.network_rbac.is_empty();
+        if reason.is_none() && has_filters {
             match self.http_filters((listener, index), chain) {
                 Ok(found) => filters = found,
                 Err(undecided) => reason = Some(undecided),

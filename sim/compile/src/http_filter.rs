@@ -11,6 +11,7 @@ use twinmesh_xds::{FilterChain, RouteConfiguration, Snapshot, Terminal, Unsuppor
 use crate::compiler::Compiler;
 use crate::kept::{FilterState, Owner};
 use crate::listener::inspects_tls;
+use crate::network_rbac::waits_for_data;
 
 /// What the filters of a snapshot share while they are compiled.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Filters {
     /// The levels of route configurations that say something to filters: which configuration and
     /// level, and the place and entry by which the model finds them.
     places: Vec<(usize, Level, u64, u64)>,
+    /// The rules that are compiled are of a network filter, which knows no requests.
+    pub of_connection: bool,
     /// Some rule looks at the client's address.
     pub sees_client: bool,
     /// Some rule looks at the server name.
@@ -190,7 +193,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// The filters of a chain; the offset of the whole. `place` is the listener's index, and the
+    /// The network filters of a chain and the HTTP filters of its connection manager; the offset of the whole. `place` is the listener's index, and the
     /// chain's in it.
     ///
     /// # Errors
@@ -233,8 +236,14 @@ impl Compiler<'_> {
             let kind = pair(number(&filter.config), filter.index as u64);
             records.push([kind, config, name, pair(state as u64, words as u64)]);
         }
+        let network = self.network_rbac(place, chain);
         let listener = self.snapshot.listeners.get(place.0);
         let mut flags = 0;
+        if let Terminal::Tcp(proxy) = &chain.terminal
+            && waits_for_data(proxy)
+        {
+            flags |= http_filters::WAITS_FOR_DATA;
+        }
         if manager.use_remote_address.is_some_and(|own| own.value) {
             flags |= http_filters::REMOTE_ADDRESS;
         }
@@ -260,9 +269,10 @@ impl Compiler<'_> {
             pair(records.len() as u64, server_name),
             pair(hops, flags),
             forwarded_for,
+            network,
         ]);
         self.arena.words(records.as_flattened());
-        debug_assert_eq!(http_filters::FILTERS, 24);
+        debug_assert_eq!(http_filters::FILTERS, 32);
         Ok(offset)
     }
 

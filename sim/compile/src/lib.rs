@@ -39,6 +39,7 @@ mod matcher_tree;
 mod murmur;
 mod named;
 mod names;
+mod network_rbac;
 mod normalize;
 mod numbers;
 mod path;

@@ -162,6 +162,7 @@ pub fn filter_chain(chain: &FilterChain) -> bool {
     };
     is_raw(chain.config.transport_socket.as_ref())
         && chain.unsupported.is_none()
+        && chain.network_rbac.is_empty()
         && chain.http_filters.is_empty()
         && terminal
 }

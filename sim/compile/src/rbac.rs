@@ -5,7 +5,8 @@
 
 use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::rbac::v3::{
-    Permission, Policy, Principal, permission::Rule, principal::Identifier, rbac::Action,
+    Permission, Policy, Principal, Rbac as Rules, permission::Rule, principal::Identifier,
+    rbac::Action,
 };
 use envoy_types::pb::envoy::config::route::v3::HeaderMatcher;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
@@ -44,12 +45,23 @@ impl Compiler<'_> {
         let Some(rules) = &rbac.rules else {
             return Ok(0);
         };
+        let first = self.rbac_rules(rules)?;
+        let passes = u64::from(rules.action != Action::Deny as i32);
+        Ok(self.arena.words(&[passes, first]))
+    }
+
+    /// The first condition of the rules. Where they match, the number of the policy stands with that: its
+    /// place in the order of their names.
+    ///
+    /// # Errors
+    /// A rule is not decided, or does not fit.
+    pub fn rbac_rules(&mut self, rules: &Rules) -> Result<u64, Left> {
         let mut policies: Vec<(&String, &Policy)> = rules.policies.iter().collect();
         policies.sort_unstable_by_key(|(name, _)| *name);
         let mut at = condition::FALSE;
-        for (_, policy) in policies.into_iter().rev() {
+        for (number, (_, policy)) in policies.into_iter().enumerate().rev() {
             let next = Next {
-                holds: condition::TRUE,
+                holds: condition::TRUE | (number as u64) << 1,
                 fails: at,
             };
             let principals = self.any(&policy.principals, next, Self::principal)?;
@@ -59,8 +71,7 @@ impl Compiler<'_> {
             };
             at = self.any(&policy.permissions, next, Self::permission)?;
         }
-        let passes = u64::from(rules.action != Action::Deny as i32);
-        Ok(self.arena.words(&[passes, at]))
+        Ok(at)
     }
 
     /// One of several has to hold.
@@ -129,6 +140,10 @@ impl Compiler<'_> {
             Identifier::SourceIp(range) | Identifier::DirectRemoteIp(range) => {
                 self.address_condition(condition::SOURCE, range, next)
             }
+            // There is nobody else before there is a request.
+            Identifier::RemoteIp(range) if self.filters.of_connection => {
+                self.address_condition(condition::SOURCE, range, next)
+            }
             Identifier::RemoteIp(range) => {
                 self.filters.sees_client = true;
                 self.address_condition(condition::CLIENT, range, next)
@@ -162,6 +177,10 @@ impl Compiler<'_> {
         let Some(path_matcher::Rule::Path(matcher)) = &matcher.rule else {
             return Err(unknown());
         };
+        if self.filters.of_connection {
+            // A connection has no path.
+            return Ok(next.fails);
+        }
         let slot = self.names.path_without_query();
         self.text_condition(matcher, slot, next)
     }

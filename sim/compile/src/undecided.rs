@@ -187,6 +187,45 @@ impl Compiler<'_> {
         self.userspace.push(undecided);
     }
 
+    /// A network filter is undecided.
+    pub fn network_filter_undecided(
+        &mut self,
+        place: (usize, Option<usize>),
+        filter: usize,
+        reason: String,
+    ) -> Unsupported {
+        let undecided = self.network_filter_place(place, filter, reason);
+        self.note(undecided)
+    }
+
+    /// A network filter that only userspace runs.
+    pub fn network_filter_in_userspace(&mut self, place: (usize, Option<usize>), filter: usize) {
+        let reason = "a filter that may close connections is run in userspace only";
+        let undecided = self.network_filter_place(place, filter, reason.to_owned());
+        self.userspace.push(undecided);
+    }
+
+    fn network_filter_place(
+        &self,
+        (listener, chain): (usize, Option<usize>),
+        filter: usize,
+        reason: String,
+    ) -> Undecided {
+        let listener = self.snapshot.listeners.get(listener);
+        let name = listener.map_or("", |listener| listener.name.as_str());
+        let chain = match chain {
+            Some(index) => format!("filter_chains[{index}]"),
+            None => "default_filter_chain".to_owned(),
+        };
+        Undecided {
+            part: None,
+            resource: format!("listener {name:?}"),
+            path: format!("{chain}.filters[{filter}]"),
+            reason,
+            requests: "requests to the filter chain",
+        }
+    }
+
     fn filter_place(
         &self,
         (listener, position): (usize, Option<usize>),

@@ -11,6 +11,7 @@ pub mod header_mutation;
 pub mod http_filter;
 mod matcher_tree;
 mod message;
+pub mod network_rbac;
 mod path;
 pub mod positions;
 mod profile;

@@ -21,6 +21,7 @@ use envoy_types::pb::envoy::extensions::filters::network::{
 
 use crate::header_mutation::{HeaderMutationFilter, PerLevels};
 use crate::http_filter::{HttpFilter, PerFilters};
+use crate::network_rbac::NetworkRbac;
 use crate::profile::Profile;
 use crate::report::Report;
 
@@ -88,6 +89,8 @@ pub struct FilterChain {
     pub config: FilterChainConfig,
     /// What decides where the connection goes.
     pub terminal: Terminal,
+    /// The network RBAC filters that may close a connection, in order.
+    pub network_rbac: Vec<NetworkRbac>,
     /// The connection manager's filters that may do something to a request, in order.
     pub http_filters: Vec<HttpFilter>,
     /// The connection manager's filters that change headers, in order.

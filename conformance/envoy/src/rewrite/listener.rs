@@ -49,8 +49,12 @@ impl Log {
             "endpoint": "%UPSTREAM_HOST%",
             "status": "%RESPONSE_CODE%",
             "details": "%RESPONSE_CODE_DETAILS%",
+            "closed": "%CONNECTION_TERMINATION_DETAILS%",
             "flags": "%RESPONSE_FLAGS%",
         });
+        if kind == "listener" {
+            steps::set(&mut format, "chain", json!("%FILTER_CHAIN_NAME%"));
+        }
         for (name, index) in names {
             if let Some(index) = index {
                 steps::set(&mut format, name, json!(index.to_string()));

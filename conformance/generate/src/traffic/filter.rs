@@ -1,19 +1,21 @@
-//! What HTTP filters look at.
+//! What filters look at.
 
 use std::net::SocketAddr;
 
 use serde_json::Value;
 use twinmesh_engine::Request;
 
-use super::list;
 use super::place::address;
+use super::{list, terminal};
 use crate::Tape;
 use crate::texts::VALUES;
 
-/// What the HTTP filters of the chain look at.
+/// What the filters of the chain look at.
 pub(super) fn filtered(chain: &Value, request: &mut Request, tape: &mut Tape<'_>) {
-    let manager = chain.pointer("/filters/0/typed_config");
-    let filters = list(manager.unwrap_or(&Value::Null), "http_filters");
+    if list(chain, "filters").len() > 1 && request.source.is_none() && tape.once_in(2) {
+        request.source = Some(SocketAddr::new(address(&[], tape), 1000));
+    }
+    let filters = list(terminal(chain), "http_filters");
     // The router is one of them.
     if filters.len() < 2 {
         return;

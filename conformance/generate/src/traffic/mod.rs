@@ -16,7 +16,7 @@ use place::{authority, connection, secured};
 use route::{beside, hashed, headers, named_cluster, path, query, random};
 
 /// Of so many requests one asks for an upgrade.
-const UPGRADES: usize = 25;
+const UPGRADES: usize = 20;
 
 /// One request for each tape, each aimed at a route of the bootstrap, at or right beside what the
 /// route's matchers take. Times grow, and some requests last.
@@ -48,6 +48,13 @@ fn list<'a>(of: &'a Value, name: &str) -> &'a [Value] {
     of.get(name)
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice)
+}
+
+/// The configuration of the filter that ends a chain.
+fn terminal(chain: &Value) -> &Value {
+    let last = list(chain, "filters").last();
+    let config = last.and_then(|filter| filter.get("typed_config"));
+    config.unwrap_or(&Value::Null)
 }
 
 fn text<'a>(of: &'a Value, pointer: &str) -> &'a str {
@@ -135,8 +142,7 @@ fn aimed(bootstrap: &Value, aim: Aim, tape: &mut Tape<'_>) -> Request {
     let chain = tape.pick(&chains).copied().unwrap_or(&none);
     tape.aim(aim.hits(Part::Connection));
     connection(listener, chain, &mut request, tape);
-    let configuration = chain.pointer("/filters/0/typed_config/route_config");
-    let configuration = configuration.unwrap_or(&none);
+    let configuration = terminal(chain).get("route_config").unwrap_or(&none);
     let host = tape
         .pick(list(configuration, "virtual_hosts"))
         .unwrap_or(&none);

@@ -155,17 +155,40 @@ fn may_draw(proxy: &TcpProxy, decision: &Decision) -> bool {
     clusters.any(|it| it.weight > 0 && Some(&it.name) == decision.cluster.as_ref())
 }
 
-/// Whether a filter decides by the address that the connection itself comes from.
-fn looks_at_source(snapshot: &Snapshot) -> bool {
-    filters(snapshot).any(|config| match config {
-        FilterKind::Rbac(rbac) => rbac
-            .rules
-            .iter()
-            .flat_map(|rules| rules.policies.values())
-            .flat_map(|policy| &policy.principals)
-            .any(is_source),
+/// Whether a network filter may close connections for which a TCP proxy has chosen an endpoint of this
+/// cluster: nobody sees whose turn that was.
+pub(super) fn closes_some(snapshot: &Snapshot, cluster: &str) -> bool {
+    let listeners = snapshot.listeners.iter();
+    let mut chains =
+        listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    chains.any(|chain| match &chain.terminal {
+        Terminal::Tcp(proxy) if !chain.network_rbac.is_empty() => {
+            let specifier = proxy.cluster_specifier.as_ref();
+            specifier.is_some_and(|specifier| match specifier {
+                ClusterSpecifier::Cluster(name) => name == cluster,
+                ClusterSpecifier::WeightedClusters(weighted) => {
+                    weighted.clusters.iter().any(|it| it.name == cluster)
+                }
+            })
+        }
         _ => false,
     })
+}
+
+/// Whether a filter decides by the address that the connection itself comes from.
+fn looks_at_source(snapshot: &Snapshot) -> bool {
+    let of_requests = filters(snapshot).filter_map(|config| match config {
+        FilterKind::Rbac(rbac) => rbac.rules.as_ref(),
+        _ => None,
+    });
+    let listeners = snapshot.listeners.iter();
+    let chains = listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    let of_connections = chains.flat_map(|chain| &chain.network_rbac);
+    of_requests
+        .chain(of_connections.map(|filter| &*filter.rules))
+        .flat_map(|rules| rules.policies.values())
+        .flat_map(|policy| &policy.principals)
+        .any(is_source)
 }
 
 fn is_source(principal: &Principal) -> bool {

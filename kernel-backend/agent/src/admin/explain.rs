@@ -51,6 +51,14 @@ pub(crate) fn step(step: &Step) -> Value {
             };
             json!({ "step": "filter", "index": filter, "did": did })
         }
+        Step::NetworkFilter {
+            filter,
+            policy,
+            closes,
+        } => {
+            let did = if *closes { "close" } else { "pass" };
+            json!({ "step": "network_filter", "index": filter, "policy": policy, "did": did })
+        }
         Step::BadRequest(why) => json!({ "step": "bad_request", "reason": why.to_string() }),
         Step::RouteConfiguration(index) => {
             json!({ "step": "route_configuration", "index": index })

@@ -23,6 +23,7 @@ use crate::{
     header_mutation,
     http_filter::{FilterKind, filters},
     matcher_tree,
+    network_rbac::{self, NETWORK_RBAC, NetworkRbac},
     snapshot::{FilterChain, Listener, RouteConfiguration, Snapshot, Terminal},
     source::Source,
     validate,
@@ -219,10 +220,12 @@ impl Assembly<'_> {
         let mut chain = FilterChain {
             config: from.config.clone(),
             terminal: Terminal::Unknown,
+            network_rbac: Vec::new(),
             http_filters: Vec::new(),
             header_mutations: Vec::new(),
             unsupported: from.scope.unsupported.take(),
         };
+        self.network_filters(&mut chain, &from)?;
         let terminal = from
             .view
             .children("filters")
@@ -300,6 +303,32 @@ impl Assembly<'_> {
 }
 
 impl Assembly<'_> {
+    /// The network RBAC filters of a chain, and the regexes of their rules; one over the cap makes the
+    /// chain undecided.
+    fn network_filters(
+        &mut self,
+        chain: &mut FilterChain,
+        from: &Chain<'_, '_>,
+    ) -> Result<(), ReadError> {
+        for (index, filter) in from.view.children("filters").iter().enumerate() {
+            let any = filter.any("typed_config");
+            let any = any.filter(|any| any.type_name() == NETWORK_RBAC);
+            let Some(config) = any.and_then(|any| any.content()) else {
+                continue;
+            };
+            network_rbac::check(&config, self.source)?;
+            if let Some((path, reason)) = self.compile_within(&config)?
+                && chain.unsupported.is_none()
+            {
+                let found = self.unsupported(from.resource, path.from(from.root), reason);
+                chain.unsupported = Some(found);
+            }
+            let found = NetworkRbac::new(index, filter.text("name"), &config);
+            chain.network_rbac.extend(found);
+        }
+        Ok(())
+    }
+
     /// Compiles the regexes of the connection manager's filters; one over the cap makes the chain
     /// undecided.
     fn compile_filters(

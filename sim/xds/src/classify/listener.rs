@@ -5,6 +5,7 @@ use super::{
     Rule::{Decided, Inert, Judge, Part, ReadOver, Unsupported},
     STATISTICS, TIMING, TRACING, Table, Verdict, filter, unless_set,
 };
+use crate::network_rbac::NETWORK_RBAC;
 
 pub(super) const TABLES: &[Table] = &[
     Table {
@@ -382,7 +383,7 @@ pub(super) const TABLES: &[Table] = &[
             ("access_log_options", ACCESS_LOG),
             ("proxy_protocol_tlvs", Inert),
             ("proxy_protocol_tlv_merge_policy", Inert),
-            ("upstream_connect_mode", Inert),
+            ("upstream_connect_mode", Decided),
             ("max_early_data_bytes", Inert),
             ("check_drain_close", Inert),
         ],
@@ -510,12 +511,9 @@ fn network_filter(judged: &Judged<'_>) -> Verdict {
     if watchers.contains(&kind.as_str()) {
         return Verdict::ReadOver(format!("the filter {name} only watches the bytes").into());
     }
-    let idle_rbac = kind == "envoy.extensions.filters.network.rbac.v3.RBAC"
-        && any
-            .content()
-            .is_some_and(|rbac| !rbac.has("rules") && !rbac.has("matcher"));
-    if idle_rbac {
-        return Verdict::ReadOver(format!("the filter {name} has no rules").into());
+    // In a TypedStruct it has no fields that could be looked at.
+    if any.type_name() == NETWORK_RBAC {
+        return Verdict::Decided;
     }
     if kind.ends_with(".wasm.v3.Wasm") && filter::is_reporting_wasm(&any) {
         return Verdict::ReadOver(format!("the filter {name} reports").into());

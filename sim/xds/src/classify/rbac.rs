@@ -1,9 +1,10 @@
-//! The RBAC filter: its rules, permissions and principals.
+//! The RBAC filters, of HTTP and of connections: their rules, permissions and principals.
 
 use super::{
     Rule::{Decided, Inert, ReadOver, Unsupported},
     STATISTICS, Table,
 };
+use crate::network_rbac::NETWORK_RBAC;
 
 const TREE: super::Rule = Unsupported("rules in a matcher tree are not decided");
 const CEL: super::Rule = Unsupported("conditions in CEL are not decided");
@@ -20,6 +21,23 @@ pub(super) const TABLES: &[Table] = &[
             ("shadow_matcher", Inert),
             ("shadow_rules_stat_prefix", STATISTICS),
             ("track_per_rule_stats", STATISTICS),
+        ],
+    },
+    Table {
+        message: NETWORK_RBAC,
+        fields: &[
+            ("rules", Decided),
+            ("matcher", TREE),
+            ("shadow_rules", Inert),
+            ("shadow_matcher", Inert),
+            ("shadow_rules_stat_prefix", STATISTICS),
+            ("stat_prefix", STATISTICS),
+            // What rules look at stays the same as long as the connection.
+            ("enforcement_type", Inert),
+            (
+                "delay_deny",
+                ReadOver("connections are decided as if they are closed at once"),
+            ),
         ],
     },
     Table {

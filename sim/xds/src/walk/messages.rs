@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::{format, header_mutation, view::View};
+use crate::{format, header_mutation, network_rbac::NETWORK_RBAC, view::View};
 
 /// A field of the message, or the message itself, and what is wrong with it.
 type Fault = (Option<Place>, String);
@@ -82,6 +82,7 @@ const DURATIONS: &[(&str, &[&str])] = &[
         &["listener_filters_timeout"],
     ),
     ("envoy.config.cluster.v3.Cluster", &["cleanup_interval"]),
+    (NETWORK_RBAC, &["delay_deny"]),
 ];
 
 /// The first second that nanoseconds in 63 bits do not hold as a whole.

@@ -1,5 +1,7 @@
 //! Listeners.
 
+use twinmesh_xds::{ReadOptions, read_bytes};
+
 use crate::common::{bound, listener, listeners, read_ok};
 
 #[test]
@@ -43,4 +45,78 @@ fn listeners_of_one_name_are_not_chosen_from() {
             .iter()
             .all(|one| one.unsupported.is_some())
     );
+}
+
+/// A listener with an RBAC filter of these fields ahead of a TCP proxy.
+fn guarded(fields: &str) -> String {
+    let filter = format!(
+        "    filters:\n    - name: guard\n      typed_config: {{\"@type\": \
+         type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC, {fields}}}\n"
+    );
+    let text = listeners(&listener(&["{}"]).replacen("    filters:\n", &filter, 1));
+    format!("{text}  clusters: [{{name: c}}]\n")
+}
+
+const ANY: &str = "permissions: [{any: true}], principals: [{any: true}]";
+
+#[test]
+fn network_rbac_that_may_close_connections_is_kept() {
+    for (fields, count) in [
+        (format!("rules: {{policies: {{p: {{{ANY}}}}}}}"), 1),
+        ("rules: {}".to_owned(), 1),
+        (
+            format!("rules: {{action: LOG, policies: {{p: {{{ANY}}}}}}}"),
+            0,
+        ),
+        (format!("shadow_rules: {{policies: {{p: {{{ANY}}}}}}}"), 0),
+        ("enforcement_type: CONTINUOUS, delay_deny: 1s".to_owned(), 0),
+    ] {
+        let snapshot = read_ok("f.yaml", &guarded(&format!("stat_prefix: s, {fields}")));
+        let chain = &snapshot.listeners[0].filter_chains[0];
+        assert_eq!(chain.unsupported, None, "{fields}");
+        assert_eq!(chain.network_rbac.len(), count, "{fields}");
+    }
+}
+
+#[test]
+fn network_rbac_by_what_is_not_known_is_not_decided() {
+    let metadata = "metadata: {filter: f, path: [{key: k}], value: {present_match: true}}";
+    for (fields, place) in [
+        (
+            format!(
+                "rules: {{policies: {{p: {{permissions: [{{{metadata}}}], principals: [{{any: true}}]}}}}}}"
+            ),
+            "rules.policies[0].value.permissions[0].metadata",
+        ),
+        ("matcher: {}".to_owned(), "matcher"),
+    ] {
+        let snapshot = read_ok("f.yaml", &guarded(&format!("stat_prefix: s, {fields}")));
+        let found = snapshot.listeners[0].filter_chains[0].unsupported.clone();
+        let path = found.map(|found| found.path);
+        let expected = format!("filter_chains[0].filters[0].typed_config.{place}");
+        assert_eq!(path, Some(expected));
+    }
+}
+
+#[test]
+fn network_rbac_that_envoy_refuses() {
+    let header = "{header: {name: x, present_match: true}}";
+    let by_header = format!(
+        "policies: {{p: {{permissions: [{{not_rule: {{or_rules: {{rules: [{header}]}}}}}}], \
+         principals: [{{any: true}}]}}}}"
+    );
+    let by_peer = format!(
+        "policies: {{p: {{permissions: [{{any: true}}], principals: [{{not_id: {header}}}]}}}}"
+    );
+    for fields in [
+        format!("stat_prefix: s, rules: {{{by_header}}}"),
+        format!("stat_prefix: s, shadow_rules: {{{by_peer}}}"),
+        "rules: {}".to_owned(),
+        "stat_prefix: s, delay_deny: -1s".to_owned(),
+        "stat_prefix: s, rules: {policies: {p: {principals: [{any: true}]}}}".to_owned(),
+    ] {
+        let text = guarded(&fields);
+        let read = read_bytes("f.yaml", text.as_bytes(), &ReadOptions::default());
+        assert!(read.is_err(), "{fields}");
+    }
 }
