@@ -56,6 +56,8 @@ def decision(request: dict, answer: Answer, entry: dict | None, topology: Topolo
     return found
 
 
+# The latter: the endpoint answered, and did not switch protocols.
+FORWARDED = ("via_upstream", "websocket_handshake_unsuccessful")
 # What the details of an HTTP filter's answer start with.
 BY_FILTER = ("cors_response", "fault_filter_abort", "health_check", "local_rate_limited",
              "rbac_access_denied")
@@ -87,8 +89,7 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict,
             return "no_cluster", UP_TO_MANAGER + ("cluster",)
         if "UH" in entry["flags"]:
             return "no_healthy_upstream", UP_TO_MANAGER + ("cluster",)
-    elif details in ("via_upstream", "websocket_handshake_unsuccessful"):
-        # The latter: the endpoint answered, and did not switch protocols.
+    elif details in FORWARDED or (details == "downstream_remote_disconnect" and tunnel(request, entry)):
         return "forward", UP_TO_ROUTE + ("cluster", "endpoint", "priority", "locality", "path",
                                          "authority")
     elif details == "path_normalization_failed":
@@ -98,6 +99,10 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict,
             return "bad_request", UP_TO_TABLE + ("status",)
         known["location"] = location
         return "redirect", UP_TO_TABLE + ("status", "location")
+    elif details == "direct_response" and known["route"] is None:
+        # The virtual host requires TLS.
+        known["location"] = answer.header("location")
+        return "redirect", UP_TO_HOST + ("status", "location")
     elif details == "direct_response":
         location = answer.header("location")
         levels = topology.levels(known) or {"route": {}}
@@ -132,6 +137,11 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict,
     raise RecorderError(f"request {request['id']}: no outcome is known for {entry}")
 
 
+def tunnel(request: dict, entry: dict) -> bool:
+    """Whether the request has become a tunnel, which its client has closed."""
+    return request.get("method") == "CONNECT" and entry["endpoint"] is not None
+
+
 def named_cluster(request: dict, known: dict, topology: Topology) -> str | None:
     """The missing cluster that the route or the TCP proxy names, or that a header of the request names."""
     if known["route_config"] is None:
@@ -153,6 +163,8 @@ def named_cluster(request: dict, known: dict, topology: Topology) -> str | None:
 
 def first_value(request: dict, name: str) -> str | None:
     """The first value of a header or pseudo header; None too where it is empty."""
+    if request.get("method") == "CONNECT" and name in ("host", ":authority", ":path"):
+        return None if name == ":path" else request["path"]
     if name in ("host", ":authority"):
         return request.get("authority")
     if name in (":path", ":method"):

@@ -17,7 +17,8 @@ def observed(answer, known: dict, outcome: str, by_filter: bool, topology: Topol
     if outcome == "forward":
         head = answer.body().split(b"\r\n")
         names = named(levels, "request", known, topology)
-        if names and head:
+        # Where Envoy ends a tunnel, no head came.
+        if names and answer.header("x-head") is not None:
             found["request_headers"] = values(head, names)
         copies = mirrors(head, known, levels, topology, heads)
         if copies:
@@ -28,8 +29,9 @@ def observed(answer, known: dict, outcome: str, by_filter: bool, topology: Topol
         except UnicodeDecodeError:
             pass
     acts = "route" in route or not by_filter
+    # A bad request with a route is an upgrade that is refused there.
     if outcome in ("forward", "redirect", "direct_response", "no_cluster", "no_healthy_upstream",
-                   "overflow") and acts:
+                   "overflow", "bad_request") and acts:
         names = named(levels, "response", known, topology)
         if names:
             head = answer.received.split(b"\r\n\r\n", 1)[0].split(b"\r\n")

@@ -1,7 +1,7 @@
 """The generated cases: each module has NAME, NOTES, config() and traffic()."""
 
 from envoy_recorder.cases import (
-    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, cors,
+    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, connect, cors,
     direct_response_bodies, faults,
     filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
     header_matchers, header_mutation_filters, header_mutations, header_view, host_precedence, least_request,
@@ -13,7 +13,7 @@ from envoy_recorder.cases import (
     zone_aware)
 
 MODULES = (
-    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, cors,
+    attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, connect, cors,
     direct_response_bodies, faults,
     filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
     header_matchers, header_mutation_filters, header_mutations, header_view, host_precedence, least_request,

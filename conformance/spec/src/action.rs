@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use twinmesh_engine::{Outcome, Step};
 
+use crate::connect;
 use crate::criteria::Criteria;
 use crate::hash_policy;
 use crate::message::Message;
@@ -73,6 +74,9 @@ impl<'a> Run<'a> {
     ) {
         let message = matched.message;
         self.hash = hash_policy::hash(&action.hash_policy, message, self.client());
+        if connect::hashes_stripped_port(action, message, self.request) {
+            self.hash = Err("CONNECT requests hashed by a host without its port are not decided");
+        }
         self.criteria = Criteria::new(action.metadata_match.as_ref());
         let mut host_rewrite = None;
         let name = match &action.cluster_specifier {
@@ -139,6 +143,12 @@ impl<'a> Run<'a> {
             return;
         };
         let lines = self.finalize(action, matched.route_match, host_rewrite, message, index);
+        if let Ok(lines) = &lines
+            && let Some(reason) = self.undecided_tunnel(action, message, index, lines)
+        {
+            self.undecided(reason);
+            return;
+        }
         let snapshot = self.snapshot;
         self.forwarded = snapshot.clusters.get(index).map(|cluster| Forwarded {
             lines: lines.clone().unwrap_or_default(),

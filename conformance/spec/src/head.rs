@@ -12,6 +12,7 @@ use envoy_types::pb::envoy::config::core::v3::http_protocol_options::HeadersWith
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{BadRequest, Request};
 
+use crate::connect;
 use crate::connection_header;
 use crate::header_count::HeaderCount;
 use crate::host;
@@ -103,7 +104,7 @@ fn request_line(request: &Request) -> Option<(&str, &str)> {
     let method = request.method.get(from..to)?;
     let (from, to) = token(&request.path)?;
     let target = request.path.get(from..to)?;
-    let is_taken = METHODS.contains(&method) && target::fits_a_request_line(target);
+    let is_taken = METHODS.contains(&method) && target::fits_a_request_line(target, method);
     is_taken.then_some((method, target))
 }
 
@@ -124,9 +125,6 @@ pub(crate) fn read(
     if size > u64::from(kilobytes) * 1024 {
         return Err(by_codec(BadRequest::TooLarge, 431));
     }
-    if request.method == "CONNECT" {
-        return Err(Refused::Undecided("the method CONNECT is not decided"));
-    }
     let Some((method, target)) = request_line(request) else {
         return Err(by_codec(BadRequest::RequestLine, 400));
     };
@@ -141,6 +139,9 @@ pub(crate) fn read(
         .as_ref()
         .is_some_and(|options| options.allow_chunked_length);
     check_transfer_encoding(&message, transfer_encoding_wins)?;
+    if message.is_connect() {
+        connect::check_body(&mut message)?;
+    }
     let mut authority = take_authority(request, &mut message);
     let connection = connection_header::apply(&mut message, &mut authority);
     let allow_absolute_url = manager
@@ -164,6 +165,7 @@ pub(crate) fn read(
             authority = Some(of_target_too);
             message.path = path;
         }
+        Some(Target::Authority(of_target)) => authority = Some(of_target),
     }
     // Envoy looks at it before the target, and refuses the head in either case.
     connection?;
@@ -180,6 +182,13 @@ pub(crate) fn read(
     message.headers.retain(|(name, _)| is_kept(name));
     if !referer::is_kept(&join(&of(&message, "referer"))) {
         message.headers.retain(|(name, _)| name != "referer");
+    }
+    match &message.upgrade {
+        Some(to) if to.eq_ignore_ascii_case("connect-udp") => {
+            return Err(Refused::Undecided("CONNECT-UDP requests are not decided"));
+        }
+        None if message.is_connect() => message.upgrade = Some("CONNECT".to_owned()),
+        _ => {}
     }
     Ok(message)
 }
@@ -326,6 +335,9 @@ fn check_in_connection_manager(message: &Message, has_authority: bool) -> Result
     };
     if !has_authority {
         return refuse(BadRequest::NoHost, 400);
+    }
+    if message.is_connect() {
+        return Ok(());
     }
     if !message.path.starts_with('/') {
         return refuse(BadRequest::Target, 404);

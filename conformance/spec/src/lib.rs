@@ -14,6 +14,7 @@ mod bounded;
 mod breaker;
 mod client_address;
 mod cluster;
+mod connect;
 mod connection;
 mod connection_header;
 mod cookie;

@@ -162,7 +162,9 @@ impl Lines {
             (":method", &message.method),
             (":scheme", &message.scheme),
         ] {
-            lines.add(name, value.clone());
+            if name != ":path" || !message.is_connect() {
+                lines.add(name, value.clone());
+            }
         }
         for (name, value) in &message.headers {
             if name != "x-forwarded-proto" {

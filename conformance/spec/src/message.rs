@@ -55,13 +55,14 @@ pub(crate) struct Message {
     pub(crate) method: String,
     pub(crate) scheme: String,
     pub(crate) authority: String,
-    /// With its query.
+    /// With its query; empty where the method is CONNECT, which has none.
     pub(crate) path: String,
     /// `x-forwarded-proto` as the connection manager leaves it.
     pub(crate) forwarded_proto: String,
     /// What the connection's client has presented.
     pub(crate) client_certificate: Option<ClientCertificate>,
-    /// What the request asks to be upgraded to: its Connection and Upgrade are then kept.
+    /// What the request asks to be upgraded to, CONNECT included: the Connection and Upgrade that ask
+    /// for it are kept.
     pub(crate) upgrade: Option<String>,
     /// In wire order: names lower-cased, values without white space around them.
     pub(crate) headers: Vec<(String, String)>,
@@ -77,6 +78,7 @@ impl Message {
             ":method" => return vec![self.method.clone()],
             ":scheme" => return vec![self.scheme.clone()],
             ":authority" | "host" => return vec![self.authority.clone()],
+            ":path" if self.is_connect() => return Vec::new(),
             ":path" => return vec![self.path.clone()],
             "x-forwarded-proto" => return vec![self.forwarded_proto.clone()],
             _ => {}
@@ -111,12 +113,19 @@ impl Message {
         self.path.split(['?', '#']).next().unwrap_or_default()
     }
 
+    /// Whether it asks for a tunnel to its authority: it has no path then.
+    pub(crate) fn is_connect(&self) -> bool {
+        self.method == "CONNECT" && self.profile != Profile::Grpc
+    }
+
     /// Whether Envoy answers it as it answers gRPC: its own replies then have the status 200.
     pub(crate) fn is_grpc(&self) -> bool {
         let content_type = self.first_value("content-type").unwrap_or_default();
-        content_type
-            .strip_prefix("application/grpc")
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
+        // What has no path is none.
+        !self.is_connect()
+            && content_type
+                .strip_prefix("application/grpc")
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
     }
 
     /// The HTTP status of a reply that Envoy makes itself.

@@ -26,7 +26,7 @@ pub(crate) fn matches(route_match: &RouteMatch, path: &str, regexes: &Regexes) -
             .strip_prefix(&fold(prefix))
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
         Some(PathSpecifier::SafeRegex(pattern)) => regexes.matches(&pattern.regex, path),
-        // It accepts CONNECT only, and such requests are undecided before they get here.
+        // It accepts CONNECT only, which has no path.
         Some(PathSpecifier::ConnectMatcher(_)) => false,
         Some(PathSpecifier::PathMatchPolicy(policy)) => {
             uri_template::of_match(policy).is_none_or(|template| template.matches(path))

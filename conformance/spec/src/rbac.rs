@@ -162,6 +162,7 @@ impl Asked<'_> {
     /// The path is matched without its query.
     fn path(&self, matcher: &PathMatcher) -> Answer {
         match (&matcher.rule, self.message) {
+            (Some(path_matcher::Rule::Path(_)), Some(message)) if message.is_connect() => Ok(false),
             (Some(path_matcher::Rule::Path(matcher)), Some(message)) => {
                 let path = message.path_without_query();
                 Ok(string_match::matches(matcher, path, self.regexes))

@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use twinmesh_engine::Failed;
 
+use crate::connect;
 use crate::cookie;
 use crate::fraction;
 use crate::header;
@@ -71,6 +72,10 @@ fn first_failed(
     regexes: &Regexes,
     random: u64,
 ) -> Option<Failed> {
+    if message.is_connect() && !connect::takes(route_match) {
+        // Envoy looks at no other route of a request without a path.
+        return Some(Failed::Path);
+    }
     if !fraction::includes(route_match, random) {
         return Some(Failed::RuntimeFraction);
     }
@@ -106,7 +111,8 @@ fn first_failed(
     if let Some(index) = metadata.position(|matcher| !matcher.invert) {
         return Some(Failed::DynamicMetadata(index));
     }
-    let is_accepted = path::matches(route_match, message.path_without_query(), regexes);
+    let is_accepted =
+        message.is_connect() || path::matches(route_match, message.path_without_query(), regexes);
     (!is_accepted).then_some(Failed::Path)
 }
 

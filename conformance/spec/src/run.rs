@@ -12,6 +12,7 @@ use twinmesh_xds::{Profile, RouteConfiguration, Snapshot, Terminal, Unsupported,
 
 use crate::balancer::Chooser;
 use crate::client_address::is_internal;
+use crate::connect;
 use crate::connection::Connection;
 use crate::criteria::Criteria;
 use crate::engine::Loaded;
@@ -293,6 +294,9 @@ impl<'a> Run<'a> {
         route_configuration: Option<usize>,
         message: Message,
     ) -> Option<Message> {
+        if message.is_connect() {
+            return Some(message);
+        }
         match path_normalization::normalize(manager, &message.path) {
             Normalized::Path(path) => Some(Message { path, ..message }),
             // gRPC is not redirected.
@@ -478,7 +482,10 @@ impl<'a> Run<'a> {
             return true;
         };
         match upgrade::may(to, route, self.manager) {
-            Upgrade::Allowed => return true,
+            Upgrade::Allowed => match connect::undecided(route, message) {
+                None => return true,
+                Some(reason) => self.undecided(reason),
+            },
             Upgrade::Filtered => self.undecided("the filters of an upgrade are not decided"),
             Upgrade::Refused => {
                 self.step(Step::BadRequest(BadRequest::Upgrade));

@@ -17,6 +17,7 @@ use twinmesh_xds::{FilterChain, Terminal};
 
 use crate::body;
 use crate::client_address;
+use crate::connect;
 use crate::format::{self, Facts, Progress, Told};
 use crate::lines::{Known, Lines, Undecided};
 use crate::listener::canonical;
@@ -267,15 +268,26 @@ impl<'a> Run<'a> {
         cluster: usize,
         lines: &Lines,
     ) -> Known<()> {
-        let (path, authority) = (lines.text(":path")?, lines.text(":authority")?);
+        let mut authority = lines.text(":authority")?;
+        if message.is_connect() && authority == message.authority {
+            // A port that the connection manager strips comes back, unless the host is rewritten.
+            authority = connect::target(self.request).to_owned();
+        }
+        let path = match message.is_connect() {
+            true => authority.clone(),
+            false => lines.text(":path")?,
+        };
         let request = self.request;
-        let decision = self.decision();
-        decision.path = (path != request.path).then_some(path);
-        let is_same = request.authority.as_deref() == Some(authority.as_str());
-        decision.authority = (!is_same).then_some(authority);
         self.tell(MutationOf::Request);
-        let named = self.named(MutationOf::Request);
-        self.decision().request_headers = values(&named, lines);
+        // Where Envoy ends the tunnel the endpoint gets no head.
+        if !connect::is_terminated(action, message) {
+            let decision = self.decision();
+            decision.path = (path != request.path).then_some(path);
+            let is_same = request.authority.as_deref() == Some(authority.as_str());
+            decision.authority = (!is_same).then_some(authority);
+            let named = self.named(MutationOf::Request);
+            self.decision().request_headers = values(&named, lines);
+        }
         self.mirror(action, cluster, lines)?;
         let progress = Progress {
             code: 200,
@@ -287,10 +299,32 @@ impl<'a> Run<'a> {
             is_local: false,
             headers: &[],
             // What Envoy says of a response to an upgrade hangs on what the endpoint makes of it.
-            progress: message.upgrade.is_none().then_some(progress),
+            progress: (message.upgrade.is_none() && !connect::is_terminated(action, message))
+                .then_some(progress),
         };
         self.respond(message, Some(cluster), lines, &response);
         Ok(())
+    }
+
+    /// Why it is not decided what the endpoint of a tunnel gets.
+    pub(crate) fn undecided_tunnel(
+        &self,
+        action: &'a RouteAction,
+        message: &Message,
+        cluster: usize,
+        lines: &Lines,
+    ) -> Option<&'static str> {
+        if !connect::is_tunnel(action, message) {
+            return None;
+        }
+        let config = &self.snapshot.clusters.get(cluster)?.config;
+        let (_, policies) = mirror::policies(self.table, self.virtual_host, action, config);
+        if !policies.is_empty() {
+            return Some("mirrors of CONNECT requests are not decided");
+        }
+        let is_sent = message.is_connect() && !connect::is_terminated(action, message);
+        let has_path = lines.has(":path").unwrap_or(true);
+        (is_sent && has_path).then_some("CONNECT requests that get a path are not decided")
     }
 
     fn mirror(&mut self, action: &'a RouteAction, cluster: usize, lines: &Lines) -> Known<()> {

@@ -15,6 +15,8 @@ pub(crate) enum Target {
         authority: String,
         path: String,
     },
+    /// Of CONNECT: host and port.
+    Authority(String),
 }
 
 /// An absolute URL.
@@ -29,10 +31,11 @@ pub(crate) struct Url<'a> {
 }
 
 /// Whether Envoy's parser takes the target on a request line at all.
-pub(crate) fn fits_a_request_line(target: &str) -> bool {
+pub(crate) fn fits_a_request_line(target: &str, method: &str) -> bool {
     match target.bytes().next() {
         None => false,
         Some(b'/' | b'*') => target.bytes().all(is_printable),
+        Some(_) if method == "CONNECT" => split_authority(target).is_some(),
         Some(_) => split_url(target).is_some(),
     }
 }
@@ -45,15 +48,20 @@ fn is_printable(byte: u8) -> bool {
 fn split_url(text: &str) -> Option<(&str, &str, &str)> {
     let (scheme, rest) = text.split_once("://")?;
     let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte);
-    // The authority ends where path or query begin.
+    let fits = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(in_scheme);
+    let (authority, path) = split_authority(rest)?;
+    fits.then_some((scheme, authority, path))
+}
+
+/// Authority and path of what follows a scheme. The authority ends where path or query begin.
+fn split_authority(rest: &str) -> Option<(&str, &str)> {
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let not_in_authority = ['"', '#', '<', '>', '\\', '^', '`', '{', '|', '}'];
-    let fits = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(in_scheme)
-        && rest.bytes().all(is_printable)
+    let fits = rest.bytes().all(is_printable)
         && !authority.contains(not_in_authority)
         && authority.matches('@').count() < 2;
-    fits.then_some((scheme, authority, path))
+    fits.then_some((authority, path))
 }
 
 /// Takes apart an absolute URL; `None` where the text is none.
@@ -74,6 +82,15 @@ pub(crate) fn parse_url(text: &str) -> Option<Url<'_>> {
 
 /// Takes apart a target that fits a request line; `None` where Envoy refuses it afterwards.
 pub(crate) fn parse(target: &str, method: &str, allow_absolute_url: bool) -> Option<Target> {
+    if method == "CONNECT" {
+        // An empty user slips through.
+        let authority = target.strip_prefix('@').unwrap_or(target);
+        let has_port = authority
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.contains(']'));
+        let fits = has_port && is_host_and_port(authority);
+        return fits.then(|| Target::Authority(authority.to_owned()));
+    }
     if target.starts_with('/') || (target.starts_with('*') && method == "OPTIONS") {
         return Some(Target::Origin(target.to_owned()));
     }
@@ -154,7 +171,42 @@ mod tests {
     #[case("http://a@b@c/", false)]
     #[case("http://a@b/@", true)]
     fn on_a_request_line(#[case] target: &str, #[case] expected: bool) {
-        assert_eq!(fits_a_request_line(target), expected);
+        assert_eq!(fits_a_request_line(target, "GET"), expected);
+    }
+
+    #[rstest]
+    #[case("a:443", Some("a:443"))]
+    #[case("A.b-c:0443", Some("A.b-c:0443"))]
+    #[case("[::1]:80", Some("[::1]:80"))]
+    #[case("[1.2.3.4]:80", Some("[1.2.3.4]:80"))]
+    #[case("@a:443", Some("a:443"))]
+    #[case("u@a:443", None)]
+    #[case("a", None)]
+    #[case("a:", None)]
+    #[case(":443", None)]
+    #[case("[::1]", None)]
+    #[case("a:65536", None)]
+    #[case("a:+443", None)]
+    #[case("a:1:2", None)]
+    #[case("a_:443", None)]
+    #[case("a:443/", None)]
+    #[case("a:443?b", None)]
+    #[case("/", None)]
+    #[case("*", None)]
+    #[case("http://a:443", None)]
+    fn of_connect(#[case] target: &str, #[case] expected: Option<&str>) {
+        assert!(fits_a_request_line(target, "CONNECT"));
+        let expected = expected.map(|authority| Target::Authority(authority.to_owned()));
+        assert_eq!(parse(target, "CONNECT", true), expected);
+        assert_eq!(parse(target, "CONNECT", false), expected);
+    }
+
+    #[rstest]
+    #[case("a:443#x")]
+    #[case("a<b:443")]
+    #[case("a@@b:443")]
+    fn on_no_request_line_of_connect(#[case] target: &str) {
+        assert!(!fits_a_request_line(target, "CONNECT"));
     }
 
     #[rstest]

@@ -21,6 +21,7 @@ use super::internal::{self, Told};
 use super::outliers;
 use super::retry::Retry;
 use super::timeouts::Timeouts;
+use crate::connect;
 use crate::criteria::Criteria;
 use crate::lines::Lines;
 use crate::message::Message;
@@ -68,6 +69,9 @@ impl Plan {
     pub(super) fn new(forwarded: &Forwarded<'_>, request: &Request) -> Result<Self, String> {
         if forwarded.message.profile == Profile::Grpc {
             return Err("attempts of gRPC's calls are not decided".to_owned());
+        }
+        if connect::is_tunnel(forwarded.action, &forwarded.message) {
+            return Err("attempts of CONNECT requests are not decided".to_owned());
         }
         let nothing = HttpConnectionManager::default();
         let manager = forwarded.manager.unwrap_or(&nothing);
