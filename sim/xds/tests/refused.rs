@@ -72,6 +72,8 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("second wildcard", yaml, "virtual_hosts:\n- {name: a, domains: [\"*\"]}\n- {name: b, domains: [\"*\"]}\n".into()),
         ("weights of 0", yaml, weights("      - {name: a, weight: 0}\n      - {name: b, weight: 0}")),
         ("weights over the limit", yaml, weights("      - {name: a, weight: 4294967295}\n      - {name: b, weight: 1}")),
+        ("one upgrade twice", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, upgrade_configs: [{upgrade_type: a}, {upgrade_type: A}]}")),
+        ("a tunnel that is none", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, upgrade_configs: [{upgrade_type: a, connect_config: {}}]}")),
         ("no weight", yaml, weights("      - {name: a}")),
         ("no clusters", yaml, routes("- match: {prefix: /}\n  route: {weighted_clusters: {clusters: []}}")),
         ("bad path regex", yaml, matched("{safe_regex: {regex: \"/a(\"}}")),

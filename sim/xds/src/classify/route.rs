@@ -130,11 +130,22 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[
             ("upgrade_type", Decided),
             ("enabled", Decided),
-            (
-                "connect_config",
-                ReadOver("the method CONNECT is not decided"),
-            ),
+            ("connect_config", Decided),
         ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig",
+        fields: &[
+            (
+                "proxy_protocol_config",
+                ReadOver("what an endpoint gets before the bytes of a tunnel is not told"),
+            ),
+            ("allow_post", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.config.route.v3.RouteMatch.ConnectMatcher",
+        fields: &[],
     },
     Table {
         message: "envoy.config.route.v3.RouteMatch",
@@ -142,10 +153,7 @@ pub(super) const TABLES: &[Table] = &[
             ("prefix", Decided),
             ("path", Decided),
             ("safe_regex", Decided),
-            (
-                "connect_matcher",
-                Unsupported("CONNECT requests are not decided"),
-            ),
+            ("connect_matcher", Decided),
             ("path_separated_prefix", Decided),
             ("path_match_policy", Judge(path_match)),
             ("case_sensitive", Decided),

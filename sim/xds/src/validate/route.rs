@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use envoy_types::pb::envoy::config::{
     core::v3::data_source::Specifier,
     route::v3::{
-        DirectResponseAction, Route, RouteConfiguration, VirtualHost, WeightedCluster,
+        DirectResponseAction, Route, RouteAction, RouteConfiguration, VirtualHost, WeightedCluster,
         route::Action, route_action::ClusterSpecifier,
     },
 };
@@ -86,6 +86,9 @@ fn check_route(
     {
         attempts::retries(policy, &path.field("route").field("retry_policy"), source)?;
     }
+    if let Some(Action::Route(action)) = &route.action {
+        check_upgrades(action, &path.field("route"), source)?;
+    }
     match &route.action {
         Some(Action::Route(action)) => match &action.cluster_specifier {
             Some(ClusterSpecifier::WeightedClusters(weighted)) => check_weights(
@@ -115,6 +118,28 @@ fn check_route(
         }
         _ => Ok(()),
     }
+}
+
+/// A type stands once, whatever its case, and only CONNECT ends tunnels.
+fn check_upgrades(action: &RouteAction, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    let mut seen = HashSet::new();
+    for (index, config) in action.upgrade_configs.iter().enumerate() {
+        let kind = config.upgrade_type.to_ascii_lowercase();
+        let path = path.item("upgrade_configs", index);
+        let is_connect = ["connect", "connect-udp"].contains(&kind.as_str());
+        if config.connect_config.is_some() && !is_connect {
+            let problem = format!(
+                "an upgrade of the type {:?}; only one of CONNECT has it",
+                config.upgrade_type
+            );
+            return Err(source.invalid(&path.field("connect_config"), problem));
+        }
+        if !seen.insert(kind) {
+            let problem = format!("a second upgrade of the type {:?}", config.upgrade_type);
+            return Err(source.invalid(&path.field("upgrade_type"), problem));
+        }
+    }
+    Ok(())
 }
 
 fn check_weights(

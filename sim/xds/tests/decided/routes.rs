@@ -66,7 +66,7 @@ use crate::{findings, first_route};
     "{path_match_policy: {name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig, path_template: \"/a*b\"}}}",
     Some("path_match_policy")
 )]
-#[case::connect("{connect_matcher: {}}", Some("connect_matcher"))]
+#[case::connect("{connect_matcher: {}}", None)]
 #[case::cookies("{prefix: /, cookies: [{name: a, string_match: {exact: b}}]}", None)]
 #[case::metadata(
     "{prefix: /, dynamic_metadata: [{filter: f, path: [{key: k}], value: {present_match: true}}]}",
