@@ -1,7 +1,7 @@
 //! A decision from top to bottom: connection, head, virtual host, route, cluster, endpoint.
 
 use crate::{
-    Machine, Span,
+    Machine, Span, connect,
     head::HEADERS,
     http_filter,
     layout::{
@@ -85,6 +85,8 @@ pub fn decide<M: Machine>(machine: &mut M) {
     }
     let number = if M::USERSPACE && high(index) & virtual_host::TREE != 0 {
         matcher_tree::route(machine, host)
+    } else if connect::asks(machine) {
+        connect::route(machine, host)
     } else {
         machine.route(host)
     };
@@ -347,12 +349,14 @@ pub fn pseudo_headers<M: Machine>(machine: &mut M) -> u64 {
     let method = Span(machine.word(work::METHOD));
     let target = Span(machine.word(work::TARGET));
     let path = Span(machine.word(work::PATH));
-    fill(machine, slot::FORWARDED_PROTO, forwarded)
+    let full = fill(machine, slot::FORWARDED_PROTO, forwarded)
         | fill(machine, slot::AUTHORITY, host)
         | fill(machine, slot::METHOD, method)
-        | fill(machine, slot::PATH, target)
-        | fill(machine, slot::SCHEME, scheme)
-        | fill(machine, slot::PATH_WITHOUT_QUERY, path)
+        | fill(machine, slot::SCHEME, scheme);
+    if connect::asks(machine) {
+        return full;
+    }
+    full | fill(machine, slot::PATH, target) | fill(machine, slot::PATH_WITHOUT_QUERY, path)
 }
 
 /// What a route does with the request. 0.

@@ -5,7 +5,7 @@
 //! other values than Envoy's.
 
 use crate::{
-    Machine, Span, bytes,
+    Machine, Span, bytes, connect,
     layout::{
         bad_request, filter_chain, framing, header, high, input, low, slot, unsupported, work,
     },
@@ -412,6 +412,12 @@ fn lines_end<M: Machine>(machine: &mut M, first: u64) -> u64 {
     }
     if bits & framing::TRANSFER_ENCODING != 0 {
         let fault = framing_fault(bits);
+        if fault != 0 {
+            return fault;
+        }
+    }
+    if connect::asks(machine) {
+        let fault = connect::body_fault(machine);
         if fault != 0 {
             return fault;
         }

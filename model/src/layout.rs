@@ -243,6 +243,8 @@ pub mod connection {
     pub const CERTIFICATE_VALIDATED: u64 = 512;
     /// The request asks for an upgrade, of which its route is to be asked: in userspace.
     pub const UPGRADE: u64 = 1024;
+    /// The request is a CONNECT request, laid out as [`crate::connect`] wants it: in userspace.
+    pub const CONNECT: u64 = 2048;
 }
 
 /// Bits of [`work::FRAMING`].

@@ -16,6 +16,7 @@
 pub mod bytes;
 pub mod chunk;
 pub mod client_address;
+pub mod connect;
 pub mod cookie;
 pub mod cors;
 pub mod decide;

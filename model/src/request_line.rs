@@ -2,7 +2,7 @@
 //! parser asks of a target before it looks at anything behind it.
 
 use crate::{
-    Machine, Span,
+    Machine, Span, connect,
     head::{CR, UNDECIDED, line_end},
     layout::{bad_request, framing, header, high, low, unsupported, work},
     scan::{class, scan, scan_here},
@@ -37,7 +37,7 @@ fn method_end<M: Machine>(machine: &mut M, offset: u64, end: u64) -> u64 {
     if !blank(machine.input8(method_end)) {
         return not_blank(machine, method_end, end);
     }
-    if known > 1 {
+    if known > 1 && !connect::asks(machine) {
         return (UNDECIDED + unsupported::TARGET_FORM) << 32;
     }
     method_end

@@ -5,7 +5,7 @@
 //! that ask for an exact value of some header are listed by that value.
 
 use crate::{
-    Machine, Span, fraction,
+    Machine, Span, connect, fraction,
     layout::{RECORD, class, header, high, low, matcher, of, pair, route, virtual_host, work},
     slot,
     trie::{self, mode},
@@ -195,6 +195,11 @@ pub fn route<M: Machine>(machine: &mut M, host: u64) -> u64 {
 pub fn first_failed<M: Machine>(machine: &mut M, number: u64) -> u64 {
     let routes = low(machine.policy64(header::ROUTES));
     let record = routes.wrapping_add(number.wrapping_mul(RECORD));
+    let path = low(machine.policy64(record.wrapping_add(route::PATH)));
+    let connects = connect::asks(machine);
+    if connects && !connect::takes(machine, record) {
+        return path;
+    }
     if !fraction::passes(machine, record) {
         return high(machine.policy64(record.wrapping_add(route::FORWARDING)));
     }
@@ -213,8 +218,7 @@ pub fn first_failed<M: Machine>(machine: &mut M, number: u64) -> u64 {
     if more != 0 {
         return more;
     }
-    let path = low(machine.policy64(record.wrapping_add(route::PATH)));
-    if path == 0 || path_matches(machine, path) {
+    if path == 0 || connects || path_matches(machine, path) {
         0
     } else {
         path

@@ -226,7 +226,8 @@ fn verdict(engine: &mut dyn Engine, request: &Request) -> Option<(bool, Option<u
     let decision = answer.decision;
     match decision.outcome {
         Outcome::Unsupported => None,
-        Outcome::DirectResponse => Some((true, None)),
+        // The latter: CONNECT, which no prefix takes.
+        Outcome::DirectResponse | Outcome::NoRoute => Some((true, None)),
         _ => Some((false, decision.status)),
     }
 }

@@ -1,4 +1,4 @@
-//! Requests that ask for an upgrade, as a real Envoy took them.
+//! Requests that ask for an upgrade, CONNECT among them, as a real Envoy took them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ fn decisions(case: &str, engine: &mut dyn Engine) -> (usize, usize, String) {
 #[case::by_configuration("upgrades", 0, 0)]
 // Of matchers of connection or upgrade, sim leaves what asks for an upgrade undecided.
 #[case::by_matchers("upgrade-matchers", 0, 32)]
+#[case::connect("connect", 33, 38)]
 fn as_recorded(#[case] case: &str, #[case] by_spec: usize, #[case] by_sim: usize) {
     let engines: [(Box<dyn Engine>, usize); 2] = [
         (Box::new(Spec::default()), by_spec),

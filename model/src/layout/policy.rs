@@ -343,6 +343,10 @@ pub mod matcher {
     /// Kind: equal to the text, or it and `/` are a prefix.
     pub const SEPARATED_PREFIX: u64 = 8;
 
+    /// The first word of a path matcher that no path passes, since its text would be longer than any:
+    /// of `connect_matcher` among others.
+    pub const CONNECT: u64 = EQUAL | 0xffff_ffff << 32;
+
     /// Flag: `invert_match`.
     pub const INVERT: u64 = 1;
     /// Flag: the result where the header or parameter is missing.

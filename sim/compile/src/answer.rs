@@ -200,7 +200,7 @@ impl Compiled {
             )
         {
             steps.push(Step::Unsupported);
-            let of_upgrade = self.upgrade_undecided(came, reason);
+            let of_upgrade = self.upgrade_undecided(came, managed, &record);
             decision.reason = Some(of_upgrade.unwrap_or_else(|| self.reason(reason)));
         }
         if decision.outcome == Outcome::Redirect

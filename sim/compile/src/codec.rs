@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_engine::Request;
 
 use crate::Compiled;
+use crate::connect;
 use crate::header_count::has_one_entry;
 use crate::names::Commas;
 
@@ -16,6 +17,8 @@ const BLANKS: [char; 2] = [' ', '\t'];
 const NO_AUTHORITY: &str = "\"";
 /// So many tokens of Connection are refused.
 const TOKENS: usize = 10;
+/// `max_headers_count` by default.
+const HEADERS: u32 = 100;
 /// A TE of so many bytes is, where Connection names it.
 const TE_BYTES: usize = 256;
 
@@ -179,16 +182,30 @@ impl Compiled {
         hosts.extend(lines.values("host"));
         lines.0.retain(|line| line.key != "host");
         let mut host = (!hosts.is_empty()).then(|| as_one(&hosts));
+        let tunnel = match connect::is_connect(came) {
+            true => Some(connect::target(came)?),
+            false => None,
+        };
+        if tunnel.is_some() {
+            // It is the target that says the host, which takes a line that may not have been there.
+            let most = options.and_then(|options| options.max_headers_count);
+            let most = most.map_or(HEADERS, |most| most.value) as usize;
+            if host.is_none() && lines.0.len() >= most {
+                return None;
+            }
+            settle_length(&mut lines);
+        }
         for key in lines.keys() {
             let values = lines.values(&key);
             if values.len() > 1 && has_one_entry(&key) {
                 lines.unite(&key, as_one(&values));
             }
         }
-        let is_absolute = !came.path.trim_matches(BLANKS).starts_with(['/', '*']);
-        let upgrade = upgrade_of(&mut lines);
-        if upgrade.is_some() {
-            if self.matches_upgrades {
+        let is_absolute =
+            tunnel.is_none() && !came.path.trim_matches(BLANKS).starts_with(['/', '*']);
+        let mut upgrade = upgrade_of(&mut lines);
+        if let Some(to) = &upgrade {
+            if self.matches_upgrades || to.eq_ignore_ascii_case(connect::CONNECT_UDP) {
                 return None;
             }
             lines.remove("connection");
@@ -202,6 +219,18 @@ impl Compiled {
             host = Some(NO_AUTHORITY.to_owned());
             // The model would stop at it again.
             lines.remove("connection");
+        }
+        let mut path = came.path.clone();
+        match tunnel {
+            Some(connect::Target::Authority(authority)) => {
+                upgrade.get_or_insert_with(|| came.method.clone());
+                path = "/".to_owned();
+                if !refused {
+                    host = Some(authority);
+                }
+            }
+            Some(connect::Target::Refused(target)) => path = target.to_owned(),
+            None => {}
         }
         for key in lines.keys() {
             let values = lines.values(&key);
@@ -219,6 +248,7 @@ impl Compiled {
         }
         let request = Request {
             authority: host.clone(),
+            path: path.clone(),
             headers: lines.headers(None),
             ..came.clone()
         };
@@ -232,6 +262,7 @@ impl Compiled {
         }
         let laid = Request {
             authority: host,
+            path,
             headers: lines.headers(Some(&self.unused_name)),
             ..came.clone()
         };
@@ -247,6 +278,20 @@ impl Compiled {
 /// The codec refuses the head.
 struct Refused;
 
+/// Takes a length of 0 off a CONNECT request. Any other is a fault, which for the model is a number.
+fn settle_length(lines: &mut Lines) {
+    let lengths = lines.values("content-length");
+    let [length] = lengths.as_slice() else {
+        return;
+    };
+    let is_zero = !length.is_empty() && length.bytes().all(|digit| digit == b'0');
+    if is_zero && length != "0" {
+        lines.join("content-length", "1".to_owned());
+    } else if is_zero && lines.values("transfer-encoding").is_empty() {
+        lines.remove("content-length");
+    }
+}
+
 /// Whether a head asks for an upgrade.
 pub(crate) fn asks_for_upgrade(came: &Request) -> bool {
     let is_named = |(name, _): &(String, String)| name.eq_ignore_ascii_case("upgrade");
@@ -255,6 +300,13 @@ pub(crate) fn asks_for_upgrade(came: &Request) -> bool {
     }
     let lines = Lines::of(came, &mut came.authority.clone());
     lines.is_some_and(|mut lines| upgrade_of(&mut lines).is_some())
+}
+
+/// Whether it asks for one of this type.
+pub(crate) fn asks_for(came: &Request, kind: &str) -> bool {
+    let lines = Lines::of(came, &mut came.authority.clone());
+    let to = lines.and_then(|mut lines| upgrade_of(&mut lines));
+    to.is_some_and(|to| to.eq_ignore_ascii_case(kind))
 }
 
 /// What the head asks to be upgraded to; h2c alone is nothing.

@@ -13,6 +13,7 @@ pub mod capacity;
 mod cluster;
 mod codec;
 mod compiler;
+mod connect;
 mod cors;
 mod criteria;
 mod fault;

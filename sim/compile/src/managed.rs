@@ -8,6 +8,7 @@ use twinmesh_model::layout::{connection, filter_chain, low, outcome, unsupported
 use twinmesh_xds::{FilterChain, Terminal};
 
 use crate::answer::Record;
+use crate::connect;
 use crate::normalize::{Normal, normalize};
 use crate::seen::{is_grpc, text};
 use crate::upgrade::Verdict;
@@ -121,14 +122,18 @@ impl Compiled {
         left: &Left,
     ) -> Option<Managed> {
         let record = Record { left };
-        if record.word(work::OUTCOME) == outcome::UNSUPPORTED
-            && record.word(work::REASON) == unsupported::HEADER_REWRITTEN
-        {
+        let is_for_codec = match record.word(work::REASON) {
+            unsupported::HEADER_REWRITTEN => true,
+            unsupported::TARGET_FORM => connect::is_connect(came),
+            _ => false,
+        };
+        if record.word(work::OUTCOME) == outcome::UNSUPPORTED && is_for_codec {
             return self.decoded(came, before, &record);
         }
         if record.stopped_for_upgrade() {
             let before = before?;
-            let is_allowed = self.upgrade(before.upgrade.as_deref()?, &record) == Verdict::Allowed;
+            let is_allowed = self.upgrade(before.upgrade.as_deref()?, &record) == Verdict::Allowed
+                && self.tunnel_undecided(came, before, &record).is_none();
             return is_allowed.then(|| Managed {
                 bits: before.bits & !connection::UPGRADE,
                 ..before.clone()
@@ -176,10 +181,15 @@ impl Compiled {
             laid: Some(decoded.laid),
             decoded: true,
             refused: decoded.refused,
-            bits: match decoded.upgrade {
-                Some(_) => before.bits | connection::UPGRADE,
-                None => before.bits,
-            },
+            bits: before.bits
+                | match decoded.upgrade {
+                    Some(_) => connection::UPGRADE,
+                    None => 0,
+                }
+                | match connect::is_connect(came) {
+                    true => connection::CONNECT | connection::MANAGED,
+                    false => 0,
+                },
             upgrade: decoded.upgrade,
         };
         managed.fits(manager).then_some(managed)

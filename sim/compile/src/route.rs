@@ -19,7 +19,7 @@ use crate::{CapacityError, capacity, matcher as compile_matcher};
 use userspace::{Share, by_hash, share};
 
 /// A path matcher that no path passes: its text would be longer than any.
-const NEVER: [u64; 4] = [matcher::EQUAL | 0xffff_ffff << 32, 0, 0, pair(0, of::PATH)];
+const NEVER: [u64; 4] = [matcher::CONNECT, 0, 0, pair(0, of::PATH)];
 
 /// Fields of a route that the tables do not hold, each with the reason.
 type Left = Vec<(String, String)>;
@@ -128,6 +128,15 @@ impl Compiler<'_> {
         } else {
             Vec::new()
         };
+        if taken
+            && matches!(
+                matched.path_specifier,
+                Some(PathSpecifier::ConnectMatcher(_))
+            )
+        {
+            let why = "CONNECT requests are decided in userspace only";
+            self.route_in_userspace(place, "match.connect_matcher", why);
+        }
         let mut records: Vec<[u64; 4]> = matchers.iter().map(|matcher| matcher.record).collect();
         let path = self.file(routes, matched, number, &mut records, &mut left);
         if let Err(over) = capacity::check("matchers", records.len() as u64, MATCHERS) {
@@ -212,7 +221,7 @@ impl Compiler<'_> {
                 let regex = template.and_then(|template| uri_template::regex(&template).ok());
                 return self.file_regex(routes, number, &regex.unwrap_or_default(), records);
             }
-            // A request that is decided here never has the method CONNECT.
+            // Only CONNECT requests pass it, which look at no other path matcher.
             Some(PathSpecifier::ConnectMatcher(_)) => NEVER,
             _ => {
                 routes.paths.prefix(b"", number);

@@ -4,16 +4,21 @@ use twinmesh_engine::Request;
 use twinmesh_model::Span;
 use twinmesh_model::layout::{input, work};
 
+use twinmesh_xds::Profile;
+
 use crate::Compiled;
 use crate::answer::Record;
+use crate::connect::is_connect;
 
 /// What redirects, rewrites and local replies are made from.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// `:authority`, as the connection manager leaves it.
     pub authority: String,
-    /// `:path`, with its query.
+    /// `:path`, with its query; empty where the request has none.
     pub path: String,
+    /// It is a CONNECT request, which has no path.
+    pub(crate) connect: bool,
     /// `:scheme`.
     pub scheme: String,
     /// `x-forwarded-proto`, or the connection's scheme.
@@ -37,13 +42,18 @@ impl Compiled {
             let own = manager.use_remote_address.as_ref();
             own.is_some_and(|own| own.value) && manager.xff_num_trusted_hops == 0
         });
+        let connect = is_connect(request) && self.snapshot.profile != Profile::Grpc;
         let forwarded = joined(request, "x-forwarded-proto").filter(|_| !is_edge);
         Seen {
             authority: text(work::HOST),
-            path: text(work::TARGET),
+            path: match connect {
+                true => String::new(),
+                false => text(work::TARGET),
+            },
+            connect,
             scheme: text(work::SCHEME),
             forwarded_proto: forwarded.unwrap_or_else(|| connection.to_owned()),
-            grpc: is_grpc(request),
+            grpc: is_grpc(request) && !connect,
             joins_lines: self.snapshot.profile.joins_lines(),
         }
     }
@@ -107,6 +117,7 @@ impl Seen {
             ":method" => request.method.clone(),
             ":scheme" => self.scheme.clone(),
             ":authority" | "host" => self.authority.clone(),
+            ":path" if self.connect => return None,
             ":path" => self.path.clone(),
             "x-forwarded-proto" => self.forwarded_proto.clone(),
             _ => {

@@ -7,7 +7,8 @@ use twinmesh_model::layout::{low, outcome, unsupported, work};
 
 use crate::Compiled;
 use crate::answer::Record;
-use crate::codec::asks_for_upgrade;
+use crate::codec::{asks_for, asks_for_upgrade};
+use crate::connect;
 use crate::headers::{Taken, undecide};
 use crate::managed::Managed;
 use crate::seen::Seen;
@@ -70,9 +71,42 @@ impl Compiled {
         Verdict::Allowed
     }
 
+    /// Why a tunnel that is allowed at the route that the model stopped at is not decided.
+    pub(crate) fn tunnel_undecided(
+        &self,
+        came: &Request,
+        managed: &Managed,
+        record: &Record<'_>,
+    ) -> Option<&'static str> {
+        let seen = self.seen(&managed.request, record);
+        connect::undecided(came, self.route_of(record), &seen.authority)
+    }
+
     /// Why a request is not decided, where that is for the upgrade that it asks for: what the model
-    /// stopped for this reason at was not decoded.
-    pub(crate) fn upgrade_undecided(&self, came: &Request, reason: u64) -> Option<String> {
+    /// stopped for this reason at was not decoded, or is a tunnel.
+    pub(crate) fn upgrade_undecided(
+        &self,
+        came: &Request,
+        managed: Option<&Managed>,
+        record: &Record<'_>,
+    ) -> Option<String> {
+        let reason = record.word(work::REASON);
+        let is_allowed = |managed: &Managed| {
+            let to = managed.upgrade.as_deref();
+            to.is_some_and(|to| self.upgrade(to, record) == Verdict::Allowed)
+        };
+        if reason == unsupported::UPGRADE
+            && let Some(managed) = managed.filter(|managed| is_allowed(managed))
+        {
+            let why = self.tunnel_undecided(came, managed, record);
+            return why.map(str::to_owned);
+        }
+        if asks_for(came, connect::CONNECT_UDP) {
+            return Some("CONNECT-UDP requests are not decided".to_owned());
+        }
+        if reason == unsupported::TARGET_FORM && connect::is_connect(came) {
+            return Some("CONNECT requests are decided in userspace only".to_owned());
+        }
         if reason != unsupported::HEADER_REWRITTEN || !asks_for_upgrade(came) {
             return None;
         }

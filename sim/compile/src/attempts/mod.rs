@@ -33,6 +33,7 @@ use twinmesh_model::layout::{low, outcome, virtual_host, work};
 use twinmesh_xds::Profile;
 
 use crate::answer::{Record, endpoint_name, hostname, locality_name};
+use crate::connect;
 use crate::header_value;
 use crate::managed::Managed;
 use crate::rewrite::of_weighted_cluster;
@@ -120,6 +121,11 @@ impl Compiled {
         let Some(Action::Route(action)) = &route.action else {
             return None;
         };
+        if connect::is_connect(came) || connect::ends(action, &came.method) {
+            return Some(Err(
+                "attempts of CONNECT requests are not decided".to_owned()
+            ));
+        }
         let cluster = self.index(record.word(work::CHOSEN_CLUSTER))?;
         let cluster = &self.snapshot.clusters.get(cluster)?.config;
         let request = managed.map_or(came, |managed| &managed.request);

@@ -135,7 +135,9 @@ impl Entries {
             (":authority", &seen.authority),
             (":path", &seen.path),
         ] {
-            self.write(name, value.to_owned());
+            if name != ":path" || !seen.connect {
+                self.write(name, value.to_owned());
+            }
         }
     }
 

@@ -170,7 +170,7 @@ fn one_of(names: &str, entries: &Entries) -> Said {
 fn path(argument: &str, request: &Entries) -> Said {
     let mut parts = argument.splitn(3, ':');
     let (query, which) = (parts.next(), parts.next());
-    let current = || Some(Some(request.pseudo(":path")));
+    let current = || request.first(":path");
     // An empty one is none.
     let original = request.first("x-envoy-original-path");
     let original = original.map(|it| it.filter(|original| !original.is_empty()));

@@ -30,6 +30,18 @@ impl Taken<'_> {
         all.into_iter().flatten().any(|it| it.cluster.is_empty())
     }
 
+    /// Whether some policy may copy what the route forwards.
+    pub(super) fn has_mirrors(&self, action: &RouteAction) -> bool {
+        let of_cluster = self.of_cluster();
+        let all = [
+            &action.request_mirror_policies,
+            &self.host.request_mirror_policies,
+            &self.table.request_mirror_policies,
+            &of_cluster,
+        ];
+        all.into_iter().any(|policies| !policies.is_empty())
+    }
+
     /// The policies of the cluster.
     fn of_cluster(&self) -> Vec<RequestMirrorPolicy> {
         let cluster = self

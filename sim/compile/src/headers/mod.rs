@@ -31,6 +31,7 @@ use twinmesh_xds::{Terminal, http_filter::Level as Place};
 use crate::Compiled;
 use crate::answer::{Filtered, Record, hostname};
 use crate::codec::asks_for_upgrade;
+use crate::connect;
 use crate::listener::inspects_tls;
 use crate::rewrite::of_weighted_cluster;
 use crate::seen::Seen;
@@ -430,18 +431,44 @@ impl<'a> Taken<'a> {
         {
             rehost(action, name.to_owned(), &mut entries);
         }
-        let path = entries.pseudo(":path");
-        decision.path = (path != self.came.path).then_some(path);
-        let authority = entries.pseudo(":authority");
-        let is_same = self.came.authority.as_deref() == Some(authority.as_str());
-        decision.authority = (!is_same).then_some(authority);
-        decision.request_headers = self.tell(MutationOf::Request, &entries, steps);
+        let headers = self.tell(MutationOf::Request, &entries, steps);
+        let ends = connect::ends(action, self.request.method.trim_matches([' ', '\t']));
+        // Where Envoy ends the tunnel the endpoint gets no head.
+        if !ends {
+            self.sent(&entries, decision)?;
+            decision.request_headers = headers;
+        }
+        let is_tunnel = ends || self.seen.connect;
+        if is_tunnel && self.has_mirrors(action) {
+            return Err(NotKnown);
+        }
         self.mirror(action, &entries, decision, steps)?;
         let response = Entries::of_response(200, false, self.manager);
         // What Envoy says of a response to an upgrade hangs on what the endpoint makes of it.
-        let upgrades = asks_for_upgrade(self.came);
+        let upgrades = is_tunnel || asks_for_upgrade(self.came);
         let state = (!upgrades).then_some((1, 200, "via_upstream", "-"));
         self.respond(&entries, response, state, true, decision, steps);
+        Ok(())
+    }
+
+    /// Writes down the path and the host that the endpoint gets.
+    fn sent(&self, entries: &Entries, decision: &mut Decision) -> Result<(), NotKnown> {
+        let mut authority = entries.pseudo(":authority");
+        let mut path = entries.pseudo(":path");
+        if self.seen.connect {
+            if entries.first(":path").ok_or(NotKnown)?.is_some() {
+                return Err(NotKnown);
+            }
+            // A port that was stripped comes back, unless the host is another.
+            if authority == self.seen.authority {
+                let own = connect::authority_of(self.came).ok_or(NotKnown)?;
+                authority = own.to_owned();
+            }
+            path.clone_from(&authority);
+        }
+        decision.path = (path != self.came.path).then_some(path);
+        let is_same = self.came.authority.as_deref() == Some(authority.as_str());
+        decision.authority = (!is_same).then_some(authority);
         Ok(())
     }
 
