@@ -208,8 +208,10 @@ pub fn first_failed<M: Machine>(machine: &mut M, number: u64) -> u64 {
     while index < high(matchers) {
         let matcher = low(matchers).wrapping_add(index * RECORD);
         // A path's regex stands here too, and comes last all the same.
-        let is_path = high(machine.policy64(matcher.wrapping_add(matcher::INDEX))) == of::PATH;
-        if !is_path && machine.matcher(matcher) == 0 {
+        let of = high(machine.policy64(matcher.wrapping_add(matcher::INDEX)));
+        // A request without a path is never gRPC.
+        let fails = connects && of == of::GRPC;
+        if of != of::PATH && (fails || machine.matcher(matcher) == 0) {
             return matcher;
         }
         index += 1;

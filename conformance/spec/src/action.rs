@@ -143,12 +143,6 @@ impl<'a> Run<'a> {
             return;
         };
         let lines = self.finalize(action, matched.route_match, host_rewrite, message, index);
-        if let Ok(lines) = &lines
-            && let Some(reason) = self.undecided_tunnel(action, message, index, lines)
-        {
-            self.undecided(reason);
-            return;
-        }
         let snapshot = self.snapshot;
         self.forwarded = snapshot.clusters.get(index).map(|cluster| Forwarded {
             lines: lines.clone().unwrap_or_default(),
@@ -190,6 +184,12 @@ impl<'a> Run<'a> {
                 );
             }
             Picked::Endpoint { hostname } => {
+                if let Ok(lines) = &lines
+                    && let Some(reason) = self.undecided_tunnel(action, message, index, lines)
+                {
+                    self.undecided(reason);
+                    return;
+                }
                 let sent = lines.and_then(|mut lines| {
                     rewrite::by_endpoint(action, &hostname, &mut lines)?;
                     self.sent(action, message, index, &lines)

@@ -74,7 +74,10 @@ fn first_failed(
 ) -> Option<Failed> {
     if message.is_connect() && !connect::takes(route_match) {
         // Envoy looks at no other route of a request without a path.
-        return Some(Failed::Path);
+        return Some(match fraction::is_nothing(route_match) {
+            true => Failed::RuntimeFraction,
+            false => Failed::Path,
+        });
     }
     if !fraction::includes(route_match, random) {
         return Some(Failed::RuntimeFraction);

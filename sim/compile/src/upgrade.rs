@@ -105,7 +105,9 @@ impl Compiled {
             return Some("CONNECT-UDP requests are not decided".to_owned());
         }
         if reason == unsupported::TARGET_FORM && connect::is_connect(came) {
-            return Some("CONNECT requests are decided in userspace only".to_owned());
+            return Some(
+                "CONNECT requests are decided in userspace, and not beside every header".to_owned(),
+            );
         }
         if reason != unsupported::HEADER_REWRITTEN || !asks_for_upgrade(came) {
             return None;

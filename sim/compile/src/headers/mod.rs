@@ -431,17 +431,17 @@ impl<'a> Taken<'a> {
         {
             rehost(action, name.to_owned(), &mut entries);
         }
-        let headers = self.tell(MutationOf::Request, &entries, steps);
         let ends = connect::ends(action, self.request.method.trim_matches([' ', '\t']));
-        // Where Envoy ends the tunnel the endpoint gets no head.
-        if !ends {
-            self.sent(&entries, decision)?;
-            decision.request_headers = headers;
-        }
         let is_tunnel = ends || self.seen.connect;
         if is_tunnel && self.has_mirrors(action) {
             return Err(NotKnown);
         }
+        // Where Envoy ends the tunnel the endpoint gets no head.
+        if !ends {
+            self.sent(&entries, decision)?;
+        }
+        let headers = self.tell(MutationOf::Request, &entries, steps);
+        decision.request_headers = headers.filter(|_| !ends);
         self.mirror(action, &entries, decision, steps)?;
         let response = Entries::of_response(200, false, self.manager);
         // What Envoy says of a response to an upgrade hangs on what the endpoint makes of it.
