@@ -47,7 +47,7 @@ pub struct Plan {
     pub clusters: Vec<ClusterPlan>,
     /// By route configuration, virtual host and route.
     pub routes: Vec<Vec<Vec<RoutePlan>>>,
-    /// Some route has a `connect_matcher`, which is not decided.
+    /// Some route has a `connect_matcher`: its tunnels are decided, and not carried.
     pub connect: bool,
     /// What is asked for and not done.
     pub warnings: Vec<Warning>,
