@@ -270,9 +270,10 @@ mod tests {
                 .write_all(b"GET /a?b HTTP/1.1\r\nhost: x.test\r\nX-A: 1\r\nx-b: 2\r\n\r\nHEAD / HTTP/1.1\r\n\r\n")
                 .expect("it is open");
             let mut reader = Reader::default();
-            for (is_head, target, host, count) in [(false, "/a?b", "x.test", 1), (true, "/", "", 0)]
+            for (method, target, host, count) in
+                [("GET", "/a?b", "x.test", 1), ("HEAD", "/", "", 0)]
             {
-                let answered = reader.next(&mut stream, is_head).expect("a response");
+                let answered = reader.next(&mut stream, method).expect("a response");
                 let (response, _) = answered.expect("it is open");
                 let found = response.header(SEEN).and_then(seen).expect("it is told");
                 assert_eq!((found.target.as_str(), found.host.as_str()), (target, host));

@@ -253,6 +253,10 @@ fn outcome(entry: &Entry, redirects: bool) -> Option<(Outcome, Reach)> {
     Some(match details {
         // The latter: the endpoint answered, and did not switch protocols.
         "via_upstream" | "websocket_handshake_unsuccessful" => (Outcome::Forward, Reach::Cluster),
+        // It became a tunnel, which the client has closed.
+        "downstream_remote_disconnect" if entry.endpoint.is_some() => {
+            (Outcome::Forward, Reach::Cluster)
+        }
         "upgrade_failed" => (Outcome::BadRequest, Reach::Route),
         "direct_response" if redirects => (Outcome::Redirect, Reach::Route),
         "direct_response" => (Outcome::DirectResponse, Reach::Route),

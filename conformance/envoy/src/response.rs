@@ -32,7 +32,7 @@ const CHUNK: usize = 1 << 14;
 const MOST_HEADERS: usize = 256;
 
 impl Reader {
-    /// The next final response; `None` where the connection ended before one began. The body comes
+    /// The next final response, to a request of this method; `None` where the connection ended before one began. The body comes
     /// too, for those who want it.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl Reader {
     pub fn next(
         &mut self,
         stream: &mut impl Read,
-        is_head: bool,
+        method: &str,
     ) -> io::Result<Option<(Response, Vec<u8>)>> {
         loop {
             let Some((response, length)) = self.head(stream)? else {
@@ -50,7 +50,7 @@ impl Reader {
             if (100..200).contains(&response.status) && response.status != 101 {
                 continue;
             }
-            return self.body(stream, response, is_head).map(Some);
+            return self.body(stream, response, method).map(Some);
         }
     }
 
@@ -72,11 +72,13 @@ impl Reader {
         &mut self,
         stream: &mut impl Read,
         mut response: Response,
-        is_head: bool,
+        method: &str,
     ) -> io::Result<(Response, Vec<u8>)> {
-        // A direct response of these has its body all the same; it then says how long that is.
-        let may_have_none = matches!(response.status, 204 | 304);
-        if is_head || may_have_none && response.header("content-length").is_none() {
+        // A direct response of these has its body all the same; it then says how long that is. One that
+        // opens a tunnel has none.
+        let opens = method == "CONNECT" && (200..300).contains(&response.status);
+        let may_have_none = opens || matches!(response.status, 204 | 304);
+        if method == "HEAD" || may_have_none && response.header("content-length").is_none() {
             return Ok((response, Vec::new()));
         }
         let chunked = response
@@ -215,34 +217,37 @@ mod tests {
             b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc\
               HTTP/1.1 204 No Content\r\n\r\n\
               HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2;x=1\r\nab\r\n1\r\nc\r\n0\r\n\r\n\
+              HTTP/1.1 200 OK\r\n\r\n\
               HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 5\r\n\r\n",
         );
         let mut reader = Reader::default();
-        let mut next = |is_head| reader.next(&mut stream, is_head).expect("a response");
-        let (one, body) = next(false).expect("the first");
+        let mut next = |method| reader.next(&mut stream, method).expect("a response");
+        let (one, body) = next("GET").expect("the first");
         assert_eq!(
             (one.status, body.as_slice(), one.is_last),
             (200, b"abc".as_slice(), false)
         );
-        let (two, body) = next(false).expect("the second");
+        let (two, body) = next("GET").expect("the second");
         assert_eq!((two.status, body.len()), (204, 0));
-        let (_, body) = next(false).expect("the third");
+        let (_, body) = next("GET").expect("the third");
         assert_eq!(body, b"abc");
-        let (four, body) = next(true).expect("the fourth, of a HEAD");
-        assert_eq!((four.status, body.len(), four.is_last), (400, 0, true));
-        assert!(next(false).is_none());
+        let (four, body) = next("CONNECT").expect("the fourth, which opens a tunnel");
+        assert_eq!((four.status, body.len(), four.is_last), (200, 0, false));
+        let (five, body) = next("HEAD").expect("the fifth, of a HEAD");
+        assert_eq!((five.status, body.len(), five.is_last), (400, 0, true));
+        assert!(next("GET").is_none());
     }
 
     #[test]
     fn half_a_response_is_none() {
         let mut stream = connection(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\na");
         let error = Reader::default()
-            .next(&mut stream, false)
+            .next(&mut stream, "GET")
             .expect_err("it is cut");
         assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
         let mut stream = connection(b"\x16\x03\x01 what");
         let error = Reader::default()
-            .next(&mut stream, false)
+            .next(&mut stream, "GET")
             .expect_err("it is TLS");
         assert_eq!(error.kind(), ErrorKind::InvalidData);
     }

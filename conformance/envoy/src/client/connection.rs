@@ -78,8 +78,8 @@ impl Connection {
     /// # Errors
     /// What comes is no response, or nothing comes in time.
     pub fn read(&mut self, request: &Request) -> Result<Option<(Response, Vec<u8>)>, String> {
-        let is_head = request.method.trim() == "HEAD";
-        match self.reader.next(&mut self.stream, is_head) {
+        let method = request.method.trim();
+        match self.reader.next(&mut self.stream, method) {
             Ok(Some(found)) => {
                 self.answered += 1;
                 Ok(Some(found))
