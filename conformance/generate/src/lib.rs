@@ -7,6 +7,7 @@
 
 mod balancing;
 mod cluster;
+mod connect;
 pub mod fuzz;
 mod http_filter;
 mod listener;

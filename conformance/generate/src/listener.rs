@@ -119,7 +119,7 @@ fn manager() -> BoxedStrategy<Value> {
     ];
     let ignore_port = weighted(0.1, Just(true));
     let wins = prop::bool::weighted(0.3);
-    let changes = (mutations(), mirrors(), wins, upgrade::configs());
+    let changes = (mutations(), mirrors(), wins, upgrade::of_manager());
     (
         option,
         virtual_hosts(),

@@ -75,6 +75,9 @@ pub const USERSPACE_RULES: &[&str] = &[
     "TLS required",
     "upgrade",
     "upgrade that is refused",
+    "CONNECT",
+    "CONNECT that Envoy ends",
+    "CONNECT that is refused",
 ];
 
 /// How many requests went through each of [`RULES`] and [`USERSPACE_RULES`].
@@ -253,6 +256,16 @@ impl Reached {
         self.count_one("upgrade that is refused", steps.iter().any(refuses_upgrade));
         let upgrades = decision.outcome == Outcome::Forward && upgrade::asks(request);
         self.count_one("upgrade", upgrades);
+        let is_connect = request.method == "CONNECT";
+        let forwards = decision.outcome == Outcome::Forward;
+        self.count_one("CONNECT", is_connect && forwards);
+        let configs =
+            route(bootstrap, decision).and_then(|it| it.pointer("/route/upgrade_configs"));
+        let mut configs = configs.and_then(Value::as_array).into_iter().flatten();
+        let ends = configs.any(|config| config.get("connect_config").is_some());
+        self.count_one("CONNECT that Envoy ends", is_connect && forwards && ends);
+        let is_refused = decision.outcome == Outcome::BadRequest && decision.route.is_some();
+        self.count_one("CONNECT that is refused", is_connect && is_refused);
         self.count_one("mirror", !decision.mirrors.is_empty());
         let action = route(bootstrap, decision).and_then(|route| route.get("route"));
         let by_format = action.is_some_and(|action| {

@@ -34,6 +34,7 @@ fn path_specifier() -> BoxedStrategy<Value> {
                 "@type": format!("type.googleapis.com/{}", uri_template::MATCH),
                 "path_template": template}}})),
         1 => Just(json!({"prefix": ""})),
+        2 => Just(json!({"connect_matcher": {}})),
     ]
     .boxed()
 }
@@ -193,7 +194,7 @@ fn action() -> BoxedStrategy<Value> {
     let hash_policies = prop_oneof![1 => Just(Vec::new()), 1 => vec(hash_policy(), 1..4)];
     let by_hash = prop::bool::weighted(0.25);
     prop_oneof![
-        8 => (cluster, rewrite(), hash_policies, by_hash, weighted(0.4, criteria()), (prop::bool::weighted(0.2), mirrors(), upgrade::configs(), weighted(0.3, (rate_limits(), any::<bool>())))).prop_map(|(mut route, rewrite, policies, by_hash, asked, (high, mirrors, upgrades, limits))| {
+        8 => (cluster, rewrite(), hash_policies, by_hash, weighted(0.4, criteria()), (prop::bool::weighted(0.2), mirrors(), upgrade::of_route(), weighted(0.3, (rate_limits(), any::<bool>())))).prop_map(|(mut route, rewrite, policies, by_hash, asked, (high, mirrors, upgrades, limits))| {
             if let Some(upgrades) = upgrades {
                 set(&mut route, "upgrade_configs", upgrades);
             }

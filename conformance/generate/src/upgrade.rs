@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use twinmesh_engine::Request;
 
 use crate::Tape;
+use crate::matcher::set;
 
 /// Upgrades that are asked for, of which configurations may allow some.
 const ASKED: [&str; 7] = [
@@ -46,8 +47,22 @@ pub fn asks(request: &Request) -> bool {
     })
 }
 
-/// `upgrade_configs`, or none.
-pub fn configs() -> BoxedStrategy<Option<Value>> {
+/// `upgrade_configs` of a connection manager, or none.
+pub fn of_manager() -> BoxedStrategy<Option<Value>> {
+    configs(Just(None).boxed())
+}
+
+/// Those of a route, which may end tunnels.
+pub fn of_route() -> BoxedStrategy<Option<Value>> {
+    let ends = prop_oneof![
+        3 => Just(json!({})),
+        1 => Just(json!({"allow_post": true})),
+    ];
+    configs(prop::option::weighted(0.5, ends).boxed())
+}
+
+/// `upgrade_configs`, or none; `ends` is the `connect_config` of one of the type CONNECT.
+fn configs(ends: BoxedStrategy<Option<Value>>) -> BoxedStrategy<Option<Value>> {
     let enabled = prop::option::weighted(0.3, any::<bool>());
     let config = |kind: &'static str| {
         enabled.clone().prop_map(move |enabled| match enabled {
@@ -56,10 +71,22 @@ pub fn configs() -> BoxedStrategy<Option<Value>> {
         })
     };
     let both = (config("websocket"), config("FOO"));
-    prop_oneof![
-        1 => Just(None),
-        1 => config("WebSocket").prop_map(|one| Some(json!([one]))),
-        1 => both.prop_map(|(one, other)| Some(json!([one, other]))),
-    ]
-    .boxed()
+    let upgrades = prop_oneof![
+        1 => Just(Vec::new()),
+        1 => config("WebSocket").prop_map(|one| vec![one]),
+        1 => both.prop_map(|(one, other)| vec![one, other]),
+    ];
+    let connect = prop_oneof![config("CONNECT"), config("connect")];
+    let connect = (connect, ends).prop_map(|(mut config, ends)| {
+        if let Some(ends) = ends {
+            set(&mut config, "connect_config", ends);
+        }
+        config
+    });
+    (upgrades, prop::option::weighted(0.8, connect))
+        .prop_map(|(mut configs, connect)| {
+            configs.extend(connect);
+            (!configs.is_empty()).then_some(Value::Array(configs))
+        })
+        .boxed()
 }

@@ -159,6 +159,11 @@ fn agree(profile: Profile) {
         );
         for rule in RULES.iter().chain(userspace) {
             let reached = counts.reached.count(rule);
+            // Few virtual hosts have a domain for the port that CONNECT always says.
+            let rare = match rule.starts_with("CONNECT") {
+                true => 5 * rare,
+                false => rare,
+            };
             assert!(
                 reached * rare >= counts.requests,
                 "{name}: {reached} of {} requests reach `{rule}`, under one of {rare}",

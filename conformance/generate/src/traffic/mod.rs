@@ -9,7 +9,7 @@ mod tests;
 use serde_json::Value;
 use twinmesh_engine::Request;
 
-use crate::{Tape, malformed, matcher_tree, upgrade};
+use crate::{Tape, connect, malformed, matcher_tree, upgrade};
 
 use filter::filtered;
 use place::{authority, connection, secured};
@@ -181,6 +181,8 @@ fn aimed(bootstrap: &Value, aim: Aim, tape: &mut Tape<'_>) -> Request {
         tape.aim(aim.hits(Part::Headers));
         descend(matcher, &mut request, tape);
     }
+    tape.aim(aim.hits(Part::Path));
+    connect::ask(matched, &mut request, tape);
     request
 }
 
