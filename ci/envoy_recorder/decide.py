@@ -139,7 +139,7 @@ def classify(request: dict, answer: Answer, entry: dict, known: dict,
 
 def tunnel(request: dict, entry: dict) -> bool:
     """Whether the request has become a tunnel, which its client has closed."""
-    return request.get("method") == "CONNECT" and entry["endpoint"] is not None
+    return request.get("method") in ("CONNECT", "POST") and entry["endpoint"] is not None
 
 
 def named_cluster(request: dict, known: dict, topology: Topology) -> str | None:

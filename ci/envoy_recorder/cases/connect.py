@@ -67,7 +67,7 @@ def matching() -> dict[str, list[dict]]:
 
 def acting() -> dict[str, list[dict]]:
     """Virtual hosts by what their routes do."""
-    no_upstream = {"nowhere": "nowhere", "empty": "e"}
+    no_upstream = {"nowhere": "nowhere", "empty": "e", "no-requests": "no-requests", "no-pending": "no-pending"}
     return {
         "on": [connect("on")], "unnamed": [connect("unnamed", ())],
         "lower": [connect("lower", ({"upgrade_type": "connect"},))],
@@ -166,7 +166,7 @@ def config() -> dict:
         "some": http_chain("some", hosts(), upgrade_configs=allowed),
         "off": http_chain("off", hosts(), upgrade_configs=[{"upgrade_type": "connect", "enabled": False}]),
         "stripped": http_chain("stripped", hosts(), upgrade_configs=allowed, strip_any_host_port=True,
-                               normalize_path=True, merge_slashes=True),
+                               strip_trailing_host_dot=True, normalize_path=True, merge_slashes=True),
         "filtered": http_chain("filtered", hosts(), http_filters=filters(
             http_filter("rbac", "rbac.v3.RBAC", rules=rules()),
             http_filter("fault", "fault.v3.HTTPFault", abort={
@@ -176,7 +176,9 @@ def config() -> dict:
     return bootstrap(
         [listener(name, [chain], PORT + index) for index, (name, chain) in enumerate(chains.items())],
         [cluster("a", 1), cluster("b", 1, 2), cluster("e", 0), cluster("by-authority:443", 1, 7),
-         cluster("r", 3, 3, lb_policy="RING_HASH")])
+         cluster("r", 3, 3, lb_policy="RING_HASH"),
+         *(cluster(f"no-{what}", 1, 8, circuit_breakers={"thresholds": [{f"max_{most}": 0}]})
+           for what, most in (("requests", "requests"), ("pending", "pending_requests")))])
 
 
 def rules() -> dict:
@@ -217,6 +219,10 @@ def traffic() -> list[dict]:
                 connects(f"{name}:443", headers=[("x-a", "1"), ("x-cluster", "b")])
         for name in tree()["matcher_tree"]["exact_match_map"]["map"]:
             connects("tree:443", headers=[("x-a", name)])
+        if index == 3:
+            for target in ("on.:443", "on:0443", "on.:0443", "on..:443", "[::1]:443"):
+                connects(target)
+                connects(target.replace("on", "terminated"))
         if index == 0:
             beside(collected, connects)
         if index == 4:

@@ -57,8 +57,22 @@ def heads() -> list[dict]:
                                ["transfer-encoding: gzip"])]
     # CONNECT has no body.
     listed += [only("host: a:80", *headers, line="CONNECT a:80 HTTP/1.1")
-               for headers in (["content-length: 0"], ["content-length: 5"],
-                               ["transfer-encoding: chunked"], ["connection: close"])]
+               for headers in (["content-length: 0"], ["content-length: 5"], ["content-length: 00"],
+                               ["transfer-encoding: chunked"], ["transfer-encoding:"],
+                               *([f"content-length: {length}", f"transfer-encoding: {encoding}"]
+                                 for length in ("0", "00", "5")
+                                 for encoding in ("chunked", "gzip", "")),
+                               ["transfer-encoding: gzip", "content-length: 0"])]
+    # And what its Connection names stays.
+    listed += [only("host: a:80", *headers, line="CONNECT a:80 HTTP/1.1")
+               for headers in (["connection: close"], ["connection: x-forwarded-proto"],
+                               ["connection: :path"], ["connection: te", "te: trailers"],
+                               ["connection: " + ",".join("abcdefghijkl")],
+                               ["connection: x-forwarded-for", "upgrade:"],
+                               ["connection: upgrade, x-forwarded-for"],
+                               ["connection: upgrade, x-forwarded-for", "upgrade: foo"],
+                               ["connection: host"], ["connection: upgrade", "upgrade: h2c"],
+                               ["connection: x-forwarded-for, upgrade", "upgrade: h2c"])]
     listed += [lines(*headers) for headers in (
         ["connection: close"], ["connection: keep-alive"], ["Connection: Close"],
         ["connection: x-a", "x-a: 1"], ["connection: close, x-a", "x-a: 1"],

@@ -106,10 +106,12 @@ fn try_decide(
     let redirects = match route {
         Some(Action::Redirect(_)) => true,
         Some(Action::DirectResponse(_)) => false,
-        // A virtual host that requires TLS redirects without a route; to gRPC it is inside a 200.
+        // A virtual host that requires TLS redirects without a route; to gRPC it is inside a 200,
+        // and CONNECT requests are not told where to.
         _ => {
             let has_moved = |it: u32| it == 200 || (301..400).contains(&it);
-            entry.status.is_some_and(has_moved) && location(answer).is_some()
+            let is_told = location(answer).is_some() || request.method == "CONNECT";
+            entry.status.is_some_and(has_moved) && is_told
         }
     };
     let (outcome, reach) = outcome(entry, redirects).ok_or_else(|| {

@@ -129,7 +129,7 @@ pub fn network_filters() -> BoxedStrategy<Vec<Value>> {
         set(&mut config, "stat_prefix", json!("s"));
         json!({"name": "rbac", "typed_config": config})
     });
-    weighted(0.1, vec(filter, 1..3))
+    weighted(0.07, vec(filter, 1..3))
         .prop_map(Option::unwrap_or_default)
         .boxed()
 }

@@ -4,6 +4,7 @@ use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::core::v3::RoutingPriority;
 use twinmesh_engine::Outcome;
 
+use crate::connect;
 use crate::run::Run;
 use crate::sent::forget_response;
 
@@ -48,6 +49,11 @@ impl Run<'_> {
         let Some(refused) = refused(forwarded.cluster, forwarded.action.priority) else {
             return;
         };
+        // Where Envoy ends a tunnel it sends no request to the endpoint, but opens a connection.
+        let is_terminated = connect::is_terminated(forwarded.action, &forwarded.message);
+        if is_terminated && refused == Refused::Sending {
+            return;
+        }
         let status = forwarded.message.local_reply_status(503);
         let decision = self.decision();
         if refused == Refused::Waiting {

@@ -11,6 +11,7 @@ use twinmesh_engine::{BadRequest, Request};
 
 use crate::head::{Refused, by_codec, of};
 use crate::message::Message;
+use crate::{host, integer};
 
 /// Whether a route takes CONNECT requests, which no other path matcher does.
 pub(crate) fn takes(route_match: &RouteMatch) -> bool {
@@ -20,7 +21,8 @@ pub(crate) fn takes(route_match: &RouteMatch) -> bool {
     )
 }
 
-/// Looks at what says that the head has a body; a length of 0 is taken off.
+/// Looks at what says that the head has a body; a length of 0 is taken off before anything is made of
+/// how the body is encoded.
 ///
 /// # Errors
 /// Envoy refuses the head.
@@ -60,6 +62,20 @@ pub(crate) fn hashes_stripped_port(
     message.is_connect()
         && message.authority != target(request)
         && action.hash_policy.iter().any(by_host)
+}
+
+/// The host that the endpoint gets: with the port, where the connection manager has stripped that, as
+/// a number.
+pub(crate) fn with_port(authority: String, request: &Request) -> String {
+    if host::port_start(&authority).is_some() {
+        return authority;
+    }
+    let target = target(request);
+    let port = host::port_start(target).and_then(|colon| target.get(colon + 1..));
+    match port.and_then(integer::unsigned) {
+        Some(port) => format!("{authority}:{port}"),
+        None => authority,
+    }
 }
 
 /// How a route ends tunnels; whether it is enabled does not matter.

@@ -47,6 +47,10 @@ pub(crate) fn apply(message: &mut Message, host: &mut Option<String>) -> Result<
         remove(message, "http2-settings");
         tokens.retain(|token| !["upgrade", "http2-settings"].contains(&token.trim()));
     }
+    // To the codec each is an upgrade.
+    if message.is_connect() {
+        return Ok(());
+    }
     if tokens.len() >= TOO_MANY {
         return refused();
     }

@@ -138,9 +138,10 @@ pub(crate) fn read(
         .http_protocol_options
         .as_ref()
         .is_some_and(|options| options.allow_chunked_length);
-    check_transfer_encoding(&message, transfer_encoding_wins)?;
     if message.is_connect() {
         connect::check_body(&mut message)?;
+    } else {
+        check_transfer_encoding(&message, transfer_encoding_wins)?;
     }
     let mut authority = take_authority(request, &mut message);
     let connection = connection_header::apply(&mut message, &mut authority);

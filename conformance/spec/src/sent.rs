@@ -271,7 +271,7 @@ impl<'a> Run<'a> {
         let mut authority = lines.text(":authority")?;
         if message.is_connect() && authority == message.authority {
             // A port that the connection manager strips comes back, unless the host is rewritten.
-            authority = connect::target(self.request).to_owned();
+            authority = connect::with_port(authority, self.request);
         }
         let path = match message.is_connect() {
             true => authority.clone(),

@@ -6,6 +6,7 @@ use twinmesh_engine::{Decision, Outcome, Request};
 use twinmesh_model::layout::{low, virtual_host, work};
 
 use crate::answer::Record;
+use crate::connect;
 use crate::{Compiled, Left, Managed};
 
 impl Compiled {
@@ -25,7 +26,7 @@ impl Compiled {
         if decision.outcome != Outcome::Forward {
             return;
         }
-        let Some((waits, sends)) = self.lets_through(&record) else {
+        let Some((waits, sends)) = self.lets_through(came, &record) else {
             return;
         };
         if waits && sends {
@@ -54,7 +55,7 @@ impl Compiled {
 
     /// Whether a request of this route may wait for a connection to the cluster, and may be sent on
     /// one.
-    fn lets_through(&self, record: &Record<'_>) -> Option<(bool, bool)> {
+    fn lets_through(&self, came: &Request, record: &Record<'_>) -> Option<(bool, bool)> {
         let configuration = self.index(record.word(work::CHOSEN_ROUTE_CONFIGURATION))?;
         let configuration = self.snapshot.route_configurations.get(configuration)?;
         let host_record = record.word(work::CHOSEN_VIRTUAL_HOST);
@@ -73,7 +74,9 @@ impl Compiled {
         let own = thresholds.find(|it| is_high(it.priority) == is_high(action.priority))?;
         let waits = own.max_pending_requests.is_none_or(|most| most.value > 0)
             || cluster.preconnect_policy.is_some();
-        let sends = own.max_requests.is_none_or(|most| most.value > 0);
+        // Of a tunnel that Envoy ends nothing is sent but what comes out of it.
+        let sends = own.max_requests.is_none_or(|most| most.value > 0)
+            || connect::ends(action, came.method.trim_matches([' ', '\t']));
         // With connections that are opened beforehand nothing is said of those that wait.
         let sends = sends || own.max_pending_requests.is_some_and(|most| most.value == 0) && waits;
         Some((waits, sends))

@@ -211,6 +211,14 @@ impl Compiled {
             lines.remove("connection");
             lines.remove("upgrade");
         }
+        if tunnel.is_some() {
+            // To the codec it is an upgrade, whose Connection names nothing to be taken away.
+            if asks_for_h2c(&mut lines) {
+                lines.remove("upgrade");
+                lines.remove("http2-settings");
+            }
+            lines.remove("connection");
+        }
         let refused = sanitize(&mut lines, &mut host).is_err();
         if refused {
             if is_absolute {
@@ -278,17 +286,18 @@ impl Compiled {
 /// The codec refuses the head.
 struct Refused;
 
-/// Takes a length of 0 off a CONNECT request. Any other is a fault, which for the model is a number.
+/// Takes a length of 0 off a CONNECT request. Any other is a fault, which for the model is a number,
+/// whatever the head says of how the body is encoded.
 fn settle_length(lines: &mut Lines) {
     let lengths = lines.values("content-length");
     let [length] = lengths.as_slice() else {
         return;
     };
-    let is_zero = !length.is_empty() && length.bytes().all(|digit| digit == b'0');
-    if is_zero && length != "0" {
-        lines.join("content-length", "1".to_owned());
-    } else if is_zero && lines.values("transfer-encoding").is_empty() {
+    if length == "0" {
         lines.remove("content-length");
+    } else if !length.is_empty() && length.bytes().all(|digit| digit.is_ascii_digit()) {
+        lines.join("content-length", "1".to_owned());
+        lines.remove("transfer-encoding");
     }
 }
 
@@ -316,6 +325,14 @@ fn upgrade_of(lines: &mut Lines) -> Option<String> {
     let asks = connection.split(',').any(|token| token.trim() == "upgrade");
     let to = as_one(&upgrade);
     (asks && !upgrade.is_empty() && !to.eq_ignore_ascii_case("h2c")).then_some(to)
+}
+
+/// Whether it asks for h2c alone, which the codec takes off.
+fn asks_for_h2c(lines: &mut Lines) -> bool {
+    let connection = as_one(&lines.values("connection")).to_ascii_lowercase();
+    let mut tokens = connection.split(',');
+    let is_h2c = as_one(&lines.values("upgrade")).eq_ignore_ascii_case("h2c");
+    is_h2c && tokens.any(|token| token.trim() == "upgrade")
 }
 
 /// Does what Connection says, and takes it away.

@@ -83,6 +83,20 @@ pub(crate) fn authority_of(came: &Request) -> Option<&str> {
     authority(&came.path).filter(|_| is_connect(came))
 }
 
+/// A host as the endpoint gets it, which a stripped port comes back to; `None` where the request is not
+/// one that Envoy takes.
+pub(crate) fn restored(host: &str, came: &Request) -> Option<String> {
+    let (_, port) = authority_of(came)?.rsplit_once(':')?;
+    let has_port = match host.strip_prefix('[') {
+        Some(address) => address.contains("]:"),
+        None => host.contains(':'),
+    };
+    if has_port {
+        return Some(host.to_owned());
+    }
+    Some(format!("{host}:{}", port.parse::<u16>().ok()?))
+}
+
 /// Whether Envoy ends the tunnel that the request becomes, so that the endpoint gets what follows its
 /// head.
 pub(crate) fn ends(action: &RouteAction, method: &str) -> bool {
@@ -127,6 +141,22 @@ fn by_host(policy: &HashPolicy) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stripped_ports_come_back_as_numbers() {
+        for (target, host, expected) in [
+            ("a:080", "a", "a:80"),
+            ("a:080", "a:080", "a:080"),
+            ("a.:81", "a:81", "a:81"),
+            ("a.:81", "a", "a:81"),
+            ("[::1]:80", "[::1]", "[::1]:80"),
+            ("[::1]:80", "[::1]:80", "[::1]:80"),
+        ] {
+            let came = serde_json::json!({"id": "r", "method": "CONNECT", "path": target});
+            let came = serde_json::from_value(came).expect("a request");
+            assert_eq!(restored(host, &came).as_deref(), Some(expected), "{target}");
+        }
+    }
 
     #[test]
     fn targets() {

@@ -89,6 +89,8 @@ pub struct ManagerPlan {
     pub accept_http_10: bool,
     /// `http_protocol_options.default_host_for_http_10`.
     pub default_host: String,
+    /// `upgrade_configs`: the type in lower case, and whether it is enabled.
+    pub upgrades: Vec<(String, bool)>,
 }
 
 /// What is taken from a TCP proxy.
@@ -305,6 +307,10 @@ impl ManagerPlan {
         let http1 = manager.http_protocol_options.as_ref();
         let headers_count = common.and_then(|common| common.max_headers_count.as_ref());
         let header_kb = manager.max_request_headers_kb.as_ref();
+        let upgrades = manager.upgrade_configs.iter().map(|config| {
+            let enabled = config.enabled.as_ref().is_none_or(|value| value.value);
+            (config.upgrade_type.to_ascii_lowercase(), enabled)
+        });
         Self {
             header_bytes: header_kb.map_or(HEADERS_KB, |value| value.value) as usize * 1024,
             headers: headers_count.map_or(HEADERS, |value| value.value) as usize,
@@ -325,7 +331,14 @@ impl ManagerPlan {
             default_host: http1
                 .map(|http1| http1.default_host_for_http_10.clone())
                 .unwrap_or_default(),
+            upgrades: upgrades.collect(),
         }
+    }
+
+    /// Whether an upgrade of this type (in lower case) is enabled for all routes that do not say.
+    pub fn upgrade(&self, kind: &str) -> bool {
+        let mut configs = self.upgrades.iter();
+        configs.any(|(configured, enabled)| configured == kind && *enabled)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Routes: timeouts, the bodies of direct responses.
+//! Routes: timeouts, upgrades, the bodies of direct responses.
 
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub struct RoutePlan {
     pub timeout: Option<Duration>,
     /// `RouteAction.idle_timeout`, where it is set: the inner `None` says no limit.
     pub idle_timeout: Option<Option<Duration>>,
+    /// `RouteAction.upgrade_configs`: the type in lower case, and whether it is enabled.
+    pub upgrades: Vec<(String, bool)>,
     /// What the route answers itself.
     pub answer: RouteAnswer,
 }
@@ -36,6 +38,16 @@ pub enum RouteAnswer {
     Direct(Bytes),
     /// The body cannot be had; why.
     Missing(String),
+}
+
+impl RoutePlan {
+    /// Whether the route says of an upgrade (its type in lower case) that it is enabled or not.
+    pub fn upgrade(&self, kind: &str) -> Option<bool> {
+        let mut configs = self.upgrades.iter();
+        configs
+            .find(|(configured, _)| configured == kind)
+            .map(|(_, enabled)| *enabled)
+    }
 }
 
 /// Whether CONNECT requests may match a route.
@@ -193,12 +205,17 @@ fn forward(action: &RouteAction, warnings: &mut Warnings) -> RoutePlan {
         "route.append_x_forwarded_host",
         "x-forwarded-host is not added",
     );
+    let upgrades = action.upgrade_configs.iter().map(|config| {
+        let enabled = config.enabled.as_ref().is_none_or(|value| value.value);
+        (config.upgrade_type.to_ascii_lowercase(), enabled)
+    });
     RoutePlan {
         timeout: timeout(action.timeout.as_ref(), Some(TIMEOUT)),
         idle_timeout: action
             .idle_timeout
             .as_ref()
             .map(|value| timeout(Some(value), None)),
+        upgrades: upgrades.collect(),
         answer: RouteAnswer::None,
     }
 }

@@ -34,12 +34,15 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     super::is_grpc(&lines.join(&b','))
 }
 
-/// Whether a request asks for an upgrade, as Envoy sees it: `Connection` names it, and it is not
-/// h2c alone, which is ignored.
-pub fn upgrades(headers: &HeaderMap) -> bool {
-    let kind = headers.get(UPGRADE).map(|kind| kind.to_str());
-    let is_h2c = |kind: &str| kind.trim().eq_ignore_ascii_case("h2c");
-    has_token(headers, &CONNECTION, "upgrade") && kind.is_some_and(|kind| !kind.is_ok_and(is_h2c))
+/// The upgrade that a request asks for, in lower case, as Envoy sees it: `Connection` names it,
+/// and it is not h2c alone, which is ignored. It may be empty, and is refused then.
+pub fn upgrade(headers: &HeaderMap) -> Option<String> {
+    if !has_token(headers, &CONNECTION, "upgrade") {
+        return None;
+    }
+    let kind = headers.get(UPGRADE)?.to_str().unwrap_or_default();
+    let kind = kind.trim().to_ascii_lowercase();
+    (kind != "h2c").then_some(kind)
 }
 
 /// Values of `Connection` that Envoy does not take at once.
@@ -61,7 +64,7 @@ const KEPT: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-pro
 /// stays for whoever looks for `close`.
 fn sanitize(headers: &mut HeaderMap) -> Result<Vec<HeaderName>, &'static str> {
     let mut gone = Vec::new();
-    if !headers.contains_key(CONNECTION) || upgrades(headers) {
+    if !headers.contains_key(CONNECTION) || upgrade(headers).is_some() {
         return Ok(gone);
     }
     let values = headers.get_all(CONNECTION).iter();

@@ -20,7 +20,7 @@ use super::watch::{Expired, Watch};
 use super::{Session, headers, upgrade};
 use crate::access_log::Record;
 use crate::live::Decided;
-use crate::plan::{Place, Transport};
+use crate::plan::{ChainKind, Place, Transport};
 
 /// Why a request gets no response at all: the connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +67,7 @@ pub async fn handle(
             }
         }
     }
-    let upgrades = headers::upgrades(&parts.headers);
+    let wanted = headers::upgrade(&parts.headers);
     let handed = session
         .hooks
         .as_ref()
@@ -93,7 +93,7 @@ pub async fn handle(
     let policy = Arc::clone(&decided.policy);
     let place = policy.plan.place(&decided.answer.trace);
     let request = Request::from_parts(parts, incoming);
-    match check(&session, &decided, &place, &request) {
+    match check(&session, &decided, &place, &request, wanted.as_deref()) {
         Err(reply) => {
             if decided.answer.decision.outcome == Outcome::Forward {
                 finish.reason(String::from_utf8_lossy(&reply.body).into_owned());
@@ -107,7 +107,7 @@ pub async fn handle(
                 place: &place,
                 seen: &seen,
                 target,
-                upgrades,
+                upgrades: wanted.is_some(),
             };
             let response = forward.run(request, finish).await?;
             respond(&session, response).await
@@ -132,18 +132,31 @@ struct Target {
     settings: Settings,
 }
 
-/// What stands between a decision and its endpoint: local replies, transports that the proxy does
-/// not have.
+/// What stands between a decision and its endpoint: local replies, upgrades that are not allowed,
+/// transports that the proxy does not have.
 fn check(
     session: &Session,
     decided: &Decided,
     place: &Place<'_>,
     request: &Request<Incoming>,
+    upgrade: Option<&str>,
 ) -> Result<Target, Reply> {
     let decision = &decided.answer.decision;
     if request.method() == Method::CONNECT && !decided.policy.plan.connect {
         // It matches routes with a connect_matcher only.
         return Err(Reply::text(404, "").and_close());
+    }
+    // Without a route there is nothing to allow or refuse.
+    let is_routed = !matches!(decision.outcome, Outcome::NoVirtualHost | Outcome::NoRoute);
+    if let Some(kind) = upgrade.filter(|_| is_routed) {
+        let manager = match place.chain.map(|chain| &chain.kind) {
+            Some(ChainKind::Http(manager)) => manager,
+            _ => &session.manager,
+        };
+        let by_route = place.route.and_then(|route| route.upgrade(kind));
+        if !by_route.unwrap_or_else(|| manager.upgrade(kind)) {
+            return Err(Reply::text(403, "").and_close());
+        }
     }
     if decision.outcome != Outcome::Forward {
         let answer = place.route.map(|route| &route.answer);

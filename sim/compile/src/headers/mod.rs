@@ -461,8 +461,7 @@ impl<'a> Taken<'a> {
             }
             // A port that was stripped comes back, unless the host is another.
             if authority == self.seen.authority {
-                let own = connect::authority_of(self.came).ok_or(NotKnown)?;
-                authority = own.to_owned();
+                authority = connect::restored(&authority, self.came).ok_or(NotKnown)?;
             }
             path.clone_from(&authority);
         }
