@@ -48,10 +48,11 @@ fn a_run_is_the_same_for_the_same_numbers() {
     assert!(decisions(&whole) >= 6 * 20 / 2, "{whole}");
     let again = report(&[&CALL[..], &["--snapshots", "6", "--jobs", "2"]].concat());
     assert_eq!(whole, again);
-    // A part of it, by its numbers.
+    // A part of it, by its numbers; the reader may refuse all snapshots of a part.
     let part = |first: &str, snapshots: &str| {
         let range = ["--first", first, "--snapshots", snapshots];
-        decisions(&report(&[&CALL[..], &range].concat()))
+        let report = report(&[&CALL[..], &range].concat());
+        report["engines"][0]["decisions"].as_u64().unwrap_or(0)
     };
     assert_eq!(part("0", "4") + part("4", "2"), decisions(&whole));
 }

@@ -40,6 +40,12 @@ pub(crate) fn covers(
 }
 
 fn path_covers(matchers: &Matchers, wide: &RouteMatch, narrow: &RouteMatch) -> bool {
+    // Requests by CONNECT are for one kind of matcher alone, and others for none of it.
+    let of_connect =
+        |it: &RouteMatch| matches!(it.path_specifier, Some(PathSpecifier::ConnectMatcher(_)));
+    if of_connect(wide) || of_connect(narrow) {
+        return of_connect(wide) && of_connect(narrow);
+    }
     if takes_any_path(wide) {
         return true;
     }
@@ -249,6 +255,9 @@ mod tests {
     #[case(json!({"prefix": "/", "cookies": [{"name": "c", "string_match": {"exact": "1"}}]}), json!({"prefix": "/"}), false)]
     #[case(json!({"prefix": "/", "cookies": [{"name": "c", "string_match": {"exact": "1"}}]}), json!({"path": "/x", "cookies": [{"name": "c", "string_match": {"exact": "1"}}]}), true)]
     #[case(json!({"prefix": "/", "dynamic_metadata": [{"filter": "f", "path": [{"key": "k"}], "value": {"present_match": true}}]}), json!({"prefix": "/"}), false)]
+    #[case(json!({"connect_matcher": {}}), json!({"connect_matcher": {}}), true)]
+    #[case(json!({"connect_matcher": {}}), json!({"prefix": "/"}), false)]
+    #[case(json!({"prefix": ""}), json!({"connect_matcher": {}}), false)]
     fn paths(#[case] one: Value, #[case] other: Value, #[case] expected: bool) {
         assert_eq!(first_covers(one, other), expected);
     }

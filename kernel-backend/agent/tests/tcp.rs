@@ -168,6 +168,32 @@ async fn upgrades_and_connect_are_refused_where_they_are_not_configured() {
     running.idle().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tunnels_that_envoy_would_open_are_refused() {
+    let backend = Backend::echo("backend").await;
+    let ends = json!([{"upgrade_type": "CONNECT", "connect_config": {"allow_post": true}}]);
+    let routes = json!([
+        {"match": {"connect_matcher": {}}, "route": {"cluster": "backend", "upgrade_configs": ends}},
+        {"match": {"prefix": "/"}, "route": {"cluster": "backend", "upgrade_configs": ends}}]);
+    let running = start(&bootstrap(
+        &[http_listener("web", &manager(&routes))],
+        &[cluster("backend", "ROUND_ROBIN", &[backend.address])],
+    ))
+    .await;
+    for head in [
+        "CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 4\r\n\r\nping",
+    ] {
+        let mut client = running.connect("web").await;
+        client.send(head.as_bytes()).await;
+        assert_eq!(client.reply().await.head.status(), 503, "{head}");
+    }
+    assert_eq!(backend.connections(), 0);
+    let mut client = running.connect("web").await;
+    assert_eq!(client.get("/", "1").await.head.status(), 200);
+    running.idle().await;
+}
+
 /// A say in everything, and a count of it.
 struct Say {
     live: Live,

@@ -84,6 +84,9 @@ fn arithmetic() -> impl Strategy<Value = [u8; 8]> {
                     let bits = [16, 32, 64][immediate.rem_euclid(3) as usize];
                     instruction(0xd4 | source, to, 0, 0, bits)
                 }
+                // A 32-bit remainder by 0 cuts the dividend in the kernel, in the other interpreter
+                // not.
+                9 if register && !wide => instruction(0x3c, to, from, 0, 0),
                 _ if register => instruction(operation << 4 | 8 | class, to, from, 0, 0),
                 // A constant 0 as a divisor is refused by verifiers, the kernel's too.
                 3 | 9 if immediate == 0 => instruction(operation << 4 | class, to, 0, 0, 7),

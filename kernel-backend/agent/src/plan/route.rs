@@ -24,6 +24,8 @@ pub struct RoutePlan {
     pub idle_timeout: Option<Option<Duration>>,
     /// `RouteAction.upgrade_configs`: the type in lower case, and whether it is enabled.
     pub upgrades: Vec<(String, bool)>,
+    /// `connect_config.allow_post`: what a POST request sends is for a connection to the endpoint.
+    pub ends_posts: bool,
     /// What the route answers itself.
     pub answer: RouteAnswer,
 }
@@ -209,6 +211,10 @@ fn forward(action: &RouteAction, warnings: &mut Warnings) -> RoutePlan {
         let enabled = config.enabled.as_ref().is_none_or(|value| value.value);
         (config.upgrade_type.to_ascii_lowercase(), enabled)
     });
+    let mut ends = action
+        .upgrade_configs
+        .iter()
+        .filter_map(|config| config.connect_config.as_ref());
     RoutePlan {
         timeout: timeout(action.timeout.as_ref(), Some(TIMEOUT)),
         idle_timeout: action
@@ -216,6 +222,7 @@ fn forward(action: &RouteAction, warnings: &mut Warnings) -> RoutePlan {
             .as_ref()
             .map(|value| timeout(Some(value), None)),
         upgrades: upgrades.collect(),
+        ends_posts: ends.next().is_some_and(|config| config.allow_post),
         answer: RouteAnswer::None,
     }
 }

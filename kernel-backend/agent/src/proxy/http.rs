@@ -163,8 +163,9 @@ fn check(
         return Err(Reply::to_decision(decision, &decided.answer.trace, answer));
     }
     let impossible = |reason: &str| Reply::text(503, reason);
-    if request.method() == Method::CONNECT {
-        return Err(impossible("this proxy opens no tunnels by CONNECT").and_close());
+    let ends_posts = place.route.is_some_and(|route| route.ends_posts);
+    if request.method() == Method::CONNECT || ends_posts && request.method() == Method::POST {
+        return Err(impossible("this proxy opens no tunnels").and_close());
     }
     if let Some(reason) = place.chain.and_then(|chain| chain.impossible.as_deref()) {
         return Err(impossible(reason).and_close());

@@ -9,6 +9,7 @@ use twinmesh_model::layout::{low, of, pair, route, unsupported};
 
 use super::{Left, Routes};
 use crate::compiler::Compiler;
+use crate::connect;
 use crate::matcher as compile_matcher;
 
 /// How many of the requests `runtime_fraction` lets a route take.
@@ -122,7 +123,8 @@ impl Compiler<'_> {
             let reason = "the cluster that a header names is found in userspace only";
             self.route_in_userspace(place, &path, reason);
         }
-        if fraction == 0 && beside.is_empty() && hash_policies == 0 && !by_hash {
+        let ends = forwards.is_some_and(|forwards| connect::ends(forwards, "POST"));
+        if fraction == 0 && beside.is_empty() && hash_policies == 0 && !by_hash && !ends {
             return 0;
         }
         let matchers = if beside.is_empty() {
@@ -160,7 +162,11 @@ impl Compiler<'_> {
             let path = "route.weighted_clusters.use_hash_policy";
             self.route_in_userspace(place, path, reason);
         }
-        if fraction != 0 || by_hash || !beside.is_empty() {
+        if ends {
+            let reason = "tunnels are ended in userspace only";
+            self.route_in_userspace(place, "route.upgrade_configs", reason);
+        }
+        if fraction != 0 || by_hash || ends || !beside.is_empty() {
             *action = pair(route::UNSUPPORTED, unsupported::USERSPACE);
         }
         more
