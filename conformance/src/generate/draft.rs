@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use twinmesh_engine::{ClientCertificate, Request};
 
+/// Stands for the path of a CONNECT request, which has none.
+pub(crate) const CONNECT: &str = "CONNECT";
+/// The port of such a request where its host says none.
+const PORT: &str = ":443";
+
 /// A part of a request that matchers ask about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Dimension {
@@ -117,8 +122,22 @@ impl Draft {
     /// The request, without an id.
     pub(crate) fn request(&self) -> Request {
         let mut request = self.connection.clone();
-        request.path.clone_from(&self.path);
-        for (index, (name, value)) in self.parameters.iter().enumerate() {
+        let tunnels = self.path == CONNECT;
+        if tunnels {
+            CONNECT.clone_into(&mut request.method);
+            let authority = request.authority.clone().unwrap_or_default();
+            let has_port = authority
+                .rsplit_once(':')
+                .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+            request.path = authority;
+            if !has_port {
+                request.path.push_str(PORT);
+            }
+        } else {
+            request.path.clone_from(&self.path);
+        }
+        let parameters = self.parameters.iter().filter(|_| !tunnels);
+        for (index, (name, value)) in parameters.enumerate() {
             request.path.push(if index == 0 { '?' } else { '&' });
             request.path.push_str(name);
             request.path.push('=');

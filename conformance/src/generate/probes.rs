@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher:
 
 use twinmesh_xds::uri_template;
 
+use super::draft::CONNECT;
 use super::sample;
 
 /// A value that a matcher is asked about, and what is particular about it.
@@ -114,6 +115,9 @@ pub(crate) fn tls_context() -> Vec<Probe> {
 /// The probes of a path matcher: paths without a query.
 pub(crate) fn path(route_match: &RouteMatch) -> Vec<Probe> {
     let mut probes = match &route_match.path_specifier {
+        Some(PathSpecifier::ConnectMatcher(_)) => {
+            return vec![probe("CONNECT", CONNECT), probe("another method", "/")];
+        }
         Some(PathSpecifier::Path(text)) => {
             let mut probes = exact(text);
             probes.push(probe("a slash more", format!("{text}/")));

@@ -213,7 +213,7 @@ impl Rules {
                 decision.outcome == Outcome::Unsupported
                     && decision.cluster.as_deref() == Some(name)
             };
-            let picks = if found.iter().any(hides_turns) || unsettled::closes_some(snapshot, name) {
+            let picks = if found.iter().any(hides_turns) || unsettled::hides_turns(snapshot, name) {
                 Picks::Free
             } else if snapshot.spreads_by_zone(cluster) {
                 // The server is told of no zone that it is in: the locality may have no endpoint.

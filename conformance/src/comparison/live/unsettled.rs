@@ -3,6 +3,9 @@
 use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
 use envoy_types::pb::envoy::config::rbac::v3::{Principal, principal::Identifier};
+use envoy_types::pb::envoy::config::route::v3::{
+    Route, route::Action, route_action::ClusterSpecifier as ByRoute,
+};
 use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::{
     HttpFault, fault_abort::ErrorType,
@@ -155,9 +158,38 @@ fn may_draw(proxy: &TcpProxy, decision: &Decision) -> bool {
     clusters.any(|it| it.weight > 0 && Some(&it.name) == decision.cluster.as_ref())
 }
 
-/// Whether a network filter may close connections for which a TCP proxy has chosen an endpoint of this
-/// cluster: nobody sees whose turn that was.
-pub(super) fn closes_some(snapshot: &Snapshot, cluster: &str) -> bool {
+/// Whether nobody sees each turn that the cluster's endpoints take: tunnels that the server ends may
+/// be closed before it says to whom they went, and a network filter may close connections for which a
+/// TCP proxy has chosen.
+pub(super) fn hides_turns(snapshot: &Snapshot, cluster: &str) -> bool {
+    closes_some(snapshot, cluster) || ends_tunnels(snapshot, cluster)
+}
+
+/// Whether a route that ends tunnels may forward to the cluster.
+fn ends_tunnels(snapshot: &Snapshot, cluster: &str) -> bool {
+    let configurations = snapshot.route_configurations.iter();
+    let hosts = configurations.flat_map(|it| &it.config.virtual_hosts);
+    let mut routes = hosts.flat_map(|host| &host.routes);
+    routes.any(|route| ends(route, cluster))
+}
+
+fn ends(route: &Route, cluster: &str) -> bool {
+    let Some(Action::Route(action)) = &route.action else {
+        return false;
+    };
+    let mut configs = action.upgrade_configs.iter();
+    configs.any(|config| config.connect_config.is_some())
+        && match &action.cluster_specifier {
+            Some(ByRoute::Cluster(name)) => name == cluster,
+            Some(ByRoute::WeightedClusters(weighted)) => {
+                let mut clusters = weighted.clusters.iter();
+                clusters.any(|it| it.name == cluster || !it.cluster_header.is_empty())
+            }
+            _ => true,
+        }
+}
+
+fn closes_some(snapshot: &Snapshot, cluster: &str) -> bool {
     let listeners = snapshot.listeners.iter();
     let mut chains =
         listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
