@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_engine::{Chain, Failed, Request};
 use twinmesh_xds::{Profile, Snapshot, Terminal};
 
+use crate::connect;
 use crate::connection::Connection;
 use crate::cookie;
 use crate::grpc;
@@ -115,8 +116,11 @@ impl Matchers {
         let metadata = metadata
             .filter(|(_, matcher)| !matcher.invert)
             .map(|(index, _)| Failed::DynamicMetadata(index));
-        let path = std::iter::once(Failed::Path)
-            .filter(|_| !path::matches(route_match, message.path_without_query(), &self.regexes));
+        let takes_path = match message.is_connect() {
+            true => connect::takes(route_match),
+            false => path::matches(route_match, message.path_without_query(), &self.regexes),
+        };
+        let path = std::iter::once(Failed::Path).filter(|_| !takes_path);
         grpc.chain(headers)
             .chain(parameters)
             .chain(cookies)
