@@ -235,9 +235,40 @@ fn is_source(principal: &Principal) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use envoy_types::pb::envoy::config::route::v3::{
+        RouteAction,
+        route_action::{UpgradeConfig, upgrade_config::ConnectConfig},
+    };
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case(Some(true), "to", true)]
+    #[case(Some(true), "other", false)]
+    #[case(Some(false), "to", false)]
+    #[case(None, "to", false)]
+    fn routes_that_end_tunnels(
+        #[case] connect: Option<bool>,
+        #[case] cluster: &str,
+        #[case] expected: bool,
+    ) {
+        let config = |ends: bool| UpgradeConfig {
+            upgrade_type: "CONNECT".to_owned(),
+            connect_config: ends.then(ConnectConfig::default),
+            ..UpgradeConfig::default()
+        };
+        let action = RouteAction {
+            cluster_specifier: Some(ByRoute::Cluster("to".to_owned())),
+            upgrade_configs: connect.map(config).into_iter().collect(),
+            ..RouteAction::default()
+        };
+        let route = Route {
+            action: Some(Action::Route(action)),
+            ..Route::default()
+        };
+        assert_eq!(ends(&route, cluster), expected);
+    }
 
     fn answered(reason: &str) -> Decision {
         Decision {
