@@ -32,7 +32,8 @@ const CHUNK: usize = 1 << 14;
 const MOST_HEADERS: usize = 256;
 
 impl Reader {
-    /// The next final response, to a request of this method; `None` where the connection ended before one began. The body comes
+    /// The next final response, to a request of this method; `None` where the connection ended before
+    /// one began. The body comes
     /// too, for those who want it.
     ///
     /// # Errors
