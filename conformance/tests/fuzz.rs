@@ -10,7 +10,7 @@ use twinmesh::case::Case;
 use twinmesh::comparison::Field;
 use twinmesh::fuzz::{Bench, Engines, shrink, write};
 use twinmesh::known::{Entry, Known};
-use twinmesh_engine::{Answer, Engine, EngineError, Held, Request, Strictness};
+use twinmesh_engine::{Answer, Decision, Engine, EngineError, Held, Outcome, Request, Strictness};
 use twinmesh_generate::{bootstrap, tapes, traffic};
 use twinmesh_sim::Sim;
 use twinmesh_xds::Snapshot;
@@ -207,4 +207,87 @@ fn an_engine_that_panics_is_a_divergence_and_made_anew() {
             .count();
     }
     assert!(panics > 1, "each one is told");
+}
+
+/// Decides as `sim` does, but for POST requests, which it leaves undecided for this reason.
+struct Undecided {
+    sim: Sim,
+    reason: &'static str,
+    /// Whether its balancers went on before.
+    chose: bool,
+}
+
+impl Engine for Undecided {
+    fn name(&self) -> &'static str {
+        "undecided"
+    }
+
+    fn strictness(&self) -> Strictness {
+        Strictness::ExactWithinLimits
+    }
+
+    fn is_of_kernel(&self) -> bool {
+        true
+    }
+
+    fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        self.sim.load(snapshot)
+    }
+
+    fn update(&mut self, snapshot: &Arc<Snapshot>, now_us: u64) -> Result<(), EngineError> {
+        self.sim.update(snapshot, now_us)
+    }
+
+    fn decide(
+        &mut self,
+        request: &Request,
+        random: u64,
+        now_us: u64,
+        trace: bool,
+    ) -> Result<Answer, EngineError> {
+        if request.method != "POST" {
+            return self.sim.decide(request, random, now_us, trace);
+        }
+        if self.chose {
+            self.sim.decide(request, random, now_us, trace)?;
+        }
+        let decision = Decision {
+            id: request.id.clone(),
+            outcome: Outcome::Unsupported,
+            reason: Some(self.reason.to_owned()),
+            ..Decision::default()
+        };
+        Ok(Answer {
+            decision,
+            ..Answer::default()
+        })
+    }
+
+    fn release(&mut self, held: Held) -> Result<(), EngineError> {
+        self.sim.release(held)
+    }
+}
+
+#[test]
+fn what_is_undecided_for_different_reasons_moves_the_balancers_of_one_only() {
+    let found = |reason| {
+        let undecided = |reason, chose| -> Box<dyn Engine> {
+            Box::new(Undecided {
+                sim: Sim::default(),
+                reason,
+                chose,
+            })
+        };
+        let make = move || Ok((undecided("one", true), vec![undecided(reason, false)]));
+        let mut bench = Bench::with(Box::new(make)).expect("they are made");
+        let looked = (0..20).map(|number| {
+            let looked = bench.look(&tree(number).current(), false, &mut Vec::new());
+            looked
+                .expect("nothing panics")
+                .map_or(0, |found| found.len())
+        });
+        looked.sum::<usize>()
+    };
+    assert_eq!(found("another"), 0);
+    assert!(found("one") > 0, "balancers that part are told");
 }

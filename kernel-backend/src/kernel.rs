@@ -181,6 +181,10 @@ impl Engine for Kernel {
         Strictness::ExactWithinLimits
     }
 
+    fn is_of_kernel(&self) -> bool {
+        true
+    }
+
     fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
         self.backend.load(snapshot)
     }

@@ -65,6 +65,12 @@ pub trait Engine {
     /// How strictly it can be compared.
     fn strictness(&self) -> Strictness;
 
+    /// Whether it is the kernel's programs, which leave what they have no room for to userspace before
+    /// they look at the request.
+    fn is_of_kernel(&self) -> bool {
+        false
+    }
+
     /// Takes a snapshot at the virtual time 0; from the next request on it decides. Balancer state
     /// starts anew.
     ///

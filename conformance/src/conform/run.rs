@@ -280,7 +280,7 @@ fn run_case(
         let is_reference = name == REFERENCE && !after.is_empty();
         if against.is_empty() && !is_reference {
             report.errors.push(error(
-                "nothing to compare with: the case has no recorded.decisions.jsonl, and no other engine runs".to_owned(),
+                format!("nothing to compare with: the case has no recorded.decisions.jsonl, and engine {REFERENCE} has not run before it"),
             ));
             continue;
         }

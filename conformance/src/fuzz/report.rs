@@ -6,6 +6,7 @@ use twinmesh_generate::reached::RULES;
 
 use super::{Arguments, Report};
 use crate::conform::rate;
+use crate::engines::REFERENCE;
 use crate::failure::Failure;
 use crate::output::{Output, Style};
 
@@ -61,7 +62,7 @@ pub fn write(
         match &found.case {
             Ok(folder) => output.line(format!(
                 "  twinmesh conform --trace --engines {} {}",
-                report.engines.join(","),
+                conform_engines(&report.engines),
                 folder.display()
             ))?,
             Err(why) => output.line(format!(
@@ -76,6 +77,15 @@ pub fn write(
         output.line(style.yellow(line))?;
     }
     output.line(summary(arguments, report, style))
+}
+
+/// The engines that show a case to `conform`, which compares with its own reference where nothing is
+/// recorded.
+fn conform_engines(engines: &[String]) -> String {
+    let others = engines.iter().map(String::as_str);
+    let others = others.filter(|name| *name != REFERENCE);
+    let all: Vec<&str> = std::iter::once(REFERENCE).chain(others).collect();
+    all.join(",")
 }
 
 /// How often the decisions went through each rule, and why some are undecided.

@@ -180,6 +180,10 @@ impl Engine for BpfVm {
         Strictness::ExactWithinLimits
     }
 
+    fn is_of_kernel(&self) -> bool {
+        true
+    }
+
     fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
         self.backend.load(snapshot)
     }
