@@ -127,6 +127,8 @@ def settings(name: str, decisions: list[dict], rules, about: dict, scripted: boo
     for rule in phases:
         text += ["", "[[comparison.phase]]", f"cluster = {toml(rule['cluster'])}",
                  f"fields = {toml(rule['fields'])}", f"period = {rule['period']}"]
+        if "ids" in rule:
+            text.append(f"ids = {toml(rule['ids'])}")
         if rule.get("observed"):
             text.append("observed = true  # period and cyclic sequence found in both runs, "
                         "not derived from the policy alone")

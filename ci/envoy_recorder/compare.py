@@ -24,12 +24,13 @@ def comparison(recording: Recording, requests: list[dict]) -> tuple[list[dict], 
             freed.setdefault(identifier, set()).update(rule["fields"])
     phases, distributions = [], []
     for cluster in sorted(recording.topology.clusters):
-        rule = picks_rule(recording, cluster)
+        named = named_by(recording, cluster, requests)
+        rule = picks_rule(recording, cluster, named)
         if rule is None:
             continue
         for run in recording.runs:
             for found in run:
-                if found.get("cluster") == cluster:
+                if found.get("cluster") == cluster and found["id"] not in named:
                     freed.setdefault(found["id"], set()).update(PICK)
         (phases if "period" in rule else distributions).append(rule)
     check(recording, freed)
@@ -177,14 +178,17 @@ def weights(weighted: dict) -> dict[str, int]:
     return result
 
 
-def picks_rule(recording: Recording, cluster: str) -> dict | None:
-    """How the picks of a cluster compare; None: exactly."""
-    sequences = [[tuple(found.get(field) for field in PICK) for found in run
-                  if found.get("cluster") == cluster and found["outcome"] == "forward"]
-                 for run in recording.runs]
+def picks_rule(recording: Recording, cluster: str, named: set[str]) -> dict | None:
+    """How the picks of a cluster compare, but for requests that name their endpoint; None: exactly."""
+    picked = [[found for found in run if found.get("cluster") == cluster
+               and found["outcome"] == "forward" and found["id"] not in named]
+              for run in recording.runs]
+    sequences = [[tuple(found.get(field) for field in PICK) for found in run] for run in picked]
     if len({pick for sequence in sequences for pick in sequence}) <= 1:
         return None
     rule = {"cluster": cluster, "fields": PICK}
+    if named:
+        rule["ids"] = [found["id"] for found in picked[0]]
     if hashes(recording.topology.clusters[cluster]) and all(one == sequences[0] for one in sequences):
         return None
     if has_subsets(recording.topology.clusters[cluster]) and all(
@@ -197,6 +201,38 @@ def picks_rule(recording: Recording, cluster: str) -> dict | None:
     if period != policy_period(recording.topology.clusters[cluster]):
         rule["observed"] = True
     return rule
+
+
+def named_by(recording: Recording, cluster: str, requests: list[dict]) -> set[str]:
+    """The requests of which a header names the endpoint that they went to (override_host)."""
+    config = recording.topology.clusters[cluster]
+    headers = []
+    for policy in config.get("load_balancing_policy", {}).get("policies", []):
+        typed = policy.get("typed_extension_config", {}).get("typed_config", {})
+        headers += [source["header"].lower() for source in typed.get("override_host_sources", [])
+                    if "header" in source]
+    addresses = {address(each) for group in config.get("load_assignment", {}).get("endpoints", [])
+                 for each in group.get("lb_endpoints", [])}
+    named = {}
+    for request in requests:
+        names = [name.strip() for header in headers
+                 for name in first_value(request, header).split(",")]
+        named[request["id"]] = next((name for name in names if name in addresses), None)
+    return {found["id"] for together in zip(*recording.runs) for found in together[:1]
+            if named[found["id"]] is not None
+            and all(each.get("endpoint") == named[found["id"]] for each in together)}
+
+
+def first_value(request: dict, header: str) -> str:
+    """The first value that a request has for a header; "" where it has none."""
+    values = [value for name, value in request.get("headers", []) if name.lower() == header]
+    return values[0] if values else ""
+
+
+def address(endpoint: dict) -> str:
+    """IP:PORT of an endpoint."""
+    socket = endpoint["endpoint"]["address"]["socket_address"]
+    return f"{socket['address']}:{socket['port_value']}"
 
 
 def has_subsets(cluster: dict) -> bool:

@@ -227,6 +227,14 @@ impl<'a> Walk<'a> {
             Step::NetworkFilter { filter, .. } => one(self.in_network_filter(*filter)),
             Step::Filter { filter, .. } => one(self.in_filter(&format!("http_filters[{filter}]"))),
             Step::Priority { .. } => self.in_assignment(""),
+            Step::OverrideHost(_) => {
+                let clusters = &self.snapshot.clusters;
+                let cluster = self.cluster.and_then(|at| clusters.get(at));
+                one(cluster.map(|cluster| Target {
+                    resource: format!("cluster {:?}", cluster.name),
+                    path: "load_balancing_policy".to_owned(),
+                }))
+            }
             Step::Endpoint { locality, endpoint } => {
                 self.in_assignment(&format!("endpoints[{locality}].lb_endpoints[{endpoint}]"))
             }

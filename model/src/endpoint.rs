@@ -29,6 +29,12 @@ pub fn choose<M: Machine>(machine: &mut M, cluster: u64) -> u64 {
 pub fn take<M: Machine>(machine: &mut M, record: u64, position: u64) -> u64 {
     let endpoints = low(machine.policy64(record.wrapping_add(set::ENDPOINTS)));
     let endpoint = low(machine.policy64(endpoints.wrapping_add(position << 3)));
+    hold(machine, endpoint)
+}
+
+/// The number plus one of an endpoint that takes the request. Its active count goes up.
+#[inline(always)]
+pub fn hold<M: Machine>(machine: &mut M, endpoint: u64) -> u64 {
     machine.tick(low(machine.policy64(header::ACTIVE)).wrapping_add(endpoint));
     machine.set_word(work::ENDPOINT, endpoint.wrapping_add(1));
     endpoint.wrapping_add(1)

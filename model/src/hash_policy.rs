@@ -57,6 +57,10 @@ fn one<M: Machine>(machine: &M, policy: u64, flags: u64) -> Hash {
     let slot = low(machine.policy64(policy.wrapping_add(hash_policy::SLOT)));
     match kind {
         hash_policy::HEADER => of_header(machine, slot),
+        hash_policy::REWRITTEN => {
+            let rule = machine.policy64(policy.wrapping_add(hash_policy::NAME));
+            of_rewritten(machine, slot, rule)
+        }
         hash_policy::QUERY_PARAMETER => match slot::first(machine, slot) {
             0 => Hash::Nothing,
             first => {
@@ -114,6 +118,26 @@ fn order<M: Machine>(machine: &M, one: u64, other: u64) -> Ordering {
         index = index.wrapping_add(1);
     }
     (first.length(), one).cmp(&(second.length(), other))
+}
+
+/// The same of a header whose values are rewritten before: neither the order nor the hash is that of
+/// the bytes which came.
+fn of_rewritten<M: Machine>(machine: &M, slot: u64, rule: u64) -> Hash {
+    let first = slot::first(machine, slot);
+    if first == 0 {
+        return Hash::Nothing;
+    }
+    let occurrences = core::iter::successors(Some(first), |occurrence| {
+        let next = slot::next(machine, occurrence.wrapping_sub(1));
+        (next != 0).then_some(next)
+    });
+    let values = occurrences.map(|occurrence| slot::span(machine, occurrence.wrapping_sub(1)));
+    // However values are chained, no more than there is room for.
+    let mut values = values.take(work::OCCURRENCES_MAX as usize);
+    match machine.rewritten_hash(rule, &mut values) {
+        Some(hash) => Hash::Number(hash),
+        None => Hash::Undecided(unsupported::HASH),
+    }
 }
 
 /// All values of a header in the order of their bytes; the hash of each is the next one's seed.

@@ -133,7 +133,8 @@ pub mod work {
     pub const CHOSEN_CLUSTER: u64 = 18;
     /// Left: the number 1..=100 that chose the priority.
     pub const PRIORITY_VALUE: u64 = 19;
-    /// Left: the level's second word: priority, degraded, panic.
+    /// Left: the level's second word: priority, degraded, panic. Without [`PRIORITY_VALUE`], the place plus
+    /// one of the header that named the endpoint, or 0.
     pub const LEVEL: u64 = 20;
     /// Left: number of the endpoint plus one.
     pub const ENDPOINT: u64 = 21;

@@ -39,6 +39,7 @@ pub mod machine;
 pub mod matcher;
 pub mod matcher_tree;
 pub mod network_rbac;
+pub mod override_host;
 pub mod priority;
 pub mod query_parameter;
 pub mod random;

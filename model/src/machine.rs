@@ -70,6 +70,14 @@ pub trait Machine: Sized {
         0
     }
 
+    /// The hash of a header's values at these places, each rewritten by the rule of this number
+    /// ([`crate::layout::hash_policy::REWRITTEN`]); `None` where rules are out of its reach.
+    #[inline(always)]
+    fn rewritten_hash(&self, rule: u64, values: &mut dyn Iterator<Item = Span>) -> Option<u64> {
+        let _ = (rule, values);
+        None
+    }
+
     /// [`crate::trie::probe`]
     #[inline(always)]
     fn probe(&mut self, chunk: u64, key: u64) -> u64 {

@@ -8,7 +8,7 @@ use crate::{
         RECORD, cluster, header, high, low, matcher, more, of, outcome, pool, route, set,
         unsupported, work,
     },
-    least_request, priority, random, round_robin, slot, tls_context,
+    least_request, override_host, priority, random, round_robin, slot, tls_context,
 };
 
 /// What shares of dropped requests are of.
@@ -63,6 +63,15 @@ pub fn cluster<M: Machine>(machine: &mut M, record: u64) -> u64 {
         decide::end(machine, outcome::OVERFLOW, 0);
         return 0;
     }
+    let mut record = record;
+    if code & cluster::OVERRIDE_HOST != 0 {
+        record = low(machine.policy64(record.wrapping_add(cluster::LEVELS)));
+        if override_host::choose(machine, record) != 0 {
+            decide::end(machine, outcome::FORWARD, 0);
+            return 0;
+        }
+    }
+    let code = high(machine.policy64(record.wrapping_add(cluster::INDEX)));
     let drawn = random::draw(machine.word(work::RANDOM), random::PRIORITY);
     let number = if code & !cluster::POOLS == cluster::BY_HASH {
         match hash_policy::of_route(machine) {

@@ -76,6 +76,11 @@ pub(crate) fn choose(
 /// The number plus one of the endpoint that a hash or chance leads to; 0: none.
 fn in_userspace(memory: &mut Memory, record: u64, hash: Option<u64>, number: u64) -> u64 {
     let drawn = random::draw(number, random::PRIORITY);
+    let mut record = record;
+    if high(memory.policy64(record + cluster::INDEX)) & cluster::OVERRIDE_HOST != 0 {
+        // The endpoints that the request names have been looked for.
+        record = low(memory.policy64(record + cluster::LEVELS));
+    }
     let code = high(memory.policy64(record + cluster::INDEX)) & !cluster::POOLS;
     let number = hash.filter(|_| code == cluster::BY_HASH).unwrap_or(drawn);
     userspace::choose(memory, record, number)

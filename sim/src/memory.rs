@@ -1,8 +1,10 @@
 //! The model's memory in userspace: plain vectors.
 
-use twinmesh_compile::{Compiled, Filtered, Input, Left};
+use std::sync::Arc;
+
+use twinmesh_compile::{Compiled, Filtered, HashRewrites, Input, Left};
 use twinmesh_model::Machine;
-use twinmesh_model::layout::{input, work};
+use twinmesh_model::layout::{Span, input, work};
 
 use crate::bounded;
 use crate::slow_start::{self, SlowStarts};
@@ -23,6 +25,7 @@ pub struct Memory {
     input: Box<[u8; INPUT_BYTES + 8]>,
     /// What clusters with a slow start remember.
     pub(crate) slow_starts: SlowStarts,
+    hash_rewrites: Arc<HashRewrites>,
 }
 
 impl Memory {
@@ -35,6 +38,7 @@ impl Memory {
             words: Box::new([0; WORDS]),
             input: Box::new([0; INPUT_BYTES + 8]),
             slow_starts: SlowStarts::new(compiled),
+            hash_rewrites: Arc::clone(&compiled.hash_rewrites),
         }
     }
 
@@ -118,6 +122,9 @@ impl Machine for Memory {
     }
     fn slow_start(&mut self, record: u64) -> u64 {
         slow_start::pick(self, record)
+    }
+    fn rewritten_hash(&self, rule: u64, values: &mut dyn Iterator<Item = Span>) -> Option<u64> {
+        self.hash_rewrites.hash(self, rule, values)
     }
     #[inline(always)]
     fn tick(&mut self, index: u64) -> u64 {

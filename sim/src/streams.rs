@@ -4,6 +4,7 @@ mod connecting;
 mod detection;
 mod retrying;
 
+use std::collections::VecDeque;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ struct Stream {
     /// `None`: a TCP proxy's, which ends after its duration.
     plan: Option<Plan>,
     hash: Option<u64>,
+    /// The endpoints that it names and that were not tried.
+    named: VecDeque<String>,
     /// Which tables it was decided by, and its cluster's record there.
     record: (u64, u64),
     left: Left,
@@ -168,6 +171,9 @@ impl Streams for Sim {
         let record = self.loaded.as_ref();
         let record = record.map_or(0, |(_, memory)| again::cluster_of_last(memory));
         let followed = plan.is_some();
+        let named = self.loaded.as_ref().zip(plan.as_ref());
+        let named =
+            named.map(|((compiled, _), plan)| compiled.named_for_retries(&plan.cluster, request));
         self.under.streams.insert(
             id,
             Stream {
@@ -178,6 +184,7 @@ impl Streams for Sim {
                 traced: arrival.trace,
                 plan,
                 hash,
+                named: named.unwrap_or_default(),
                 record: (self.tables, record),
                 left,
                 state: State::BackingOff,

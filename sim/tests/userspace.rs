@@ -145,11 +145,6 @@ fn the_tables_name_what_is_left_to_userspace() {
     json!({"source": "10.0.0.1:5", "headers": [["x-forwarded-for", "10.1.1.1"]]})
 )]
 #[case::filter_state(json!({"filter_state": {"key": "k"}}), json!({}))]
-#[case::rewritten(
-    json!({"header": {"header_name": "x", "regex_rewrite": {
-        "pattern": {"regex": "a"}, "substitution": "b"}}}),
-    json!({"headers": [["x", "a"]]})
-)]
 #[case::managed(json!({"header": {"header_name": "x-request-id"}}), json!({}))]
 fn only_a_cluster_that_hashes_needs_the_hash(#[case] policy: Value, #[case] request: Value) {
     let policies = json!([policy]);

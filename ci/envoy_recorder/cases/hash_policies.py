@@ -6,7 +6,7 @@ from envoy_recorder.cases.build import (
 NAME = "hash-policies"
 NOTES = ["headers (also repeated and empty), cookies, query parameters and the client's address, "
          "several policies and terminal ones, seen by a ring of 40 endpoints and by weighted "
-         "clusters with use_hash_policy",
+         "clusters with use_hash_policy; headers that a regex rewrites before they are hashed",
          "of a source only the address is of importance"]
 USER = {"header": {"header_name": "x-user"}}
 COOKIE = {"cookie": {"name": "sid"}}
@@ -26,6 +26,26 @@ POLICIES = {
     "last": [COOKIE, QUERY | {"terminal": True}, USER],
     "four": [USER, COOKIE, QUERY, SOURCE],
 }
+
+
+def rewritten(regex: str, substitution: str, name: str = "x-user") -> dict:
+    """A policy that hashes what a regex makes of a header."""
+    return {"header": {"header_name": name, "regex_rewrite": {
+        "pattern": {"regex": regex}, "substitution": substitution}}}
+
+
+REWRITTEN = {
+    "tenant": [rewritten(r"^([a-z]+)-.*$", r"\1")],
+    "each": [rewritten("a|b", r"<\0>")],
+    "empty": [rewritten("x*", "-")],
+    "gone": [rewritten(".*", "")],
+    "no-group": [rewritten("a", r"\1")],
+    "half": [rewritten("\\xc3", "")],
+    "query-of-path": [rewritten(r"\?.*$", "", ":path")],
+    "rewritten-terminal": [rewritten("-.*", "") | {"terminal": True}, QUERY],
+    "rewritten-two": [rewritten("-.*", ""), rewritten(".*-", "")],
+}
+POLICIES |= REWRITTEN
 SPLIT = {"c1": 5, "c2": 3, "c3": 2}
 
 
@@ -93,6 +113,14 @@ def traffic() -> list[dict]:
     for query in ("?q=1", "?q=2"):
         for name in ("two", "terminal", "last"):
             both(name, query)
+    for name in REWRITTEN:
+        for value in ("", "a", "b", "ab", "a-1", "a-2", "b-1", "1-a", "1-b", "ab-ab",
+                      "ü", "ü-1", "A-1"):
+            both(name, "?q=1", [("x-user", value)])
+        for lines in (["a-1", "b-1"], ["b-2", "a-2"], ["c-1", "b-1", "a-1"], ["a-1", "a-2"],
+                      ["1-b", "2-a"]):
+            both(name, "?q=2", [("x-user", line) for line in lines])
+    both("rewritten-terminal", "?q=1")
     for _ in range(30):
         both("nothing")
     return collected.requests

@@ -90,6 +90,9 @@ pub enum Step {
         /// The priority is in panic: every endpoint of it may be used.
         panic: bool,
     },
+    /// `OverrideHost`: the header of this place among its `override_host_sources` names the endpoint; no
+    /// priority is chosen.
+    OverrideHost(usize),
     /// The endpoint: its place in the load assignment.
     Endpoint {
         /// Index into `ClusterLoadAssignment.endpoints`.

@@ -146,10 +146,23 @@ fn weighted_clusters() -> BoxedStrategy<Value> {
         .boxed()
 }
 
+/// What a hashed header is rewritten by.
+const HASH_REWRITES: &[(&str, &str)] = &[
+    ("^.", ""),
+    ("(a)|b", r"[\1]"),
+    (".*", "one"),
+    ("x*", "-"),
+    ("a", r"\1"),
+];
+
 /// A `HashPolicy`.
 fn hash_policy() -> impl Strategy<Value = Value> {
     let specifier = prop_oneof![
         5 => select(HEADERS).prop_map(|name| json!({"header": {"header_name": name}})),
+        2 => (select(HEADERS), select(HASH_REWRITES)).prop_map(|(name, (regex, text))| {
+            let rule = json!({"pattern": {"regex": regex}, "substitution": text});
+            json!({"header": {"header_name": name, "regex_rewrite": rule}})
+        }),
         2 => select(PARAMETERS).prop_map(|name| json!({"query_parameter": {"name": name}})),
         3 => (select(COOKIES), prop::bool::weighted(0.1)).prop_map(|(name, made_up)| {
             let mut cookie = json!({"name": name});

@@ -73,7 +73,8 @@ impl<'a> Run<'a> {
         matched: &Matched<'_>,
     ) {
         let message = matched.message;
-        self.hash = hash_policy::hash(&action.hash_policy, message, self.client());
+        let policies = &action.hash_policy;
+        self.hash = hash_policy::hash(policies, message, self.client(), self.substitutions);
         if connect::hashes_stripped_port(action, message, self.request) {
             self.hash = Err("CONNECT requests hashed by a host without its port are not decided");
         }
@@ -153,6 +154,7 @@ impl<'a> Run<'a> {
             action,
             message: message.clone(),
             hash: self.hash,
+            named: Vec::new(),
             criteria: self.criteria.clone(),
             cluster: &cluster.config,
         });

@@ -95,6 +95,8 @@ pub(crate) fn start<'a>(
         traces,
         hash: Ok(None),
         criteria: Criteria::default(),
+        named: None,
+        is_named: false,
         trusts_forwarded_for: true,
         now_us,
         memory,

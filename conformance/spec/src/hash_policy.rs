@@ -14,6 +14,7 @@ use xxhash_rust::xxh64::xxh64;
 use crate::cookie;
 use crate::message::{Message, arrives_as_sent};
 use crate::query_parameter;
+use crate::substitution::Substitutions;
 
 /// The client's address, as far as the request says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +31,12 @@ pub(crate) fn hash(
     policies: &[HashPolicy],
     message: &Message,
     client: Client,
+    substitutions: &Substitutions,
 ) -> Result<Option<u64>, &'static str> {
     let mut sum = None;
     for policy in policies {
         let one = match &policy.policy_specifier {
-            Some(PolicySpecifier::Header(header)) => of_header(header, message)?,
+            Some(PolicySpecifier::Header(header)) => of_header(header, message, substitutions)?,
             Some(PolicySpecifier::Cookie(cookie)) => of_cookie(cookie, message)?,
             Some(PolicySpecifier::ConnectionProperties(properties)) => match properties.source_ip {
                 true => Some(of_client(Some(message), client)?),
@@ -78,18 +80,25 @@ fn of_text(text: &str) -> u64 {
     xxh64(text.as_bytes(), 0)
 }
 
-/// All values in alphabetical order, so that the order of lines does not count; the hash of each is
-/// the next one's seed.
-fn of_header(header: &Header, message: &Message) -> Result<Option<u64>, &'static str> {
-    if header.regex_rewrite.is_some() {
-        return Err("the rewritten header that its hash takes is not decided");
-    }
+/// All values, each rewritten, in alphabetical order, so that the order of lines does not count; the
+/// hash of each is the next one's seed.
+fn of_header(
+    header: &Header,
+    message: &Message,
+    substitutions: &Substitutions,
+) -> Result<Option<u64>, &'static str> {
     if !arrives_as_sent(&header.header_name) {
         return Err("its hash takes a header that the connection manager rewrites");
     }
-    let mut values = message.values(&header.header_name);
+    let values = message.values(&header.header_name).into_iter();
+    let rewritten = values.map(|value| match &header.regex_rewrite {
+        Some(rule) => substitutions.apply_to_bytes(rule, value.as_bytes()),
+        None => Some(value.into_bytes()),
+    });
+    let values: Option<Vec<Vec<u8>>> = rewritten.collect();
+    let mut values = values.ok_or("the regex that rewrites what its hash takes is not decided")?;
     values.sort();
-    let hash = |seed, value: &String| xxh64(value.as_bytes(), seed);
+    let hash = |seed, value: &Vec<u8>| xxh64(value, seed);
     Ok((!values.is_empty()).then(|| values.iter().fold(0, hash)))
 }
 

@@ -50,6 +50,7 @@ mod murmur;
 mod mutation;
 mod network_rbac;
 mod overload;
+mod override_host;
 mod path;
 mod path_normalization;
 mod policy;

@@ -16,10 +16,12 @@ use envoy_types::pb::envoy::extensions::load_balancing_policies::common::v3::{
 use envoy_types::pb::envoy::extensions::load_balancing_policies::{
     least_request::v3::{LeastRequest, least_request::SelectionMethod},
     maglev::v3::Maglev,
+    override_host::v3::OverrideHost,
     random::v3::Random,
     ring_hash::v3::{RingHash, ring_hash::HashFunction},
     round_robin::v3::RoundRobin,
     subset::v3::Subset,
+    wrr_locality::v3::WrrLocality,
 };
 use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::pb::google::protobuf::{UInt32Value, UInt64Value};
@@ -66,6 +68,8 @@ pub(crate) struct Balancing {
     pub(crate) slow_start: Option<slow_start::Options>,
     /// Where it has subsets.
     pub(crate) subsets: Option<Subsets>,
+    /// `override_host_sources`: headers that name endpoints, in order.
+    pub(crate) override_headers: Vec<String>,
 }
 
 impl Balancing {
@@ -77,6 +81,7 @@ impl Balancing {
             zone_aware: zone::Options::default(),
             slow_start: None,
             subsets: None,
+            override_headers: Vec::new(),
         }
     }
 
@@ -274,8 +279,34 @@ impl Balancing {
                 let flat = inner.subsets.is_none();
                 flat.then(|| Self {
                     subsets: Some(Subsets::of_extension(&config)),
+                    // A subset does not know its endpoints by address.
+                    override_headers: Vec::new(),
                     ..inner
                 })
+            }
+            "override_host.v3.OverrideHost" => {
+                let config = OverrideHost::decode(value).ok()?;
+                // Whatever names endpoints to the inner one, this one has taken them all.
+                Some(Self {
+                    override_headers: config
+                        .override_host_sources
+                        .iter()
+                        .filter(|source| source.metadata.is_none())
+                        .map(|source| source.header.clone())
+                        .collect(),
+                    ..Self::first_of(config.fallback_policy.as_ref()?)
+                })
+            }
+            "wrr_locality.v3.WrrLocality" => {
+                let config = WrrLocality::decode(value).ok()?;
+                Some(Self {
+                    locality_weighted: true,
+                    ..Self::first_of(config.endpoint_picking_policy.as_ref()?)
+                })
+            }
+            // Without reports all endpoints weigh the same.
+            "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin" => {
+                Some(Self::of(Policy::RoundRobin))
             }
             _ => None,
         }
@@ -364,7 +395,7 @@ mod tests {
         Policy::RoundRobin
     )]
     #[case(
-        &["envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost",
+        &["envoy.extensions.load_balancing_policies.own.v3.Own",
           "envoy.extensions.load_balancing_policies.random.v3.Random"],
         Policy::Undecided
     )]

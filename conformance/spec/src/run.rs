@@ -24,6 +24,7 @@ use crate::http_filter::{At, Filters, Memory, Place};
 use crate::listener::{Entry, canonical};
 use crate::message::Message;
 use crate::network_rbac;
+use crate::override_host::Named;
 use crate::path_normalization::{self, Normalized};
 use crate::redirect;
 use crate::regex::Regexes;
@@ -47,6 +48,10 @@ pub(crate) struct Run<'a> {
     pub(crate) hash: Result<Option<u64>, &'static str>,
     /// What `metadata_match` asks of the endpoint.
     pub(crate) criteria: Criteria,
+    /// The endpoints that its headers name and that were not tried; `None` before they are asked.
+    pub(crate) named: Option<Vec<Named>>,
+    /// One of them is the endpoint.
+    pub(crate) is_named: bool,
     /// The connection manager takes the client's address from x-forwarded-for.
     pub(crate) trusts_forwarded_for: bool,
     /// The virtual time, in microseconds.
@@ -84,6 +89,7 @@ impl<'a> Run<'a> {
         (random, now_us): (u64, u64),
         generation: u64,
         (hash, criteria): (Result<Option<u64>, &'static str>, Criteria),
+        named: Vec<Named>,
     ) -> Self {
         Self {
             snapshot: &loaded.snapshot,
@@ -96,6 +102,8 @@ impl<'a> Run<'a> {
             traces: false,
             hash,
             criteria,
+            named: Some(named),
+            is_named: false,
             trusts_forwarded_for: true,
             now_us,
             memory: &mut loaded.filters,

@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::config::route::v3::{
-    Route, VirtualHost, redirect_action::PathRewriteSpecifier, route::Action,
-    route_action::HostRewriteSpecifier,
+    Route, VirtualHost,
+    redirect_action::PathRewriteSpecifier,
+    route::Action,
+    route_action::{HashPolicy, HostRewriteSpecifier, hash_policy::PolicySpecifier},
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use regex_automata::Input;
@@ -56,9 +58,18 @@ impl Substitutions {
 
     /// The text after the substitution; `None` where the pattern is not decided.
     pub(crate) fn apply(&self, rule: &RegexMatchAndSubstitute, text: &str) -> Option<String> {
-        let found = self.patterns.get(pattern(rule)?)?;
-        let replaced = replace_all(found, &rule.substitution, text.as_bytes());
+        let replaced = self.apply_to_bytes(rule, text.as_bytes())?;
         Some(String::from_utf8_lossy(&replaced).into_owned())
+    }
+
+    /// The same of bytes: what is left of a character need not be one.
+    pub(crate) fn apply_to_bytes(
+        &self,
+        rule: &RegexMatchAndSubstitute,
+        text: &[u8],
+    ) -> Option<Vec<u8>> {
+        let found = self.patterns.get(pattern(rule)?)?;
+        Some(replace_all(found, &rule.substitution, text))
     }
 }
 
@@ -70,13 +81,22 @@ fn of_route(route: &Route) -> Vec<&RegexMatchAndSubstitute> {
                 Some(HostRewriteSpecifier::HostRewritePathRegex(rule)) => Some(rule),
                 _ => None,
             };
-            action.regex_rewrite.iter().chain(of_host).collect()
+            let of_hash = action.hash_policy.iter().filter_map(of_hash_policy);
+            let of_path = action.regex_rewrite.iter();
+            of_path.chain(of_host).chain(of_hash).collect()
         }
         Some(Action::Redirect(action)) => match &action.path_rewrite_specifier {
             Some(PathRewriteSpecifier::RegexRewrite(rule)) => vec![rule],
             _ => Vec::new(),
         },
         _ => Vec::new(),
+    }
+}
+
+fn of_hash_policy(policy: &HashPolicy) -> Option<&RegexMatchAndSubstitute> {
+    match &policy.policy_specifier {
+        Some(PolicySpecifier::Header(header)) => header.regex_rewrite.as_ref(),
+        _ => None,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::hash_policy;
 use crate::listener::canonical;
 use crate::locality::{self, Effective, Locality};
 use crate::overload;
+use crate::override_host;
 use crate::policy::{Balancing, Policy};
 use crate::priority::{self, Source};
 use crate::run::Run;
@@ -133,6 +134,13 @@ impl<'a> Run<'a> {
         if drops == Drops::Heeded && overload::drops(assignment, self.random) {
             return Picked::Dropped;
         }
+        if let Some((source, locality, endpoint)) =
+            self.override_host(&balancing.override_headers, assignment)
+        {
+            self.step(Step::OverrideHost(source));
+            self.is_named = true;
+            return self.take((index, &cluster.config, assignment), locality, endpoint);
+        }
         let mut number = draw(self.random, draw::PRIORITY);
         if matches!(balancing.policy, Policy::Hash(_)) {
             match self.hash {
@@ -172,7 +180,27 @@ impl<'a> Run<'a> {
         let Some((locality, endpoint)) = picked else {
             return Picked::Nothing;
         };
-        self.take(&among, locality, endpoint)
+        self.take((index, &cluster.config, assignment), locality, endpoint)
+    }
+
+    /// The header, and the endpoint that it names: its locality and its place there.
+    fn override_host(
+        &mut self,
+        headers: &[String],
+        assignment: &ClusterLoadAssignment,
+    ) -> Option<(usize, usize, usize)> {
+        if headers.is_empty() {
+            return None;
+        }
+        let message = self.forwarded.as_ref().map(|it| &it.message);
+        let named = || message.map(|message| override_host::named(headers, message));
+        let mut named = self.named.take().or_else(named).unwrap_or_default();
+        let found = override_host::take(assignment, &mut named);
+        if let Some(forwarded) = &mut self.forwarded {
+            forwarded.named.clone_from(&named);
+        }
+        self.named = Some(named);
+        found
     }
 
     /// Locality and place there of the endpoint of a pool that takes the request; and the step that
@@ -356,8 +384,13 @@ impl<'a> Run<'a> {
     }
 
     /// Writes an endpoint down.
-    fn take(&mut self, among: &Among<'_>, locality: usize, endpoint: usize) -> Picked {
-        let group = among.assignment.endpoints.get(locality);
+    fn take(
+        &mut self,
+        (index, config, assignment): (usize, &ClusterConfig, &ClusterLoadAssignment),
+        locality: usize,
+        endpoint: usize,
+    ) -> Picked {
+        let group = assignment.endpoints.get(locality);
         let Some((group, message)) =
             group.and_then(|group| Some((group, group.lb_endpoints.get(endpoint)?)))
         else {
@@ -365,7 +398,7 @@ impl<'a> Run<'a> {
         };
         self.step(Step::Endpoint { locality, endpoint });
         let held = Held {
-            cluster: among.index,
+            cluster: index,
             locality,
             endpoint,
             generation: self.generation,
@@ -375,9 +408,9 @@ impl<'a> Run<'a> {
         let decision = self.decision();
         decision.endpoint = cluster::address(message);
         decision.priority = Some(group.priority);
-        decision.locality = cluster::locality_name(among.assignment, locality);
+        decision.locality = cluster::locality_name(assignment, locality);
         Picked::Endpoint {
-            hostname: cluster::hostname(among.config, message),
+            hostname: cluster::hostname(config, message),
         }
     }
 

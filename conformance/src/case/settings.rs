@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use twinmesh_engine::{FormatError, Outcome};
+use twinmesh_engine::{Decision, FormatError, Outcome};
 use twinmesh_xds::Profile;
 
 use crate::comparison::{Field, Fields};
@@ -122,6 +122,10 @@ pub struct Comparison {
 pub struct Phase {
     /// The cluster.
     pub cluster: String,
+    /// The requests whose picks follow one another, in file order: others name their endpoint.
+    /// `None`: all of the cluster's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
     /// What a pick consists of; freed from the exact comparison.
     pub fields: Vec<Field>,
     /// After how many picks the sequence starts anew.
@@ -266,6 +270,15 @@ impl Comparison {
             }
         }
         Ok(())
+    }
+}
+
+impl Phase {
+    /// Whether it is about this decision's pick.
+    pub fn is_of(&self, decision: &Decision) -> bool {
+        let mut ids = self.ids.iter().flatten();
+        decision.cluster.as_deref() == Some(&self.cluster)
+            && (self.ids.is_none() || ids.any(|id| *id == decision.id))
     }
 }
 

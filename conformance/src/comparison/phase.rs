@@ -93,9 +93,7 @@ fn picks<'a>(rule: &Phase, decisions: &'a [Decision]) -> Vec<(usize, Pick<'a>)> 
     decisions
         .iter()
         .enumerate()
-        .filter(|(_, decision)| {
-            decision.cluster.as_deref() == Some(&rule.cluster) && decision.endpoint.is_some()
-        })
+        .filter(|(_, decision)| rule.is_of(decision) && decision.endpoint.is_some())
         .map(|(index, decision)| {
             let pick = rule
                 .fields

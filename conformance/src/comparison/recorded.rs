@@ -109,7 +109,7 @@ fn freed(comparison: &Comparison, selections: &[Selection<'_>], expected: &Decis
     let phases = comparison
         .phase
         .iter()
-        .filter(|phase| expected.cluster.as_deref() == Some(&phase.cluster))
+        .filter(|phase| phase.is_of(expected))
         .map(|phase| &phase.fields);
     let distributions = selections
         .iter()

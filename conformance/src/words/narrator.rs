@@ -34,6 +34,7 @@ pub struct Narrator<'a> {
     route: Option<usize>,
     cluster: Option<usize>,
     entry: Option<usize>,
+    overridden: bool,
 }
 
 impl<'a> Narrator<'a> {
@@ -49,6 +50,7 @@ impl<'a> Narrator<'a> {
             route: None,
             cluster: None,
             entry: None,
+            overridden: false,
         }
     }
 
@@ -138,6 +140,14 @@ impl<'a> Narrator<'a> {
                     topic: "priority",
                     choice: priority.to_string(),
                     because,
+                }
+            }
+            Step::OverrideHost(source) => {
+                self.overridden = true;
+                Sentence {
+                    topic: "override host",
+                    choice: self.override_header(*source),
+                    because: "it names an endpoint of the cluster; neither health nor priority are asked (load_balancing_policy)".to_owned(),
                 }
             }
             Step::Endpoint { locality, endpoint } => self.tell_endpoint(*locality, *endpoint),
@@ -409,6 +419,15 @@ impl<'a> Narrator<'a> {
         }
     }
 
+    /// The header of an `OverrideHost` that names endpoints.
+    fn override_header(&self, source: usize) -> String {
+        let clusters = &self.snapshot.clusters;
+        let cluster = self.cluster.and_then(|index| clusters.get(index));
+        let headers = cluster.and_then(|cluster| cluster.override_headers.as_ref());
+        let name = headers.and_then(|headers| headers.get(source));
+        format!("header {:?}", name.map_or("", String::as_str))
+    }
+
     fn tell_endpoint(&self, locality: usize, index: usize) -> Sentence {
         let cluster = self
             .cluster
@@ -419,6 +438,7 @@ impl<'a> Narrator<'a> {
             .and_then(|locality| locality.lb_endpoints.get(index))
             .and_then(endpoint::address);
         let balancer = match cluster.map(|cluster| cluster.balancer) {
+            _ if self.overridden => "the one that the header names".to_owned(),
             Some(Balancer::RoundRobin) => "the next in turn (ROUND_ROBIN)".to_owned(),
             Some(Balancer::LeastRequest {
                 full_scan: true, ..

@@ -281,7 +281,8 @@ pub mod hash_policy {
     pub const KIND: u64 = 0;
     /// Low: slot of the header, the query parameter or the header that has the cookies.
     pub const SLOT: u64 = 8;
-    /// Low: offset of the cookie's name; high: its length.
+    /// Low: offset of the cookie's name; high: its length. Of a rewritten header, the number of the
+    /// rule.
     pub const NAME: u64 = 16;
 
     /// Kind: a header.
@@ -294,6 +295,8 @@ pub mod hash_policy {
     pub const QUERY_PARAMETER: u64 = 4;
     /// Kind: not decided.
     pub const UNDECIDED: u64 = 5;
+    /// Kind: a header whose values are rewritten by a regex.
+    pub const REWRITTEN: u64 = 6;
 
     /// Flag: where there is a hash so far, what follows does not count.
     pub const TERMINAL: u64 = 1;
@@ -429,6 +432,9 @@ pub mod cluster {
     pub const POOLS: u64 = 16;
     /// Bit beside the second: its sets are of the kind [`SLOW_START`](super::set::SLOW_START).
     pub const SLOW_START: u64 = 32;
+    /// Bit beside the first two: what [`LEVELS`] has is the offset of an
+    /// [`override_host`](super::override_host).
+    pub const OVERRIDE_HOST: u64 = 64;
     /// No index.
     pub const NAMED: u64 = 0xffff_ffff;
 
@@ -443,6 +449,18 @@ pub mod cluster {
     pub const UNSUPPORTED: u64 = 3;
     /// Kind: the snapshot has no such cluster.
     pub const MISSING: u64 = 4;
+}
+
+/// What names endpoints before a cluster's balancer is asked. In userspace.
+pub mod override_host {
+    /// As [`cluster::LEVELS`](super::cluster::LEVELS) without it.
+    pub const LEVELS: u64 = 0;
+    /// Low: root of the addresses, each with its endpoint's number plus one.
+    pub const NAMES: u64 = 8;
+    /// As [`cluster::INDEX`](super::cluster::INDEX), its bit left out.
+    pub const INDEX: u64 = 16;
+    /// Low: offset of the headers' slots, one word each; high: how many.
+    pub const SOURCES: u64 = 24;
 }
 
 /// A subset of a cluster, or all of it. In userspace.

@@ -394,6 +394,13 @@ impl Compiled {
                 panic: level_word & level::PANIC != 0,
             });
         }
+        // Otherwise a header names the endpoint.
+        if value == 0
+            && cluster.override_headers.is_some()
+            && let Some(source) = (level_word as usize).checked_sub(1)
+        {
+            steps.push(Step::OverrideHost(source));
+        }
         // A network filter may have stopped what has an endpoint.
         let chosen = [outcome::FORWARD, outcome::CLOSED, outcome::UNSUPPORTED];
         if !chosen.contains(&code) {

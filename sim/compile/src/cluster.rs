@@ -249,9 +249,10 @@ impl Compiler<'_> {
         } else {
             (cluster::BALANCED, 0)
         };
+        let (word, code) = self.overridden((index, cluster), priorities, (levels.word, code))?;
         let forwarding = if is_plain { cluster::PLAIN } else { 0 };
         Ok(self.arena.record([
-            levels.word,
+            word,
             kind,
             pair(index as u64, code),
             pair(forwarding, dropped(cluster)),
@@ -310,6 +311,10 @@ impl Compiler<'_> {
                 _ => "round_robin_lb_config.slow_start_config",
             };
             reasons.push((field(path), reason));
+        }
+        if cluster.override_headers.is_some() {
+            let reason = "endpoints that a header names are found in userspace only".to_owned();
+            reasons.push(("load_balancing_policy", reason));
         }
         if cluster.subsets.is_some() {
             let reason = "subsets are chosen in userspace only".to_owned();

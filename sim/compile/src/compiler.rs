@@ -9,6 +9,7 @@ use twinmesh_xds::{Snapshot, Unsupported};
 
 use crate::arena::Arena;
 use crate::criteria::{Criteria, Labels, labels};
+use crate::hash_policy::HashRewrites;
 use crate::http_filter::Filters;
 use crate::kept::Set;
 use crate::names::Names;
@@ -70,6 +71,10 @@ pub struct Compiler<'a> {
     pub paths_dfas: HashMap<String, Result<u64, String>>,
     /// The regexes of rewrites.
     pub substitutions: Substitutions,
+    /// Of the clusters whose endpoints headers name, by index: the addresses, and the headers' slots.
+    pub override_hosts: HashMap<usize, (u64, u64)>,
+    /// How hashed headers are rewritten, by number.
+    pub hash_rewrites: HashRewrites,
     /// Where the records of clusters stand, by name.
     pub clusters: HashMap<String, u64>,
     missing: Vec<String>,
@@ -105,6 +110,8 @@ impl<'a> Compiler<'a> {
             filters: Filters::of(snapshot),
             paths_dfas: HashMap::new(),
             substitutions: Substitutions::default(),
+            override_hosts: HashMap::new(),
+            hash_rewrites: HashRewrites::default(),
             clusters: HashMap::new(),
             missing: Vec::new(),
         }

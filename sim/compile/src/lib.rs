@@ -43,6 +43,7 @@ mod names;
 mod network_rbac;
 mod normalize;
 mod numbers;
+mod override_host;
 mod path;
 mod plain;
 mod pool;
@@ -75,6 +76,7 @@ pub use answer::{Filtered, Left};
 pub use capacity::CapacityError;
 pub use cluster::is_healthy;
 pub use grpc::Called;
+pub use hash_policy::HashRewrites;
 pub use input::Input;
 pub use kept::{Kept, Source, unchanged_priorities};
 pub use managed::Managed;
@@ -116,6 +118,8 @@ pub struct Compiled {
     bound: HashMap<String, std::net::SocketAddr>,
     /// The regexes of rewrites.
     substitutions: Substitutions,
+    /// How headers are rewritten before they are hashed.
+    pub hash_rewrites: Arc<HashRewrites>,
     /// Names of the listeners with `use_original_dst`.
     catching: Vec<String>,
     /// Headers whose repeated lines are joined for the model alone.
@@ -247,6 +251,7 @@ fn compile_into(
         endpoints: compiler.endpoints,
         missing,
         substitutions: compiler.substitutions,
+        hash_rewrites: Arc::new(compiler.hash_rewrites),
         bound: snapshot
             .listeners
             .iter()

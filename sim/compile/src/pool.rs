@@ -364,8 +364,13 @@ impl Compiler<'_> {
         }
         let list = self.arena.words(&pools);
         let code = cluster::POOLS | self.code(cluster);
+        let (word, code) = self.overridden(
+            (subsetted.index, cluster),
+            &subsetted.priorities,
+            (pair(list, pools.len() as u64), code),
+        )?;
         Ok(self.arena.record([
-            pair(list, pools.len() as u64),
+            word,
             pair(cluster::UNSUPPORTED, unsupported::USERSPACE),
             pair(subsetted.index as u64, code),
             pair(0, crate::cluster::dropped(cluster)),

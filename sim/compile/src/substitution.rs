@@ -50,6 +50,12 @@ impl Substitutions {
     /// The text after the substitution of every match. A substitution with a group that the
     /// pattern does not have leaves it as it is.
     pub fn apply(&self, rule: &RegexMatchAndSubstitute, text: &str) -> String {
+        let replaced = self.apply_to_bytes(rule, text.as_bytes());
+        String::from_utf8_lossy(&replaced).into_owned()
+    }
+
+    /// The same of bytes, which need be no text before or after.
+    pub fn apply_to_bytes(&self, rule: &RegexMatchAndSubstitute, bytes: &[u8]) -> Vec<u8> {
         let parts = parts(&rule.substitution);
         let highest = parts.iter().map(|part| match part {
             Part::Group(number) => *number,
@@ -57,12 +63,11 @@ impl Substitutions {
         });
         let highest = highest.max().unwrap_or(0).max(highest_named(rule));
         let Some(pattern) = self.patterns.get(pattern(rule)) else {
-            return text.to_owned();
+            return bytes.to_vec();
         };
         if highest > pattern.groups {
-            return text.to_owned();
+            return bytes.to_vec();
         }
-        let bytes = text.as_bytes();
         let mut replaced = Vec::with_capacity(bytes.len());
         let mut from = 0;
         for found in pattern.regex.captures_iter(bytes) {
@@ -81,7 +86,7 @@ impl Substitutions {
             from = whole.end();
         }
         replaced.extend_from_slice(bytes.get(from..).unwrap_or_default());
-        String::from_utf8_lossy(&replaced).into_owned()
+        replaced
     }
 }
 

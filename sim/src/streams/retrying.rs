@@ -5,7 +5,7 @@ use twinmesh_compile::attempts;
 use twinmesh_engine::stream::{Action, StreamId, Timer};
 use twinmesh_engine::{Failure, Held, Outcome, Try};
 use twinmesh_model::layout::work;
-use twinmesh_model::{Machine, random};
+use twinmesh_model::{Machine, endpoint, random};
 
 use super::{Again, Ending, Reply, end, no_endpoint, reset_of, undecide};
 use crate::Sim;
@@ -85,7 +85,11 @@ impl Sim {
         let most = plan.selections.unwrap_or(0);
         let mut chosen = Chosen::Nothing;
         let decision = &mut stream.answer.decision;
-        if hashes && plan.selections.is_some() {
+        if let Some(number) = compiled.next_named(&plan.cluster, &mut stream.named) {
+            endpoint::hold(memory, number);
+            let held = compiled.name_endpoint(number, plan, &stream.request, decision);
+            chosen = Chosen::Endpoint(held);
+        } else if hashes && plan.selections.is_some() {
             let why = "retries of a balancer that hashes with retry_host_predicate are not decided";
             chosen = Chosen::Undecided(why.to_owned());
         } else {

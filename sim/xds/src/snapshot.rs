@@ -180,6 +180,9 @@ pub struct Cluster {
     pub slow_start: Option<SlowStart>,
     /// `lb_subset_config`, or the extension of the same: [`Self::balancer`] chooses within a subset.
     pub subsets: Option<Box<Subsets>>,
+    /// `OverrideHost.override_host_sources`: the headers whose first values name endpoints that come
+    /// before what [`Self::balancer`] chooses, in order and in lower case. `None` without that extension.
+    pub override_headers: Option<Vec<String>>,
     /// Every request that chooses this cluster is undecided from there on (its endpoint).
     pub unsupported: Option<Unsupported>,
 }

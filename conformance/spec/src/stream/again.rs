@@ -75,7 +75,7 @@ enum Selected {
 
 /// Another endpoint of the stream's cluster, into its decision.
 fn select(loaded: &mut Loaded, generation: u64, stream: &mut Stream, now: u64) -> Selected {
-    let Some(plan) = &stream.plan else {
+    let Some(plan) = &mut stream.plan else {
         return Selected::Nothing;
     };
     let attempt = ATTEMPT + stream.tries.len() as u64 * SELECTIONS;
@@ -101,21 +101,28 @@ fn select(loaded: &mut Loaded, generation: u64, stream: &mut Stream, now: u64) -
         let hashes = clusters
             .get(index)
             .is_some_and(|cluster| cluster.balancer.hashes());
-        if hashes && plan.retry.passes_over_tried {
-            return Selected::Undecided(
-                "retries of a balancer that hashes with retry_host_predicate are not decided"
-                    .to_owned(),
-            );
-        }
+        let named = std::mem::take(&mut plan.named);
         let mut run = Run::again(
             loaded,
             &stream.request,
             (draw(stream.random, attempt + selection), now),
             generation,
             (plan.hash, plan.criteria.clone()),
+            named,
         );
         let picked = run.at_cluster(index, Drops::Ignored);
+        plan.named = run.named.take().unwrap_or_default();
+        let is_named = run.is_named;
         let found = run.answer;
+        if hashes && plan.retry.passes_over_tried && !is_named {
+            if let Some(held) = found.held {
+                loaded.balancers.release(held);
+            }
+            return Selected::Undecided(
+                "retries of a balancer that hashes with retry_host_predicate are not decided"
+                    .to_owned(),
+            );
+        }
         match picked {
             Picked::Nothing | Picked::Dropped => return Selected::Nothing,
             Picked::Undecided => {
@@ -124,7 +131,7 @@ fn select(loaded: &mut Loaded, generation: u64, stream: &mut Stream, now: u64) -
             Picked::Endpoint { hostname } => {
                 let again = found.decision.endpoint.clone();
                 let is_tried = again.as_ref().is_some_and(|again| tried.contains(again));
-                if is_tried && selection < selections {
+                if is_tried && selection < selections && !is_named {
                     if let Some(held) = found.held {
                         loaded.balancers.release(held);
                     }

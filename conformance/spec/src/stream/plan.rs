@@ -26,6 +26,7 @@ use crate::criteria::Criteria;
 use crate::lines::Lines;
 use crate::message::Message;
 use crate::mutation::of_levels;
+use crate::override_host::Named;
 
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const DEFAULT_CONNECT_TIMEOUT_US: u64 = 5_000_000;
@@ -42,6 +43,8 @@ pub(crate) struct Forwarded<'a> {
     pub(crate) lines: Lines,
     pub(crate) message: Message,
     pub(crate) hash: Result<Option<u64>, &'static str>,
+    /// The endpoints that its headers name and that were not tried.
+    pub(crate) named: Vec<Named>,
     /// What it asks of the endpoint.
     pub(crate) criteria: Criteria,
     pub(crate) cluster: &'a ClusterConfig,
@@ -55,6 +58,8 @@ pub(super) struct Plan {
     pub(super) lines: Lines,
     pub(super) message: Message,
     pub(super) hash: Result<Option<u64>, &'static str>,
+    /// The endpoints that its headers name and that were not tried.
+    pub(super) named: Vec<Named>,
     pub(super) criteria: Criteria,
     pub(super) timeouts: Timeouts,
     pub(super) retry: Retry,
@@ -109,6 +114,7 @@ impl Plan {
             lines: forwarded.lines.clone(),
             message: forwarded.message.clone(),
             hash: forwarded.hash,
+            named: forwarded.named.clone(),
             criteria: forwarded.criteria.clone(),
             timeouts: Timeouts::new(manager, action, policy, &forwarded.message, &told),
             retry: Retry::new(policy, &forwarded.message, &told)?,

@@ -219,6 +219,10 @@ impl Rules {
                 // The server is told of no zone that it is in: the locality may have no endpoint.
                 self.open(name, None, &[&FATE[..], &SENT].concat());
                 Picks::Free
+            } else if unsettled::names_endpoints(cluster, requests) {
+                // Its endpoints have other addresses than those that requests name.
+                self.open(name, None, &[&FATE[..], &SENT].concat());
+                Picks::Free
             } else {
                 picks::of(cluster, overlaps)
             };
@@ -238,6 +242,7 @@ impl Rules {
                 }
                 Picks::Phase(period) => self.comparison.phase.push(Phase {
                     cluster: name.to_owned(),
+                    ids: None,
                     fields: PICK.to_vec(),
                     period,
                     observed: false,

@@ -13,8 +13,8 @@ use envoy_types::pb::envoy::extensions::filters::http::fault::v3::{
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier,
 };
-use twinmesh_engine::{Decision, Outcome};
-use twinmesh_xds::{Snapshot, Terminal, http_filter::FilterKind};
+use twinmesh_engine::{Decision, Outcome, Request};
+use twinmesh_xds::{Cluster, Snapshot, Terminal, http_filter::FilterKind};
 
 use super::super::{
     Field, Verdict,
@@ -163,6 +163,15 @@ fn may_draw(proxy: &TcpProxy, decision: &Decision) -> bool {
 /// TCP proxy has chosen.
 pub(super) fn hides_turns(snapshot: &Snapshot, cluster: &str) -> bool {
     closes_some(snapshot, cluster) || ends_tunnels(snapshot, cluster)
+}
+
+/// Whether some request has a header that names endpoints of the cluster (`OverrideHost`).
+pub(super) fn names_endpoints(cluster: &Cluster, requests: &[Request]) -> bool {
+    let mut headers = cluster.override_headers.iter().flatten();
+    headers.any(|header| {
+        let mut all = requests.iter().flat_map(|request| &request.headers);
+        all.any(|(name, _)| name.eq_ignore_ascii_case(header))
+    })
 }
 
 /// Whether a route that ends tunnels may forward to the cluster.

@@ -107,6 +107,7 @@ pub(crate) fn step(step: &Step) -> Value {
             "step": "priority", "priority": priority, "value": value,
             "degraded": degraded, "panic": panic,
         }),
+        Step::OverrideHost(source) => json!({ "step": "override_host", "index": source }),
         Step::Endpoint { locality, endpoint } => {
             json!({ "step": "endpoint", "locality": locality, "index": endpoint })
         }

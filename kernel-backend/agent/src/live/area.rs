@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
-use twinmesh_compile::{Input, Left};
+use twinmesh_compile::{HashRewrites, Input, Left};
 use twinmesh_model::Machine;
-use twinmesh_model::layout::{input, work};
+use twinmesh_model::layout::{Span, input, work};
 use twinmesh_sim::bounded;
 
 use super::state::Words;
@@ -90,6 +90,8 @@ pub struct Decision<'a> {
     pub state: Words<'a>,
     /// Who holds it may change a weighted least-request queue, which takes many words.
     pub queue: &'a Mutex<()>,
+    /// How headers are rewritten before they are hashed.
+    pub hash_rewrites: &'a HashRewrites,
 }
 
 impl Machine for Decision<'_> {
@@ -139,6 +141,9 @@ impl Machine for Decision<'_> {
     }
     fn bounded(&mut self, record: u64, position: u64, number: u64) -> u64 {
         bounded::pick(self, record, position, number)
+    }
+    fn rewritten_hash(&self, rule: u64, values: &mut dyn Iterator<Item = Span>) -> Option<u64> {
+        self.hash_rewrites.hash(self, rule, values)
     }
     #[inline(always)]
     fn tick(&mut self, index: u64) -> u64 {

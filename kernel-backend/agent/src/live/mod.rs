@@ -291,6 +291,7 @@ impl Live {
                     policy: &policy.compiled.policy,
                     state: self.words(&policy),
                     queue: &self.inner.queue,
+                    hash_rewrites: &policy.compiled.hash_rewrites,
                 });
             };
             let mut decide = || {

@@ -16,17 +16,22 @@ use envoy_types::pb::envoy::{
         },
         least_request::v3::{LeastRequest, least_request::SelectionMethod},
         maglev::v3::Maglev as MaglevPolicy,
+        override_host::v3::OverrideHost,
         random::v3::Random,
         ring_hash::v3::{RingHash as RingHashPolicy, ring_hash},
         round_robin::v3::RoundRobin,
         subset::v3::Subset,
+        wrr_locality::v3::WrrLocality,
     },
 };
 use envoy_types::pb::google::protobuf::{Any, UInt32Value, UInt64Value};
 use prost::Message as _;
 
 use crate::{
-    classify::{LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN, SUBSET, is_known_balancer},
+    classify::{
+        CLIENT_SIDE_WEIGHTED, LEAST_REQUEST, MAGLEV, OVERRIDE_HOST, RANDOM, RING_HASH, ROUND_ROBIN,
+        SUBSET, WRR_LOCALITY, is_known_balancer,
+    },
     schema::type_name,
     snapshot::{Balancer, Hashing, Maglev, RingHash, SlowStart, Subsets, ZoneAware},
 };
@@ -56,6 +61,9 @@ pub(crate) struct Balancing {
     pub(crate) fail_traffic_on_panic: bool,
     pub(crate) slow_start: Option<SlowStart>,
     pub(crate) subsets: Option<Box<Subsets>>,
+    pub(crate) override_headers: Option<Vec<String>>,
+    /// Endpoints report their weights.
+    pub(crate) reports_weights: bool,
 }
 
 /// What a cluster says of it.
@@ -92,6 +100,7 @@ pub(crate) fn balancing(config: &ClusterConfig) -> Balancing {
                 allow_redundant_keys: false,
             })
         }),
+        ..Balancing::default()
     }
 }
 
@@ -144,10 +153,48 @@ fn by_policy(policy: &LoadBalancingPolicy) -> Balancing {
             let within = policy.subset_lb_policy.as_ref().map(by_policy);
             Balancing {
                 subsets: Some(Box::new(subsets(policy))),
+                // Within a subset it finds no endpoint by its address.
+                override_headers: None,
                 ..within.unwrap_or_default()
             }
         }
+        OVERRIDE_HOST => {
+            let policy = OverrideHost::decode(value).unwrap_or_default();
+            let fallback = policy.fallback_policy.as_ref().map(by_policy);
+            let headers = policy.override_host_sources.iter().map(|it| &it.header);
+            let headers = headers.filter(|header| !header.is_empty());
+            Balancing {
+                // One within another finds that the request's endpoints have been asked for.
+                override_headers: Some(headers.map(|it| it.to_ascii_lowercase()).collect()),
+                ..fallback.unwrap_or_default()
+            }
+        }
+        WRR_LOCALITY => {
+            let policy = WrrLocality::decode(value).unwrap_or_default();
+            let within = policy.endpoint_picking_policy.as_ref().map(by_policy);
+            Balancing {
+                locality_weighted: true,
+                ..within.unwrap_or_default()
+            }
+        }
+        CLIENT_SIDE_WEIGHTED => Balancing {
+            balancer: Balancer::RoundRobin,
+            reports_weights: true,
+            ..Balancing::default()
+        },
         _ => Balancing::default(),
+    }
+}
+
+/// The policy that another one leaves the choice to, in the end.
+fn within(policy: &LoadBalancingPolicy) -> Option<LoadBalancingPolicy> {
+    let any = first_known(policy)?;
+    let value = any.value.as_slice();
+    match type_name(&any.type_url) {
+        SUBSET => Subset::decode(value).ok()?.subset_lb_policy,
+        OVERRIDE_HOST => OverrideHost::decode(value).ok()?.fallback_policy,
+        WRR_LOCALITY => WrrLocality::decode(value).ok()?.endpoint_picking_policy,
+        _ => None,
     }
 }
 
@@ -176,11 +223,11 @@ pub(super) fn says_more(config: &ClusterConfig) -> bool {
             _ => None,
         }
     };
-    let within = first_known(policy)
-        .filter(|any| type_name(&any.type_url) == SUBSET)
-        .and_then(|any| Subset::decode(any.value.as_slice()).ok())
-        .and_then(|subset| subset.subset_lb_policy);
-    let config = locality(within.as_ref().unwrap_or(policy));
+    let mut policy = policy.clone();
+    while let Some(within) = within(&policy) {
+        policy = within;
+    }
+    let config = locality(&policy);
     matches!(
         config.and_then(|config| config.locality_config_specifier),
         Some(Specifier::ZoneAwareLbConfig(config))
@@ -206,8 +253,7 @@ fn by_locality(balancer: Balancer, config: Option<&LocalityLbConfig>) -> Balanci
             specifier,
             Some(Specifier::ZoneAwareLbConfig(config)) if config.fail_traffic_on_panic
         ),
-        slow_start: None,
-        subsets: None,
+        ..Balancing::default()
     }
 }
 

@@ -193,6 +193,16 @@ impl Assembly<'_> {
             let found = self.unsupported(&resource, "load_assignment".to_owned(), reason);
             unsupported.get_or_insert(found);
         }
+        if balancing.reports_weights && load_assignment.as_ref().is_some_and(differ_in_weight) {
+            let reason =
+                "until the first report endpoints go from weights of their own to equal ones";
+            let found = self.unsupported(
+                &resource,
+                "load_balancing_policy".to_owned(),
+                reason.to_owned(),
+            );
+            unsupported.get_or_insert(found);
+        }
         Ok(Cluster {
             name: config.name.clone(),
             balancer,
@@ -201,6 +211,7 @@ impl Assembly<'_> {
             fail_traffic_on_panic: balancing.fail_traffic_on_panic,
             slow_start: balancing.slow_start,
             subsets: balancing.subsets,
+            override_headers: balancing.override_headers,
             load_assignment,
             config,
             unsupported,
@@ -236,6 +247,15 @@ impl Assembly<'_> {
             cluster.unsupported = Some(found);
         }
     }
+}
+
+/// Whether endpoints have different weights.
+fn differ_in_weight(assignment: &ClusterLoadAssignment) -> bool {
+    let groups = assignment.endpoints.iter();
+    let endpoints = groups.flat_map(|group| &group.lb_endpoints);
+    let mut weights = endpoints.map(|it| it.load_balancing_weight.map_or(1, |it| it.value));
+    let first = weights.next();
+    weights.any(|weight| Some(weight) != first)
 }
 
 /// Whether a cluster has subsets.

@@ -6,6 +6,7 @@ mod cluster;
 mod hash_key;
 mod http_filter;
 mod listener;
+mod override_host;
 mod rewrite;
 mod route;
 
@@ -103,6 +104,7 @@ pub(crate) fn assemble(
     };
     snapshot.clusters = assembly.clusters(&resources.clusters, &held)?;
     assembly.leave_zones(&mut snapshot);
+    assembly.leave_override_headers(&mut snapshot);
     if resources.clusters_known && !resources.more_clusters {
         if resources.is_bootstrap {
             validate::route::clusters_exist(&snapshot, &resources.listeners, source)?;

@@ -4,7 +4,9 @@ use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteConfiguration, VirtualHost,
     redirect_action::PathRewriteSpecifier,
     route::Action,
-    route_action::{ClusterSpecifier, HostRewriteSpecifier, hash_policy::PolicySpecifier},
+    route_action::{
+        ClusterSpecifier, HashPolicy, HostRewriteSpecifier, hash_policy::PolicySpecifier,
+    },
     weighted_cluster::ClusterWeight,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
@@ -28,6 +30,10 @@ pub(super) fn undecided(
                     }
                     _ => None,
                 })
+                .or_else(|| {
+                    let mut rules = action.hash_policy.iter().filter_map(of_hash_policy);
+                    rules.find_map(|rule| undecided_pattern("route.hash_policy", rule))
+                })
                 .or_else(|| changed_hash(action, route, host, config))
         }
         Some(Action::Redirect(action)) => match &action.path_rewrite_specifier {
@@ -36,6 +42,14 @@ pub(super) fn undecided(
             }
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// How the header that a policy hashes is rewritten.
+fn of_hash_policy(policy: &HashPolicy) -> Option<&RegexMatchAndSubstitute> {
+    match &policy.policy_specifier {
+        Some(PolicySpecifier::Header(header)) => header.regex_rewrite.as_ref(),
         _ => None,
     }
 }
@@ -94,7 +108,7 @@ fn changed_hash(
     })
 }
 
-fn weighted_clusters(action: &RouteAction) -> &[ClusterWeight] {
+pub(super) fn weighted_clusters(action: &RouteAction) -> &[ClusterWeight] {
     match &action.cluster_specifier {
         Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters.as_slice(),
         _ => &[],
@@ -102,7 +116,7 @@ fn weighted_clusters(action: &RouteAction) -> &[ClusterWeight] {
 }
 
 /// The names of the request headers that mutations change.
-fn names_changed<'a>(
+pub(super) fn names_changed<'a>(
     weighted: &'a [ClusterWeight],
     route: &'a Route,
     host: &'a VirtualHost,

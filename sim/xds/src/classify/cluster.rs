@@ -234,6 +234,50 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table {
+        message: OVERRIDE_HOST,
+        fields: &[
+            ("override_host_sources", Decided),
+            (
+                "selected_host_key",
+                Unsupported(
+                    "what it writes into dynamic metadata may be read, which is not decided",
+                ),
+            ),
+            ("fallback_policy", Decided),
+        ],
+    },
+    Table {
+        message: "envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost.OverrideHostSource",
+        fields: &[
+            ("header", Judge(override_header)),
+            (
+                "metadata",
+                ReadOver("no filter that is decided writes dynamic metadata: it names no endpoint"),
+            ),
+        ],
+    },
+    Table {
+        message: WRR_LOCALITY,
+        fields: &[("endpoint_picking_policy", Decided)],
+    },
+    Table {
+        message: CLIENT_SIDE_WEIGHTED,
+        fields: &[
+            ("enable_oob_load_report", NO_REPORTS),
+            ("oob_reporting_period", NO_REPORTS),
+            ("blackout_period", NO_REPORTS),
+            ("weight_expiration_period", NO_REPORTS),
+            ("weight_update_period", NO_REPORTS),
+            ("error_utilization_penalty", NO_REPORTS),
+            ("metric_names_for_computing_utilization", NO_REPORTS),
+            ("oob_reporting_config", NO_REPORTS),
+            (
+                "slow_start_config",
+                Unsupported("slow start beside reported weights is not decided"),
+            ),
+        ],
+    },
+    Table {
         message: "envoy.extensions.load_balancing_policies.subset.v3.Subset.LbSubsetSelector",
         fields: SELECTOR,
     },
@@ -354,14 +398,24 @@ pub(crate) const SUBSET: &str = "envoy.extensions.load_balancing_policies.subset
 pub(crate) const WRR_LOCALITY: &str =
     "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality";
 
+pub(crate) const OVERRIDE_HOST: &str =
+    "envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost";
+pub(crate) const CLIENT_SIDE_WEIGHTED: &str = "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin";
+
+const NO_REPORTS: super::Rule =
+    ReadOver("endpoints are weighed as if none reported its load, which is not known here");
+
 /// The balancers that are decided.
-const BALANCERS: [&str; 6] = [
+const BALANCERS: [&str; 9] = [
     ROUND_ROBIN,
     LEAST_REQUEST,
     RING_HASH,
     MAGLEV,
     RANDOM,
     SUBSET,
+    OVERRIDE_HOST,
+    WRR_LOCALITY,
+    CLIENT_SIDE_WEIGHTED,
 ];
 
 const SLOW_START: &[(&str, super::Rule)] = &[
@@ -425,8 +479,6 @@ fn policy(judged: &Judged<'_>) -> Verdict {
     let is_plain = any.is_some_and(|any| any.type_name() == kind);
     if is_plain && BALANCERS.iter().any(|name| kind == *name) {
         Verdict::Decided
-    } else if kind == WRR_LOCALITY {
-        Verdict::Unsupported("the weights of wrr_locality are what endpoints report".into())
     } else {
         Verdict::Unsupported(format!("the balancer {kind} is not decided").into())
     }
@@ -434,16 +486,40 @@ fn policy(judged: &Judged<'_>) -> Verdict {
 
 /// The policy that chooses within a subset.
 fn within_subsets(judged: &Judged<'_>) -> Verdict {
-    let policies = judged
-        .child
-        .map(|list| list.children("policies"))
-        .unwrap_or_default();
-    let mut known = policies
-        .iter()
-        .map(kind)
-        .filter(|kind| is_known_balancer(kind));
-    if known.next().is_some_and(|kind| kind == SUBSET) {
+    if judged.child.is_some_and(has_subsets) {
         Verdict::Unsupported("subsets of subsets are not decided".into())
+    } else {
+        Verdict::Decided
+    }
+}
+
+/// Whether the policy that Envoy takes of a list has subsets, or leaves the choice to one that has.
+fn has_subsets(list: &View<'_>) -> bool {
+    let policies = list.children("policies");
+    let Some(taken) = policies
+        .iter()
+        .find(|policy| is_known_balancer(&kind(policy)))
+    else {
+        return false;
+    };
+    let extension = taken.child("typed_extension_config");
+    let any = extension.and_then(|extension| extension.any("typed_config"));
+    match kind(taken).as_str() {
+        SUBSET => true,
+        OVERRIDE_HOST => any
+            .and_then(|any| any.content()?.child("fallback_policy"))
+            .is_some_and(|fallback| has_subsets(&fallback)),
+        _ => false,
+    }
+}
+
+/// A header that names endpoints.
+fn override_header(judged: &Judged<'_>) -> Verdict {
+    let name = judged.text().to_ascii_lowercase();
+    if name.starts_with(':') || name == "host" {
+        Verdict::Unsupported(
+            "an endpoint that the request's own address names is not decided".into(),
+        )
     } else {
         Verdict::Decided
     }

@@ -28,7 +28,8 @@ use std::borrow::Cow;
 use crate::{view::View, wire::Raw};
 
 pub(crate) use cluster::{
-    LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN, SUBSET, WRR_LOCALITY, is_known_balancer,
+    CLIENT_SIDE_WEIGHTED, LEAST_REQUEST, MAGLEV, OVERRIDE_HOST, RANDOM, RING_HASH, ROUND_ROBIN,
+    SUBSET, WRR_LOCALITY, is_known_balancer,
 };
 pub(crate) use filter::{ROUTER, content_type, is_istio_inert};
 pub(crate) use listener::{MANAGER, TCP_PROXY};

@@ -297,13 +297,7 @@ pub(super) const TABLES: &[Table] = &[
     },
     Table {
         message: "envoy.config.route.v3.RouteAction.HashPolicy.Header",
-        fields: &[
-            ("header_name", Decided),
-            (
-                "regex_rewrite",
-                ReadOver("a request whose hash takes a rewritten header is not decided"),
-            ),
-        ],
+        fields: &[("header_name", Decided), ("regex_rewrite", Decided)],
     },
     Table {
         message: "envoy.config.route.v3.RouteAction.HashPolicy.Cookie",

@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::config::{
     endpoint::v3::{ClusterLoadAssignment, lb_endpoint::HostIdentifier},
 };
 use envoy_types::pb::envoy::extensions::load_balancing_policies::{
-    subset::v3::Subset, wrr_locality::v3::WrrLocality,
+    override_host::v3::OverrideHost, subset::v3::Subset, wrr_locality::v3::WrrLocality,
 };
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
 use prost::Message as _;
@@ -21,7 +21,7 @@ use prost::Message as _;
 use super::{attempts, check_address, subset};
 use crate::{
     assemble::{balancing, first_known},
-    classify::{SUBSET, WRR_LOCALITY},
+    classify::{CLIENT_SIDE_WEIGHTED, OVERRIDE_HOST, SUBSET, WRR_LOCALITY},
     error::ReadError,
     path::Path,
     schema::type_name,
@@ -214,15 +214,34 @@ fn check_subsets(config: &Cluster, path: &Path, source: &Source<'_>) -> Result<(
             }
             Ok(())
         }
+        OVERRIDE_HOST => {
+            let config = OverrideHost::decode(any.value.as_slice()).unwrap_or_default();
+            for (index, from) in config.override_host_sources.iter().enumerate() {
+                if from.header.is_empty() == from.metadata.is_none() {
+                    let path = path.item("override_host_sources", index);
+                    return Err(source.invalid(&path, "expected one of header and metadata"));
+                }
+            }
+            match config.fallback_policy {
+                Some(fallback) if first_known(&fallback).is_some() => check_subsets(
+                    &Cluster {
+                        load_balancing_policy: Some(fallback),
+                        ..Cluster::default()
+                    },
+                    &path.field("fallback_policy"),
+                    source,
+                ),
+                _ => Err(source.invalid(&path, "fallback_policy names no balancer of Envoy's")),
+            }
+        }
         WRR_LOCALITY => {
-            const WITHIN: &str = "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin";
             let config = WrrLocality::decode(any.value.as_slice()).unwrap_or_default();
             let within = config
                 .endpoint_picking_policy
                 .as_ref()
                 .and_then(first_known);
             match within.map(|any| type_name(&any.type_url)) {
-                Some(WITHIN) => Ok(()),
+                Some(CLIENT_SIDE_WEIGHTED) => Ok(()),
                 _ => Err(source.invalid(
                     &path,
                     "endpoint_picking_policy of wrr_locality may only be client_side_weighted_round_robin",

@@ -6,8 +6,11 @@ use envoy_types::pb::envoy::config::core::v3::{
     SubstitutionFormatString, data_source::Specifier, substitution_format_string::Format,
 };
 use envoy_types::pb::envoy::config::route::v3::{
-    Route, RouteAction, redirect_action::PathRewriteSpecifier, route::Action,
-    route_action::HostRewriteSpecifier, route_match::PathSpecifier,
+    Route, RouteAction,
+    redirect_action::PathRewriteSpecifier,
+    route::Action,
+    route_action::{HashPolicy, HostRewriteSpecifier, hash_policy::PolicySpecifier},
+    route_match::PathSpecifier,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
@@ -22,6 +25,12 @@ pub(super) fn check(route: &Route, path: &Path, source: &Source<'_>) -> Result<(
             one_of_path(route, action, &at, source)?;
             if let Some(rule) = &action.regex_rewrite {
                 regex(rule, &at.field("regex_rewrite"), source)?;
+            }
+            for (index, policy) in action.hash_policy.iter().enumerate() {
+                if let Some(rule) = of_hash_policy(policy) {
+                    let at = at.item("hash_policy", index).field("header");
+                    regex(rule, &at.field("regex_rewrite"), source)?;
+                }
             }
             formatted(&action.path_rewrite, &at.field("path_rewrite"), source)?;
             match &action.host_rewrite_specifier {
@@ -205,6 +214,13 @@ fn one_of_path(
         return Err(source.invalid(&path.field("prefix_rewrite"), NO_PREFIX));
     }
     Ok(())
+}
+
+fn of_hash_policy(policy: &HashPolicy) -> Option<&RegexMatchAndSubstitute> {
+    match &policy.policy_specifier {
+        Some(PolicySpecifier::Header(header)) => header.regex_rewrite.as_ref(),
+        _ => None,
+    }
 }
 
 fn regex(
