@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::balancing::{Spread, labels, metadata, policy as assignment_policy, spread};
 use crate::matcher::set;
-use crate::texts::CLUSTERS;
+use crate::texts::{CLUSTERS, OVERRIDE_HEADER};
 
 const HEALTH: &[&str] = &[
     "HEALTHY",
@@ -105,6 +105,44 @@ fn extension(kind: &str, mut config: Value) -> Value {
     json!({"load_balancing_policy": {"policies": [{"typed_extension_config": extension}]}})
 }
 
+const REPORTING: &str = "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin";
+
+/// The balancer that weighs endpoints by what they report.
+fn reporting() -> Value {
+    extension(REPORTING, json!({}))
+}
+
+/// What names endpoints of a cluster.
+const OVERRIDE_SOURCES: &[&[&str]] = &[&[], &[OVERRIDE_HEADER], &["x-other", OVERRIDE_HEADER]];
+
+/// Puts headers that name endpoints before the cluster's balancer, where an extension is that, and takes
+/// the weights away where it does not know them.
+fn override_host(cluster: &mut Value, headers: &[&str]) {
+    let Some(policy) = cluster.get("load_balancing_policy").cloned() else {
+        return;
+    };
+    if policy.to_string().contains(REPORTING) {
+        let groups = cluster.pointer_mut("/load_assignment/endpoints");
+        let groups = groups.and_then(Value::as_array_mut).into_iter().flatten();
+        let endpoints = groups.filter_map(|group| group.get_mut("lb_endpoints")?.as_array_mut());
+        for endpoint in endpoints.flatten().filter_map(Value::as_object_mut) {
+            endpoint.remove("load_balancing_weight");
+        }
+    }
+    if headers.is_empty() {
+        return;
+    }
+    let sources = headers.iter().map(|name| json!({"header": name}));
+    let sources: Vec<Value> = sources.collect();
+    let config = json!({"override_host_sources": sources, "fallback_policy": policy});
+    let new = extension("override_host.v3.OverrideHost", config);
+    set(
+        cluster,
+        "load_balancing_policy",
+        new["load_balancing_policy"].clone(),
+    );
+}
+
 /// Rings: sizes that fit, that are cut off, and that make weights fall between hashes.
 fn ring() -> impl Strategy<Value = Value> {
     let sizes = (
@@ -174,6 +212,10 @@ fn in_userspace() -> impl Strategy<Value = Value> {
         2 => Just(json!({"lb_policy": "RANDOM"})),
         1 => Just(extension("random.v3.Random", json!({}))),
         1 => Just(extension("round_robin.v3.RoundRobin", json!({}))),
+        1 => Just(reporting()),
+        1 => Just(extension("wrr_locality.v3.WrrLocality", {
+            json!({"endpoint_picking_policy": reporting()["load_balancing_policy"]})
+        })),
         2 => Just(extension("least_request.v3.LeastRequest", json!({"selection_method": "FULL_SCAN"}))),
     ]
 }
@@ -235,7 +277,7 @@ fn start_slowly(cluster: &mut Value, slow_start: &Value) {
     let policy = "/load_balancing_policy/policies/0/typed_extension_config/typed_config";
     if let Some(config) = cluster.pointer_mut(policy) {
         let kind = config.get("@type").and_then(Value::as_str).unwrap_or("");
-        if kind.ends_with("RoundRobin") || kind.ends_with("LeastRequest") {
+        if kind.ends_with(".RoundRobin") || kind.ends_with("LeastRequest") {
             set(config, "slow_start_config", slow_start.clone());
         }
         return;
@@ -277,9 +319,19 @@ fn cluster(name: &'static str) -> BoxedStrategy<Value> {
         weighted(0.7, spread()),
         weighted(0.2, breakers()),
         weighted(0.25, slow_start()),
+        select(OVERRIDE_SOURCES),
     )
         .prop_map(
-            move |(policy, localities, panic, of_assignment, spread, breakers, slow_start)| {
+            move |(
+                policy,
+                localities,
+                panic,
+                of_assignment,
+                spread,
+                breakers,
+                slow_start,
+                headers,
+            )| {
                 let mut cluster = json!({
                     "name": name, "type": "STATIC", "connect_timeout": "1s",
                     "load_assignment": assignment(name, &localities, &of_assignment),
@@ -295,6 +347,7 @@ fn cluster(name: &'static str) -> BoxedStrategy<Value> {
                 if let Some(spread) = spread {
                     Spread::add_to(&spread, &mut cluster);
                 }
+                override_host(&mut cluster, headers);
                 if let Some(breakers) = breakers {
                     set(&mut cluster, "circuit_breakers", breakers);
                 }

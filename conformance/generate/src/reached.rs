@@ -18,6 +18,7 @@ pub const RULES: &[&str] = &[
     "least request, choice_count",
     "weighted least request",
     "weighted least request, active_request_bias",
+    "override host",
     "spill-over",
     "panic",
     "degraded endpoints",
@@ -103,10 +104,12 @@ fn extension<'a>(of: &'a Value, policies: &str) -> Option<&'a str> {
         .filter_map(|policy| policy.pointer("/typed_extension_config/typed_config"));
     let mut typed = configs.filter_map(|config| Some((config, config.get("@type")?.as_str()?)));
     let (config, kind) = typed.find(|(_, kind)| kind.contains("/envoy."))?;
-    if kind.ends_with(".Subset") {
-        return extension(config, "/subset_lb_policy/policies");
-    }
-    Some(kind)
+    let within = match kind.rsplit('.').next() {
+        Some("Subset") => "/subset_lb_policy/policies",
+        Some("OverrideHost") => "/fallback_policy/policies",
+        _ => return Some(kind),
+    };
+    extension(config, within)
 }
 
 /// The name of a cluster's balancer, of those that userspace alone has.
@@ -306,6 +309,10 @@ impl Reached {
             let is_other = local.is_some_and(|local| Some(local) != cluster.get("name"));
             let by_zone = says(cluster, "min_cluster_size") && decision.locality.is_some();
             self.count_one("own zone", priority == 0 && own && is_other && by_zone);
+            self.count_one(
+                "override host",
+                has(|step| matches!(step, Step::OverrideHost(_))),
+            );
             self.count_one("spill-over", priority > 0);
             self.count_one(
                 "panic",

@@ -50,6 +50,9 @@ pub const VALUES: &[&str] = &["a", "b", "ab", "A", "aa", "a-b", "1", "10"];
 /// Header names of matchers.
 pub const HEADERS: &[&str] = &["x-a", "x-b", "x-ab", "x-A", ":method", "content-type"];
 
+/// The header that names endpoints.
+pub const OVERRIDE_HEADER: &str = "x-host";
+
 /// Header names of matchers that Envoy's connection manager writes, takes off, or leaves.
 pub const MANAGED_HEADERS: &[&str] = &[
     "connection",

@@ -13,7 +13,7 @@ use crate::{Tape, connect, malformed, matcher_tree, upgrade};
 
 use filter::filtered;
 use place::{authority, connection, secured};
-use route::{beside, hashed, headers, named_cluster, path, query, random};
+use route::{beside, hashed, headers, named_cluster, named_endpoints, path, query, random};
 
 /// Of so many requests one asks for an upgrade.
 const UPGRADES: usize = 25;
@@ -171,6 +171,7 @@ fn aimed(bootstrap: &Value, aim: Aim, tape: &mut Tape<'_>) -> Request {
     headers(matched, &mut request, tape);
     named_cluster(route, &mut request, tape);
     hashed(route, &mut request, tape);
+    named_endpoints(bootstrap, &mut request, tape);
     beside(matched, &mut request, tape);
     tape.aim(aim.hits(Part::Query));
     query(matched, &mut request, tape);

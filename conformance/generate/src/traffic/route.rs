@@ -7,7 +7,8 @@ use super::{list, text};
 use crate::Tape;
 use crate::matcher::value;
 use crate::texts::{
-    CLUSTER_HEADER, HEADERS, PARAMETERS, URI_TEMPLATES, VALUES, around, flip, of_regex,
+    CLUSTER_HEADER, HEADERS, OVERRIDE_HEADER, PARAMETERS, URI_TEMPLATES, VALUES, around, flip,
+    of_regex,
 };
 
 pub(super) fn path(matched: &Value, tape: &mut Tape<'_>) -> String {
@@ -135,6 +136,34 @@ pub(super) fn hashed(route: &Value, request: &mut Request, tape: &mut Tape<'_>) 
                     .push(("x-forwarded-for".to_owned(), address));
             }
         }
+    }
+}
+
+/// The header that names endpoints, where some cluster looks at it.
+pub(super) fn named_endpoints(bootstrap: &Value, request: &mut Request, tape: &mut Tape<'_>) {
+    let policy = "/load_balancing_policy/policies/0/typed_extension_config/typed_config";
+    let resources = bootstrap.pointer("/static_resources");
+    let mut clusters = list(resources.unwrap_or(&Value::Null), "clusters").iter();
+    let asks = |cluster: &Value| {
+        cluster
+            .pointer(&format!("{policy}/override_host_sources"))
+            .is_some()
+    };
+    if !clusters.any(asks) || !tape.once_in(3) {
+        return;
+    }
+    for _ in 0..if tape.once_in(8) { 2 } else { 1 } {
+        let first = [
+            "10.9.0.1:80",
+            "10.9.0.2:80",
+            "10.9.0.4:80",
+            "10.9.0.99:80",
+            "",
+            "10.9.0.1",
+        ];
+        let second = ["", "", ",10.9.0.3:80", " , 10.9.0.1:80", ",,"];
+        let value = tape.text(&first) + &tape.text(&second);
+        request.headers.push((OVERRIDE_HEADER.to_owned(), value));
     }
 }
 
