@@ -43,11 +43,40 @@ pub fn source<M: Machine>(machine: &M) -> Result<IpAddr, u64> {
     }
 }
 
+/// The port that the connection comes from; the error is the reason's number.
+///
+/// # Errors
+/// It is not known.
+pub fn source_port<M: Machine>(machine: &M) -> Result<u64, u64> {
+    source(machine)?;
+    let port = machine.input64(input::SOURCE_PORT) as u16;
+    Ok(u64::from(port.swap_bytes()))
+}
+
 /// The client's address, by the options of the connection manager whose filters stand at `chain`.
 ///
 /// # Errors
 /// It is not known.
 pub fn client<M: Machine>(machine: &M, chain: u64) -> Result<IpAddr, u64> {
+    match forwarded(machine, chain) {
+        Some(address) => Ok(address),
+        None => source(machine),
+    }
+}
+
+/// The client's port, as [`client`]: 0 where x-forwarded-for says its address.
+///
+/// # Errors
+/// It is not known.
+pub fn client_port<M: Machine>(machine: &M, chain: u64) -> Result<u64, u64> {
+    match forwarded(machine, chain) {
+        Some(_) => Ok(0),
+        None => source_port(machine),
+    }
+}
+
+/// The client's address as x-forwarded-for says it; `None` where it says none, or does not count.
+fn forwarded<M: Machine>(machine: &M, chain: u64) -> Option<IpAddr> {
     let options = machine.policy64(chain.wrapping_add(http_filters::CLIENT));
     let own = high(options) & http_filters::REMOTE_ADDRESS != 0;
     // What is skipped at the end of the header; with its own address Envoy is the last hop.
@@ -57,15 +86,11 @@ pub fn client<M: Machine>(machine: &M, chain: u64) -> Result<IpAddr, u64> {
     };
     let slot = machine.policy64(chain.wrapping_add(http_filters::FORWARDED_FOR));
     let first = slot::first(machine, slot);
-    let said = match (skipped, first.checked_sub(1)) {
+    match (skipped, first.checked_sub(1)) {
         (Some(skipped), Some(occurrence)) => {
             said(machine, slot::span(machine, occurrence), skipped)
         }
         _ => None,
-    };
-    match said {
-        Some(address) => Ok(address),
-        None => source(machine),
     }
 }
 

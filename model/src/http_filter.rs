@@ -28,7 +28,7 @@ pub enum Verdict {
 }
 
 /// A filter at work on a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Filter {
     /// Offset of the chain's filters.
     pub chain: u64,

@@ -13,6 +13,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod address_text;
 pub mod bytes;
 pub mod chunk;
 pub mod client_address;

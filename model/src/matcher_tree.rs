@@ -1,9 +1,11 @@
-//! The matcher tree of a virtual host (`VirtualHost.matcher`): which of its routes are looked at. In
-//! userspace.
+//! Matcher trees (`xds.type.matcher.v3.Matcher`): of a virtual host (`VirtualHost.matcher`), where they
+//! say which of its routes are looked at, and of RBAC filters. In userspace.
 
 use crate::{
     Machine,
-    layout::{branch, high, low, pair, virtual_host, work},
+    http_filter::Filter,
+    layout::{branch, high, low, unsupported, virtual_host, work},
+    rbac,
     route::{self, NONE, TOO_MANY},
     slot,
 };
@@ -12,7 +14,8 @@ use crate::{
 /// decided.
 pub fn route<M: Machine>(machine: &mut M, host: u64) -> u64 {
     let root = high(machine.policy64(host.wrapping_add(virtual_host::REASON)));
-    let Some(looked) = looked_at(machine, root) else {
+    // Route tables look at headers alone.
+    let Ok(looked) = leads(machine, Filter::default(), root) else {
         return TOO_MANY;
     };
     machine.set_word(work::LOOKED, looked);
@@ -21,21 +24,30 @@ pub fn route<M: Machine>(machine: &mut M, host: u64) -> u64 {
         .unwrap_or(NONE)
 }
 
-/// The routes that the tree leads to, from low to high; `None` where a header has several lines, which
-/// Envoy joins.
-fn looked_at<M: Machine>(machine: &mut M, root: u64) -> Option<u64> {
+/// What the tree leads to, as in [`branch::VALUE`], or 0 where it leads nowhere. `filter` is the one that
+/// asks about the connection.
+///
+/// # Errors
+/// The number of the reason why that is not decided: a header has several lines, which Envoy joins, or a
+/// condition is not.
+pub fn leads<M: Machine>(machine: &mut M, filter: Filter, root: u64) -> Result<u64, u64> {
     let mut at = root;
     // They lead to what was written before them only, so this ends.
     while at != 0 {
         let kind = machine.policy64(at);
         let value = machine.policy64(at.wrapping_add(branch::VALUE));
         let next = machine.policy64(at.wrapping_add(branch::NEXT));
-        if low(kind) == branch::ROUTES {
-            return Some(value);
+        if low(kind) == branch::LEAF {
+            return Ok(value);
+        }
+        if low(kind) == branch::CONDITION {
+            let holds = rbac::holds(machine, filter, value)?;
+            at = if holds { low(next) } else { high(next) };
+            continue;
         }
         let first = slot::first(machine, high(kind));
         if first != 0 && slot::next(machine, first.wrapping_sub(1)) != 0 {
-            return None;
+            return Err(unsupported::TOO_MANY_VALUES);
         }
         at = if low(kind) == branch::MATCHER {
             let accepts = machine.matcher(value) != 0;
@@ -56,5 +68,5 @@ fn looked_at<M: Machine>(machine: &mut M, root: u64) -> Option<u64> {
             if found != 0 { found } else { high(next) }
         };
     }
-    Some(pair(0, 0))
+    Ok(0)
 }

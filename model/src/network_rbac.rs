@@ -61,15 +61,13 @@ fn stops_at<M: Machine>(machine: &mut M, list: u64, number: u64) -> bool {
         states: 0,
         cluster: 0,
     };
-    let matched = match rbac::follow_to(machine, filter, low(rules)) {
-        Ok(matched) => matched,
+    let (passes, policy) = match rbac::judge(machine, filter, low(rules), high(rules)) {
+        Ok(judged) => judged,
         Err(reason) => {
             decide::end(machine, outcome::UNSUPPORTED, reason);
             return true;
         }
     };
-    let policy = matched.map_or(0, |number| number.wrapping_add(1));
-    let passes = u64::from(matched.is_some()) == high(rules);
     let did = match passes {
         true => filter_step::NETWORK_PASSED,
         false => filter_step::NETWORK_CLOSED,

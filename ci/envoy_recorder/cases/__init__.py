@@ -6,9 +6,10 @@ from envoy_recorder.cases import (
     filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
     header_matchers, header_mutation_filters, header_mutations, header_view, host_precedence, least_request,
     load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors, network_rbac,
-    original_destination, override_host, override_host_retries, path_kinds, path_normalization, priorities, profile_138,
-    query_parameters, random_endpoints, rate_limit_descriptors, rbac, redirect_direct_response, require_tls,
-    rewrites, route_matchers, runtime_fraction, slow_start, subsets, tcp_weighted_clusters, upgrade_matchers,
+    original_destination, override_host, override_host_retries, path_kinds, path_normalization, priorities,
+    profile_138, query_parameters, random_endpoints, rate_limit_descriptors, rbac, rbac_matcher,
+    redirect_direct_response, require_tls, rewrites, route_matchers, runtime_fraction, slow_start, subsets,
+    tcp_weighted_clusters, upgrade_matchers,
     upgrades, uri_templates, weighted_round_robin,
     zone_aware)
 
@@ -18,9 +19,10 @@ MODULES = (
     filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
     header_matchers, header_mutation_filters, header_mutations, header_view, host_precedence, least_request,
     load_balancing, local_rate_limits, locality_weights, matcher_tree, mirrors, network_rbac,
-    original_destination, override_host, override_host_retries, path_kinds, path_normalization, priorities, profile_138,
-    query_parameters, random_endpoints, rate_limit_descriptors, rbac, redirect_direct_response, require_tls,
-    rewrites, route_matchers, runtime_fraction, slow_start, subsets, tcp_weighted_clusters, upgrade_matchers,
+    original_destination, override_host, override_host_retries, path_kinds, path_normalization, priorities,
+    profile_138, query_parameters, random_endpoints, rate_limit_descriptors, rbac, rbac_matcher,
+    redirect_direct_response, require_tls, rewrites, route_matchers, runtime_fraction, slow_start, subsets,
+    tcp_weighted_clusters, upgrade_matchers,
     upgrades, uri_templates, weighted_round_robin,
     zone_aware)
 CASES = {module.NAME: module for module in MODULES}

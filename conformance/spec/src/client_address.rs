@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::Request;
 
 use crate::listener::canonical;
 use crate::message::Message;
+use crate::range;
 
 /// The client that a request comes from; `None` where it is not known.
 ///
@@ -63,7 +63,7 @@ pub(crate) fn is_internal(
         return Err("whether the client's address is internal is not decided".to_owned());
     }
     let forwarded = message.values("x-forwarded-for");
-    let is_inside = |address: IpAddr| ranges.iter().any(|range| contains(range, address));
+    let is_inside = |address: IpAddr| ranges.iter().any(|it| range::contains(it, address));
     if manager.use_remote_address.is_some_and(|own| own.value) {
         if !forwarded.is_empty() {
             return Ok(false);
@@ -80,23 +80,6 @@ pub(crate) fn is_internal(
     }
     let forwarded = forwarded.join(",");
     Ok(forwarded.trim_ascii().parse().is_ok_and(is_inside))
-}
-
-fn contains(range: &CidrRange, address: IpAddr) -> bool {
-    let length = range.prefix_len.as_ref().map_or(0, |length| length.value);
-    match (range.address_prefix.parse(), address) {
-        (Ok(IpAddr::V4(prefix)), IpAddr::V4(address)) => {
-            let ignored = 32_u32.saturating_sub(length);
-            let part = |it: u32| it.checked_shr(ignored).unwrap_or(0);
-            part(prefix.to_bits()) == part(address.to_bits())
-        }
-        (Ok(IpAddr::V6(prefix)), IpAddr::V6(address)) => {
-            let ignored = 128_u32.saturating_sub(length);
-            let part = |it: u128| it.checked_shr(ignored).unwrap_or(0);
-            part(prefix.to_bits()) == part(address.to_bits())
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]

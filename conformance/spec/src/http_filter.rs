@@ -16,6 +16,7 @@ use twinmesh_engine::{
 use twinmesh_xds::Snapshot;
 use twinmesh_xds::http_filter::{FilterKind, HttpFilter, Level, PerFilter};
 
+use crate::client_address;
 use crate::cors;
 use crate::fault::{self, Fault};
 use crate::health_check;
@@ -291,9 +292,15 @@ impl<'a> Run<'a> {
     {
         let of_connection = self.asked_of_connection(met.place.0);
         let source = of_connection.source;
+        let is_said = client_address::said(met.manager, message).is_some();
         rbac::Asked {
             message: Some(message),
-            client: crate::client_address::client(met.manager, message, source),
+            client: client_address::client(met.manager, message, source),
+            // A header says no port.
+            client_port: match is_said {
+                true => Some(0),
+                false => of_connection.source_port,
+            },
             ..of_connection
         }
     }

@@ -8,6 +8,7 @@
 #![allow(deprecated)] // snapshots hold what Envoy has deprecated, and Envoy decides by it
 
 mod action;
+mod address_text;
 mod balancer;
 mod body;
 mod bounded;
@@ -56,6 +57,7 @@ mod path_normalization;
 mod policy;
 mod priority;
 mod query_parameter;
+mod range;
 mod rate_limit;
 mod rbac;
 pub mod reading;

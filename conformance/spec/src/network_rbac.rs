@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
 };
 use twinmesh_engine::{Outcome, Step};
 use twinmesh_xds::FilterChain;
-use twinmesh_xds::network_rbac::NetworkRbac;
+use twinmesh_xds::network_rbac::{Judge, NetworkRbac};
 
 use crate::listener::{canonical, ip_and_port};
 use crate::rbac::{self, Asked};
@@ -23,7 +23,12 @@ impl<'a> Run<'a> {
     /// Whether the network filters of the chain let the connection on; otherwise it has ended there.
     pub(crate) fn at_network_filters(&mut self, listener: usize, chain: &'a FilterChain) -> bool {
         for filter in &chain.network_rbac {
-            match rbac::judge(&filter.rules, &self.asked_of_connection(listener)) {
+            let asked = self.asked_of_connection(listener);
+            let judged = match &filter.judge {
+                Judge::Rules(rules) => rbac::judge(rules, &asked),
+                Judge::Matcher(matcher) => rbac::by_matcher(matcher, &asked),
+            };
+            match judged {
                 Ok((passes, policy)) => {
                     self.step(Step::NetworkFilter {
                         filter: filter.index,
@@ -47,8 +52,7 @@ impl<'a> Run<'a> {
 
     /// The connection is closed without a response, and what was chosen for it gets nothing of it.
     fn close(&mut self, filter: &NetworkRbac, policy: Option<usize>) {
-        let names = filter.policies();
-        let name = policy.and_then(|place| names.get(place));
+        let name = policy.and_then(|place| filter.policies.get(place));
         let why = match name {
             Some(name) => format!("its policy {name:?} matches"),
             None => "none of its policies matches".to_owned(),
@@ -74,13 +78,17 @@ impl<'a> Run<'a> {
         let bound = listener.and_then(|it| ip_and_port(&it.config.address));
         let bound = bound.map(|(address, _)| address);
         let destination = self.request.destination.or(bound);
-        let source = self.request.source.map(|it| canonical(it).ip());
-        let source = source.filter(|it| !it.is_unspecified());
+        let from = self.request.source.map(canonical);
+        let from = from.filter(|it| !it.ip().is_unspecified());
+        let source = from.map(|it| it.ip());
+        let source_port = from.map(|it| it.port());
         Asked {
             message: None,
             destination: destination.map(canonical),
             source,
+            source_port,
             client: source,
+            client_port: source_port,
             server_name: self.server_name.clone(),
             is_tls: self.request.is_tls(),
             regexes: self.regexes,

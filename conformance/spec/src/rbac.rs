@@ -3,21 +3,27 @@
 //!
 //! A policy matches where one of its permissions and one of its principals do. The policies are
 //! asked in order of their names, and all conditions from the first on, no further than needed.
+//! A matcher tree takes the place of rules; what it leads nowhere is refused.
 
 use std::net::{IpAddr, SocketAddr};
 
-use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::rbac::v3::{
-    Permission, Policy, Principal, Rbac as Rules, permission::Rule, principal::Identifier,
-    rbac::Action,
+    Action as TreeAction, Permission, Policy, Principal, Rbac as Rules, permission::Rule,
+    principal::Identifier, rbac::Action,
 };
 use envoy_types::pb::envoy::config::route::v3::HeaderMatcher;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
 use envoy_types::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
+use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
+use prost::Message as _;
 
+use crate::address_text;
 use crate::header;
 use crate::http_filter::Verdict;
+use crate::matcher_tree::{self, Why};
 use crate::message::Message;
+use crate::range;
 use crate::regex::Regexes;
 use crate::string_match;
 
@@ -33,8 +39,10 @@ pub(crate) struct Asked<'a> {
     pub(crate) destination: Option<SocketAddr>,
     /// The connection's.
     pub(crate) source: Option<IpAddr>,
+    pub(crate) source_port: Option<u16>,
     /// As the connection manager has it.
     pub(crate) client: Option<IpAddr>,
+    pub(crate) client_port: Option<u16>,
     /// Lower-cased; empty where none is known.
     pub(crate) server_name: String,
     pub(crate) is_tls: bool,
@@ -46,13 +54,12 @@ type Answer = Result<bool, &'static str>;
 
 /// Whether the filter refuses the request, with 403.
 pub(crate) fn verdict(rbac: &Rbac, asked: &Asked<'_>) -> Verdict {
-    let Some(rules) = &rbac.rules else {
-        return Verdict::Ignore;
+    let judged = match (&rbac.matcher, &rbac.rules) {
+        (Some(matcher), _) => by_matcher(matcher, asked),
+        (None, Some(rules)) if rules.action != Action::Log as i32 => judge(rules, asked),
+        _ => return Verdict::Ignore,
     };
-    if rules.action == Action::Log as i32 {
-        return Verdict::Ignore;
-    }
-    match judge(rules, asked) {
+    match judged {
         Ok((false, _)) => Verdict::Answer(403),
         Ok((true, _)) => Verdict::Pass,
         Err(why) => Verdict::Undecided(why),
@@ -80,6 +87,28 @@ pub(crate) fn judge(
         Ok(Action::Allow) | Err(_) => matched.is_some(),
     };
     Ok((passes, matched))
+}
+
+/// Whether a matcher tree lets on what it is asked about, and which action it leads to, by its place
+/// among those of the tree; the error is why that is not decided.
+pub(crate) fn by_matcher(
+    matcher: &Matcher,
+    asked: &Asked<'_>,
+) -> Result<(bool, Option<usize>), &'static str> {
+    let input = |any: &Any| asked.input(any);
+    let tree = matcher_tree::Asked {
+        input: &input,
+        regexes: asked.regexes,
+    };
+    match tree.leads(matcher) {
+        Ok(Some(found)) => {
+            let action = TreeAction::decode(found.action.value.as_slice());
+            let action = action.map_err(|_| NOT_DECIDED)?.action;
+            Ok((action != Action::Deny as i32, Some(found.places.start)))
+        }
+        Ok(None) | Err(Why::Lacking) => Ok((false, None)),
+        Err(Why::Undecided(why)) => Err(why),
+    }
 }
 
 /// Whether one of them holds; those behind the first that does are not asked.
@@ -111,11 +140,7 @@ impl Asked<'_> {
             Rule::NotRule(rule) => self.permission(rule).map(|holds| !holds),
             Rule::Header(matcher) => Ok(self.header(matcher)),
             Rule::UrlPath(matcher) => self.path(matcher),
-            Rule::DestinationIp(range) => {
-                let known = self.destination.map(|it| it.ip());
-                let known = known.filter(|it| !it.is_unspecified());
-                Ok(contains(range, known.ok_or(NO_DESTINATION)?))
-            }
+            Rule::DestinationIp(range) => Ok(range::contains(range, self.destination_ip()?)),
             Rule::DestinationPort(port) => Ok(self.port()? == *port),
             Rule::DestinationPortRange(range) => {
                 let port = self.port()? as i32;
@@ -139,14 +164,53 @@ impl Asked<'_> {
             Identifier::Header(matcher) => Ok(self.header(matcher)),
             Identifier::UrlPath(matcher) => self.path(matcher),
             Identifier::SourceIp(range) | Identifier::DirectRemoteIp(range) => {
-                Ok(contains(range, self.source.ok_or(NO_CLIENT)?))
+                Ok(range::contains(range, self.source.ok_or(NO_CLIENT)?))
             }
-            Identifier::RemoteIp(range) => Ok(contains(range, self.client.ok_or(NO_CLIENT)?)),
+            Identifier::RemoteIp(range) => {
+                Ok(range::contains(range, self.client.ok_or(NO_CLIENT)?))
+            }
             // Nobody is who does not say so by TLS.
             Identifier::Authenticated(_) if !self.is_tls => Ok(false),
             Identifier::Authenticated(_) => Err(NO_PEER),
             _ => Err(NOT_DECIDED),
         }
+    }
+
+    fn destination_ip(&self) -> Result<IpAddr, &'static str> {
+        let known = self.destination.map(|it| it.ip());
+        let known = known.filter(|it| !it.is_unspecified());
+        known.ok_or(NO_DESTINATION)
+    }
+
+    /// What an input of a matcher tree says.
+    fn input(&self, input: &Any) -> Result<Option<String>, Why> {
+        let (_, name) = input.type_url.rsplit_once('/').unwrap_or_default();
+        let network = name.strip_prefix("envoy.extensions.matching.common_inputs.network.v3.");
+        let said = match network {
+            Some("DestinationIPInput") => self.destination_ip().map(address_text::text),
+            Some("DestinationPortInput") => self.port().map(|port| port.to_string()),
+            Some("SourceIPInput") => self.client.ok_or(NO_CLIENT).map(address_text::text),
+            Some("SourcePortInput") => {
+                let port = self.client_port.ok_or(NO_CLIENT);
+                port.map(|port| port.to_string())
+            }
+            Some("DirectSourceIPInput") => self.source.ok_or(NO_CLIENT).map(address_text::text),
+            Some("ServerNameInput") if self.server_name.is_empty() => return Ok(None),
+            Some("ServerNameInput") => Ok(self.server_name.clone()),
+            _ if name == "envoy.type.matcher.v3.HttpRequestHeaderMatchInput" => {
+                let message = self.message.ok_or(Why::Undecided(NOT_DECIDED))?;
+                return Ok(matcher_tree::header(input, message));
+            }
+            // There is no certificate to look at.
+            _ if name.starts_with("envoy.extensions.matching.common_inputs.ssl.v3.") => {
+                match self.is_tls {
+                    true => Err(NO_PEER),
+                    false => return Err(Why::Lacking),
+                }
+            }
+            _ => Err(NOT_DECIDED),
+        };
+        said.map(Some).map_err(Why::Undecided)
     }
 
     fn port(&self) -> Result<u32, &'static str> {
@@ -170,61 +234,5 @@ impl Asked<'_> {
             (Some(path_matcher::Rule::Path(_)), None) => Ok(false),
             (None, _) => Err(NOT_DECIDED),
         }
-    }
-}
-
-/// Whether the address is in the range. A range has addresses of its own family alone; without a
-/// length it has all of them.
-fn contains(range: &CidrRange, address: IpAddr) -> bool {
-    let length = range.prefix_len.map_or(0, |length| length.value);
-    let Ok(prefix) = range.address_prefix.parse::<IpAddr>() else {
-        return false;
-    };
-    match (prefix, address) {
-        (IpAddr::V4(prefix), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(32 - length.min(32)).unwrap_or(0);
-            prefix.to_bits() & mask == address.to_bits() & mask
-        }
-        (IpAddr::V6(prefix), IpAddr::V6(address)) => {
-            let mask = u128::MAX.checked_shl(128 - length.min(128)).unwrap_or(0);
-            prefix.to_bits() & mask == address.to_bits() & mask
-        }
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use envoy_types::pb::google::protobuf::UInt32Value;
-    use rstest::rstest;
-
-    use super::*;
-
-    #[rstest]
-    #[case("10.1.0.0", Some(16), "10.1.255.255", true)]
-    #[case("10.1.2.3", Some(16), "10.1.255.255", true)]
-    #[case("10.1.0.0", Some(16), "10.2.0.0", false)]
-    #[case("10.1.1.1", Some(33), "10.1.1.1", true)]
-    #[case("10.1.1.1", Some(33), "10.1.1.2", false)]
-    #[case("10.1.1.1", None, "1.2.3.4", true)]
-    #[case("0.0.0.0", Some(0), "::1", false)]
-    #[case("::", Some(0), "10.1.1.1", false)]
-    #[case("::", Some(0), "::ffff:10.1.1.1", true)]
-    #[case("fd00::", Some(8), "fdff::1", true)]
-    #[case("fd00::", Some(8), "fe00::1", false)]
-    fn ranges(
-        #[case] prefix: &str,
-        #[case] length: Option<u32>,
-        #[case] address: &str,
-        #[case] expected: bool,
-    ) {
-        let range = CidrRange {
-            address_prefix: prefix.to_owned(),
-            prefix_len: length.map(|value| UInt32Value { value }),
-        };
-        assert_eq!(
-            contains(&range, address.parse().expect("an address")),
-            expected
-        );
     }
 }

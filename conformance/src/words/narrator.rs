@@ -347,7 +347,7 @@ impl<'a> Narrator<'a> {
         let chain = self.chain.and_then(|chain| self.filter_chain(chain));
         let mut filters = chain.into_iter().flat_map(|chain| &chain.network_rbac);
         let filter = filters.find(|filter| filter.index == index);
-        let policies = filter.map(|filter| filter.policies()).unwrap_or_default();
+        let policies = filter.map_or(&[][..], |filter| &filter.policies);
         let why = match policy.and_then(|place| policies.get(place)) {
             Some(policy) => format!("its policy {} matches", quoted(policy)),
             None => "none of its policies matches".to_owned(),

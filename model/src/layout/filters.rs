@@ -85,19 +85,24 @@ pub mod fraction {
 /// RBAC.
 pub mod rbac {
     /// The outcome where the rules match: 1 to go on, 0 to refuse; the other where they do not.
+    /// [`TREE`]: what a tree leads to says the outcome.
     pub const PASSES: u64 = 0;
-    /// The first condition: as in [`condition::NEXT`](super::condition::NEXT).
+    /// The first condition: as in [`condition::NEXT`](super::condition::NEXT); or the first
+    /// [`branch`](super::branch) of the tree.
     pub const RULES: u64 = 8;
     /// Bytes of the record.
     pub const BYTES: u64 = 16;
+
+    /// A matcher tree decides; what leads nowhere is refused.
+    pub const TREE: u64 = 2;
 }
 
 /// RBAC of connections.
 pub mod network_rbac {
     /// Index in `FilterChain.filters`.
     pub const INDEX: u64 = 0;
-    /// Low: the first condition; high: 1 where a policy has to match for the connection to go on, 0 where
-    /// none may.
+    /// Low: as in [`rbac::RULES`](super::rbac::RULES); high: as in
+    /// [`rbac::PASSES`](super::rbac::PASSES).
     pub const RULES: u64 = 8;
 }
 
@@ -106,8 +111,8 @@ pub mod condition {
     /// Bits 0..8 the kind, 8..16 what of the request is compared, 16..24 whether the range is
     /// IPv6; high: bits of the prefix.
     pub const KIND: u64 = 0;
-    /// Offset of the matcher, or of the range's address, 16 bytes; or the ports from low to high,
-    /// the last not included.
+    /// Offset of the matcher, the DFA, or of the range's address, 16 bytes; or the ports from low to high,
+    /// the last not included; or the slot.
     pub const VALUE: u64 = 8;
     /// Low: the condition to go on with where it holds; high: where it does not. [`FALSE`] and
     /// [`TRUE`] end the rules.
@@ -138,12 +143,23 @@ pub mod condition {
     /// Kind: what is asked is not decided, for the reason of this number.
     pub const UNDECIDED: u64 = 8;
 
+    /// Kind: a DFA accepts the text of an address or a port.
+    pub const TEXT: u64 = 9;
+    /// Kind: the first value of a slot is not empty.
+    pub const NOT_EMPTY: u64 = 10;
+
     /// Address: the destination's.
     pub const DESTINATION: u64 = 0;
     /// Address: the connection's source.
     pub const SOURCE: u64 = 1;
     /// Address: the client's, which x-forwarded-for may say.
     pub const CLIENT: u64 = 2;
+    /// Port: the destination's.
+    pub const DESTINATION_PORT: u64 = 3;
+    /// Port: the connection's source's.
+    pub const SOURCE_PORT: u64 = 4;
+    /// Port: the client's, 0 where x-forwarded-for says its address.
+    pub const CLIENT_PORT: u64 = 5;
 }
 
 /// Faults: a record of words.

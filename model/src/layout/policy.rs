@@ -199,15 +199,16 @@ pub mod virtual_host {
     pub const TREE: u64 = 8;
 }
 
-/// A branch of a virtual host's matcher tree, with where to go on from it: a record. In userspace.
+/// A branch of a matcher tree, with where to go on from it: a record. In userspace.
 pub mod branch {
-    /// Low: kind; high: slot of the header.
+    /// Low: kind; high: slot of the header, or of the server name.
     pub const KIND: u64 = 0;
-    /// Offset of the matcher, or root of the keys, each of which says where to go on. Of routes low:
-    /// number of the first; high: of the one after the last.
+    /// Offset of the matcher or the condition, or root of the keys, each of which says where to go on;
+    /// or what the tree leads to. Of a virtual host's routes low: number of the first; high: of the one
+    /// after the last. Of an RBAC filter's action low: its place plus one; high: 1 to go on, 0 to refuse.
     pub const VALUE: u64 = 8;
-    /// Low: where to go on where the matcher accepts; high: where it does not, or no key fits. 0: no
-    /// route takes the request.
+    /// Low: where to go on where the matcher accepts; high: where it does not, or no key fits. 0: the
+    /// tree leads nowhere.
     pub const NEXT: u64 = 16;
 
     /// Kind: a matcher of the header.
@@ -216,8 +217,10 @@ pub mod branch {
     pub const EXACT: u64 = 2;
     /// Kind: keys that the header may start with, of which the longest counts.
     pub const PREFIX: u64 = 3;
-    /// Kind: the routes that are looked at.
-    pub const ROUTES: u64 = 4;
+    /// Kind: what the tree leads to.
+    pub const LEAF: u64 = 4;
+    /// Kind: a [`condition`](super::condition), whose own next ones do not count.
+    pub const CONDITION: u64 = 5;
 }
 
 /// A class of paths: the routes whose path matcher accepts them.

@@ -59,6 +59,7 @@ mod set;
 mod slow_start;
 mod subset;
 mod substitution;
+mod tree_input;
 mod trie;
 mod undecided;
 mod upgrade;

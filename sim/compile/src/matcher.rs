@@ -63,6 +63,30 @@ fn string(
     })
 }
 
+/// The DFA of a string matcher; `None` where it is not decided.
+///
+/// # Errors
+/// It does not fit.
+pub fn dfa(
+    arena: &mut Arena,
+    snapshot: &Snapshot,
+    matcher: &StringMatcher,
+) -> Result<Option<u64>, CapacityError> {
+    let ignore_case = matcher.ignore_case;
+    let dfa = match &matcher.match_pattern {
+        Some(MatchPattern::Exact(text)) => Dfa::equals(text.as_bytes(), ignore_case)?,
+        Some(MatchPattern::Prefix(text)) => Dfa::starts_with(text.as_bytes(), ignore_case)?,
+        Some(MatchPattern::Suffix(text)) => Dfa::ends_with(text.as_bytes(), ignore_case)?,
+        Some(MatchPattern::Contains(text)) => Dfa::contains(text.as_bytes(), ignore_case)?,
+        Some(MatchPattern::SafeRegex(regex)) => {
+            let dfa = snapshot.regexes.get(&regex.regex);
+            return Ok(dfa.and_then(|it| it.as_ref().ok()).map(|it| arena.dfa(it)));
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(arena.dfa(&dfa)))
+}
+
 /// A compiled regex; `None` where its DFA is over the cap.
 fn regex_value(arena: &mut Arena, snapshot: &Snapshot, pattern: &str) -> Option<Value> {
     snapshot

@@ -1,55 +1,56 @@
-//! Compiles the matcher tree of a virtual host: each branch says where to go on, also where what it
-//! leads to leads nowhere.
+//! Compiles matcher trees, of virtual hosts and of RBAC filters: each branch says where to go on, also
+//! where what it leads to leads nowhere. What a tree looks at is in [`crate::tree_input`].
 
 use std::collections::BTreeMap;
 
+use envoy_types::pb::envoy::config::rbac::v3::{Action, rbac::Action as Does};
 use envoy_types::pb::envoy::config::route::v3::RouteList;
-use envoy_types::pb::envoy::r#type::matcher::v3::{
-    HttpRequestHeaderMatchInput, RegexMatcher, StringMatcher, string_matcher::MatchPattern,
-};
+use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::xds::core::v3::TypedExtensionConfig;
 use envoy_types::pb::xds::r#type::matcher::v3::{
-    Matcher, StringMatcher as TreeStringMatcher,
+    Matcher,
     matcher::{
         MatcherList, MatcherType, OnMatch,
-        matcher_list::{
-            Predicate,
-            predicate::{MatchType, SinglePredicate, single_predicate},
-        },
+        matcher_list::{Predicate, predicate::MatchType},
         matcher_tree::TreeType,
         on_match,
     },
-    string_matcher::MatchPattern as TreePattern,
 };
 use prost::Message as _;
-use twinmesh_model::layout::{branch, pair};
+use twinmesh_model::layout::{branch, condition, pair};
+use twinmesh_xds::rbac_matcher::IpMatcher;
 
+use crate::capacity;
 use crate::compiler::Compiler;
-use crate::trie::Keys;
-use crate::{capacity, matcher as compile_matcher};
+use crate::tree_input::Input;
 
 /// Why a tree is not decided.
-type Left = String;
+pub type Left = String;
 
-/// No route.
+/// The tree leads nowhere.
 const NOWHERE: u64 = 0;
 
 /// Where to go on from a predicate.
 #[derive(Debug, Clone, Copy)]
-struct Next {
-    holds: u64,
-    fails: u64,
+pub struct Next {
+    /// Where it holds.
+    pub holds: u64,
+    /// Where it does not.
+    pub fails: u64,
+    /// Where it looks at what is not there yet, so that nothing is decided.
+    pub lacks: u64,
 }
 
-/// The number of the next route that the tree leads to.
+/// The number of the next route, or action, that the tree leads to.
 struct Numbers(u64);
 
-fn unknown() -> Left {
+/// That a part of a tree is not decided.
+pub fn unknown() -> Left {
     "a part of the matcher tree is not decided".to_owned()
 }
 
 impl Compiler<'_> {
-    /// The first branch of a tree, whose routes count from `first` on.
+    /// The first branch of a tree, whose routes count from `first` on, or whose actions from 0.
     ///
     /// # Errors
     /// Something of it does not fit, or is not decided.
@@ -76,10 +77,14 @@ impl Compiler<'_> {
         match &matcher.matcher_type {
             Some(MatcherType::MatcherList(list)) => self.matcher_list(list, &mut within, fails),
             Some(MatcherType::MatcherTree(tree)) => {
+                let input = self.tree_input(tree.input.as_ref())?;
                 let (map, kind) = match &tree.tree_type {
                     Some(TreeType::ExactMatchMap(map)) => (map, branch::EXACT),
                     Some(TreeType::PrefixMatchMap(map)) => (map, branch::PREFIX),
-                    Some(TreeType::CustomMatch(_)) | None => return Err(unknown()),
+                    Some(TreeType::CustomMatch(custom)) => {
+                        return self.ranges(input, custom, &mut within, fails);
+                    }
+                    None => return Err(unknown()),
                 };
                 let entries: BTreeMap<&[u8], &OnMatch> = map
                     .map
@@ -98,25 +103,75 @@ impl Compiler<'_> {
                     let entry = self.on_match(on_match, &mut within, next)?;
                     keys.insert(key.to_vec(), entry);
                 }
-                keys.retain(|_, entry| *entry != NOWHERE);
-                let keys = if kind == branch::EXACT {
-                    Keys {
-                        exact: keys,
-                        ..Keys::default()
-                    }
-                } else {
-                    Keys {
-                        prefix: keys,
-                        ..Keys::default()
-                    }
-                };
-                let slot = self.input(tree.input.as_ref())?;
-                let root = self.arena.trie(&keys);
-                let record = [pair(kind, slot), root, pair(NOWHERE, fails), 0];
-                Ok(self.arena.record(record))
+                self.keyed(input, kind, keys, fails)
             }
             None => Ok(fails),
         }
+    }
+
+    /// The entry of a tree of address ranges: the longest that has the address goes first, and of those
+    /// of one length the first that is listed.
+    fn ranges(
+        &mut self,
+        input: Input,
+        custom: &TypedExtensionConfig,
+        numbers: &mut Numbers,
+        fails: u64,
+    ) -> Result<u64, Left> {
+        let Input::Text(which) = input else {
+            return Err(unknown());
+        };
+        let matcher = ip_matcher(custom).ok_or_else(unknown)?;
+        let mut ranges = Vec::new();
+        for leads in &matcher.range_matchers {
+            let on_match = leads.on_match.as_ref().ok_or_else(unknown)?;
+            for range in &leads.ranges {
+                let length = range.prefix_len.map_or(0, |length| length.value);
+                ranges.push((length, range, leads.exclusive, on_match, numbers.0));
+            }
+            numbers.0 += routes(on_match);
+        }
+        ranges.sort_by_key(|(length, ..)| std::cmp::Reverse(*length));
+        if ranges.is_empty() {
+            // The address is asked for all the same.
+            let condition = self.range_condition(which, "::", 0)?;
+            return Ok(self.asks(condition, fails, fails));
+        }
+        // Where none of the longer ranges had the address, and where one did.
+        let (mut first, mut later) = (fails, fails);
+        for (length, range, exclusive, on_match, place) in ranges.into_iter().rev() {
+            let holds = self.on_match(on_match, &mut Numbers(place), later)?;
+            let prefix = &range.address_prefix;
+            let condition = self.range_condition(which, prefix, length)?;
+            let mut within = |fails| self.asks(condition, holds, fails);
+            let at_first = within(first);
+            if !exclusive {
+                later = if first == later {
+                    at_first
+                } else {
+                    within(later)
+                };
+            }
+            first = at_first;
+        }
+        Ok(first)
+    }
+
+    /// A branch that goes by a condition.
+    pub fn asks(&mut self, condition: u64, holds: u64, fails: u64) -> u64 {
+        let kind = pair(branch::CONDITION, 0);
+        self.arena.record([kind, condition, pair(holds, fails), 0])
+    }
+
+    /// A branch at which nothing is decided, unless there is a certificate, of which that is not done.
+    pub fn asks_certificate(&mut self, lacks: u64) -> u64 {
+        let nowhere = crate::rbac::Next {
+            holds: condition::FALSE,
+            fails: condition::FALSE,
+        };
+        let peer = self.condition(condition::AUTHENTICATED, 0, nowhere);
+        let kind = pair(branch::CONDITION, 0);
+        self.arena.record([kind, peer, pair(NOWHERE, lacks), 0])
     }
 
     fn matcher_list(
@@ -136,7 +191,12 @@ impl Compiler<'_> {
                 return Err(unknown());
             };
             let holds = self.on_match(on_match, &mut place, next)?;
-            next = self.predicate(predicate, Next { holds, fails: next })?;
+            let after = Next {
+                holds,
+                fails: next,
+                lacks: NOWHERE,
+            };
+            next = self.predicate(predicate, after)?;
         }
         Ok(next)
     }
@@ -153,10 +213,13 @@ impl Compiler<'_> {
         };
         match leads {
             on_match::OnMatch::Matcher(matcher) => self.matcher(matcher, numbers, fails),
-            on_match::OnMatch::Action(_) => {
+            on_match::OnMatch::Action(action) => {
                 numbers.0 += routes(on_match);
-                let looked_at = pair(first, numbers.0);
-                let record = [pair(branch::ROUTES, 0), looked_at, 0, 0];
+                let value = match action.typed_config.as_ref().and_then(rbac_action) {
+                    Some(action) => pair(first + 1, u64::from(action.action != Does::Deny as i32)),
+                    None => pair(first, numbers.0),
+                };
+                let record = [pair(branch::LEAF, 0), value, 0, 0];
                 Ok(self.arena.record(record))
             }
         }
@@ -164,11 +227,32 @@ impl Compiler<'_> {
 
     fn predicate(&mut self, predicate: &Predicate, next: Next) -> Result<u64, Left> {
         match predicate.match_type.as_ref().ok_or_else(unknown)? {
-            MatchType::SinglePredicate(single) => self.single(single, next),
+            MatchType::SinglePredicate(single) => self.single_predicate(single, next),
             MatchType::OrMatcher(list) => {
-                let mut fails = next.fails;
-                for one in list.predicate.iter().rev() {
-                    fails = self.predicate(one, Next { fails, ..next })?;
+                // Where something was not there, one of the others may still hold.
+                let (mut fails, mut lacks) = (next.fails, next.lacks);
+                for (index, one) in list.predicate.iter().enumerate().rev() {
+                    let (after, lacking) = (fails, lacks);
+                    let before = list.predicate.get(..index).unwrap_or_default();
+                    fails = self.predicate(
+                        one,
+                        Next {
+                            fails: after,
+                            lacks: lacking,
+                            ..next
+                        },
+                    )?;
+                    lacks = match before.iter().any(asks_certificates) {
+                        true if after != lacking => self.predicate(
+                            one,
+                            Next {
+                                fails: lacking,
+                                lacks: lacking,
+                                ..next
+                            },
+                        )?,
+                        _ => fails,
+                    };
                 }
                 Ok(fails)
             }
@@ -183,38 +267,11 @@ impl Compiler<'_> {
                 let turned = Next {
                     holds: next.fails,
                     fails: next.holds,
+                    ..next
                 };
                 self.predicate(not, turned)
             }
         }
-    }
-
-    fn single(&mut self, single: &SinglePredicate, next: Next) -> Result<u64, Left> {
-        let Some(single_predicate::Matcher::ValueMatch(matcher)) = &single.matcher else {
-            return Err(unknown());
-        };
-        let slot = self.input(single.input.as_ref())?;
-        let matcher = string_matcher(matcher).ok_or_else(unknown)?;
-        let (arena, names) = (&mut self.arena, &mut self.names);
-        let compiled = compile_matcher::text(arena, names, self.snapshot, &matcher, slot);
-        let compiled = compiled
-            .map_err(|over| over.of_a_part())?
-            .ok_or_else(unknown)?;
-        let record = self.arena.record(compiled.record);
-        let kind = pair(branch::MATCHER, slot);
-        Ok(self
-            .arena
-            .record([kind, record, pair(next.holds, next.fails), 0]))
-    }
-
-    /// The slot of the header that an input names.
-    fn input(&mut self, input: Option<&TypedExtensionConfig>) -> Result<u64, Left> {
-        let config = input.and_then(|input| input.typed_config.as_ref());
-        let config = config.ok_or_else(unknown)?;
-        let input = HttpRequestHeaderMatchInput::decode(config.value.as_slice());
-        let name = input.map_err(|_| unknown())?.header_name;
-        let slot = self.names.header_in_a_tree(&name);
-        slot.map_err(|over| over.of_a_part())
     }
 }
 
@@ -224,7 +281,32 @@ impl Numbers {
     }
 }
 
-/// How many routes stand below.
+fn ip_matcher(custom: &TypedExtensionConfig) -> Option<IpMatcher> {
+    let any = custom.typed_config.as_ref()?;
+    let is_one = any.type_url.ends_with("/xds.type.matcher.v3.IPMatcher");
+    IpMatcher::decode(any.value.as_slice())
+        .ok()
+        .filter(|_| is_one)
+}
+
+fn rbac_action(any: &Any) -> Option<Action> {
+    let is_one = any.type_url.ends_with("/envoy.config.rbac.v3.Action");
+    Action::decode(any.value.as_slice()).ok().filter(|_| is_one)
+}
+
+/// Whether a predicate may look at the peer's certificate.
+fn asks_certificates(predicate: &Predicate) -> bool {
+    match &predicate.match_type {
+        Some(MatchType::SinglePredicate(single)) => Input::is_of_certificate(single.input.as_ref()),
+        Some(MatchType::OrMatcher(list) | MatchType::AndMatcher(list)) => {
+            list.predicate.iter().any(asks_certificates)
+        }
+        Some(MatchType::NotMatcher(not)) => asks_certificates(not),
+        None => false,
+    }
+}
+
+/// How many routes, or actions, stand below.
 fn routes(on_match: &OnMatch) -> u64 {
     match &on_match.on_match {
         Some(on_match::OnMatch::Matcher(matcher)) => routes_of_matcher(matcher),
@@ -252,28 +334,17 @@ fn routes_of_matcher(matcher: &Matcher) -> u64 {
             Some(TreeType::ExactMatchMap(map) | TreeType::PrefixMatchMap(map)) => {
                 map.map.values().map(routes).sum()
             }
-            Some(TreeType::CustomMatch(_)) | None => 0,
+            Some(TreeType::CustomMatch(custom)) => {
+                let matcher = ip_matcher(custom).unwrap_or_default();
+                let leads = matcher.range_matchers.iter();
+                leads
+                    .filter_map(|it| it.on_match.as_ref())
+                    .map(routes)
+                    .sum()
+            }
+            None => 0,
         },
         None => 0,
     };
     below + matcher.on_no_match.as_deref().map_or(0, routes)
-}
-
-/// The string matcher as Envoy's own type has it.
-fn string_matcher(matcher: &TreeStringMatcher) -> Option<StringMatcher> {
-    let pattern = match matcher.match_pattern.as_ref()? {
-        TreePattern::Exact(text) => MatchPattern::Exact(text.clone()),
-        TreePattern::Prefix(text) => MatchPattern::Prefix(text.clone()),
-        TreePattern::Suffix(text) => MatchPattern::Suffix(text.clone()),
-        TreePattern::Contains(text) => MatchPattern::Contains(text.clone()),
-        TreePattern::SafeRegex(matcher) => MatchPattern::SafeRegex(RegexMatcher {
-            regex: matcher.regex.clone(),
-            ..RegexMatcher::default()
-        }),
-        TreePattern::Custom(_) => return None,
-    };
-    Some(StringMatcher {
-        match_pattern: Some(pattern),
-        ignore_case: matcher.ignore_case,
-    })
 }

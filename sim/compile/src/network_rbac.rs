@@ -5,7 +5,8 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, UpstreamConnectMode,
 };
 use twinmesh_engine::{Decision, Outcome, Request, Step};
-use twinmesh_model::layout::{condition, filter_step, high, low, outcome, pair, work};
+use twinmesh_model::layout::{condition, filter_step, high, low, outcome, pair, rbac, work};
+use twinmesh_xds::network_rbac::Judge;
 use twinmesh_xds::{Balancer, FilterChain, Terminal};
 
 use crate::Compiled;
@@ -67,7 +68,7 @@ impl Compiled {
             let mut filters = chain.network_rbac.iter();
             let filter = filters.find(|it| it.index as u64 == high(reason));
             let name = filter.map_or("", |filter| filter.name.as_str());
-            let policies = filter.map(|filter| filter.policies()).unwrap_or_default();
+            let policies = filter.map_or(&[][..], |filter| &filter.policies);
             let policy = low(reason).checked_sub(1);
             let why = match policy.and_then(|place| policies.get(place as usize)) {
                 Some(policy) => format!("for its policy {policy:?}"),
@@ -88,10 +89,19 @@ impl Compiler<'_> {
         for filter in &chain.network_rbac {
             self.network_filter_in_userspace(place, filter.index);
             self.filters.of_connection = true;
-            let rules = self.rbac_rules(&filter.rules);
+            let judge = match &filter.judge {
+                Judge::Rules(rules) => {
+                    let passes = u64::from(rules.action != Action::Deny as i32);
+                    self.rbac_rules(rules).map(|first| (first, passes))
+                }
+                Judge::Matcher(matcher) => {
+                    let root = self.matcher_tree(matcher, 0);
+                    root.map(|root| (root, rbac::TREE))
+                }
+            };
             self.filters.of_connection = false;
-            let first = match rules {
-                Ok(first) => first,
+            let (first, passes) = match judge {
+                Ok(judge) => judge,
                 Err(left) => {
                     let found = self.network_filter_undecided(place, filter.index, left);
                     let reason = self.reason(&found);
@@ -99,10 +109,9 @@ impl Compiler<'_> {
                         holds: condition::FALSE,
                         fails: condition::FALSE,
                     };
-                    self.condition(condition::UNDECIDED, reason, never)
+                    (self.condition(condition::UNDECIDED, reason, never), 0)
                 }
             };
-            let passes = u64::from(filter.rules.action != Action::Deny as i32);
             records.push([filter.index as u64, pair(first, passes), 0, 0]);
         }
         let offset = self.arena.words(records.as_flattened());

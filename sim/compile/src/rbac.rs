@@ -1,5 +1,5 @@
 //! Compiles RBAC's rules: each condition says where to go on, so that they are asked in order and
-//! no further than needed.
+//! no further than needed. Its matcher trees are compiled as others ([`crate::matcher_tree`]).
 
 #![expect(deprecated, reason = "Envoy still takes the deprecated forms")]
 
@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::config::rbac::v3::{
 use envoy_types::pb::envoy::config::route::v3::HeaderMatcher;
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
 use envoy_types::pb::envoy::r#type::matcher::v3::{PathMatcher, StringMatcher, path_matcher};
-use twinmesh_model::layout::{condition, pair};
+use twinmesh_model::layout::{condition, pair, rbac};
 use twinmesh_xds::Profile;
 
 use crate::compiler::Compiler;
@@ -42,6 +42,10 @@ impl Compiler<'_> {
     /// # Errors
     /// A rule is not decided, or does not fit.
     pub fn rbac(&mut self, rbac: &Rbac) -> Result<u64, Left> {
+        if let Some(matcher) = &rbac.matcher {
+            let root = self.matcher_tree(matcher, 0)?;
+            return Ok(self.arena.words(&[rbac::TREE, root]));
+        }
         let Some(rules) = &rbac.rules else {
             return Ok(0);
         };

@@ -107,10 +107,11 @@ impl FilterKind {
     /// Whether it does anything to some request.
     pub fn acts(&self) -> bool {
         match self {
-            Self::Rbac(rbac) => rbac
-                .rules
-                .as_ref()
-                .is_some_and(|rules| rules.action != Action::Log as i32),
+            Self::Rbac(rbac) => {
+                let rules = rbac.rules.as_ref();
+                rbac.matcher.is_some()
+                    || rules.is_some_and(|rules| rules.action != Action::Log as i32)
+            }
             Self::Fault(fault) => fault.delay.is_some() || fault.abort.is_some(),
             Self::LocalRateLimit(limit) => {
                 let share = limit.filter_enabled.as_ref();

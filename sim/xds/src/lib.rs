@@ -15,6 +15,7 @@ pub mod network_rbac;
 mod path;
 pub mod positions;
 mod profile;
+pub mod rbac_matcher;
 mod read;
 mod regexes;
 pub mod report;

@@ -1,6 +1,7 @@
-//! The matcher tree of a virtual host (`VirtualHost.matcher`): where the routes stand in it.
+//! Matcher trees (`xds.type.matcher.v3.Matcher`): what stands in them, and where the routes of a virtual
+//! host's (`VirtualHost.matcher`) do.
 //!
-//! A snapshot lists them in `VirtualHost.routes`, which is empty in Envoy beside a matcher: depth
+//! A snapshot lists routes in `VirtualHost.routes`, which is empty in Envoy beside a matcher: depth
 //! first, of a list in its order, of a map in the order of its keys, and what `on_no_match` leads to
 //! last.
 
@@ -24,6 +25,11 @@ pub(crate) const HEADER_INPUT: &str = "envoy.type.matcher.v3.HttpRequestHeaderMa
 pub(crate) const FILTER_STATE_INPUT: &str =
     "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput";
 
+/// The custom matcher of a tree that is one of address ranges.
+pub(crate) const IP_MATCHER: &str = "xds.type.matcher.v3.IPMatcher";
+/// The custom matcher of a predicate that is a list of address ranges.
+pub(crate) const IP_RANGES: &str = "envoy.extensions.matching.input_matchers.ip.v3.Ip";
+
 /// What stands in a tree.
 #[derive(Default)]
 pub(crate) struct Found<'a> {
@@ -31,7 +37,7 @@ pub(crate) struct Found<'a> {
     pub(crate) routes: Vec<View<'a>>,
     /// The inputs.
     pub(crate) inputs: Vec<AnyView<'a>>,
-    /// The actions.
+    /// The actions, in the order in which a snapshot has routes.
     pub(crate) actions: Vec<AnyView<'a>>,
     /// Where `keep_matching` is set.
     pub(crate) kept: Vec<Path>,
@@ -100,6 +106,11 @@ impl<'a> Found<'a> {
                 for (_, on_match) in entries {
                     self.on_match(Some(on_match));
                 }
+            }
+            let custom = tree.child("custom_match");
+            let custom = custom.and_then(|it| it.any("typed_config")?.content());
+            for ranges in custom.iter().flat_map(|it| it.children("range_matchers")) {
+                self.on_match(ranges.child("on_match"));
             }
         }
         self.on_match(matcher.child("on_no_match"));

@@ -4,42 +4,72 @@ use envoy_types::pb::envoy::{
     config::rbac::v3::{Rbac as Rules, rbac::Action},
     extensions::filters::network::rbac::v3::Rbac,
 };
+use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
 use prost::Message;
 
-use crate::{error::ReadError, source::Source, view::View};
+use crate::{
+    error::ReadError,
+    matcher_tree::Found,
+    source::Source,
+    view::{AnyView, View},
+};
 
 /// The type of the filter's configuration.
 pub(crate) const NETWORK_RBAC: &str = "envoy.extensions.filters.network.rbac.v3.RBAC";
 
-/// A network RBAC filter whose rules may close connections.
+/// A network RBAC filter that may close connections.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkRbac {
     /// Index in `FilterChain.filters`.
     pub index: usize,
     /// `Filter.name`.
     pub name: String,
+    /// By what it decides.
+    pub judge: Judge,
+    /// The names of the policies in the order in which they are asked; of a matcher tree those of the
+    /// actions: depth first, a map's in the order of its keys, and what `on_no_match` leads to last.
+    pub policies: Vec<String>,
+}
+
+/// By what a filter decides.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judge {
     /// `RBAC.rules`.
-    pub rules: Box<Rules>,
+    Rules(Box<Rules>),
+    /// `RBAC.matcher`, beside which rules do not count.
+    Matcher(Box<Matcher>),
 }
 
 impl NetworkRbac {
-    /// The filter as it is configured; `None` where it closes nothing: it has no rules, or only logs
-    /// what they say.
+    /// The filter as it is configured; `None` where it closes nothing: it has neither rules nor a
+    /// matcher, or only logs what the rules say.
     pub(crate) fn new(index: usize, name: &str, config: &View<'_>) -> Option<Self> {
         // The walk over the resource has found the bytes whole.
-        let rules = Rbac::decode(config.bytes).ok()?.rules?;
-        (rules.action != Action::Log as i32).then(|| Self {
+        let decoded = Rbac::decode(config.bytes).ok()?;
+        let (judge, policies) = match (decoded.matcher, decoded.rules) {
+            (Some(matcher), _) => {
+                let found = config.child("matcher").map(|it| Found::of(&it));
+                let actions = found.map(|found| found.actions).unwrap_or_default();
+                let name = |action: &AnyView<'_>| {
+                    let content = action.content();
+                    content.map_or("", |it| it.text("name")).to_owned()
+                };
+                let names = actions.iter().map(name).collect();
+                (Judge::Matcher(Box::new(matcher)), names)
+            }
+            (None, Some(rules)) if rules.action != Action::Log as i32 => {
+                let mut names: Vec<String> = rules.policies.keys().cloned().collect();
+                names.sort_unstable();
+                (Judge::Rules(Box::new(rules)), names)
+            }
+            _ => return None,
+        };
+        Some(Self {
             index,
             name: name.to_owned(),
-            rules: Box::new(rules),
+            judge,
+            policies,
         })
-    }
-
-    /// The names of the policies in the order in which they are asked.
-    pub fn policies(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.rules.policies.keys().map(String::as_str).collect();
-        names.sort_unstable();
-        names
     }
 }
 

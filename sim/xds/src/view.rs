@@ -128,7 +128,11 @@ impl<'a> View<'a> {
 
     /// Appends the regexes below this message, also those in an Any, and where each stands.
     pub(crate) fn regexes(&self, found: &mut Vec<(Path, &'a str)>) {
-        if self.message.name == "envoy.type.matcher.v3.RegexMatcher" {
+        let regexes = [
+            "envoy.type.matcher.v3.RegexMatcher",
+            "xds.type.matcher.v3.RegexMatcher",
+        ];
+        if regexes.contains(&self.message.name.as_str()) {
             found.push((self.path.field("regex"), self.text("regex")));
             return;
         }

@@ -13,7 +13,10 @@ use envoy_types::pb::envoy::extensions::filters::http::fault::v3::{
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, tcp_proxy::ClusterSpecifier,
 };
+use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
+use prost::Message as _;
 use twinmesh_engine::{Decision, Outcome, Request};
+use twinmesh_xds::network_rbac::Judge;
 use twinmesh_xds::{Cluster, Snapshot, Terminal, http_filter::FilterKind};
 
 use super::super::{
@@ -219,17 +222,31 @@ fn closes_some(snapshot: &Snapshot, cluster: &str) -> bool {
 /// Whether a filter decides by the address that the connection itself comes from.
 fn looks_at_source(snapshot: &Snapshot) -> bool {
     let of_requests = filters(snapshot).filter_map(|config| match config {
-        FilterKind::Rbac(rbac) => rbac.rules.as_ref(),
+        FilterKind::Rbac(rbac) => Some((rbac.matcher.as_ref(), rbac.rules.as_ref())),
         _ => None,
     });
     let listeners = snapshot.listeners.iter();
     let chains = listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
     let of_connections = chains.flat_map(|chain| &chain.network_rbac);
-    of_requests
-        .chain(of_connections.map(|filter| &*filter.rules))
-        .flat_map(|rules| rules.policies.values())
-        .flat_map(|policy| &policy.principals)
-        .any(is_source)
+    let of_connections = of_connections.map(|filter| match &filter.judge {
+        Judge::Rules(rules) => (None, Some(&**rules)),
+        Judge::Matcher(matcher) => (Some(&**matcher), None),
+    });
+    of_requests.chain(of_connections).any(|judge| match judge {
+        (Some(matcher), _) => tree_looks_at_source(matcher),
+        (None, rules) => rules
+            .iter()
+            .flat_map(|rules| rules.policies.values())
+            .flat_map(|policy| &policy.principals)
+            .any(is_source),
+    })
+}
+
+/// Whether some input of a tree is the connection's own source. Extensions hold others' bytes, in which
+/// their types stand by name.
+fn tree_looks_at_source(matcher: &Matcher) -> bool {
+    let (bytes, name) = (matcher.encode_to_vec(), b"DirectSourceIPInput");
+    bytes.windows(name.len()).any(|window| window == name)
 }
 
 fn is_source(principal: &Principal) -> bool {

@@ -1,12 +1,20 @@
-//! Matcher trees of virtual hosts.
+//! Matcher trees of virtual hosts and of RBAC filters.
 
 use super::{
+    Judged,
     Rule::{Decided, Inert, Judge, Part, Unsupported},
-    Table, header,
+    STATISTICS, Table, Verdict, header,
 };
-use crate::matcher_tree::{FILTER_STATE_INPUT, HEADER_INPUT, ROUTE_LIST};
+use crate::matcher_tree::{FILTER_STATE_INPUT, HEADER_INPUT, IP_MATCHER, IP_RANGES, ROUTE_LIST};
+use crate::rbac_matcher::{
+    ACTION, ADDRESSES, CEL_INPUT, CERTIFICATES, ENVIRONMENT_INPUT, METADATA_INPUT, NAMESPACE_INPUT,
+    OF_CONNECTIONS,
+};
 
-const CUSTOM: super::Rule = Unsupported("matchers by extension are not decided");
+/// The input of a predicate or a tree.
+const INPUT: super::Rule = Judge(input);
+const CUSTOM: super::Rule = Judge(custom);
+const CEL: &str = "conditions in CEL are not decided";
 
 pub(super) const TABLES: &[Table] = &[
     Table {
@@ -45,7 +53,7 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         message: "xds.type.matcher.v3.Matcher.MatcherList.Predicate.SinglePredicate",
         fields: &[
-            ("input", Decided),
+            ("input", INPUT),
             ("value_match", Decided),
             ("custom_match", CUSTOM),
         ],
@@ -57,7 +65,7 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         message: "xds.type.matcher.v3.Matcher.MatcherTree",
         fields: &[
-            ("input", Decided),
+            ("input", INPUT),
             ("exact_match_map", Decided),
             ("prefix_match_map", Decided),
             ("custom_match", CUSTOM),
@@ -90,6 +98,30 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table {
+        message: ACTION,
+        fields: &[("name", Decided), ("action", Decided)],
+    },
+    Table {
+        message: IP_MATCHER,
+        fields: &[("range_matchers", Decided)],
+    },
+    Table {
+        message: "xds.type.matcher.v3.IPMatcher.IPRangeMatcher",
+        fields: &[
+            ("ranges", Decided),
+            ("on_match", Decided),
+            ("exclusive", Decided),
+        ],
+    },
+    Table {
+        message: IP_RANGES,
+        fields: &[("cidr_ranges", Decided), ("stat_prefix", STATISTICS)],
+    },
+    Table {
+        message: "xds.core.v3.CidrRange",
+        fields: &[("address_prefix", Decided), ("prefix_len", Decided)],
+    },
+    Table {
         message: ROUTE_LIST,
         fields: &[("routes", Part)],
     },
@@ -113,3 +145,39 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[("google_re2", Inert), ("regex", Decided)],
     },
 ];
+
+fn extension<'j>(of: Option<&'j crate::view::View<'j>>) -> &'j str {
+    let config = of.and_then(|it| it.any("typed_config"));
+    config.map_or("", |it| it.type_name())
+}
+
+fn input(judged: &Judged<'_>) -> Verdict {
+    let name = extension(judged.child);
+    let reason = match name {
+        // What is not decided of the filter state says its own table.
+        HEADER_INPUT | FILTER_STATE_INPUT => return Verdict::Decided,
+        _ if OF_CONNECTIONS.contains(&name) || CERTIFICATES.contains(&name) => {
+            return Verdict::Decided;
+        }
+        CEL_INPUT => CEL.into(),
+        METADATA_INPUT => "matchers of dynamic metadata are not decided".into(),
+        NAMESPACE_INPUT => "matchers of network namespaces are not decided".into(),
+        ENVIRONMENT_INPUT => "Envoy's environment variables are not known here".into(),
+        _ => format!("the input {name} is not decided").into(),
+    };
+    Verdict::Unsupported(reason)
+}
+
+fn custom(judged: &Judged<'_>) -> Verdict {
+    let input = judged.parent.child("input");
+    let of_address = ADDRESSES.contains(&extension(input.as_ref()));
+    let reason = match extension(judged.child) {
+        IP_MATCHER | IP_RANGES if of_address => return Verdict::Decided,
+        IP_MATCHER | IP_RANGES => {
+            "ranges are decided where the input is an address of the connection".into()
+        }
+        "xds.type.matcher.v3.CelMatcher" => CEL.into(),
+        name => format!("the matcher {name} is not decided").into(),
+    };
+    Verdict::Unsupported(reason)
+}

@@ -1,22 +1,24 @@
 //! The RBAC filters, of HTTP and of connections: their rules, permissions and principals.
 
 use super::{
-    Rule::{Decided, Inert, ReadOver, Unsupported},
-    STATISTICS, Table,
+    Judged,
+    Rule::{Decided, Inert, Judge, ReadOver, Unsupported},
+    STATISTICS, Table, Verdict,
 };
 use crate::network_rbac::NETWORK_RBAC;
+use crate::rbac_matcher::HTTP_RBAC;
 
-const TREE: super::Rule = Unsupported("rules in a matcher tree are not decided");
+const RULES: super::Rule = Judge(rules);
 const CEL: super::Rule = Unsupported("conditions in CEL are not decided");
 const METADATA: super::Rule = Unsupported("rules over metadata are not decided");
 
 pub(super) const TABLES: &[Table] = &[
     Table {
-        message: "envoy.extensions.filters.http.rbac.v3.RBAC",
+        message: HTTP_RBAC,
         fields: &[
-            ("rules", Decided),
+            ("rules", RULES),
             ("rules_stat_prefix", STATISTICS),
-            ("matcher", TREE),
+            ("matcher", Decided),
             ("shadow_rules", Inert),
             ("shadow_matcher", Inert),
             ("shadow_rules_stat_prefix", STATISTICS),
@@ -26,8 +28,8 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         message: NETWORK_RBAC,
         fields: &[
-            ("rules", Decided),
-            ("matcher", TREE),
+            ("rules", RULES),
+            ("matcher", Decided),
             ("shadow_rules", Inert),
             ("shadow_matcher", Inert),
             ("shadow_rules_stat_prefix", STATISTICS),
@@ -133,3 +135,11 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[("path", Decided)],
     },
 ];
+
+/// Nobody asks the rules beside a matcher.
+fn rules(judged: &Judged<'_>) -> Verdict {
+    match judged.parent.has("matcher") {
+        true => Verdict::Inert,
+        false => Verdict::Decided,
+    }
+}

@@ -38,6 +38,8 @@ pub(super) fn check(view: &View<'_>) -> Result<(), Fault> {
         "envoy.config.route.v3.RouteAction.RequestMirrorPolicy" => mirror_policy(view),
         "envoy.config.route.v3.FilterConfig" => filter_config(view),
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => local_rate_limit(view),
+        "xds.type.matcher.v3.IPMatcher.IPRangeMatcher" => range_matcher(view),
+        "envoy.extensions.matching.input_matchers.ip.v3.Ip" => ranges(view, "cidr_ranges"),
         "envoy.config.rbac.v3.Permission" | "envoy.config.rbac.v3.Principal" => rbac_rule(view),
         _ => Ok(()),
     }
@@ -237,6 +239,26 @@ fn fills_slowly(interval: Option<&View<'_>>, field: &'static str) -> Result<(), 
     }
     let problem = format!("a fill_interval of at least {LEAST_FILL_INTERVAL} ms was expected");
     Err((Place::field(field), problem))
+}
+
+/// A range that leads nowhere, which Envoy does not survive.
+fn range_matcher(view: &View<'_>) -> Result<(), Fault> {
+    if !view.has("on_match") {
+        return Err((None, "on_match is required".to_owned()));
+    }
+    ranges(view, "ranges")
+}
+
+/// The addresses of ranges.
+fn ranges(view: &View<'_>, field: &'static str) -> Result<(), Fault> {
+    for (index, range) in view.children(field).iter().enumerate() {
+        let address = range.text("address_prefix");
+        if address.parse::<IpAddr>().is_err() {
+            let problem = format!("an IP address was expected, {address:?} found");
+            return Err((Place::item(field, index), problem));
+        }
+    }
+    Ok(())
 }
 
 /// Addresses and ports of a permission or a principal.

@@ -9,6 +9,7 @@ use crate::{
     error::ReadError,
     matcher_tree::ROUTE,
     path::{Path, Segment},
+    rbac_matcher,
     report::{Effect, Finding, FindingKind, Report},
     schema::{Field, Message, Special},
     snapshot::Unsupported,
@@ -290,6 +291,13 @@ impl<'w> Walker<'w> {
                 None => self.path.clone(),
             };
             return Err(self.source.invalid(&path, problem));
+        }
+        if validate {
+            let view = View {
+                path: self.path.clone(),
+                ..view.clone()
+            };
+            rbac_matcher::check(&view, self.source)?;
         }
         Ok(())
     }

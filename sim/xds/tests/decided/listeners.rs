@@ -64,6 +64,8 @@ fn network_rbac_that_may_close_connections_is_kept() {
     for (fields, count) in [
         (format!("rules: {{policies: {{p: {{{ANY}}}}}}}"), 1),
         ("rules: {}".to_owned(), 1),
+        ("matcher: {}".to_owned(), 1),
+        ("shadow_matcher: {}".to_owned(), 0),
         (
             format!("rules: {{action: LOG, policies: {{p: {{{ANY}}}}}}}"),
             0,
@@ -88,7 +90,11 @@ fn network_rbac_by_what_is_not_known_is_not_decided() {
             ),
             "rules.policies[0].value.permissions[0].metadata",
         ),
-        ("matcher: {}".to_owned(), "matcher"),
+        (
+            "matcher: {matcher_tree: {input: {name: i, typed_config: {'@type': type.googleapis.com/envoy.extensions.matching.common_inputs.network.v3.FilterStateInput, key: k}}, exact_match_map: {map: {a: {matcher: {}}}}}}"
+                .to_owned(),
+            "matcher.matcher_tree.input.typed_config.key",
+        ),
     ] {
         let snapshot = read_ok("f.yaml", &guarded(&format!("stat_prefix: s, {fields}")));
         let found = snapshot.listeners[0].filter_chains[0].unsupported.clone();

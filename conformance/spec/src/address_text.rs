@@ -1,0 +1,33 @@
+//! Addresses as text, as inputs of matcher trees have them: what `inet_ntop` writes.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The address as text. That differs from Rust's for IPv6 addresses whose last 32 bits alone are set,
+/// the upper 16 of these too: they stand there as IPv4.
+pub(crate) fn text(address: IpAddr) -> String {
+    match address {
+        IpAddr::V6(v6) if v6.to_bits() >> 32 == 0 && v6.to_bits() >> 16 != 0 => {
+            format!("::{}", Ipv4Addr::from_bits(v6.to_bits() as u32))
+        }
+        _ => address.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("10.0.0.1", "10.0.0.1")]
+    #[case("FD00:0:0::0A", "fd00::a")]
+    #[case("::ffff:10.0.0.1", "::ffff:10.0.0.1")]
+    #[case("::10.0.0.1", "::10.0.0.1")]
+    #[case("::1", "::1")]
+    #[case("::ffff", "::ffff")]
+    #[case("1:0:0:2:0:0:0:3", "1:0:0:2::3")]
+    fn addresses(#[case] given: &str, #[case] expected: &str) {
+        assert_eq!(text(given.parse().expect("an address")), expected);
+    }
+}
