@@ -249,8 +249,8 @@ fn typed(kind: &str, mut config: Value) -> Value {
 pub fn http_filters() -> BoxedStrategy<Vec<Value>> {
     let filter = (
         prop_oneof![
-            3 => rbac(Of::Requests).prop_map(|config| ("rbac", typed(RBAC, config))),
-            6 => fault().prop_map(|config| ("fault", typed(FAULT, config))),
+            4 => rbac(Of::Requests).prop_map(|config| ("rbac", typed(RBAC, config))),
+            5 => fault().prop_map(|config| ("fault", typed(FAULT, config))),
             6 => limit().prop_map(|config| ("limit", typed(LIMIT, config))),
             1 => rbac(Of::Requests).prop_map(|config| ("late", typed(RBAC, config))),
             3 => Just(("cors", json!({"@type": CORS}))),

@@ -16,6 +16,7 @@ mod matcher;
 mod matcher_tree;
 mod mutation;
 mod rbac;
+mod rbac_matcher;
 pub mod reached;
 mod route;
 mod tape;

@@ -1,4 +1,5 @@
-//! Matcher trees of virtual hosts: routes in lists and maps, and requests that get to them.
+//! Matcher trees: lists, maps and trees of address ranges; those of virtual hosts, with routes in them,
+//! and requests that get to these.
 
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -11,20 +12,35 @@ use crate::matcher::{set, string, value};
 use crate::texts::{HEADERS, PATHS, VALUES};
 
 const INPUT: &str = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput";
+const IP_MATCHER: &str = "type.googleapis.com/xds.type.matcher.v3.IPMatcher";
 const ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.Route";
 const ROUTE_LIST: &str = "type.googleapis.com/envoy.config.route.v3.RouteList";
 
-fn input(name: &str) -> Value {
+/// The input of a header.
+pub fn input(name: &str) -> Value {
     json!({"name": "i", "typed_config": {"@type": INPUT, "header_name": name}})
 }
 
-fn predicate() -> BoxedStrategy<Value> {
-    let single = (select(HEADERS), string()).prop_map(|(name, mut string)| {
+/// A string matcher as trees have it.
+pub fn tree_string() -> BoxedStrategy<Value> {
+    let string = string().prop_map(|mut string| {
         if let Some(regex) = string.get_mut("safe_regex") {
             set(regex, "google_re2", json!({}));
         }
-        json!({"single_predicate": {"input": input(name), "value_match": string}})
+        string
     });
+    string.boxed()
+}
+
+/// A predicate of a header.
+pub fn of_header() -> BoxedStrategy<Value> {
+    let single = (select(HEADERS), tree_string()).prop_map(
+        |(name, string)| json!({"single_predicate": {"input": input(name), "value_match": string}}),
+    );
+    single.boxed()
+}
+
+fn predicate(single: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
     single
         .prop_recursive(2, 6, 3, |inner| {
             prop_oneof![
@@ -46,31 +62,74 @@ fn action() -> impl Strategy<Value = Value> {
     prop_oneof![2 => Just(one), 1 => several]
 }
 
-/// A matcher whose routes are empty yet.
-fn matcher() -> BoxedStrategy<Value> {
-    let leaf = action().boxed();
-    leaf.prop_recursive(3, 16, 4, |inner| {
-        let list = vec((predicate(), inner.clone()), 1..4).prop_map(|fields| {
+/// An input, and keys or ranges for what it says.
+#[derive(Debug, Clone)]
+pub struct Keyed {
+    /// The input.
+    pub input: Value,
+    /// The keys, or the ranges with their length behind a slash.
+    pub keys: Vec<String>,
+    /// The keys are ranges.
+    pub ranges: bool,
+}
+
+/// A header, and keys for its values.
+pub fn by_header() -> BoxedStrategy<Keyed> {
+    let keyed = |name: &str, keys: Vec<&str>| Keyed {
+        input: input(name),
+        keys: keys.into_iter().map(str::to_owned).collect(),
+        ranges: false,
+    };
+    let by_value = (select(HEADERS), subsequence(VALUES, 1..4));
+    let by_value = by_value.prop_map(move |(name, keys)| keyed(name, keys));
+    let by_path = subsequence(PATHS, 1..4).prop_map(move |keys| keyed(":path", keys));
+    prop_oneof![3 => by_value, 2 => by_path].boxed()
+}
+
+/// What goes by an input, in a matcher tree.
+fn keyed_tree(keyed: Keyed, kind: &str, leads: Vec<Value>, exclusive: bool) -> Value {
+    let mut tree = json!({"input": keyed.input});
+    let pairs = keyed.keys.into_iter().zip(leads);
+    if keyed.ranges {
+        let matchers = pairs.map(|(range, leads)| {
+            let (prefix, length) = range.split_once('/').unwrap_or((&range, "0"));
+            let length: u32 = length.parse().unwrap_or(0);
+            let range = json!({"address_prefix": prefix, "prefix_len": length});
+            json!({"ranges": [range], "on_match": leads, "exclusive": exclusive && length.is_multiple_of(16)})
+        });
+        let matchers: Vec<Value> = matchers.collect();
+        let config = json!({"@type": IP_MATCHER, "range_matchers": matchers});
+        set(
+            &mut tree,
+            "custom_match",
+            json!({"name": "c", "typed_config": config}),
+        );
+    } else {
+        let map: Map<String, Value> = pairs.collect();
+        set(&mut tree, kind, json!({"map": map}));
+    }
+    json!({"matcher_tree": tree})
+}
+
+/// A matcher of these parts.
+pub fn tree(
+    leaf: BoxedStrategy<Value>,
+    single: BoxedStrategy<Value>,
+    keyed: BoxedStrategy<Keyed>,
+) -> BoxedStrategy<Value> {
+    let predicate = predicate(single);
+    leaf.prop_recursive(3, 16, 4, move |inner| {
+        let list = vec((predicate.clone(), inner.clone()), 1..4).prop_map(|fields| {
             let fields: Vec<Value> = fields
                 .into_iter()
                 .map(|(predicate, leads)| json!({"predicate": predicate, "on_match": leads}))
                 .collect();
             json!({"matcher_list": {"matchers": fields}})
         });
-        let by_value = (select(HEADERS), subsequence(VALUES, 1..4)).prop_map(|(name, keys)| {
-            let keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
-            (name.to_owned(), keys)
-        });
-        let by_path = subsequence(PATHS, 1..4).prop_map(|keys| {
-            let keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
-            (":path".to_owned(), keys)
-        });
-        let keyed = prop_oneof![3 => by_value, 2 => by_path].boxed();
         let kind = select(&["exact_match_map", "prefix_match_map"][..]);
-        let map = (keyed, kind, vec(inner.clone(), 3)).prop_map(|((name, keys), kind, leads)| {
-            let map: Map<String, Value> = keys.into_iter().zip(leads).collect();
-            json!({"matcher_tree": {"input": input(&name), kind: {"map": map}}})
-        });
+        let map = (keyed.clone(), kind, vec(inner.clone(), 3), any::<bool>());
+        let map = map
+            .prop_map(|(keyed, kind, leads, exclusive)| keyed_tree(keyed, kind, leads, exclusive));
         let nested = prop_oneof![2 => list, 2 => map];
         let all = (nested.boxed(), weighted(0.5, inner));
         all.prop_map(|(mut matcher, otherwise)| {
@@ -90,7 +149,7 @@ fn matcher() -> BoxedStrategy<Value> {
 
 /// A matcher in whose places these routes stand, in turns.
 pub fn matchers(routes: Vec<Value>) -> BoxedStrategy<Value> {
-    let filled = matcher().prop_map(move |mut matcher| {
+    let filled = tree(action().boxed(), of_header(), by_header()).prop_map(move |mut matcher| {
         let mut all = routes.iter().cycle();
         for place in places(&mut matcher) {
             let members = place.as_object_mut();

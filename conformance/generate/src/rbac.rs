@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::listener::{PORTS, RANGES, SERVER_NAMES};
 use crate::matcher::{header, set};
+use crate::rbac_matcher;
 use crate::texts::PATHS;
 
 /// The type of the network filter's configuration.
@@ -89,14 +90,26 @@ pub fn rbac(of: Of) -> BoxedStrategy<Value> {
         |(permissions, principals)| json!({"permissions": permissions, "principals": principals}),
     );
     let action = select(&["ALLOW", "DENY", "DENY", "LOG"][..]);
-    (action, vec(policy, 0..3))
-        .prop_map(|(action, policies)| {
+    let matcher = weighted(0.5, rbac_matcher::matcher(of));
+    let (both, opens) = (prop::bool::weighted(0.2), prop::bool::weighted(0.4));
+    (action, vec(policy, 0..3), matcher, (both, opens))
+        .prop_map(|(action, policies, matcher, (both, opens))| {
             let policies: Map<String, Value> = policies
                 .into_iter()
                 .enumerate()
                 .map(|(index, policy)| (format!("p{index}"), policy))
                 .collect();
-            json!({"rules": {"action": action, "policies": policies}})
+            let rules = json!({"action": action, "policies": policies});
+            let mut config = match matcher {
+                Some(matcher) if both => json!({"rules": rules, "matcher": matcher}),
+                Some(matcher) => json!({"matcher": matcher}),
+                None => json!({"rules": rules}),
+            };
+            if opens {
+                // What is refused reaches nothing else.
+                rbac_matcher::open(&mut config);
+            }
+            config
         })
         .boxed()
 }
@@ -106,7 +119,7 @@ pub fn network_filters() -> BoxedStrategy<Vec<Value>> {
     let config = (
         rbac(Of::Connections),
         weighted(0.2, rbac(Of::Connections)),
-        (any::<bool>(), prop::bool::weighted(0.6)),
+        (any::<bool>(), prop::bool::weighted(0.55)),
     );
     let filter = config.prop_map(|(mut config, shadow, (always, opens))| {
         if opens {
@@ -118,9 +131,12 @@ pub fn network_filters() -> BoxedStrategy<Vec<Value>> {
                     set(policies, "p9", everybody);
                 }
             }
+            rbac_matcher::open(&mut config);
         }
-        if let Some(rules) = shadow.as_ref().and_then(|shadow| shadow.get("rules")) {
-            set(&mut config, "shadow_rules", rules.clone());
+        for (part, name) in [("rules", "shadow_rules"), ("matcher", "shadow_matcher")] {
+            if let Some(part) = shadow.as_ref().and_then(|shadow| shadow.get(part)) {
+                set(&mut config, name, part.clone());
+            }
         }
         if always {
             set(&mut config, "enforcement_type", json!("CONTINUOUS"));

@@ -60,6 +60,8 @@ pub const USERSPACE_RULES: &[&str] = &[
     "hash by query parameter",
     "network filter that passes",
     "network filter that closes",
+    "network filter by a matcher tree",
+    "HTTP filter by a matcher tree",
     "HTTP filter that passes",
     "HTTP filter that answers",
     "HTTP filter that delays",
@@ -168,6 +170,20 @@ fn http_filter<'a>(bootstrap: &'a Value, decision: &Decision, index: usize) -> O
     managers.find(named)?.get("http_filters")?.get(index)
 }
 
+/// A network filter of the filter chain that a decision names.
+fn network_filter<'a>(
+    bootstrap: &'a Value,
+    decision: &Decision,
+    index: usize,
+) -> Option<&'a Value> {
+    let listeners = list(bootstrap, "/static_resources/listeners");
+    let listener = named(listeners, decision.listener.as_deref()?)?;
+    let default = listener.get("default_filter_chain");
+    let chains = list(listener, "/filter_chains").chain(default);
+    let chain = named(chains, decision.filter_chain.as_deref()?)?;
+    chain.get("filters")?.get(index)
+}
+
 /// The virtual host that a decision names.
 fn host<'a>(bootstrap: &'a Value, decision: &Decision) -> Option<&'a Value> {
     let configurations = managers(bootstrap).filter_map(|manager| manager.get("route_config"));
@@ -237,6 +253,21 @@ impl Reached {
         };
         self.count_one("network filter that passes", network(false));
         self.count_one("network filter that closes", network(true));
+        for step in steps {
+            let (rule, filter) = match step {
+                Step::NetworkFilter { filter, .. } => (
+                    "network filter by a matcher tree",
+                    network_filter(bootstrap, decision, *filter),
+                ),
+                Step::Filter { filter, .. } => (
+                    "HTTP filter by a matcher tree",
+                    http_filter(bootstrap, decision, *filter),
+                ),
+                _ => continue,
+            };
+            let by_tree = filter.and_then(|it| it.pointer("/typed_config/matcher"));
+            self.count_one(rule, by_tree.is_some());
+        }
         self.count_one("HTTP filter that passes", passes);
         self.count_one("HTTP filter that answers", answers);
         self.count_one("HTTP filter that delays", delays);

@@ -29,6 +29,8 @@ pub(super) fn filtered(chain: &Value, request: &mut Request, tape: &mut Tape<'_>
             "10.1.0.1",
             "x",
             "10.1.0.1, 127.0.0.1",
+            "::FFFF:10.1.0.1",
+            "::10.1.0.1",
             "fd00::1,",
             "",
         ];

@@ -16,7 +16,7 @@ use place::{authority, connection, secured};
 use route::{beside, hashed, headers, named_cluster, named_endpoints, path, query, random};
 
 /// Of so many requests one asks for an upgrade.
-const UPGRADES: usize = 25;
+const UPGRADES: usize = 15;
 
 /// One request for each tape, each aimed at a route of the bootstrap, at or right beside what the
 /// route's matchers take. Times grow, and some requests last.
