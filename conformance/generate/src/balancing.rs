@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use crate::matcher::set;
+use crate::matcher::{object, set};
 
 /// Keys of labels.
 const KEYS: &[&str] = &["s", "v"];
@@ -23,8 +23,8 @@ const POLICIES: &[&str] = &[
 ];
 
 /// Metadata for the balancer.
-pub fn metadata(labels: &Value) -> Value {
-    json!({"filter_metadata": {"envoy.lb": labels}})
+pub fn metadata(labels: Value) -> Value {
+    object([("filter_metadata", object([("envoy.lb", labels)]))])
 }
 
 /// A label's value, of which another may be equal but for its kind.
@@ -68,7 +68,7 @@ pub fn criteria() -> BoxedStrategy<Value> {
             if let Some(more) = more {
                 set(&mut labels, "x", more);
             }
-            metadata(&labels)
+            metadata(labels)
         })
         .boxed()
 }

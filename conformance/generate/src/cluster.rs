@@ -7,7 +7,7 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 
 use crate::balancing::{Spread, labels, metadata, policy as assignment_policy, spread};
-use crate::matcher::set;
+use crate::matcher::{object, set};
 use crate::texts::{CLUSTERS, OVERRIDE_HEADER};
 
 const HEALTH: &[&str] = &[
@@ -57,9 +57,10 @@ fn assignment(name: &str, localities: &[Locality], policy: &Value) -> Value {
                 .iter()
                 .map(|(weight, health, has_key, labels)| {
                     next += 1;
-                    let address = json!({"address": format!("10.9.0.{next}"), "port_value": 80});
-                    let mut endpoint =
-                        json!({"endpoint": {"address": {"socket_address": address}}});
+                    let ip = ("address", json!(format!("10.9.0.{next}")));
+                    let socket = object([ip, ("port_value", json!(80))]);
+                    let address = object([("socket_address", socket)]);
+                    let mut endpoint = object([("endpoint", object([("address", address)]))]);
                     if let Some(weight) = weight {
                         set(&mut endpoint, "load_balancing_weight", json!(weight));
                     }
@@ -68,7 +69,7 @@ fn assignment(name: &str, localities: &[Locality], policy: &Value) -> Value {
                         set(&mut known, "hash_key", json!(format!("key-{next}")));
                     }
                     if *has_key || labels.is_some() {
-                        set(&mut endpoint, "metadata", metadata(&known));
+                        set(&mut endpoint, "metadata", metadata(known));
                     }
                     if let Some(health) = health {
                         set(&mut endpoint, "health_status", json!(health));
@@ -77,9 +78,10 @@ fn assignment(name: &str, localities: &[Locality], policy: &Value) -> Value {
                 })
                 .collect();
             let priority = priorities.iter().position(|known| known == priority);
-            let mut locality = json!({
-                "priority": priority.unwrap_or(0), "lb_endpoints": endpoints,
-            });
+            let mut locality = object([
+                ("priority", json!(priority.unwrap_or(0))),
+                ("lb_endpoints", Value::Array(endpoints)),
+            ]);
             if let Some(weight) = weight {
                 set(&mut locality, "load_balancing_weight", json!(weight));
             }
@@ -91,9 +93,11 @@ fn assignment(name: &str, localities: &[Locality], policy: &Value) -> Value {
             locality
         })
         .collect();
-    let mut assignment = json!({"cluster_name": name, "endpoints": endpoints});
-    set(&mut assignment, "policy", policy.clone());
-    assignment
+    object([
+        ("cluster_name", json!(name)),
+        ("endpoints", Value::Array(endpoints)),
+        ("policy", policy.clone()),
+    ])
 }
 
 const PACKAGE: &str = "type.googleapis.com/envoy.extensions.load_balancing_policies";
@@ -322,22 +326,16 @@ fn cluster(name: &'static str) -> BoxedStrategy<Value> {
         select(OVERRIDE_SOURCES),
     )
         .prop_map(
-            move |(
-                policy,
-                localities,
-                panic,
-                of_assignment,
-                spread,
-                breakers,
-                slow_start,
-                headers,
-            )| {
-                let mut cluster = json!({
-                    "name": name, "type": "STATIC", "connect_timeout": "1s",
-                    "load_assignment": assignment(name, &localities, &of_assignment),
-                });
-                for (field, value) in policy.as_object().into_iter().flatten() {
-                    set(&mut cluster, field, value.clone());
+            move |(policy, localities, panic, of_assignment, spread, breakers, slow_start, headers)| {
+                let assignment = assignment(name, &localities, &of_assignment);
+                let mut cluster = policy;
+                for (field, value) in [
+                    ("name", json!(name)),
+                    ("type", json!("STATIC")),
+                    ("connect_timeout", json!("1s")),
+                    ("load_assignment", assignment),
+                ] {
+                    set(&mut cluster, field, value);
                 }
                 // Within subsets it is not decided.
                 let in_subsets = spread.as_ref().is_some_and(Spread::has_subsets);

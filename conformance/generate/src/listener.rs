@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::balancing::criteria;
 use crate::http_filter::http_filters;
-use crate::matcher::set;
+use crate::matcher::{object, set};
 use crate::mutation::{mirrors, mutations};
 use crate::rbac::network_filters;
 use crate::route::virtual_hosts;
@@ -135,8 +135,10 @@ fn manager() -> BoxedStrategy<Value> {
                 mut filters,
                 (mutations, mirrors, wins, upgrades),
             )| {
-                let mut routes =
-                    json!({"virtual_hosts": virtual_hosts, "validate_clusters": false});
+                let mut routes = object([
+                    ("virtual_hosts", Value::Array(virtual_hosts)),
+                    ("validate_clusters", json!(false)),
+                ]);
                 for (name, value) in mutations.into_iter().chain(mirrors) {
                     set(&mut routes, name, value);
                 }
@@ -205,7 +207,8 @@ fn terminal() -> BoxedStrategy<Value> {
     ];
     (network_filters(), last)
         .prop_map(|(mut filters, config)| {
-            filters.push(json!({"name": "terminal", "typed_config": config}));
+            let name = ("name", json!("terminal"));
+            filters.push(object([name, ("typed_config", config)]));
             Value::Array(filters)
         })
         .boxed()
@@ -217,24 +220,28 @@ fn listener() -> BoxedStrategy<Value> {
         2 => (vec((chain_match(), terminal()), 1..2), proptest::option::of(terminal())),
         1 => (vec((chain_match(), terminal()), 2..5), proptest::option::of(terminal())),
     ];
-    chains.prop_map(|(chains, default)| {
-        let mut taken = HashSet::new();
-        let chains: Vec<Value> = chains
-            .into_iter()
-            .filter(|(matched, _)| taken.insert(matched.to_string()))
-            .enumerate()
-            .map(|(index, (matched, filters))| {
-                json!({"name": format!("f{index}"), "filter_chain_match": matched, "filters": filters})
-            })
-            .collect();
-        let inspector = json!([{"name": "tls", "typed_config": {"@type": INSPECTOR}}]);
-        let mut listener = json!({"filter_chains": chains, "listener_filters": inspector});
-        if let Some(filters) = default {
-            set(&mut listener, "default_filter_chain", json!({"name": "d", "filters": filters}));
-        }
-        listener
-    })
-    .boxed()
+    chains
+        .prop_map(|(chains, default)| {
+            let mut taken = HashSet::new();
+            let chains: Vec<Value> = chains
+                .into_iter()
+                .filter(|(matched, _)| taken.insert(matched.to_string()))
+                .enumerate()
+                .map(|(index, (matched, filters))| {
+                    let name = ("name", json!(format!("f{index}")));
+                    object([name, ("filter_chain_match", matched), ("filters", filters)])
+                })
+                .collect();
+            let inspector = json!([{"name": "tls", "typed_config": {"@type": INSPECTOR}}]);
+            let chains = ("filter_chains", Value::Array(chains));
+            let mut listener = object([chains, ("listener_filters", inspector)]);
+            if let Some(filters) = default {
+                let chain = object([("name", json!("d")), ("filters", filters)]);
+                set(&mut listener, "default_filter_chain", chain);
+            }
+            listener
+        })
+        .boxed()
 }
 
 /// One to three listeners, at addresses of which one covers another.

@@ -33,7 +33,7 @@ pub fn string() -> impl Strategy<Value = Value> {
 /// A `HeaderMatcher`, of the current and of the deprecated kinds.
 pub fn header() -> impl Strategy<Value = Value> {
     let kind = prop_oneof![
-        6 => string().prop_map(|string| json!({"string_match": string})),
+        6 => string().prop_map(|string| object([("string_match", string)])),
         3 => (0..12i64, -1..4i64).prop_map(|(start, length)| {
             json!({"range_match": {"start": start, "end": start + length}})
         }),
@@ -67,7 +67,7 @@ pub fn header() -> impl Strategy<Value = Value> {
 /// A `QueryParameterMatcher`.
 pub fn query_parameter() -> impl Strategy<Value = Value> {
     let kind = prop_oneof![
-        3 => string().prop_map(|string| json!({"string_match": string})),
+        3 => string().prop_map(|string| object([("string_match", string)])),
         2 => any::<bool>().prop_map(|present| json!({"present_match": present})),
         1 => Just(json!({})),
     ];
@@ -75,6 +75,18 @@ pub fn query_parameter() -> impl Strategy<Value = Value> {
         set(&mut matcher, "name", json!(name));
         matcher
     })
+}
+
+/// An object of these members. (`json!` copies what it is given.)
+pub fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    let members = members.map(|(name, value)| (name.to_owned(), value));
+    Value::Object(members.into_iter().collect())
+}
+
+/// What a pointer leads to through objects. (`Value::pointer` copies each name.)
+pub fn at<'a>(of: &'a Value, pointer: &str) -> Option<&'a Value> {
+    let mut names = pointer.split('/').skip(1);
+    names.try_fold(of, |of, name| of.get(name))
 }
 
 /// Sets a member of an object.

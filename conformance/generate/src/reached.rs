@@ -131,7 +131,14 @@ fn balancer(cluster: &Value) -> Option<&'static str> {
 
 /// Whether the word stands somewhere in the cluster.
 fn says(cluster: &Value, word: &str) -> bool {
-    cluster.to_string().contains(word)
+    match cluster {
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, member)| name.contains(word) || says(member, word)),
+        Value::Array(items) => items.iter().any(|item| says(item, word)),
+        Value::String(text) => text.contains(word),
+        _ => false,
+    }
 }
 
 /// Whether a priority has several localities with endpoints and weights.

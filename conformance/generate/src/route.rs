@@ -11,7 +11,7 @@ use twinmesh_xds::uri_template;
 
 use crate::balancing::criteria;
 use crate::http_filter::{per_filter, rate_limits};
-use crate::matcher::{header, query_parameter, set, string};
+use crate::matcher::{at, header, object, query_parameter, set, string};
 use crate::matcher_tree::matchers;
 use crate::mutation::{metadata, mirrors, mutations, rewrite as format, value_format};
 use crate::texts::{
@@ -141,7 +141,8 @@ fn weighted_clusters() -> BoxedStrategy<Value> {
                     entry
                 })
                 .collect();
-            json!({"weighted_clusters": {"clusters": clusters}})
+            let clusters = object([("clusters", Value::Array(clusters))]);
+            object([("weighted_clusters", clusters)])
         })
         .boxed()
 }
@@ -233,7 +234,7 @@ fn action() -> BoxedStrategy<Value> {
             for (name, value) in rewrite.iter().flat_map(|it| it.as_object()).flatten() {
                 set(&mut route, name, value.clone());
             }
-            json!({"route": route})
+            object([("route", route)])
         }),
         1 => direct_response(),
         1 => prop_oneof![
@@ -316,7 +317,7 @@ fn route() -> BoxedStrategy<Value> {
                     redirect.remove("prefix_rewrite");
                 }
                 if let Some(template) =
-                    matched.pointer("/path_match_policy/typed_config/path_template")
+                    at(&matched, "/path_match_policy/typed_config/path_template")
                     && let Some(action) = route.get_mut("route").and_then(Value::as_object_mut)
                 {
                     // Envoy refuses a prefix's rewrite without a prefix, and two rewrites of one path.
@@ -386,8 +387,8 @@ pub fn virtual_hosts() -> BoxedStrategy<Vec<Value>> {
                     continue;
                 }
                 let (field, routes) = routes;
-                let mut host =
-                    json!({"name": format!("v{index}"), "domains": domains, field: routes});
+                let name = ("name", json!(format!("v{index}")));
+                let mut host = object([name, ("domains", json!(domains)), (field, routes)]);
                 if let Some(limits) = limits {
                     set(&mut host, "rate_limits", limits);
                 }

@@ -9,6 +9,7 @@ mod tests;
 use serde_json::Value;
 use twinmesh_engine::Request;
 
+use crate::matcher::at;
 use crate::{Tape, connect, malformed, matcher_tree, upgrade};
 
 use filter::filtered;
@@ -22,13 +23,14 @@ const UPGRADES: usize = 15;
 /// route's matchers take. Times grow, and some requests last.
 pub fn requests(bootstrap: &Value, tapes: &[Vec<u16>]) -> Vec<Request> {
     let mut now = 0;
+    let mut trees = Trees::default();
     tapes
         .iter()
         .enumerate()
         .map(|(index, choices)| {
             let mut tape = Tape::new(choices);
             let aim = Aim::of(&mut tape);
-            let mut request = aimed(bootstrap, aim, &mut tape);
+            let mut request = aimed(bootstrap, aim, &mut trees, &mut tape);
             request.id = format!("r{index}");
             now += [0, 1, 10][tape.below(3)];
             request.time_us = Some(now);
@@ -58,7 +60,7 @@ fn terminal(chain: &Value) -> &Value {
 }
 
 fn text<'a>(of: &'a Value, pointer: &str) -> &'a str {
-    of.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+    at(of, pointer).and_then(Value::as_str).unwrap_or("")
 }
 
 /// A request that says nothing but its method.
@@ -132,39 +134,52 @@ impl Aim {
     }
 }
 
-fn aimed(bootstrap: &Value, aim: Aim, tape: &mut Tape<'_>) -> Request {
+/// The matcher trees that were met, with the routes below each.
+#[derive(Debug, Default)]
+struct Trees<'a>(Vec<(&'a Value, Vec<Value>)>);
+
+impl<'a> Trees<'a> {
+    fn routes(&mut self, matcher: &'a Value) -> &[Value] {
+        let met = |(other, _): &(&Value, _)| std::ptr::eq(*other, matcher);
+        let index = self.0.iter().position(met).unwrap_or_else(|| {
+            let mut copy = matcher.clone();
+            let places = matcher_tree::places(&mut copy);
+            let routes = places.into_iter().map(|it| it.clone()).collect();
+            self.0.push((matcher, routes));
+            self.0.len() - 1
+        });
+        self.0.get(index).map_or(&[], |(_, routes)| routes)
+    }
+}
+
+fn aimed<'a>(
+    bootstrap: &'a Value,
+    aim: Aim,
+    trees: &mut Trees<'a>,
+    tape: &mut Tape<'_>,
+) -> Request {
     let mut request = plain(tape);
-    let none = Value::Null;
-    let listeners = bootstrap.pointer("/static_resources").unwrap_or(&none);
-    let listener = tape.pick(list(listeners, "listeners")).unwrap_or(&none);
+    let none = &Value::Null;
+    let listeners = bootstrap.get("static_resources").unwrap_or(none);
+    let listener = tape.pick(list(listeners, "listeners")).unwrap_or(none);
     let mut chains: Vec<&Value> = list(listener, "filter_chains").iter().collect();
     chains.extend(listener.get("default_filter_chain"));
-    let chain = tape.pick(&chains).copied().unwrap_or(&none);
+    let chain = tape.pick(&chains).copied().unwrap_or(none);
     tape.aim(aim.hits(Part::Connection));
     connection(listener, chain, &mut request, tape);
-    let configuration = terminal(chain).get("route_config").unwrap_or(&none);
+    let configuration = terminal(chain).get("route_config").unwrap_or(none);
     let host = tape
         .pick(list(configuration, "virtual_hosts"))
-        .unwrap_or(&none);
+        .unwrap_or(none);
     let domain = tape.pick(list(host, "domains")).and_then(Value::as_str);
     tape.aim(aim.hits(Part::Authority));
     request.authority = Some(authority(domain.unwrap_or("*"), tape));
-    let mut matcher = host.get("matcher").cloned();
-    let in_tree: Vec<Value> = matcher
-        .as_mut()
-        .map(|matcher| {
-            matcher_tree::places(matcher)
-                .into_iter()
-                .map(|it| it.clone())
-                .collect()
-        })
-        .unwrap_or_default();
-    let routes = match matcher {
-        Some(_) => in_tree.as_slice(),
+    let routes = match host.get("matcher") {
+        Some(matcher) => trees.routes(matcher),
         None => list(host, "routes"),
     };
-    let route = tape.pick(routes).unwrap_or(&none);
-    let matched = route.get("match").unwrap_or(&none);
+    let route = tape.pick(routes).unwrap_or(none);
+    let matched = route.get("match").unwrap_or(none);
     tape.aim(aim.hits(Part::Path));
     request.path = path(matched, tape);
     tape.aim(aim.hits(Part::Headers));

@@ -8,6 +8,7 @@ use twinmesh_engine::Request;
 use super::{list, text};
 use crate::Tape;
 use crate::listener::{PORTS, RANGES};
+use crate::matcher::at;
 use crate::texts::{around, flip};
 
 /// What a virtual host looks at that requires TLS.
@@ -78,7 +79,7 @@ pub(super) fn connection(
         let port = port.and_then(Value::as_u64);
         port.and_then(|port| u16::try_from(port).ok()).unwrap_or(80)
     };
-    let bound = port(listener.pointer("/address/socket_address/port_value"));
+    let bound = port(at(listener, "/address/socket_address/port_value"));
     if tape.is_aimed() || !tape.once_in(4) {
         request.listener = Some(text(listener, "/name").to_owned());
     }

@@ -5,7 +5,7 @@ use twinmesh_engine::{ClientCertificate, Request};
 
 use super::{list, text};
 use crate::Tape;
-use crate::matcher::value;
+use crate::matcher::{at, value};
 use crate::texts::{
     CLUSTER_HEADER, HEADERS, OVERRIDE_HEADER, PARAMETERS, URI_TEMPLATES, VALUES, around, flip,
     of_regex,
@@ -84,7 +84,7 @@ pub(super) fn headers(matched: &Value, request: &mut Request, tape: &mut Tape<'_
 /// The header that names a cluster, where the route asks for it.
 pub(super) fn named_cluster(route: &Value, request: &mut Request, tape: &mut Tape<'_>) {
     let action = route.get("route").unwrap_or(&Value::Null);
-    let entries = action.pointer("/weighted_clusters").unwrap_or(&Value::Null);
+    let entries = action.get("weighted_clusters").unwrap_or(&Value::Null);
     let mut asked = list(entries, "clusters").iter().chain([action]);
     if !asked.any(|it| it.get("cluster_header").is_some()) || tape.once_in(8) {
         return;
@@ -257,13 +257,11 @@ pub(super) fn query(matched: &Value, request: &mut Request, tape: &mut Tape<'_>)
 
 /// A random number: at the edges of the weighted clusters' intervals, or any.
 pub(super) fn random(route: &Value, tape: &mut Tape<'_>) -> u64 {
-    let clusters = route
-        .pointer("/route/weighted_clusters")
-        .unwrap_or(&Value::Null);
+    let clusters = at(route, "/route/weighted_clusters").unwrap_or(&Value::Null);
     let weight = |entry: &Value| entry.get("weight").and_then(Value::as_u64).unwrap_or(0);
     let mut total: u64 = list(clusters, "clusters").iter().map(weight).sum();
     let fraction = "/match/runtime_fraction/default_value/numerator";
-    if let Some(numerator) = route.pointer(fraction).and_then(Value::as_u64)
+    if let Some(numerator) = at(route, fraction).and_then(Value::as_u64)
         && tape.once_in(2)
     {
         total = numerator;
