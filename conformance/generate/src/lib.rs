@@ -20,16 +20,17 @@ mod rbac_matcher;
 pub mod reached;
 mod route;
 mod tape;
+mod tapes;
 mod texts;
 pub mod traffic;
 mod upgrade;
 
-use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use twinmesh_xds::{Profile, ReadError, ReadOptions, Snapshot};
 
 pub use tape::Tape;
+pub use tapes::{Tapes, TapesTree};
 
 /// A static bootstrap: listeners with their filter chains and route configurations, and clusters.
 /// Not every one is valid: Envoy refuses, say, two filter chains that match the same connections.
@@ -38,8 +39,9 @@ pub fn bootstrap() -> impl Strategy<Value = Value> {
     let local = proptest::option::weighted(0.6, proptest::sample::select(texts::CLUSTERS));
     let all = (listener::listeners(), cluster::clusters(), own, local);
     all.prop_map(|(listeners, clusters, own, local)| {
-        let mut bootstrap =
-            json!({"static_resources": {"listeners": listeners, "clusters": clusters}});
+        let listeners = ("listeners", Value::Array(listeners));
+        let resources = matcher::object([listeners, ("clusters", Value::Array(clusters))]);
+        let mut bootstrap = matcher::object([("static_resources", resources)]);
         if let Some(zone) = own {
             let locality = json!({"region": "r", "zone": format!("z{zone}")});
             matcher::set(&mut bootstrap, "node", json!({"locality": locality}));
@@ -53,8 +55,8 @@ pub fn bootstrap() -> impl Strategy<Value = Value> {
 }
 
 /// The choices behind each of up to `count` requests; see [`traffic::requests`].
-pub fn tapes(count: usize) -> impl Strategy<Value = Vec<Vec<u16>>> {
-    vec(vec(any::<u16>(), tape::LENGTH), count / 2..=count)
+pub fn tapes(count: usize) -> Tapes {
+    Tapes::new(count)
 }
 
 /// Reads a generated bootstrap, so that the reader's marks are there.
@@ -70,10 +72,11 @@ pub fn read(bootstrap: &Value) -> Result<Snapshot, ReadError> {
 /// # Errors
 /// Envoy would refuse it.
 pub fn read_as(bootstrap: &Value, profile: Profile) -> Result<Snapshot, ReadError> {
-    let text = bootstrap.to_string();
+    // `to_string` writes through a formatter, which takes twice as long.
+    let text = serde_json::to_vec(bootstrap).unwrap_or_default();
     let options = ReadOptions {
         profile,
         ..ReadOptions::default()
     };
-    twinmesh_xds::read_bytes("generated.json", text.as_bytes(), &options)
+    twinmesh_xds::read_bytes("generated.json", &text, &options)
 }

@@ -1,7 +1,7 @@
 //! Every engine that runs here decides as `spec` does, and by the same steps, over generated
 //! snapshots and traffic.
 //!
-//! `PROPTEST_CASES` sets the number of snapshots (256), `PROPTEST_RNG_SEED` the seed (1). A
+//! `PROPTEST_CASES` sets the number of snapshots (256), `PROPTEST_RNG_SEED` the seed (2). A
 //! divergence is shrunk and written as a case folder that `twinmesh conform --trace` replays. What
 //! was reached is printed (`cargo test … -- --nocapture`), and has a floor for every rule.
 //! `TWINMESH_REQUIRE_KERNEL=1` makes it a failure that the kernel's engine does not run;
@@ -68,7 +68,7 @@ fn engines_decide_as_the_reference_does_by_envoys_older_rules() {
 fn agree(profile: Profile) {
     let mut config = Config::default();
     if matches!(config.rng_seed, RngSeed::Random) {
-        config.rng_seed = RngSeed::Fixed(1);
+        config.rng_seed = RngSeed::Fixed(2);
     }
     let cases = config.cases;
     let mut runner = TestRunner::new(config);

@@ -42,7 +42,7 @@ pub fn shrink(
 }
 
 /// Leaves out the requests without which the divergence still shows, many at once first: the
-/// generator has a least number of them.
+/// snapshot may have had all the looks.
 fn fewer(bench: &mut Bench, mut best: (Input, Divergence)) -> (Input, Divergence) {
     let mut size = best.0.1.len().div_ceil(2);
     while size > 0 && !interrupt::requested() {
