@@ -303,19 +303,23 @@ fn settle_length(lines: &mut Lines) {
 
 /// Whether a head asks for an upgrade.
 pub(crate) fn asks_for_upgrade(came: &Request) -> bool {
-    let is_named = |(name, _): &(String, String)| name.eq_ignore_ascii_case("upgrade");
-    if !came.headers.iter().any(is_named) {
-        return false;
-    }
-    let lines = Lines::of(came, &mut came.authority.clone());
-    lines.is_some_and(|mut lines| upgrade_of(&mut lines).is_some())
+    upgrade(came).is_some()
 }
 
 /// Whether it asks for one of this type.
 pub(crate) fn asks_for(came: &Request, kind: &str) -> bool {
-    let lines = Lines::of(came, &mut came.authority.clone());
-    let to = lines.and_then(|mut lines| upgrade_of(&mut lines));
-    to.is_some_and(|to| to.eq_ignore_ascii_case(kind))
+    upgrade(came).is_some_and(|to| to.eq_ignore_ascii_case(kind))
+}
+
+/// What a head asks to be upgraded to.
+fn upgrade(came: &Request) -> Option<String> {
+    let is_named = |(name, _): &(String, String)| name.eq_ignore_ascii_case("upgrade");
+    // Few do, and the lines are copies.
+    if !came.headers.iter().any(is_named) {
+        return None;
+    }
+    let mut lines = Lines::of(came, &mut came.authority.clone())?;
+    upgrade_of(&mut lines)
 }
 
 /// What the head asks to be upgraded to; h2c alone is nothing.

@@ -2,6 +2,8 @@
 
 #![expect(deprecated, reason = "Envoy still takes the deprecated forms")]
 
+use std::sync::LazyLock;
+
 use envoy_types::pb::envoy::config::route::v3::{
     CookieMatcher, HeaderMatcher, QueryParameterMatcher, header_matcher::HeaderMatchSpecifier,
     query_parameter_matcher::QueryParameterMatchSpecifier, route_match::TlsContextMatchOptions,
@@ -367,15 +369,18 @@ pub fn query_parameter(
     .map(Some)
 }
 
+/// The content types that `RouteMatch.grpc` takes.
+static GRPC: LazyLock<Option<Dfa>> =
+    LazyLock::new(|| Dfa::latin_1(r"application/grpc(?:\+\C*)?", DEFAULT_STATE_CAP).ok());
+
 /// The matcher of a request's content type that `RouteMatch.grpc` is.
 ///
 /// # Errors
 /// There are more names than slots.
 pub fn grpc(arena: &mut Arena, names: &mut Names) -> Result<Matcher, CapacityError> {
     let slot = names.header("content-type")?;
-    let dfa = Dfa::latin_1(r"application/grpc(?:\+\C*)?", DEFAULT_STATE_CAP);
-    let dfa = dfa.map_err(|_| capacity::dfa())?;
-    let value = Value::Dfa(arena.dfa(&dfa));
+    let dfa = GRPC.as_ref().ok_or_else(capacity::dfa)?;
+    let value = Value::Dfa(arena.dfa(dfa));
     record(arena, names, slot, value, 0, pair(0, of::GRPC))
 }
 
