@@ -46,6 +46,18 @@ pub struct Run {
     pub elapsed: Duration,
 }
 
+impl Run {
+    /// Leaves out the requests for which `out` is true, of which it has one for each request.
+    pub fn leave_out(&mut self, out: &[bool]) {
+        fn retain<T>(of: &mut Vec<T>, out: &[bool]) {
+            let mut out = out.iter();
+            of.retain(|_| !out.next().is_some_and(|out| *out));
+        }
+        retain(&mut self.decisions, out);
+        retain(&mut self.traces, out);
+    }
+}
+
 impl Question<'_> {
     /// The snapshot by which the request at `index` is decided.
     ///
