@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bits of an address that are a place within a region.
-const PLACE_BITS: u32 = 40;
-/// Region 0 is empty, so that 0 is an address of nothing.
+const PLACE_BITS: u32 = 61;
+/// As many as the other bits tell apart. Region 0 is empty, so that 0 is an address of nothing.
 const REGIONS: usize = 8;
 
 /// The regions.

@@ -4,6 +4,7 @@
 //! comes from [`Areas`]. It verifies nothing; that is the kernel's part.
 
 mod interpreter;
+mod join;
 mod memory;
 mod operation;
 #[cfg(test)]

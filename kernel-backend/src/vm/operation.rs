@@ -2,6 +2,8 @@
 
 use aya_obj::generated::bpf_insn;
 
+use super::join::join;
+
 /// The kernel's number of `bpf_map_lookup_elem`.
 const MAP_LOOKUP: i32 = 1;
 
@@ -10,16 +12,16 @@ const MAP_LOOKUP: i32 = 1;
 pub struct Operation {
     /// The opcode, or one of this module's constants for what the opcode alone does not tell.
     pub code: u8,
-    /// The register that is written, or compared.
+    /// The register that is written; of stores the address.
     pub to: u8,
-    /// The register that is read.
+    /// The register that is the first operand of arithmetic and jumps.
+    pub left: u8,
+    /// The register that is the second operand, or is stored; of loads the address.
     pub from: u8,
-    /// Whether the second operand is `immediate` rather than the register `from`.
-    pub constant: bool,
     /// Of loads and stores: what is added to the address. Of jumps and calls: the operation that
     /// follows if they are taken.
     pub target: i32,
-    /// The constant, sign-extended.
+    /// The constant, sign-extended; of loads at a sum, the register that keeps the sum.
     pub immediate: u64,
 }
 
@@ -35,12 +37,22 @@ pub const CONSTANT: u8 = 0x18;
 /// An atomic addition to a word that gives what it was.
 pub const FETCH_ADD: u8 = 0xdb;
 
+/// Loads of one, two, four and eight bytes whose address is the sum of two registers: no instruction,
+/// but what [`super::join`] makes of several. Each is its load's opcode less 1.
+pub const LOAD_OF_SUM_1: u8 = 0x70;
+/// See [`LOAD_OF_SUM_1`].
+pub const LOAD_OF_SUM_2: u8 = 0x68;
+/// See [`LOAD_OF_SUM_1`].
+pub const LOAD_OF_SUM_4: u8 = 0x60;
+/// See [`LOAD_OF_SUM_1`].
+pub const LOAD_OF_SUM_8: u8 = 0x78;
+
 /// What a jump's condition is, of 64-bit values (class 5) and 32-bit ones (class 6).
 pub const JUMPS: [u8; 11] = [
     0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0xa0, 0xb0, 0xc0, 0xd0,
 ];
 
-/// Decodes a program.
+/// Decodes a program, and has several instructions done at once where that makes no difference.
 ///
 /// # Errors
 /// The first instruction that the interpreter does not know, or that leads out of the program.
@@ -79,7 +91,7 @@ pub fn decode(program: &[bpf_insn]) -> Result<Vec<Operation>, String> {
         operations.push(operation);
     }
     match operations.last() {
-        Some(last) if last.code == EXIT || last.code == 0x05 => Ok(operations),
+        Some(last) if last.code == EXIT || last.code == 0x05 => Ok(join(&operations)),
         _ => Err("does not end".to_owned()),
     }
 }
@@ -100,8 +112,8 @@ fn operation(
     let mut operation = Operation {
         code,
         to,
+        left: to,
         from,
-        constant: code & 8 == 0,
         target: i32::from(offset),
         immediate: i64::from(immediate) as u64,
     };
@@ -124,20 +136,13 @@ fn operation(
             let low = u64::from(immediate as u32);
             operation.immediate = low | u64::from(high? as u32) << 32;
             operation.from = 0;
-            operation.constant = true;
             known.then_some(true)?
         }
         1 => matches!(code, 0x61 | 0x69 | 0x71 | 0x79).then_some(true)?,
-        2 => {
-            operation.constant = true;
-            matches!(code, 0x62 | 0x6a | 0x72 | 0x7a).then_some(false)?
-        }
+        2 => matches!(code, 0x62 | 0x6a | 0x72 | 0x7a).then_some(false)?,
         // `from` is written too, with what there was.
         3 if code == FETCH_ADD => (immediate == 1 && from <= 9).then_some(false)?,
-        3 => {
-            operation.constant = false;
-            matches!(code, 0x63 | 0x6b | 0x73 | 0x7b).then_some(false)?
-        }
+        3 => matches!(code, 0x63 | 0x6b | 0x73 | 0x7b).then_some(false)?,
         // Jumps, calls, the end.
         5 | 6 => {
             match code {

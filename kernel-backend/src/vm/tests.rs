@@ -132,11 +132,82 @@ fn jump() -> impl Strategy<Value = [u8; 8]> {
     )
 }
 
+fn moved(to: u8, from: u8) -> [u8; 8] {
+    instruction(0xbf, to, from, 0, 0)
+}
+
+/// Instructions that the VM may do at once, and others.
+fn several() -> impl Strategy<Value = Vec<[u8; 8]>> {
+    let with_move = (arithmetic(), 0_u8..10).prop_map(|(operation, from)| {
+        let to = operation[1] & 15;
+        // Stores write to no register.
+        if to == 10 {
+            vec![operation]
+        } else {
+            vec![moved(to, from), operation]
+        }
+    });
+    let cut = (0_u8..10, 0_u8..10, prop::bool::weighted(0.8), any::<bool>()).prop_map(
+        |(to, from, cuts, moves)| {
+            let by = if cuts { 32 } else { 31 };
+            let shifts = [0x67, 0x77].map(|code| instruction(code, to, 0, 0, by));
+            let first = moves.then(|| moved(to, from));
+            first.into_iter().chain(shifts).collect()
+        },
+    );
+    prop_oneof![
+        3 => arithmetic().prop_map(|one| vec![one]),
+        3 => with_move,
+        2 => cut,
+    ]
+}
+
+/// A load from an address on the stack that is a sum, and all that has been an address is
+/// overwritten: the other interpreter's addresses are others.
+fn load_of_sum() -> impl Strategy<Value = Vec<[u8; 8]>> {
+    let registers = (0_u8..10, 0_u8..10, 0_u8..10);
+    let place = (0_u8..4, 8_i16..=64, -64_i16..=64);
+    (registers, place, 0_u8..4).prop_map(|((base, by, to), (size, below, offset), kind)| {
+        let load = |offset| instruction(0x61 | size << 3, to, base, offset, 0);
+        let distance = i32::from(-below - offset);
+        let mut all = match kind {
+            0 if by != base => vec![
+                instruction(0xb7, by, 0, 0, distance),
+                moved(base, 10),
+                instruction(0x0f, base, by, 0, 0),
+                load(offset),
+            ],
+            1 if by != base => vec![
+                moved(base, 10),
+                instruction(0xb7, by, 0, 0, distance),
+                instruction(0x0f, base, by, 0, 0),
+                load(offset),
+            ],
+            2 => vec![moved(base, 10), load(-below)],
+            _ => vec![
+                moved(base, 10),
+                instruction(0x07, base, 0, 0, distance),
+                load(offset),
+            ],
+        };
+        if to != base {
+            all.push(instruction(0xb7, base, 0, 0, 5));
+        }
+        all
+    })
+}
+
 proptest! {
     #[test]
     fn arithmetic_and_jumps_are_those_of_another_interpreter(
         values in prop::collection::vec(value(), 10),
-        steps in prop::collection::vec((prop::option::of(jump()), arithmetic()), 1..60),
+        steps in prop::collection::vec(
+            prop_oneof![
+                6 => (prop::option::of(jump()), several()),
+                1 => (Just(None), load_of_sum()),
+            ],
+            1..60,
+        ),
         result in 0_u8..10,
     ) {
         let mut program = Vec::new();
@@ -145,7 +216,7 @@ proptest! {
         program.extend((0_u8..).zip(&values).flat_map(|(to, &value)| constant(to, value)));
         for (jump, step) in steps {
             program.extend(jump);
-            program.push(step);
+            program.extend(step);
         }
         program.extend([instruction(0xbf, 0, result, 0, 0), RETURN]);
 
@@ -153,6 +224,34 @@ proptest! {
         let other = EbpfVmMbuff::new(Some(&bytes)).expect("a valid program");
         let expected = other.execute_program(&[], &[0; 8]);
         prop_assert_eq!(returned(&program), expected.map_err(|error| error.to_string()));
+    }
+}
+
+#[test]
+fn what_follows_one_another_is_done_at_once_unless_something_leads_in_between() {
+    let add = |to, from| instruction(0x0f, to, from, 0, 0);
+    let shift = |code| instruction(code, 0, 0, 0, 32);
+    let load = |to| instruction(0x79, to, 1, 8, 0);
+    for (program, operations) in [
+        (vec![moved(0, 1), add(0, 2)], 1),
+        (vec![moved(0, 1), add(0, 0)], 1),
+        (vec![moved(0, 1), add(2, 0)], 2),
+        (vec![moved(0, 1), shift(0x67), shift(0x77)], 1),
+        (vec![shift(0x67), shift(0xc7)], 2),
+        (vec![moved(1, 2), add(1, 3), load(1)], 1),
+        (vec![moved(1, 2), add(1, 3), load(4)], 1),
+        (vec![moved(1, 2), load(1)], 1),
+        (vec![moved(1, 2), load(4)], 2),
+        (vec![instruction(0x07, 1, 0, 0, 8), load(1)], 1),
+        (vec![instruction(0x07, 1, 0, 0, 8), load(4)], 2),
+        (
+            vec![instruction(0x15, 3, 0, 1, 0), moved(0, 1), add(0, 2)],
+            3,
+        ),
+    ] {
+        let whole = [program.as_slice(), &[RETURN]].concat();
+        let decoded = decoded(&whole).expect("it is known");
+        assert_eq!(decoded.len(), operations + 1, "{program:x?}: {decoded:x?}");
     }
 }
 
@@ -261,7 +360,7 @@ fn what_is_outside_of_the_memory_stops_the_program() {
         (vec![instruction(0x7a, 10, 0, 4096, 0), RETURN], "writes"),
         (
             vec![instruction(0x05, 0, 0, -1, 0), RETURN],
-            "no end after 10000000",
+            "no end after 10000000 jumps",
         ),
         (
             vec![instruction(0x85, 0, 1, 0, -1), RETURN],
