@@ -194,6 +194,91 @@ fn a_divergence_that_is_known_is_counted_only() {
     assert_eq!(known, 0);
 }
 
+/// Leaves POST requests to others, and decides as `sim` does but for lies.
+struct Limited {
+    sim: Sim,
+    /// Its balancers go on over what it leaves.
+    goes_on: bool,
+    lies: bool,
+}
+
+impl Engine for Limited {
+    fn name(&self) -> &'static str {
+        "limited"
+    }
+
+    fn strictness(&self) -> Strictness {
+        Strictness::ExactWithinLimits
+    }
+
+    fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
+        self.sim.load(snapshot)
+    }
+
+    fn update(&mut self, snapshot: &Arc<Snapshot>, now_us: u64) -> Result<(), EngineError> {
+        self.sim.update(snapshot, now_us)
+    }
+
+    fn decide(
+        &mut self,
+        request: &Request,
+        random: u64,
+        now_us: u64,
+        trace: bool,
+    ) -> Result<Answer, EngineError> {
+        if request.method == "POST" {
+            if self.goes_on {
+                self.sim.decide(request, random, now_us, trace)?;
+            }
+            let mut answer = Answer::default();
+            answer.decision.id.clone_from(&request.id);
+            answer.decision.outcome = Outcome::Unsupported;
+            answer.decision.reason = Some("it is a POST".to_owned());
+            return Ok(answer);
+        }
+        let mut answer = self.sim.decide(request, random, now_us, trace)?;
+        if self.lies && answer.decision.endpoint.is_some() {
+            answer.decision.endpoint = Some("10.0.0.1:1".to_owned());
+        }
+        Ok(answer)
+    }
+
+    fn release(&mut self, held: Held) -> Result<(), EngineError> {
+        self.sim.release(held)
+    }
+}
+
+#[test]
+fn what_an_engine_leaves_to_others_hides_nothing_of_the_rest() {
+    let looked = |goes_on, lies| {
+        let make = move || -> Result<Engines, String> {
+            let sim = Sim::default();
+            let limited: Box<dyn Engine> = Box::new(Limited { sim, goes_on, lies });
+            Ok((Box::new(Sim::default()), vec![limited]))
+        };
+        let mut bench = Bench::with(Box::new(make)).expect("they are made");
+        let (mut found, mut counts) = (0, Vec::new());
+        for number in 0..20 {
+            let looked = bench.look(&tree(number).current(), false, &mut counts);
+            found += looked.expect("nothing panics").map_or(0, |it| it.len());
+        }
+        let [counts] = counts.as_slice() else {
+            panic!("one engine is compared");
+        };
+        let posts = counts.reasons.get("it is a POST").copied();
+        (found, posts, counts.requests)
+    };
+    // Whether or not its balancers stood still, what it decides of the others is right.
+    let (found, posts, requests) = looked(false, false);
+    assert_eq!(found, 0);
+    assert!(posts > Some(20), "{posts:?}");
+    assert_eq!(looked(true, false), (0, posts, requests));
+    for goes_on in [false, true] {
+        let (found, ..) = looked(goes_on, true);
+        assert!(found > 5, "{found}");
+    }
+}
+
 #[test]
 fn an_engine_that_panics_is_a_divergence_and_made_anew() {
     let mut bench = bench(|_| panic!("as engines must not"));
