@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub first: u64,
     /// Requests for each snapshot, at most; at least half as many.
-    #[arg(long, value_name = "N", default_value = "300")]
+    #[arg(long, value_name = "N", default_value = "500")]
     pub requests: NonZeroU16,
     /// Compare every step of every decision.
     #[arg(long)]
