@@ -326,7 +326,16 @@ fn cluster(name: &'static str) -> BoxedStrategy<Value> {
         select(OVERRIDE_SOURCES),
     )
         .prop_map(
-            move |(policy, localities, panic, of_assignment, spread, breakers, slow_start, headers)| {
+            move |(
+                policy,
+                localities,
+                panic,
+                of_assignment,
+                spread,
+                breakers,
+                slow_start,
+                headers,
+            )| {
                 let assignment = assignment(name, &localities, &of_assignment);
                 let mut cluster = policy;
                 for (field, value) in [

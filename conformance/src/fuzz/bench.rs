@@ -24,6 +24,9 @@ use crate::known::Known;
 /// the weights hold: a million snapshots together are as safe as a run of `conform`.
 const FALSE_ALARM_OF_ONE: f64 = FALSE_ALARM / 1e6;
 
+/// What the reason says where an engine has room for less than the reference.
+const OWN_LIMIT: &str = "than this engine ";
+
 /// A static bootstrap in JSON, and the choices behind each of its requests
 /// ([`traffic::requests`]).
 pub type Input = (Value, Vec<Vec<u16>>);
@@ -410,7 +413,8 @@ fn verdicts(
 
 /// For each request, whether only the reference decides it, or neither does and only one chose an
 /// endpoint: then its balancers alone go on. An endpoint may be chosen before what is undecided and
-/// not be told, so that of programs that leave more to userspace (`limited`) another reason is enough.
+/// not be told, and a filter may have counted the request: another reason is enough where it is a limit of
+/// the engine's own, or the engine's programs leave more to userspace (`limited`).
 fn over_limits<'a>(
     limited: bool,
     expected: &'a Run,
@@ -419,7 +423,8 @@ fn over_limits<'a>(
     let both = expected.decisions.iter().zip(&found.decisions);
     both.map(move |(expected, found)| {
         let one_chose = expected.endpoint.is_some() != found.endpoint.is_some();
-        let other_reason = limited && expected.reason != found.reason;
+        let own = |reason: &String| limited || reason.contains(OWN_LIMIT);
+        let other_reason = expected.reason != found.reason && found.reason.iter().any(own);
         found.outcome == Outcome::Unsupported
             && (expected.outcome != Outcome::Unsupported || one_chose || other_reason)
     })

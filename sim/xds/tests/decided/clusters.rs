@@ -118,7 +118,9 @@ const LEAST: Balancer = Balancer::LeastRequest {
 #[case::override_host_by_authority(
     "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost, override_host_sources: [{header: \":authority\"}], fallback_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}}}}]}",
     Balancer::Random,
-    Some("load_balancing_policy.policies[0].typed_extension_config.typed_config.override_host_sources[0].header")
+    Some(
+        "load_balancing_policy.policies[0].typed_extension_config.typed_config.override_host_sources[0].header"
+    )
 )]
 #[case::override_host_by_a_managed_header(
     "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost, override_host_sources: [{header: X-Request-Id}], fallback_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}}}}]}",
@@ -128,7 +130,9 @@ const LEAST: Balancer = Balancer::LeastRequest {
 #[case::override_host_that_tells(
     "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost, override_host_sources: [{header: x}], selected_host_key: {key: m, path: [{key: k}]}, fallback_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}}}}]}",
     Balancer::Random,
-    Some("load_balancing_policy.policies[0].typed_extension_config.typed_config.selected_host_key")
+    Some(
+        "load_balancing_policy.policies[0].typed_extension_config.typed_config.selected_host_key"
+    )
 )]
 #[case::subsets_behind_override_host_within_subsets(
     "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.subset.v3.Subset, subset_selectors: [{keys: [a]}], subset_lb_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost, override_host_sources: [{header: x}], fallback_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.subset.v3.Subset, subset_selectors: [{keys: [a]}], subset_lb_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin}}}]}}}}]}}}}]}}}}]}",
