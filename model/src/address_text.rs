@@ -1,4 +1,4 @@
-//! Addresses and ports as text, as matcher trees see them: addresses as `inet_ntop` writes them. In
+//! Addresses and ports as text, as matcher trees and hashes see them: addresses as `inet_ntop` writes them. In
 //! userspace.
 
 use core::net::IpAddr;

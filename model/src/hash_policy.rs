@@ -2,13 +2,12 @@
 //! endpoint. Each policy gives a hash or nothing; they are put together in order.
 
 use core::cmp::Ordering;
-use core::fmt::Write;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use xxhash_rust::xxh64::Xxh64;
 
 use crate::{
-    Machine, Span, cookie,
+    Machine, Span, address_text, cookie,
     layout::{
         RECORD, connection, filter_chain, hash_policy, high, input, low, more, unsupported, work,
     },
@@ -165,26 +164,6 @@ fn of_header<M: Machine>(machine: &M, slot: u64) -> Hash {
     Hash::Number(hash)
 }
 
-/// Bytes of an address as text, at most.
-const ADDRESS_BYTES: usize = 45;
-
-/// An address as text.
-struct Text {
-    bytes: [u8; ADDRESS_BYTES],
-    length: usize,
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        for byte in text.bytes() {
-            let place = self.bytes.get_mut(self.length).ok_or(core::fmt::Error)?;
-            *place = byte;
-            self.length += 1;
-        }
-        Ok(())
-    }
-}
-
 /// The client's address as text. `slot` is that of x-forwarded-for, which says the address where
 /// the connection manager trusts it.
 fn of_source<M: Machine>(machine: &M, slot: u64) -> Hash {
@@ -198,18 +177,12 @@ fn of_source<M: Machine>(machine: &M, slot: u64) -> Hash {
     let word = |at: u64| machine.input64(input::SOURCE_ADDRESS.wrapping_add(at));
     let bytes = u128::from(word(0)) | u128::from(word(8)) << 64;
     let address = Ipv6Addr::from(bytes.to_le_bytes());
-    let mut text = Text {
-        bytes: [0; ADDRESS_BYTES],
-        length: 0,
-    };
     let is_v4 = machine.word(work::CONNECTION) & connection::SOURCE_V4 != 0;
-    let written = match address.to_ipv4_mapped() {
+    let address = match address.to_ipv4_mapped() {
         Some(Ipv4Addr::UNSPECIFIED) => return undecided,
-        Some(address) if is_v4 => write!(text, "{address}"),
-        _ => write!(text, "{address}"),
+        Some(address) if is_v4 => IpAddr::V4(address),
+        _ => IpAddr::V6(address),
     };
-    match text.bytes.get(..text.length) {
-        Some(bytes) if written.is_ok() => Hash::Number(xxhash_rust::xxh64::xxh64(bytes, 0)),
-        _ => undecided,
-    }
+    let text = address_text::of_address(address);
+    Hash::Number(xxhash_rust::xxh64::xxh64(text.bytes(), 0))
 }

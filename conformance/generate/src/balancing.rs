@@ -183,6 +183,9 @@ pub struct Spread {
     behind_unknown: bool,
 }
 
+/// The balancers that may be told how localities are chosen.
+const KNOW_LOCALITIES: [&str; 3] = [".RoundRobin", ".LeastRequest", ".Random"];
+
 impl Spread {
     /// Whether it has subsets.
     pub fn has_subsets(&self) -> bool {
@@ -201,7 +204,9 @@ impl Spread {
             let hashes = kind.ends_with("RingHash") || kind.ends_with("Maglev");
             if hashes && self.by_locality {
                 set(config, "locality_weighted_lb_config", json!({}));
-            } else if !hashes && let Some(localities) = self.localities() {
+            } else if KNOW_LOCALITIES.iter().any(|own| kind.ends_with(own))
+                && let Some(localities) = self.localities()
+            {
                 set(config, "locality_lb_config", localities);
             }
         }

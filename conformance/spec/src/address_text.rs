@@ -1,6 +1,6 @@
-//! Addresses as text, as inputs of matcher trees have them: what `inet_ntop` writes.
+//! Addresses as text, as matcher trees, hashes and format strings have them: what `inet_ntop` writes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The address as text. That differs from Rust's for IPv6 addresses whose last 32 bits alone are set,
 /// the upper 16 of these too: they stand there as IPv4.
@@ -10,6 +10,14 @@ pub(crate) fn text(address: IpAddr) -> String {
             format!("::{}", Ipv4Addr::from_bits(v6.to_bits() as u32))
         }
         _ => address.to_string(),
+    }
+}
+
+/// The same with the port behind it.
+pub(crate) fn with_port(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(_) => address.to_string(),
+        SocketAddr::V6(_) => format!("[{}]:{}", text(address.ip()), address.port()),
     }
 }
 
@@ -28,6 +36,12 @@ mod tests {
     #[case("::ffff", "::ffff")]
     #[case("1:0:0:2:0:0:0:3", "1:0:0:2::3")]
     fn addresses(#[case] given: &str, #[case] expected: &str) {
-        assert_eq!(text(given.parse().expect("an address")), expected);
+        let address: IpAddr = given.parse().expect("an address");
+        assert_eq!(text(address), expected);
+        let expected = match address {
+            IpAddr::V4(_) => format!("{expected}:80"),
+            IpAddr::V6(_) => format!("[{expected}]:80"),
+        };
+        assert_eq!(with_port(SocketAddr::new(address, 80)), expected);
     }
 }

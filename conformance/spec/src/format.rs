@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
 use envoy_types::pb::envoy::config::route::v3::{Route, VirtualHost};
 
+use crate::address_text;
 use crate::lines::{Known, Lines, Undecided};
 
 /// What a format may ask for.
@@ -346,8 +347,8 @@ fn address_of(name: &str) -> Option<(&'static str, Part)> {
     ];
     ends.into_iter().find_map(|end| {
         let part: Part = match name.strip_prefix(end)? {
-            "_ADDRESS" => |address| address.to_string(),
-            "_ADDRESS_WITHOUT_PORT" => |address| address.ip().to_string(),
+            "_ADDRESS" => address_text::with_port,
+            "_ADDRESS_WITHOUT_PORT" => |address| address_text::text(address.ip()),
             "_PORT" => |address| address.port().to_string(),
             _ => return None,
         };

@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::r#type::v3::{
 };
 use xxhash_rust::xxh64::xxh64;
 
+use crate::address_text;
 use crate::cookie;
 use crate::message::{Message, arrives_as_sent};
 use crate::query_parameter;
@@ -120,7 +121,7 @@ fn of_client(message: Option<&Message>, client: Client) -> Result<u64, &'static 
         return Err("the client's address in x-forwarded-for is not decided");
     }
     match client.address {
-        Some(address) => Ok(of_text(&address.to_string())),
+        Some(address) => Ok(of_text(&address_text::text(address))),
         None => Err("the client's address, which its hash takes, is not known"),
     }
 }
