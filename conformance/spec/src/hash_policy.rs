@@ -135,6 +135,15 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::substitution::tests::{rule, substitutions};
+
+    fn hash(
+        policies: &[HashPolicy],
+        message: &Message,
+        client: Client,
+    ) -> Result<Option<u64>, &'static str> {
+        super::hash(policies, message, client, &substitutions(&["-.*"]))
+    }
     use crate::message::tests::message;
 
     const CLIENT: Client = Client {
@@ -253,5 +262,26 @@ mod tests {
             ..own
         };
         assert!(hash(&source, &forwarded, unknown).is_err());
+    }
+
+    #[test]
+    fn a_header_is_rewritten_line_by_line_before_lines_are_in_order() {
+        let rewritten = |pattern: &str| {
+            let mut policy = header("x", false);
+            if let Some(PolicySpecifier::Header(header)) = &mut policy.policy_specifier {
+                header.regex_rewrite = Some(rule(pattern, ""));
+            }
+            [policy]
+        };
+        let of = |lines: &[(&str, &str)]| hash(&rewritten("-.*"), &message(lines), CLIENT);
+        let plain = hash(
+            &[header("x", false)],
+            &message(&[("x", "a"), ("x", "b")]),
+            CLIENT,
+        );
+        assert_eq!(of(&[("x", "b-1"), ("x", "a-2")]), plain);
+        assert_eq!(of(&[]), Ok(None));
+        let unknown = hash(&rewritten("+"), &message(&[("x", "a")]), CLIENT);
+        assert!(unknown.is_err());
     }
 }
