@@ -272,7 +272,10 @@ fn what_an_engine_leaves_to_others_hides_nothing_of_the_rest() {
     let (found, posts, requests) = looked(false, false);
     assert_eq!(found, 0);
     assert!(posts > Some(20), "{posts:?}");
-    assert_eq!(looked(true, false), (0, posts, requests));
+    let (found, again, others) = looked(true, false);
+    assert_eq!((found, others), (0, requests));
+    // As many or nearly so: what the reference leaves, too, counts only where one chose an endpoint.
+    assert!(again > Some(20), "{again:?}");
     for goes_on in [false, true] {
         let (found, ..) = looked(goes_on, true);
         assert!(found > 5, "{found}");
