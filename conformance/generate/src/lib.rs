@@ -72,7 +72,7 @@ pub fn read(bootstrap: &Value) -> Result<Snapshot, ReadError> {
 /// # Errors
 /// Envoy would refuse it.
 pub fn read_as(bootstrap: &Value, profile: Profile) -> Result<Snapshot, ReadError> {
-    // `to_string` writes through a formatter, which takes twice as long.
+    // `to_string` would write through a formatter.
     let text = serde_json::to_vec(bootstrap).unwrap_or_default();
     let options = ReadOptions {
         profile,

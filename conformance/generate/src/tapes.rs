@@ -1,5 +1,5 @@
 //! The choices behind the requests of one snapshot, as a strategy of its own: they are tens of
-//! thousands of numbers, and a tree for each takes longer than all that is made of them.
+//! thousands of numbers, and seldom is one of them shrunk.
 
 use std::ops::Range;
 
