@@ -269,7 +269,7 @@ pub fn policy() -> BoxedStrategy<Value> {
         weighted(0.2, select(&[100u32, 120, 200][..])),
         prop::bool::weighted(0.1),
         weighted(
-            0.1,
+            0.15,
             (
                 select(&[0u32, 30, 99, 100][..]),
                 select(&["HUNDRED", "TEN_THOUSAND", "MILLION"][..]),

@@ -39,9 +39,9 @@ fn percentage() -> impl Strategy<Value = Value> {
 /// The fields of a fault filter.
 fn fault() -> BoxedStrategy<Value> {
     let delay = prop_oneof![
-        Just(json!({"fixed_delay": "0.001s"})),
-        Just(json!({"fixed_delay": "0.0015s"})),
-        Just(json!({"header_delay": {}})),
+        2 => Just(json!({"fixed_delay": "0.001s"})),
+        2 => Just(json!({"fixed_delay": "0.0015s"})),
+        1 => Just(json!({"header_delay": {}})),
     ];
     let abort = prop_oneof![
         Just(json!({"http_status": 503})),

@@ -20,6 +20,9 @@ use twinmesh_xds::Profile;
 
 /// Requests of a snapshot, at most.
 const REQUESTS: usize = 60;
+/// Snapshots of a run that nobody says the length of: with fewer, how often rare rules are reached varies
+/// more than the floors allow.
+const SNAPSHOTS: u32 = 600;
 /// Snapshots from which on every rule has to be reached.
 const FLOORS: u32 = 100;
 /// Kinds of divergences after which a run ends.
@@ -69,6 +72,9 @@ fn agree(profile: Profile) {
     let mut config = Config::default();
     if matches!(config.rng_seed, RngSeed::Random) {
         config.rng_seed = RngSeed::Fixed(2);
+    }
+    if std::env::var("PROPTEST_CASES").is_err() {
+        config.cases = SNAPSHOTS;
     }
     let cases = config.cases;
     let mut runner = TestRunner::new(config);
