@@ -1,5 +1,6 @@
 //! How each request gets to Envoy, or why it does not.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use envoy_types::pb::envoy::config::core::v3::{address::Address, socket_address::PortSpecifier};
@@ -70,6 +71,8 @@ pub enum Plan {
 pub struct Planner<'a> {
     snapshot: &'a Snapshot,
     decides_once: bool,
+    /// The headers that name endpoints of some cluster.
+    override_headers: BTreeSet<String>,
 }
 
 /// Stands for a source that nobody gives.
@@ -80,6 +83,11 @@ impl<'a> Planner<'a> {
     pub fn new(snapshot: &'a Snapshot) -> Self {
         Self {
             snapshot,
+            override_headers: {
+                let clusters = snapshot.clusters.iter();
+                let headers = clusters.flat_map(|cluster| &cluster.override_headers);
+                headers.flatten().cloned().collect()
+            },
             decides_once: chains(snapshot.listeners.iter()).any(|chain| {
                 let is_http = matches!(chain.terminal, Terminal::Http { .. });
                 !is_http || !chain.network_rbac.is_empty()
@@ -100,6 +108,16 @@ impl<'a> Planner<'a> {
     }
 
     fn way(&self, request: &Request) -> Result<Way, String> {
+        let mut names = self.override_headers.iter();
+        let says = |name: &&String| {
+            let mut headers = request.headers.iter();
+            headers.any(|(header, _)| header.eq_ignore_ascii_case(name))
+        };
+        if let Some(name) = names.find(says) {
+            return Err(format!(
+                "its header {name:?} may name endpoints, which have other addresses in this run"
+            ));
+        }
         let (entry, ends) = self.place(request)?;
         let tls = match entry {
             _ if !request.is_tls() => None,

@@ -145,7 +145,7 @@ fn agree(profile: Profile) {
         // The kernel's programs leave much to userspace.
         let (most, least, userspace, rare) = match *name {
             "sim" => ((1, 5), (7, 20), USERSPACE_RULES, 400),
-            _ => ((5, 8), (1, 8), &[][..], 800),
+            _ => ((2, 3), (1, 8), &[][..], 800),
         };
         assert!(
             undecided * most.1 <= counts.requests * most.0,

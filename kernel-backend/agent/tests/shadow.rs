@@ -192,7 +192,7 @@ async fn what_cannot_be_made_again_is_skipped() {
     config["static_resources"]["clusters"][1]["load_balancing_policy"] = json!({"policies": [
         {"typed_extension_config": {"name": "x", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.\
-                client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"}}}]});
+                cluster_provided.v3.ClusterProvided"}}}]});
     let running = start_shadowed(snapshot(&config), shadow(ALL), false).await;
     let mut client = running.connect("web").await;
     let request = "GET / HTTP/1.1\r\nHost: web\r\nX-V: 2\r\n\r\n";

@@ -213,18 +213,18 @@ impl Rules {
                 decision.outcome == Outcome::Unsupported
                     && decision.cluster.as_deref() == Some(name)
             };
-            let picks = if found.iter().any(hides_turns) || unsettled::hides_turns(snapshot, name) {
-                Picks::Free
-            } else if snapshot.spreads_by_zone(cluster) {
-                // The server is told of no zone that it is in: the locality may have no endpoint.
+            // The server is told of no zone that it is in: the locality may have no endpoint.
+            let elsewhere = snapshot.spreads_by_zone(cluster);
+            if elsewhere {
                 self.open(name, None, &[&FATE[..], &SENT].concat());
-                Picks::Free
-            } else if unsettled::names_endpoints(cluster, requests) {
-                // Its endpoints have other addresses than those that requests name.
-                self.open(name, None, &[&FATE[..], &SENT].concat());
-                Picks::Free
-            } else {
-                picks::of(cluster, overlaps)
+            }
+            // What names endpoints was not asked of it.
+            let unseen = found.iter().any(hides_turns)
+                || unsettled::hides_turns(snapshot, name)
+                || unsettled::names_endpoints(cluster, requests);
+            let picks = match elsewhere || unseen {
+                true => Picks::Free,
+                false => picks::of(cluster, overlaps),
             };
             match picks {
                 Picks::Exact => {}
