@@ -38,6 +38,16 @@ struct Phase {
     cluster: String,
     fields: Vec<String>,
     period: usize,
+    ids: Option<Vec<String>>,
+}
+
+impl Phase {
+    /// Whether the decision's pick is one of the sequence: other requests name their endpoint.
+    fn has(&self, decision: &Decision) -> bool {
+        let ids = self.ids.as_ref();
+        decision.cluster.as_deref() == Some(&self.cluster)
+            && ids.is_none_or(|ids| ids.contains(&decision.id))
+    }
 }
 
 /// Fields that are not compared one by one, for the decisions that all given names fit.
@@ -173,9 +183,10 @@ fn replay(folder: &Path, tally: &mut Tally) {
             .comparison
             .phase
             .iter()
-            .find(|phase| recorded.cluster.as_deref() == Some(&phase.cluster));
+            .find(|phase| phase.has(recorded));
         for (decision, is_ours) in [(recorded, false), (ours, true)] {
-            if decision.outcome != Outcome::Forward {
+            let mut phases = case.comparison.phase.iter();
+            if decision.outcome != Outcome::Forward || !phases.any(|phase| phase.has(decision)) {
                 continue;
             }
             let picks = picks
