@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use twinmesh_model::layout::{connection, matcher, of, pair};
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
+pub use twinmesh_xds::managed_header::arrives_as_sent;
 use twinmesh_xds::{Profile, Snapshot};
 
 use crate::arena::Arena;
@@ -158,27 +159,6 @@ fn accepts_empty(snapshot: &Snapshot, specifier: Option<&HeaderMatchSpecifier>) 
             _ => false,
         },
     }
-}
-
-/// Whether matchers see a header as the client sent it. The connection manager adds, removes or
-/// rewrites the others by rules that are not decided.
-pub fn arrives_as_sent(name: &str) -> bool {
-    const MANAGED: [&str; 11] = [
-        "connection",
-        "expect",
-        "keep-alive",
-        "proxy-connection",
-        // Removed where it is no URL.
-        "referer",
-        "te",
-        "transfer-encoding",
-        "upgrade",
-        "x-forwarded-client-cert",
-        "x-forwarded-for",
-        "x-request-id",
-    ];
-    let name = name.to_ascii_lowercase();
-    !MANAGED.contains(&name.as_str()) && !name.starts_with("x-envoy-")
 }
 
 /// Headers of one connection: no matcher sees any. Those of a request that asks for an upgrade, which

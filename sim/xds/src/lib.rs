@@ -9,6 +9,7 @@ pub mod format;
 mod header_filters;
 pub mod header_mutation;
 pub mod http_filter;
+pub mod managed_header;
 mod matcher_tree;
 mod message;
 pub mod network_rbac;

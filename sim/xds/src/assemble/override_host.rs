@@ -8,21 +8,7 @@ use super::{
     Assembly,
     rewrite::{names_changed, weighted_clusters},
 };
-use crate::{header_mutation::of_request, snapshot::Snapshot};
-
-/// Headers that the connection manager adds, removes or rewrites before an endpoint is chosen.
-const MANAGED: [&str; 10] = [
-    "connection",
-    "expect",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-    "x-forwarded-client-cert",
-    "x-forwarded-for",
-    "x-request-id",
-];
+use crate::{header_mutation::of_request, managed_header::arrives_as_sent, snapshot::Snapshot};
 
 impl Assembly<'_> {
     /// A balancer looks at the request's headers as they are sent: after mutations by filters and routes.
@@ -34,7 +20,7 @@ impl Assembly<'_> {
         let changed = changed(snapshot);
         for cluster in &mut snapshot.clusters {
             let mut headers = cluster.override_headers.iter().flatten();
-            let managed = |name: &str| MANAGED.contains(&name) || name.starts_with("x-envoy-");
+            let managed = |name: &str| !arrives_as_sent(name);
             let Some(name) = headers.find(|it| managed(it) || changed.contains(*it)) else {
                 continue;
             };

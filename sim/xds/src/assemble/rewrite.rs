@@ -4,12 +4,12 @@ use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteConfiguration, VirtualHost,
     redirect_action::PathRewriteSpecifier,
     route::Action,
-    route_action::{
-        ClusterSpecifier, HashPolicy, HostRewriteSpecifier, hash_policy::PolicySpecifier,
-    },
+    route_action::{ClusterSpecifier, HostRewriteSpecifier, hash_policy::PolicySpecifier},
     weighted_cluster::ClusterWeight,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+
+use crate::validate::rewrite::of_hash_policy;
 
 /// The field below the route that is not decided, and why.
 pub(super) fn undecided(
@@ -42,14 +42,6 @@ pub(super) fn undecided(
             }
             _ => None,
         },
-        _ => None,
-    }
-}
-
-/// How the header that a policy hashes is rewritten.
-fn of_hash_policy(policy: &HashPolicy) -> Option<&RegexMatchAndSubstitute> {
-    match &policy.policy_specifier {
-        Some(PolicySpecifier::Header(header)) => header.regex_rewrite.as_ref(),
         _ => None,
     }
 }

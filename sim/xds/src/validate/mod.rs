@@ -5,7 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod listener;
 pub(crate) mod matcher_tree;
 pub(crate) mod names;
-mod rewrite;
+pub(crate) mod rewrite;
 pub(crate) mod route;
 mod subset;
 

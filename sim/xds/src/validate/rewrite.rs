@@ -216,7 +216,8 @@ fn one_of_path(
     Ok(())
 }
 
-fn of_hash_policy(policy: &HashPolicy) -> Option<&RegexMatchAndSubstitute> {
+/// How the header that a policy hashes is rewritten.
+pub(crate) fn of_hash_policy(policy: &HashPolicy) -> Option<&RegexMatchAndSubstitute> {
     match &policy.policy_specifier {
         Some(PolicySpecifier::Header(header)) => header.regex_rewrite.as_ref(),
         _ => None,

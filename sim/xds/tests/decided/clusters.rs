@@ -127,6 +127,11 @@ const LEAST: Balancer = Balancer::LeastRequest {
     Balancer::Random,
     Some("load_balancing_policy")
 )]
+#[case::override_host_by_a_header_that_must_be_a_url(
+    "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost, override_host_sources: [{header: referer}], fallback_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}}}}]}",
+    Balancer::Random,
+    Some("load_balancing_policy")
+)]
 #[case::override_host_that_tells(
     "  load_balancing_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost, override_host_sources: [{header: x}], selected_host_key: {key: m, path: [{key: k}]}, fallback_policy: {policies: [{typed_extension_config: {name: x, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}}}}]}",
     Balancer::Random,
