@@ -89,6 +89,7 @@ pub fn clusters(
             .next()
             .unwrap_or_else(|| json!({"name": cluster.name}));
         steps::remove(&mut config, &LEFT_OUT);
+        lift_thresholds(&mut config);
         if is(cluster, DiscoveryType::OriginalDst) {
             result.configs.push(config);
             continue;
@@ -135,6 +136,24 @@ pub fn clusters(
         result.configs.push(config);
     }
     Ok(result)
+}
+
+/// Takes away the circuit breakers that one request at a time does not reach: of a connection that its
+/// client has closed, the server's other side may be counted on for a while.
+fn lift_thresholds(config: &mut Value) {
+    const COUNTS: [&str; 3] = ["max_connections", "max_pending_requests", "max_requests"];
+    let Some(breakers) = config.get_mut("circuit_breakers") else {
+        return;
+    };
+    for list in ["thresholds", "per_host_thresholds"] {
+        for thresholds in steps::elements(breakers, list) {
+            for name in COUNTS {
+                if thresholds.get(name).is_some_and(|count| count != 0) {
+                    steps::remove(thresholds, &[name]);
+                }
+            }
+        }
+    }
 }
 
 fn is(cluster: &Cluster, kind: DiscoveryType) -> bool {
@@ -238,4 +257,32 @@ fn nth_address(index: usize) -> Result<String, EnvoyError> {
                 LAST - FIRST
             ))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_thresholds_of_zero_stay() {
+        let mut config = json!({"name": "c", "circuit_breakers": {
+            "thresholds": [
+                {"max_requests": 1, "max_pending_requests": 0, "max_retries": 2},
+                {"priority": "HIGH", "max_connections": 3, "track_remaining": true},
+            ],
+            "per_host_thresholds": [{"max_connections": 1}],
+        }});
+        lift_thresholds(&mut config);
+        let expected = json!({"name": "c", "circuit_breakers": {
+            "thresholds": [
+                {"max_pending_requests": 0, "max_retries": 2},
+                {"priority": "HIGH", "track_remaining": true},
+            ],
+            "per_host_thresholds": [{}],
+        }});
+        assert_eq!(config, expected);
+        let mut without = json!({"name": "c"});
+        lift_thresholds(&mut without);
+        assert_eq!(without, json!({"name": "c"}));
+    }
 }
