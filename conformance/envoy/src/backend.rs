@@ -273,7 +273,7 @@ mod tests {
             for (method, target, host, count) in
                 [("GET", "/a?b", "x.test", 1), ("HEAD", "/", "", 0)]
             {
-                let answered = reader.next(&mut stream, method).expect("a response");
+                let answered = reader.next(&mut stream, method, false).expect("a response");
                 let (response, _) = answered.expect("it is open");
                 let found = response.header(SEEN).and_then(seen).expect("it is told");
                 assert_eq!((found.target.as_str(), found.host.as_str()), (target, host));

@@ -49,7 +49,11 @@ pub fn decide(
     entry: Option<&Entry>,
 ) -> Decision {
     if let Some(failure) = &answer.failure {
-        return undecided(request, failure.clone());
+        // It may have taken a turn all the same.
+        return Decision {
+            cluster: entry.and_then(|entry| entry.cluster.clone()),
+            ..undecided(request, failure.clone())
+        };
     }
     let Some(entry) = entry else {
         return undecided(

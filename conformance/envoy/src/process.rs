@@ -156,7 +156,7 @@ impl Process {
         stream.set_read_timeout(Some(ADMIN)).map_err(failed())?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).map_err(failed())?;
-        match Reader::default().next(&mut stream, "GET") {
+        match Reader::default().next(&mut stream, "GET", false) {
             Ok(Some((_, body))) => Ok(String::from_utf8_lossy(&body).into_owned()),
             Ok(None) => Err(failed()(ErrorKind::UnexpectedEof.into())),
             Err(error) => Err(failed()(error)),

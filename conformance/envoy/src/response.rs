@@ -33,8 +33,8 @@ const MOST_HEADERS: usize = 256;
 
 impl Reader {
     /// The next final response, to a request of this method; `None` where the connection ended before
-    /// one began. The body comes
-    /// too, for those who want it.
+    /// one began. The body comes too, for those who want it: but for a tunnel's, which ends when
+    /// the request does, where that `may_be_open`: nothing follows its head, which may announce more.
     ///
     /// # Errors
     /// The connection failed or ended within a response, or what came is none.
@@ -42,6 +42,7 @@ impl Reader {
         &mut self,
         stream: &mut impl Read,
         method: &str,
+        may_be_open: bool,
     ) -> io::Result<Option<(Response, Vec<u8>)>> {
         loop {
             let Some((response, length)) = self.head(stream)? else {
@@ -51,7 +52,7 @@ impl Reader {
             if (100..200).contains(&response.status) && response.status != 101 {
                 continue;
             }
-            return self.body(stream, response, method).map(Some);
+            return self.body(stream, response, method, may_be_open).map(Some);
         }
     }
 
@@ -74,12 +75,18 @@ impl Reader {
         stream: &mut impl Read,
         mut response: Response,
         method: &str,
+        may_be_open: bool,
     ) -> io::Result<(Response, Vec<u8>)> {
         // A direct response of these has its body all the same; it then says how long that is. One that
         // opens a tunnel has none.
         let opens = method == "CONNECT" && (200..300).contains(&response.status);
         let may_have_none = opens || matches!(response.status, 204 | 304);
         if method == "HEAD" || may_have_none && response.header("content-length").is_none() {
+            return Ok((response, Vec::new()));
+        }
+        // Endpoints and Envoy itself say how long their bodies are.
+        if may_be_open && response.header("content-length").is_none() {
+            response.is_last = true;
             return Ok((response, Vec::new()));
         }
         let chunked = response
@@ -201,6 +208,8 @@ mod tests {
     use std::net::TcpListener;
     use std::net::TcpStream;
 
+    use rstest::rstest;
+
     use super::*;
 
     fn connection(bytes: &[u8]) -> TcpStream {
@@ -222,7 +231,10 @@ mod tests {
               HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 5\r\n\r\n",
         );
         let mut reader = Reader::default();
-        let mut next = |method| reader.next(&mut stream, method).expect("a response");
+        let mut next = |method| {
+            let found = reader.next(&mut stream, method, false);
+            found.expect("a response")
+        };
         let (one, body) = next("GET").expect("the first");
         assert_eq!(
             (one.status, body.as_slice(), one.is_last),
@@ -243,13 +255,32 @@ mod tests {
     fn half_a_response_is_none() {
         let mut stream = connection(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\na");
         let error = Reader::default()
-            .next(&mut stream, "GET")
+            .next(&mut stream, "GET", false)
             .expect_err("it is cut");
         assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
         let mut stream = connection(b"\x16\x03\x01 what");
         let error = Reader::default()
-            .next(&mut stream, "GET")
+            .next(&mut stream, "GET", false)
             .expect_err("it is TLS");
         assert_eq!(error.kind(), ErrorKind::InvalidData);
+    }
+
+    #[rstest]
+    #[case("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")]
+    #[case("HTTP/1.0 200 OK\r\n\r\n")]
+    fn a_tunnels_answer_ends_with_its_head(#[case] head: &str) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        let (mut other, _) = listener.accept().expect("it connects");
+        other.write_all(head.as_bytes()).expect("it is open");
+        // `other` stays open: to read on would not end.
+        let found = Reader::default().next(&mut stream, "POST", true);
+        let (response, body) = found.expect("a response").expect("the tunnel's");
+        assert_eq!(
+            (response.status, body.len(), response.is_last),
+            (200, 0, true)
+        );
+        drop(other);
     }
 }

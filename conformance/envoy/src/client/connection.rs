@@ -74,12 +74,17 @@ impl Connection {
     }
 
     /// The response to the next request, with its body; `None` where the connection was closed before it.
+    /// The request `may_be_open`: its head may announce more than the client sends.
     ///
     /// # Errors
     /// What comes is no response, or nothing comes in time.
-    pub fn read(&mut self, request: &Request) -> Result<Option<(Response, Vec<u8>)>, String> {
+    pub fn read(
+        &mut self,
+        request: &Request,
+        may_be_open: bool,
+    ) -> Result<Option<(Response, Vec<u8>)>, String> {
         let method = request.method.trim();
-        match self.reader.next(&mut self.stream, method) {
+        match self.reader.next(&mut self.stream, method, may_be_open) {
             Ok(Some(found)) => {
                 self.answered += 1;
                 Ok(Some(found))

@@ -140,7 +140,7 @@ impl<'a> Client<'a> {
         while open && let Some((request, answer)) = requests.get(done).zip(answers.get_mut(done)) {
             let from = connection.from.clone();
             let number = connection.answered;
-            match connection.read(request) {
+            match connection.read(request, alone) {
                 Ok(Some((response, body))) => {
                     open = !response.is_last;
                     answer.sent = Some(Sent { from, number });

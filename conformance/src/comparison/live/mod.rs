@@ -239,7 +239,7 @@ impl Rules {
             }
             // What names endpoints was not asked of it.
             let unseen = found.iter().any(hides_turns)
-                || unsettled::hides_turns(snapshot, name)
+                || unsettled::closes_some(snapshot, name)
                 || unsettled::names_endpoints(cluster, requests);
             let picks = match elsewhere || unseen {
                 true => Picks::Free,

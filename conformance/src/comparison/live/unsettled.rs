@@ -3,9 +3,6 @@
 use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
 use envoy_types::pb::envoy::config::rbac::v3::{Principal, principal::Identifier};
-use envoy_types::pb::envoy::config::route::v3::{
-    Route, route::Action, route_action::ClusterSpecifier as ByRoute,
-};
 use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::{
     HttpFault, fault_abort::ErrorType,
@@ -138,7 +135,7 @@ fn is_of_a_zone(snapshot: &Snapshot, expected: &Decision, found: &Decision) -> b
         && cluster.is_some_and(|cluster| snapshot.spreads_by_zone(cluster))
 }
 
-/// Whether a TCP proxy that draws a cluster has both of these among its own.
+/// Whether a TCP proxy that draws a cluster may come to both of these.
 fn draws_both(snapshot: &Snapshot, expected: &Decision, found: &Decision) -> bool {
     let listeners = snapshot.listeners.iter();
     let listeners = listeners.filter(|it| Some(&it.name) == expected.listener.as_ref());
@@ -146,26 +143,27 @@ fn draws_both(snapshot: &Snapshot, expected: &Decision, found: &Decision) -> boo
     let named = expected.filter_chain.as_deref().unwrap_or_default();
     let mut drawing = chains.filter(|chain| chain.config.name == named);
     drawing.any(|chain| match &chain.terminal {
-        Terminal::Tcp(proxy) => [expected, found]
-            .into_iter()
-            .all(|decision| may_draw(proxy, decision)),
+        Terminal::Tcp(proxy) => {
+            let may_close = !chain.network_rbac.is_empty();
+            [expected, found]
+                .into_iter()
+                .all(|decision| may_come_to(proxy, may_close, decision))
+        }
         _ => false,
     })
 }
 
-fn may_draw(proxy: &TcpProxy, decision: &Decision) -> bool {
+/// Whether the proxy may draw the decision's cluster; or another one, whose connection a network filter
+/// closes once there is an endpoint, where one `may_close` it.
+fn may_come_to(proxy: &TcpProxy, may_close: bool, decision: &Decision) -> bool {
     let Some(ClusterSpecifier::WeightedClusters(weighted)) = &proxy.cluster_specifier else {
         return false;
     };
+    if decision.cluster.is_none() {
+        return may_close && decision.outcome == Outcome::DirectResponse;
+    }
     let mut clusters = weighted.clusters.iter();
     clusters.any(|it| it.weight > 0 && Some(&it.name) == decision.cluster.as_ref())
-}
-
-/// Whether nobody sees each turn that the cluster's endpoints take: tunnels that the server ends may
-/// be closed before it says to whom they went, and a network filter may close connections for which a
-/// TCP proxy has chosen.
-pub(super) fn hides_turns(snapshot: &Snapshot, cluster: &str) -> bool {
-    closes_some(snapshot, cluster) || ends_tunnels(snapshot, cluster)
 }
 
 /// Whether some request has a header that names endpoints of the cluster (`OverrideHost`).
@@ -177,31 +175,9 @@ pub(super) fn names_endpoints(cluster: &Cluster, requests: &[Request]) -> bool {
     })
 }
 
-/// Whether a route that ends tunnels may forward to the cluster.
-fn ends_tunnels(snapshot: &Snapshot, cluster: &str) -> bool {
-    let configurations = snapshot.route_configurations.iter();
-    let hosts = configurations.flat_map(|it| &it.config.virtual_hosts);
-    let mut routes = hosts.flat_map(|host| &host.routes);
-    routes.any(|route| ends(route, cluster))
-}
-
-fn ends(route: &Route, cluster: &str) -> bool {
-    let Some(Action::Route(action)) = &route.action else {
-        return false;
-    };
-    let mut configs = action.upgrade_configs.iter();
-    configs.any(|config| config.connect_config.is_some())
-        && match &action.cluster_specifier {
-            Some(ByRoute::Cluster(name)) => name == cluster,
-            Some(ByRoute::WeightedClusters(weighted)) => {
-                let mut clusters = weighted.clusters.iter();
-                clusters.any(|it| it.name == cluster || !it.cluster_header.is_empty())
-            }
-            _ => true,
-        }
-}
-
-fn closes_some(snapshot: &Snapshot, cluster: &str) -> bool {
+/// Whether nobody sees each turn that the cluster's endpoints take: a network filter may close connections
+/// for which a TCP proxy has chosen.
+pub(super) fn closes_some(snapshot: &Snapshot, cluster: &str) -> bool {
     let listeners = snapshot.listeners.iter();
     let mut chains =
         listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
@@ -261,39 +237,46 @@ fn is_source(principal: &Principal) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::pb::envoy::config::route::v3::{
-        RouteAction,
-        route_action::{UpgradeConfig, upgrade_config::ConnectConfig},
+    use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{
+        WeightedCluster, weighted_cluster::ClusterWeight,
     };
     use rstest::rstest;
 
     use super::*;
 
     #[rstest]
-    #[case(Some(true), "to", true)]
-    #[case(Some(true), "other", false)]
-    #[case(Some(false), "to", false)]
-    #[case(None, "to", false)]
-    fn routes_that_end_tunnels(
-        #[case] connect: Option<bool>,
-        #[case] cluster: &str,
+    #[case(Outcome::Forward, Some("one"), false, true)]
+    #[case(Outcome::NoHealthyUpstream, Some("one"), false, true)]
+    #[case(Outcome::Forward, Some("never"), true, false)]
+    #[case(Outcome::Forward, Some("other"), true, false)]
+    #[case(Outcome::DirectResponse, None, true, true)]
+    #[case(Outcome::DirectResponse, None, false, false)]
+    #[case(Outcome::NoFilterChain, None, true, false)]
+    fn what_a_proxy_that_draws_may_come_to(
+        #[case] outcome: Outcome,
+        #[case] cluster: Option<&str>,
+        #[case] may_close: bool,
         #[case] expected: bool,
     ) {
-        let config = |ends: bool| UpgradeConfig {
-            upgrade_type: "CONNECT".to_owned(),
-            connect_config: ends.then(ConnectConfig::default),
-            ..UpgradeConfig::default()
+        let entry = |(name, weight): (&str, u32)| ClusterWeight {
+            name: name.to_owned(),
+            weight,
+            ..ClusterWeight::default()
         };
-        let action = RouteAction {
-            cluster_specifier: Some(ByRoute::Cluster("to".to_owned())),
-            upgrade_configs: connect.map(config).into_iter().collect(),
-            ..RouteAction::default()
+        let clusters = [("one", 3), ("two", 1), ("never", 0)].map(entry);
+        let weighted = WeightedCluster {
+            clusters: clusters.into(),
         };
-        let route = Route {
-            action: Some(Action::Route(action)),
-            ..Route::default()
+        let proxy = TcpProxy {
+            cluster_specifier: Some(ClusterSpecifier::WeightedClusters(weighted)),
+            ..TcpProxy::default()
         };
-        assert_eq!(ends(&route, cluster), expected);
+        let decision = Decision {
+            outcome,
+            cluster: cluster.map(str::to_owned),
+            ..Decision::default()
+        };
+        assert_eq!(may_come_to(&proxy, may_close, &decision), expected);
     }
 
     fn answered(reason: &str) -> Decision {
