@@ -158,7 +158,21 @@ def named_cluster(request: dict, known: dict, topology: Topology) -> str | None:
     if not headers:
         raise RecorderError(f"route {known['route']}: cannot tell which cluster is missing")
     # Of several headers it is not known which one was asked.
-    return first_value(request, headers.pop()) if len(headers) == 1 else None
+    if len(headers) != 1 or is_taken_off(next(iter(headers)), known, topology):
+        return None
+    return first_value(request, headers.pop())
+
+
+def is_taken_off(header: str, known: dict, topology: Topology) -> bool:
+    """Whether the connection manager takes the header off: cases have it name a cluster that there is."""
+    owners = [it for it in chains(topology.listeners[known["listener"]])
+              if it.get("name", "") == (known["filter_chain"] or "")] if known["listener"] else []
+    managers = [it["filters"][-1]["typed_config"] for it in owners]
+    drops = any(it.get("common_http_protocol_options", {}).get("headers_with_underscores_action")
+                == "DROP_HEADER" for it in managers)
+    internal = [name.lower() for it in managers
+                for name in it.get("route_config", {}).get("internal_only_headers", [])]
+    return header in internal or drops and "_" in header
 
 
 def first_value(request: dict, name: str) -> str | None:

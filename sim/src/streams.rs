@@ -171,9 +171,7 @@ impl Streams for Sim {
         let record = self.loaded.as_ref();
         let record = record.map_or(0, |(_, memory)| again::cluster_of_last(memory));
         let followed = plan.is_some();
-        let named = self.loaded.as_ref().zip(plan.as_ref());
-        let named =
-            named.map(|((compiled, _), plan)| compiled.named_for_retries(&plan.cluster, request));
+        let named = plan.as_ref().map(|plan| plan.named.clone());
         self.under.streams.insert(
             id,
             Stream {

@@ -117,7 +117,14 @@ fn manager() -> BoxedStrategy<Value> {
                 "internal_address_config": {"cidr_ranges": ranges.collect::<Vec<_>>()}})
         }),
     ];
-    let ignore_port = weighted(0.1, Just(true));
+    let option = (option, managed_headers()).prop_map(|(mut option, managed)| {
+        if let (Some(option), Value::Object(managed)) = (option.as_object_mut(), managed) {
+            option.extend(managed);
+        }
+        option
+    });
+    let internal = weighted(0.15, vec(select(&INTERNAL_ONLY[..]), 1..3));
+    let ignore_port = (weighted(0.1, Just(true)), internal);
     let wins = prop::bool::weighted(0.3);
     let changes = (mutations(), mirrors(), wins, upgrade::of_manager());
     (
@@ -131,7 +138,7 @@ fn manager() -> BoxedStrategy<Value> {
             |(
                 mut manager,
                 virtual_hosts,
-                ignore_port,
+                (ignore_port, internal),
                 mut filters,
                 (mutations, mirrors, wins, upgrades),
             )| {
@@ -152,6 +159,9 @@ fn manager() -> BoxedStrategy<Value> {
                 if let Some(ignore) = ignore_port {
                     set(&mut routes, "ignore_port_in_host_matching", json!(ignore));
                 }
+                if let Some(internal) = internal {
+                    set(&mut routes, "internal_only_headers", json!(internal));
+                }
                 set(&mut manager, "@type", json!(MANAGER));
                 set(&mut manager, "stat_prefix", json!("s"));
                 if let Some(upgrades) = upgrades {
@@ -164,6 +174,20 @@ fn manager() -> BoxedStrategy<Value> {
             },
         )
         .boxed()
+}
+
+/// Headers that are taken off requests from outside.
+const INTERNAL_ONLY: [&str; 5] = ["x-a", "X-B", "via", "x-forwarded-port", "referer"];
+
+/// Headers that the connection manager writes.
+fn managed_headers() -> BoxedStrategy<Value> {
+    prop_oneof![
+        16 => Just(json!({})),
+        1 => Just(json!({"via": "gw"})),
+        1 => Just(json!({"append_x_forwarded_port": true})),
+        1 => Just(json!({"append_x_forwarded_port": true, "via": "a, b"})),
+    ]
+    .boxed()
 }
 
 fn tcp_proxy() -> BoxedStrategy<Value> {

@@ -44,6 +44,7 @@ mod listener;
 mod local_rate_limit;
 mod locality;
 mod maglev;
+mod managed_header;
 mod matcher_tree;
 mod message;
 mod mirror;

@@ -176,12 +176,6 @@ impl Lines {
         if manager.add_user_agent.is_some_and(|it| it.value) {
             more.insert("user-agent");
         }
-        if manager.append_x_forwarded_port {
-            more.insert("x-forwarded-port");
-        }
-        if !manager.via.is_empty() {
-            more.insert("via");
-        }
         if manager.tracing.is_some() {
             more.extend(TRACING);
         }

@@ -22,6 +22,7 @@ use crate::hash_policy::Client;
 use crate::head::{self, Refused};
 use crate::http_filter::{At, Filters, Memory, Place};
 use crate::listener::{Entry, canonical};
+use crate::managed_header;
 use crate::message::Message;
 use crate::network_rbac;
 use crate::override_host::Named;
@@ -239,6 +240,10 @@ impl<'a> Run<'a> {
                 let Some(message) = self.at_path(manager, *route_configuration, message) else {
                     return;
                 };
+                let Some(message) = self.at_headers(manager, *route_configuration, port, message)
+                else {
+                    return;
+                };
                 match route_configuration {
                     Some(index) => self.at_route_configuration(*index, &message),
                     None => self.undecided("the snapshot does not hold the route configuration"),
@@ -320,6 +325,26 @@ impl<'a> Run<'a> {
                 self.name_route_configuration(route_configuration);
                 let why = "the connection manager refuses the path";
                 self.reply(Outcome::BadRequest, 400, &message, why);
+                None
+            }
+        }
+    }
+
+    /// The message with the headers that the connection manager writes, and without those that it takes off.
+    fn at_headers(
+        &mut self,
+        manager: &HttpConnectionManager,
+        route_configuration: Option<usize>,
+        port: u16,
+        message: Message,
+    ) -> Option<Message> {
+        let table =
+            route_configuration.and_then(|index| self.snapshot.route_configurations.get(index));
+        let internal = table.map_or(&[][..], |table| &table.config.internal_only_headers);
+        match managed_header::apply(manager, internal, (self.request, port), message) {
+            Ok(message) => Some(message),
+            Err(reason) => {
+                self.undecided(reason);
                 None
             }
         }

@@ -441,7 +441,7 @@ impl Compiled {
             unsupported::TOO_MANY_VALUES => {
                 "the request has more headers, parameters or candidate routes than this engine looks at".to_owned()
             }
-            unsupported::PATH_NOT_NORMAL => "the connection manager changes the path, and it is not known how".to_owned(),
+            unsupported::PATH_NOT_NORMAL => "the connection manager changes the request, and it is not known how".to_owned(),
             unsupported::TARGET_FORM => "the form of the request's target is not decided".to_owned(),
             unsupported::HEADER_REWRITTEN => {
                 "Envoy rewrites a header of this request before routing, which is not decided".to_owned()

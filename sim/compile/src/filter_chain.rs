@@ -16,11 +16,11 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_model::head::HEADERS;
 use twinmesh_model::layout::{filter_chain, filter_chain_node, pair, unsupported};
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
-use twinmesh_xds::{FilterChain, Terminal, Unsupported};
+use twinmesh_xds::{FilterChain, Snapshot, Terminal, Unsupported};
 
 use crate::compiler::Compiler;
-use crate::plain;
 use crate::trie::Keys;
+use crate::{managed_header, plain};
 
 /// A filter chain's match and its record.
 pub type Chain = (FilterChainMatch, u64);
@@ -51,7 +51,7 @@ impl Compiler<'_> {
                         reason: "the snapshot does not hold the route configuration".to_owned(),
                     });
                 }
-                if let Some(pattern) = unchanged_paths(manager) {
+                if let Some(pattern) = left_alone(chain, manager, self.snapshot) {
                     match self.paths_dfa(pattern) {
                         Ok(dfa) => normal = dfa,
                         Err(too_large) => {
@@ -462,9 +462,24 @@ fn limits(manager: &HttpConnectionManager) -> u64 {
     kilobytes.min(0xffff) | count.min(0xffff) << 16
 }
 
-/// The regex of paths (without query) that the connection manager's options leave as they are;
-/// `None` where it has none that change paths.
-pub fn unchanged_paths(manager: &HttpConnectionManager) -> Option<String> {
+/// The regex of paths (without query) of the requests that the connection manager does not change; `None`
+/// where it changes none.
+pub fn left_alone(
+    chain: &FilterChain,
+    manager: &HttpConnectionManager,
+    snapshot: &Snapshot,
+) -> Option<String> {
+    // No path has it.
+    const NONE: &str = r"\x00";
+    match managed_header::may_matter(chain, snapshot) {
+        true => Some(NONE.to_owned()),
+        false => unchanged_paths(manager),
+    }
+}
+
+/// The regex of paths that the connection manager's options leave as they are; `None` where it has none
+/// that change paths.
+fn unchanged_paths(manager: &HttpConnectionManager) -> Option<String> {
     let normalize = manager
         .normalize_path
         .as_ref()

@@ -35,6 +35,7 @@ mod loads;
 mod local_rate_limit;
 mod locality;
 mod managed;
+mod managed_header;
 mod matcher;
 mod matcher_tree;
 mod murmur;

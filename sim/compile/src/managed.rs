@@ -4,18 +4,22 @@
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{BadRequest, Decision, EngineError, Outcome, Request, Step};
 use twinmesh_model::Span;
+use twinmesh_model::head::HEADERS;
 use twinmesh_model::layout::{connection, filter_chain, low, outcome, unsupported, work};
 use twinmesh_xds::{FilterChain, Terminal};
 
 use crate::answer::Record;
-use crate::connect;
 use crate::normalize::{Normal, normalize};
 use crate::seen::{is_grpc, text};
 use crate::upgrade::Verdict;
 use crate::{Compiled, Input, Left};
+use crate::{connect, managed_header};
 
 /// `max_request_headers_kb` by default.
 const HEAD_KILOBYTES: u32 = 60;
+
+/// How many headers a request has beside its lines.
+const PSEUDO: u64 = 4;
 
 /// A request as the connection manager leaves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +76,8 @@ impl Managed {
         self.laid.as_ref().unwrap_or(&self.request)
     }
 
-    /// Whether the head is not too long for the connection manager: what the codec took may have
-    /// grown, and is not refused for that.
+    /// Whether the head is not too long for the connection manager: what it took may have grown, and is not
+    /// refused for that.
     fn fits(&self, manager: &HttpConnectionManager) -> bool {
         let most = manager
             .max_request_headers_kb
@@ -159,7 +163,35 @@ impl Compiled {
                 laid.path.clone_from(&managed.request.path);
             }
         }
-        (bits != managed.bits && managed.fits(manager)).then_some(managed)
+        if bits == managed.bits {
+            return None;
+        }
+        self.manage(manager, &record, &mut managed)?;
+        managed.fits(manager).then_some(managed)
+    }
+
+    /// Changes the headers as the connection manager does.
+    fn manage(
+        &self,
+        manager: &HttpConnectionManager,
+        record: &Record<'_>,
+        managed: &mut Managed,
+    ) -> Option<()> {
+        let chain = self.chain_of(record)?;
+        if !managed_header::may_matter(chain, &self.snapshot) {
+            return Some(());
+        }
+        let before = managed.laid().headers.len();
+        self.manage_headers(manager, record, &mut managed.request)?;
+        if let Some(laid) = &mut managed.laid {
+            self.manage_headers(manager, record, laid)?;
+        }
+        // The model counts what is written too, beside host, method, path and scheme.
+        let after = managed.laid().headers.len();
+        let most = manager.common_http_protocol_options.as_ref();
+        let most = most.and_then(|options| options.max_headers_count);
+        let most = most.map_or(HEADERS, |most| u64::from(most.value));
+        (after <= before || after as u64 + PSEUDO < most).then_some(())
     }
 
     /// The request as the codec leaves it, where the model stopped for that.
@@ -176,7 +208,7 @@ impl Compiled {
         let nothing = HttpConnectionManager::default();
         let manager = self.manager_of(record).unwrap_or(&nothing);
         let decoded = self.decode(&before.request, manager)?;
-        let managed = Managed {
+        let mut managed = Managed {
             request: decoded.request,
             laid: Some(decoded.laid),
             decoded: true,
@@ -192,6 +224,9 @@ impl Compiled {
                 },
             upgrade: decoded.upgrade,
         };
+        if connect::is_connect(came) {
+            self.manage(manager, record, &mut managed)?;
+        }
         managed.fits(manager).then_some(managed)
     }
 

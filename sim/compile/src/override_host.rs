@@ -10,7 +10,7 @@ use twinmesh_xds::Cluster;
 use crate::answer::endpoint_name;
 use crate::cluster::Endpoint;
 use crate::compiler::Compiler;
-use crate::seen::values;
+use crate::seen::Seen;
 use crate::trie::Keys;
 use crate::{CapacityError, Compiled, capacity};
 
@@ -72,10 +72,11 @@ fn addresses(cluster: &Cluster, priorities: &[Vec<Endpoint>]) -> Result<Keys, Ca
 }
 
 /// The addresses that the first values of these headers name, in order.
-fn named(headers: &[String], request: &Request) -> Vec<String> {
+fn named(headers: &[String], request: &Request, seen: &Seen) -> Vec<String> {
     let mut named = Vec::new();
     for header in headers {
-        let value = values(request, header).first().copied().unwrap_or_default();
+        let values = seen.values(request, header);
+        let value = values.first().copied().unwrap_or_default();
         for part in value.split(',') {
             let part = part.trim_matches(|it: char| it == ' ' || ('\t'..='\r').contains(&it));
             if !part.is_empty() {
@@ -88,11 +89,16 @@ fn named(headers: &[String], request: &Request) -> Vec<String> {
 
 impl Compiled {
     /// The addresses that a request names for attempts after the first, at a cluster of this name.
-    pub fn named_for_retries(&self, cluster: &str, request: &Request) -> VecDeque<String> {
+    pub(crate) fn named_for_retries(
+        &self,
+        cluster: &str,
+        request: &Request,
+        seen: &Seen,
+    ) -> VecDeque<String> {
         let headers = self.snapshot.cluster(cluster);
         let headers = headers.and_then(|cluster| cluster.override_headers.as_ref());
         let mut left = headers
-            .map_or_else(Vec::new, |headers| named(headers, request))
+            .map_or_else(Vec::new, |headers| named(headers, request, seen))
             .into();
         self.next_named(cluster, &mut left);
         left

@@ -25,7 +25,7 @@ use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 use twinmesh_xds::{FilterChain, Listener, Snapshot, Terminal};
 
-use crate::filter_chain::unchanged_paths;
+use crate::filter_chain::left_alone;
 
 /// The name of the extension that says which protocol an upstream speaks.
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -206,7 +206,7 @@ pub fn connect_time(listener: &Listener, snapshot: &Snapshot, plain: &HashSet<St
             manager,
         } => {
             // Nobody looks at the requests, so none of them may have to be changed.
-            if unchanged_paths(manager).is_some() {
+            if left_alone(chain, manager, snapshot).is_some() {
                 return false;
             }
             let Some(held) = snapshot.route_configurations.get(*index) else {

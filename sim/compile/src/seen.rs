@@ -2,13 +2,14 @@
 
 use twinmesh_engine::Request;
 use twinmesh_model::Span;
-use twinmesh_model::layout::{input, work};
+use twinmesh_model::layout::{filter_chain, high, input, work};
 
 use twinmesh_xds::Profile;
 
 use crate::Compiled;
 use crate::answer::Record;
 use crate::connect::is_connect;
+use crate::names::is_joined;
 
 /// What redirects, rewrites and local replies are made from.
 #[derive(Debug, Default)]
@@ -24,11 +25,20 @@ pub struct Seen {
     /// `x-forwarded-proto`, or the connection's scheme.
     pub forwarded_proto: String,
     pub(crate) grpc: bool,
+    /// Headers with underscores are taken away.
+    pub(crate) drops_underscores: bool,
     /// Header matchers see the lines of a repeated header as one, joined by commas.
     pub(crate) joins_lines: bool,
 }
 
 impl Compiled {
+    /// Whether the connection manager takes away headers with underscores.
+    pub(crate) fn drops_underscores(&self, record: &Record<'_>) -> bool {
+        let chain = record.word(work::CHOSEN_FILTER_CHAIN);
+        let kind = filter_chain::KIND;
+        chain != 0 && high(self.policy_word(chain + kind)) & filter_chain::DROP_UNDERSCORES != 0
+    }
+
     /// Reads the spans that the model left.
     pub(crate) fn seen(&self, request: &Request, record: &Record<'_>) -> Seen {
         if record.word(work::CHOSEN_ROUTE_CONFIGURATION) == 0 {
@@ -54,6 +64,7 @@ impl Compiled {
             scheme: text(work::SCHEME),
             forwarded_proto: forwarded.unwrap_or_else(|| connection.to_owned()),
             grpc: is_grpc(request) && !connect,
+            drops_underscores: self.drops_underscores(record),
             joins_lines: self.snapshot.profile.joins_lines(),
         }
     }
@@ -110,6 +121,14 @@ impl Seen {
         if self.grpc { 200 } else { status }
     }
 
+    /// The values of a header that is none of the pseudo headers, as the connection manager leaves it.
+    pub(crate) fn values<'r>(&self, request: &'r Request, name: &str) -> Vec<&'r str> {
+        match self.drops_underscores && name.contains('_') {
+            true => Vec::new(),
+            false => values(request, name),
+        }
+    }
+
     /// The first value of a header or pseudo header.
     pub fn first_value(&self, request: &Request, name: &str) -> Option<String> {
         let name = name.to_ascii_lowercase();
@@ -120,11 +139,8 @@ impl Seen {
             ":path" if self.connect => return None,
             ":path" => self.path.clone(),
             "x-forwarded-proto" => self.forwarded_proto.clone(),
-            _ => {
-                let mut headers = request.headers.iter();
-                let (_, value) = headers.find(|(other, _)| other.eq_ignore_ascii_case(&name))?;
-                value.trim_matches([' ', '\t']).to_owned()
-            }
+            _ if is_joined(&name) => joined(request, &name)?,
+            _ => self.values(request, &name).first()?.to_string(),
         })
     }
 }

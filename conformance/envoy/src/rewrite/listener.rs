@@ -213,6 +213,9 @@ pub fn front(name: &str, log: &Log) -> Value {
 
 /// An entry to a route configuration alone.
 pub fn bare(name: &str, index: usize, routes: &Routes, log: &Log) -> Value {
+    let mut table = routes.table(Some(index));
+    // No connection manager says who comes from inside.
+    steps::remove(&mut table, &["internal_only_headers"]);
     json!({
         "name": name,
         "filter_chains": [{"filters": [{
@@ -221,7 +224,7 @@ pub fn bare(name: &str, index: usize, routes: &Routes, log: &Log) -> Value {
                 "@type": MANAGER,
                 "stat_prefix": name,
                 "access_log": log.entry("http", &[("route_config", Some(index))]),
-                "route_config": routes.table(Some(index)),
+                "route_config": table,
                 "http_filters": [{"name": "router", "typed_config": {"@type": ROUTER}}],
             },
         }]}],

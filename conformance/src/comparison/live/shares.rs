@@ -114,7 +114,12 @@ impl Shares {
             let (Some(expected), Some(found)) = (expected.get(index), found.get(index)) else {
                 continue;
             };
+            // Left undecided for what the cluster makes of it, a request has drawn that all the same.
             if found.outcome == Outcome::Unsupported {
+                let drawn = found.cluster.as_ref().filter(|_| self.cluster.is_none());
+                if let Some(drawn) = drawn.filter(|it| self.has(it)) {
+                    *self.counts.entry(drawn.clone()).or_default() += 1;
+                }
                 continue;
             }
             let choice = match &self.cluster {
@@ -127,7 +132,7 @@ impl Shares {
             let Some(choice) = choice else {
                 continue;
             };
-            if self.weights.get(choice).is_some_and(|weight| *weight > 0) {
+            if self.has(choice) {
                 *self.counts.entry(choice.clone()).or_default() += 1;
                 first = first.or(Some(index));
             } else if let Some(verdict) = verdicts.get_mut(index) {
@@ -136,6 +141,10 @@ impl Shares {
             }
         }
         first
+    }
+
+    fn has(&self, choice: &str) -> bool {
+        self.weights.get(choice).is_some_and(|weight| *weight > 0)
     }
 
     /// Whether enough was counted for the test to say something.
@@ -259,6 +268,27 @@ mod tests {
         assert!((one - 0.05).abs() < 1e-3, "{one}");
         let two = of(&[(3333, 1), (3333, 1), (3334, 1)]);
         assert!(two > 0.99, "{two}");
+    }
+
+    #[test]
+    fn what_is_left_undecided_behind_a_drawn_cluster_counts_as_drawn() {
+        let decision = |outcome, cluster: &str| Decision {
+            outcome,
+            cluster: Some(cluster.to_owned()),
+            ..Decision::default()
+        };
+        let one = |_| decision(Outcome::Unsupported, "one");
+        let mut found: Vec<Decision> = (0..50).map(one).collect();
+        found.extend((0..50).map(|_| decision(Outcome::Forward, "two")));
+        found.push(decision(Outcome::Unsupported, "other"));
+        let weights = [("one", 1), ("two", 1)].map(|(name, weight)| (name.to_owned(), weight));
+        let indices = (0..found.len()).collect();
+        let mut shares = Shares::of_clusters("it".to_owned(), weights.into(), indices);
+        let expected = found.clone();
+        let mut verdicts = vec![Verdict::Agrees; found.len()];
+        assert_eq!(shares.count(&expected, &found, &mut verdicts), Some(50));
+        assert!(shares.can_be_tested() && !shares.test(1e-4).is_rejected);
+        assert!(verdicts.iter().all(|it| matches!(it, Verdict::Agrees)));
     }
 
     #[test]

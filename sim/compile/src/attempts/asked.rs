@@ -75,7 +75,14 @@ impl Asked {
     }
 }
 
-fn is_internal(manager: &HttpConnectionManager, request: &Request) -> Result<bool, String> {
+/// Whether a request comes from inside (`internal_address_config`).
+///
+/// # Errors
+/// Why that is not decided.
+pub(crate) fn is_internal(
+    manager: &HttpConnectionManager,
+    request: &Request,
+) -> Result<bool, String> {
     let ranges = manager.internal_address_config.as_ref();
     let ranges = ranges.map_or(&[][..], |config| &config.cidr_ranges);
     if ranges.is_empty() {

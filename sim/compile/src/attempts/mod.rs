@@ -8,7 +8,7 @@ mod breakers;
 mod outliers;
 mod values;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::core::v3::RoutingPriority;
@@ -41,6 +41,7 @@ use crate::seen::{Seen, is_grpc, joined};
 use crate::{Compiled, Left};
 use asked::Asked;
 
+pub(crate) use asked::is_internal;
 pub use breakers::thresholds;
 pub use outliers::outlier_policy;
 
@@ -88,6 +89,8 @@ pub struct Plan {
     reset_max_ms: u64,
     /// The endpoint's host name becomes the authority; where it has none, this does.
     authority: Option<String>,
+    /// The addresses that the request names for attempts after the first.
+    pub named: VecDeque<String>,
 }
 
 impl Compiled {
@@ -160,9 +163,11 @@ impl Compiled {
         let nothing = HttpConnectionManager::default();
         let manager = self.manager_of(&record).unwrap_or(&nothing);
         let entry = record.word(work::ENTRY).checked_sub(1);
-        Some(Plan::new(
-            manager, host, action, entry, cluster, request, &seen,
-        ))
+        let plan = Plan::new(manager, host, action, entry, cluster, request, &seen);
+        Some(plan.map(|plan| Plan {
+            named: self.named_for_retries(&plan.cluster, request, &seen),
+            ..plan
+        }))
     }
 
     /// The offset of a cluster's record.
@@ -344,6 +349,7 @@ impl Plan {
                 .and_then(|it| milliseconds(it.max_interval.as_ref()))
                 .unwrap_or(retry::RESET_MAX_MS),
             authority: authority(action, entry, seen),
+            named: VecDeque::new(),
         })
     }
 

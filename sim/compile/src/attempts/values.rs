@@ -11,7 +11,7 @@ use twinmesh_engine::{Request, stream::Response};
 use crate::header_value;
 use crate::matcher::is_of_a_connection;
 use crate::names;
-use crate::seen::{Seen, joined, values};
+use crate::seen::{Seen, joined};
 
 /// Whether a matcher is a regex, or of an extension.
 pub(super) fn is_regex(matcher: &HeaderMatcher) -> bool {
@@ -36,7 +36,7 @@ pub(super) fn of_request(matcher: &HeaderMatcher, request: &Request, seen: &Seen
     if is_of_a_connection(&name) {
         return accepts(matcher, &[]);
     }
-    let values = values(request, &name);
+    let values = seen.values(request, &name);
     if values.len() > 1 && names::is_joined(&name) {
         let value = joined(request, &name).unwrap_or_default();
         return accepts(matcher, &[&value]);

@@ -52,8 +52,6 @@ const ACCESS_CONTROL: &[&str] = &[
 enum Side {
     Request {
         user_agent: bool,
-        port: bool,
-        via: bool,
         tracing: bool,
     },
     Response {
@@ -86,8 +84,6 @@ impl Entries {
         let mut entries = Self {
             side: Side::Request {
                 user_agent: manager.add_user_agent.is_some_and(|it| it.value),
-                port: manager.append_x_forwarded_port,
-                via: !manager.via.is_empty(),
                 tracing: manager.tracing.is_some(),
             },
             is_open: header_filters(manager).change_any,
@@ -117,8 +113,6 @@ impl Entries {
         let mut entries = Self {
             side: Side::Request {
                 user_agent: true,
-                port: true,
-                via: true,
                 tracing: true,
             },
             is_open: true,
@@ -168,15 +162,11 @@ impl Entries {
         match self.side {
             Side::Request {
                 user_agent,
-                port,
-                via,
                 tracing,
             } => match name {
                 "x-envoy-original-path" | "x-envoy-original-host" => false,
                 "content-length" => true,
                 "user-agent" => user_agent,
-                "x-forwarded-port" => port,
-                "via" => via,
                 "traceparent" | "tracestate" | "b3" => tracing,
                 _ if name.starts_with("x-b3-") => tracing,
                 _ => !arrives_as_sent(name),

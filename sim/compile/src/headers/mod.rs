@@ -24,7 +24,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::extensions::filters::http::header_mutation::v3::Mutations as FilterMutations;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{Decision, HeaderValues, Level, MutationOf, Request, Step};
-use twinmesh_model::layout::{filter_chain, high, low, work};
+use twinmesh_model::layout::{low, work};
 use twinmesh_xds::header_mutation::{self, HeaderChange};
 use twinmesh_xds::{Terminal, http_filter::Level as Place};
 
@@ -90,10 +90,6 @@ impl Compiled {
         let position = record.word(work::CHOSEN_ROUTE).checked_sub(first + 1)?;
         let route = host.routes.get(position as usize)?;
         let chain_record = record.word(work::CHOSEN_FILTER_CHAIN);
-        let flags = match chain_record {
-            0 => 0,
-            _ => high(self.policy_word(chain_record + filter_chain::KIND)),
-        };
         let listener = self.index(record.word(work::CHOSEN_LISTENER));
         let listener = listener.and_then(|index| self.snapshot.listeners.get(index));
         let chain = listener.and_then(|listener| match self.index(chain_record)? {
@@ -131,7 +127,7 @@ impl Compiled {
             chain,
             listener,
             manager: self.manager_of(record).unwrap_or(&BARE),
-            drops_underscores: flags & filter_chain::DROP_UNDERSCORES != 0,
+            drops_underscores: seen.drops_underscores,
             cluster: cluster.filter(|index| *index < self.snapshot.clusters.len()),
             endpoint: None,
             filters,

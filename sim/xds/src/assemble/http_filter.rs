@@ -85,7 +85,6 @@ impl Assembly<'_> {
         let Some(first) = chain.http_filters.first() else {
             return;
         };
-        let internal = used.is_some_and(|used| !used.config.internal_only_headers.is_empty());
         let names: BTreeSet<&str> = chain
             .http_filters
             .iter()
@@ -96,9 +95,6 @@ impl Assembly<'_> {
                 index,
                 format!("the filter {changing} may change what it sees"),
             ))
-        } else if internal {
-            let reason = "internal_only_headers are taken from requests that come from outside";
-            Some((first.index, reason.to_owned()))
         } else if names.len() < chain.http_filters.len() {
             let reason = "filters of one name are not told apart by the route configuration";
             Some((first.index, reason.to_owned()))

@@ -290,6 +290,15 @@ impl Assembly<'_> {
                     let reason = "the connection manager has no router".to_owned();
                     chain.unsupported = Some(self.unsupported(from.resource, path, reason));
                 }
+                let inside = manager.internal_address_config.as_ref();
+                if inside.is_some_and(|inside| !inside.cidr_ranges.is_empty())
+                    && checks_headers(&terminal)
+                    && chain.unsupported.is_none()
+                {
+                    let path = terminal.path.field("http_filters").from(from.root);
+                    let reason = "the router's strict_check_headers refuses requests from inside whose x-envoy headers are malformed".to_owned();
+                    chain.unsupported = Some(self.unsupported(from.resource, path, reason));
+                }
                 chain.terminal = Terminal::Http {
                     manager: Box::new(manager),
                     route_configuration,
@@ -366,6 +375,15 @@ fn ends_in_router(manager: &View<'_>) -> bool {
         .pop()
         .and_then(|filter| filter.any("typed_config"))
         .is_some_and(|any| any.type_name() == ROUTER)
+}
+
+/// Whether the router looks at `x-envoy-` headers, which the connection manager leaves to requests from inside
+/// only.
+fn checks_headers(manager: &View<'_>) -> bool {
+    let router = manager.children("http_filters").pop();
+    let router = router.and_then(|filter| filter.any("typed_config"));
+    let router = router.and_then(|any| any.content());
+    router.is_some_and(|router| !router.texts("strict_check_headers").is_empty())
 }
 
 /// An address as `ip:port`, with brackets around an IPv6 address, or a pipe's path.

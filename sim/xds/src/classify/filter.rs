@@ -36,7 +36,7 @@ pub(super) const TABLES: &[Table] = &[
             ("suppress_envoy_headers", Inert),
             (
                 "strict_check_headers",
-                ReadOver("requests with malformed x-envoy headers are not refused here"),
+                ReadOver("it looks at headers that only requests from inside may have"),
             ),
             ("respect_expected_rq_timeout", Inert),
             ("suppress_grpc_request_failure_code_stats", Inert),

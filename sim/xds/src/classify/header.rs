@@ -69,7 +69,7 @@ pub(super) const TABLES: &[Table] = &[
 
 /// Headers that Envoy's connection manager writes, changes or strips before a route is chosen, so
 /// that what the client sent is not what a matcher sees.
-const WRITTEN_BY_ENVOY: [&str; 16] = [
+const WRITTEN_BY_ENVOY: [&str; 15] = [
     ":protocol",
     ":scheme",
     "connection",
@@ -81,7 +81,6 @@ const WRITTEN_BY_ENVOY: [&str; 16] = [
     "te",
     "transfer-encoding",
     "upgrade",
-    "via",
     "x-client-trace-id",
     "x-request-id",
     "x-ot-span-context",
@@ -107,8 +106,7 @@ const KNOWN_TO_MATCHERS: [&str; 9] = [
 /// The name of a header that a header matcher looks at.
 fn matched_name(judged: &Judged<'_>) -> Verdict {
     let known = judged.text().to_ascii_lowercase();
-    let is_internal = judged.context.internal_only_headers.contains(&known);
-    if KNOWN_TO_MATCHERS.contains(&known.as_str()) && !is_internal {
+    if KNOWN_TO_MATCHERS.contains(&known.as_str()) {
         return Verdict::Decided;
     }
     name(judged)
@@ -120,16 +118,23 @@ pub(super) fn name(judged: &Judged<'_>) -> Verdict {
     let written = WRITTEN_BY_ENVOY.contains(&name.as_str())
         || PREFIXES_WRITTEN_BY_ENVOY
             .iter()
-            .any(|prefix| name.starts_with(prefix));
+            .any(|prefix| name.starts_with(prefix))
+            && name != "x-forwarded-port";
     if written {
         return Verdict::Unsupported(
             format!("Envoy itself writes or strips the header {name} before it chooses a route")
                 .into(),
         );
     }
-    if judged.context.internal_only_headers.contains(&name) {
+    Verdict::Decided
+}
+
+/// A header that is taken from requests that come from outside.
+pub(super) fn internal_only(judged: &Judged<'_>) -> Verdict {
+    let name = judged.text().to_ascii_lowercase();
+    if name.starts_with(':') || ["host", "x-forwarded-proto"].contains(&name.as_str()) {
         return Verdict::Unsupported(
-            format!("Envoy strips the internal-only header {name} from external requests").into(),
+            format!("it is not decided what becomes of a request without {name}").into(),
         );
     }
     Verdict::Decided

@@ -171,7 +171,7 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         message: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         fields: &[
-            ("codec_type", Decided),
+            ("codec_type", Judge(codec_type)),
             ("stat_prefix", STATISTICS),
             ("rds", Decided),
             ("route_config", Part),
@@ -223,7 +223,7 @@ pub(super) const TABLES: &[Table] = &[
             ),
             ("internal_address_config", Inert),
             ("skip_xff_append", Inert),
-            ("via", Inert),
+            ("via", Decided),
             ("generate_request_id", Inert),
             ("preserve_external_request_id", Inert),
             ("always_set_request_id_in_response", Inert),
@@ -251,7 +251,7 @@ pub(super) const TABLES: &[Table] = &[
                 "typed_header_validation_config",
                 Unsupported("an extension validates headers"),
             ),
-            ("append_x_forwarded_port", Inert),
+            ("append_x_forwarded_port", Decided),
             ("append_local_overload", Inert),
             ("add_proxy_protocol_connection_state", Inert),
             ("forward_proto_config", Inert),
@@ -403,6 +403,16 @@ pub(super) const TABLES: &[Table] = &[
 ];
 
 /// Mappers may change the status of what Envoy answers itself.
+fn codec_type(judged: &Judged<'_>) -> Verdict {
+    const HTTP2: u64 = 2;
+    const HTTP3: u64 = 3;
+    match judged.number() {
+        HTTP2 => Verdict::Unsupported("it speaks HTTP/2 alone, and requests are HTTP/1".into()),
+        HTTP3 => Verdict::Unsupported("it speaks HTTP/3 alone, and requests are HTTP/1".into()),
+        _ => Verdict::Decided,
+    }
+}
+
 fn local_reply(judged: &Judged<'_>) -> Verdict {
     match judged.child {
         Some(config) if config.has("mappers") => {

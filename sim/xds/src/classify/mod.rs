@@ -114,8 +114,6 @@ impl<'j> Judged<'j> {
 /// What a verdict may depend on besides the message that a field stands in.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Context {
-    /// `RouteConfiguration.internal_only_headers`, in lower case.
-    internal_only_headers: Vec<String>,
     /// The cluster's balancer looks at the request's hash.
     pub(crate) by_hash: bool,
     /// The cluster has subsets.
@@ -124,19 +122,6 @@ pub(crate) struct Context {
     pub(crate) subsets: bool,
     /// Some listener may have a local rate limit filter.
     pub(crate) rate_limits: bool,
-}
-
-impl Context {
-    /// Takes from a part, or a resource, that is entered what holds inside it.
-    pub(crate) fn enter(&mut self, view: &View<'_>) {
-        if view.message.name == crate::form::ROUTE_CONFIGURATION {
-            self.internal_only_headers = view
-                .texts("internal_only_headers")
-                .iter()
-                .map(|name| name.to_ascii_lowercase())
-                .collect();
-        }
-    }
 }
 
 /// The table of a message, where it has one.

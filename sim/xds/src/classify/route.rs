@@ -17,12 +17,7 @@ pub(super) const TABLES: &[Table] = &[
                 "vhds",
                 Unsupported("virtual hosts that come on demand are not in the snapshot"),
             ),
-            (
-                "internal_only_headers",
-                ReadOver(
-                    "these headers are taken from external requests before a route is chosen; routes that match them are not decided",
-                ),
-            ),
+            ("internal_only_headers", Judge(header::internal_only)),
             ("response_headers_to_add", Decided),
             ("response_headers_to_remove", Decided),
             ("request_headers_to_add", Decided),

@@ -111,7 +111,6 @@ impl<'w> Walker<'w> {
         self.path = view.path.clone();
         self.root = self.path.len();
         self.scopes.push(Scope::default());
-        self.context.enter(view);
         self.message(view, mode)?;
         Ok(self.scopes.pop().unwrap_or_default())
     }
@@ -216,12 +215,9 @@ impl<'w> Walker<'w> {
             path: self.path.from(self.root),
             ..Scope::default()
         });
-        let before = self.context.clone();
         if let Some(child) = child {
-            self.context.enter(child);
             self.decided(child)?;
         }
-        self.context = before;
         if let (Some(scope), Some(above)) = (self.scopes.pop(), self.scopes.last_mut()) {
             above.parts.push(scope);
         }
