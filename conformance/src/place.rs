@@ -177,6 +177,11 @@ impl<'a> Walk<'a> {
         let one = |target: Option<Target>| target.into_iter().collect();
         match step {
             Step::Listener(_) => one(self.in_listener("address")),
+            Step::FilterChainMatcher(action) => {
+                let listener = self.listener.and_then(|at| self.snapshot.listeners.get(at));
+                let place = listener.and_then(|it| it.matcher_places.get(*action));
+                one(place.and_then(|place| self.in_listener(place)))
+            }
             Step::FilterChain(_) => {
                 let field = self.chain_field();
                 one(field.and_then(|field| self.in_listener(&field)))

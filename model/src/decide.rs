@@ -1,7 +1,7 @@
 //! A decision from top to bottom: connection, head, virtual host, route, cluster, endpoint.
 
 use crate::{
-    Machine, Span, connect,
+    Machine, Span, connect, filter_chain_matcher,
     head::HEADERS,
     http_filter,
     layout::{
@@ -131,10 +131,18 @@ pub fn connection<M: Machine>(machine: &mut M) -> u64 {
     }
     machine.set_word(work::CHOSEN_LISTENER, found);
     let reason = low(machine.policy64(found.wrapping_add(listener::REASON)));
-    if undecided(machine, reason) {
-        return 0;
-    }
-    let chain = crate::filter_chain::choose(machine, found);
+    let chain = if M::FILTERS && reason == unsupported::FILTER_CHAIN_MATCHER {
+        let chain = filter_chain_matcher::choose(machine, found);
+        if chain == 0 {
+            return 0;
+        }
+        chain
+    } else {
+        if undecided(machine, reason) {
+            return 0;
+        }
+        crate::filter_chain::choose(machine, found)
+    };
     if chain == 0 {
         end(machine, outcome::NO_FILTER_CHAIN, 0);
         return 0;

@@ -376,9 +376,9 @@ pub mod unsupported {
     /// The filter chain has filters that may close connections or answer requests, and this machine runs
     /// none ([`crate::Machine::FILTERS`]).
     pub const FILTERS: u64 = 6;
-    /// A filter looks at the client's address, which is not known.
+    /// A filter or a filter chain matcher looks at the client's address, which is not known.
     pub const CLIENT_ADDRESS: u64 = 7;
-    /// A filter looks at the destination, which is not known.
+    /// A filter or a filter chain matcher looks at the destination, which is not known.
     pub const DESTINATION: u64 = 8;
     /// A filter looks at who a TLS connection's peer is.
     pub const PEER: u64 = 9;
@@ -398,8 +398,11 @@ pub mod unsupported {
     pub const UPGRADE: u64 = 16;
     /// The cluster has a slow start, and this machine has none ([`crate::Machine::SLOW_START`]).
     pub const SLOW_START: u64 = 17;
+    /// A matcher tree chooses the filter chain, and this machine runs no filters, nor those trees
+    /// ([`crate::Machine::FILTERS`]).
+    pub const FILTER_CHAIN_MATCHER: u64 = 18;
     /// First number of the snapshot's own reasons.
-    pub const FIRST_OF_SNAPSHOT: u64 = 18;
+    pub const FIRST_OF_SNAPSHOT: u64 = 19;
 }
 
 /// Codes of [`work::DOMAIN`].

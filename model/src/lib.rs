@@ -24,6 +24,7 @@ pub mod decide;
 pub mod endpoint;
 pub mod fault;
 pub mod filter_chain;
+pub mod filter_chain_matcher;
 pub mod fraction;
 pub mod hash_policy;
 pub mod hashed;

@@ -1,5 +1,5 @@
 //! Matcher trees (`xds.type.matcher.v3.Matcher`): of a virtual host (`VirtualHost.matcher`), where they
-//! say which of its routes are looked at, and of RBAC filters. In userspace.
+//! say which of its routes are looked at, of RBAC filters, and of listeners. In userspace.
 
 use crate::{
     Machine,

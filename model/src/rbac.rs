@@ -5,7 +5,7 @@
 use core::net::IpAddr;
 
 use crate::{
-    Machine, address_text, client_address,
+    Machine, address_text, client_address, filter_chain_matcher,
     http_filter::{self, Filter, Verdict},
     layout::{condition, connection, high, input, low, rbac, unsupported, work},
     matcher_tree, regex, slot,
@@ -134,7 +134,7 @@ fn destination_port<M: Machine>(machine: &M) -> Result<u64, u64> {
     ))
 }
 
-/// Whether the DFA accepts the text of an address or a port.
+/// Whether the DFA accepts the text of an address, a port or something else of the connection.
 fn text_matches<M: Machine>(
     machine: &M,
     filter: Filter,
@@ -147,7 +147,10 @@ fn text_matches<M: Machine>(
         condition::CLIENT_PORT => {
             address_text::of_port(client_address::client_port(machine, filter.chain)?)
         }
+        condition::SERVER_NAME..=condition::SOURCE_TYPE => {
+            return filter_chain_matcher::accepts(machine, filter.chain, which, dfa);
+        }
         _ => address_text::of_address(address(machine, filter, which)?),
     };
-    Ok(regex::accepts(machine, dfa, text.bytes()))
+    Ok(regex::accepts(machine, dfa, text.bytes().iter().copied()))
 }

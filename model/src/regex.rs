@@ -56,11 +56,11 @@ pub fn matches<M: Machine>(machine: &mut M, dfa: u64, span: Span) -> u64 {
 }
 
 /// Whether the DFA accepts these bytes, which are no input. In userspace.
-pub fn accepts<M: Machine>(machine: &M, dfa: u64, bytes: &[u8]) -> bool {
+pub fn accepts<M: Machine>(machine: &M, dfa: u64, bytes: impl Iterator<Item = u8>) -> bool {
     let head = machine.policy64(dfa);
     let mut state = head & 0xffff;
     for byte in bytes {
-        let class = machine.policy8(dfa.wrapping_add(CLASSES).wrapping_add(u64::from(*byte)));
+        let class = machine.policy8(dfa.wrapping_add(CLASSES).wrapping_add(u64::from(byte)));
         let row = state.wrapping_add(class) << 1;
         state = machine.policy16(dfa.wrapping_add(TRANSITIONS).wrapping_add(row));
     }

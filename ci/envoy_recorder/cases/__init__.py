@@ -3,7 +3,7 @@
 from envoy_recorder.cases import (
     attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, connect, cors,
     direct_response_bodies, faults,
-    filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
+    filter_chain_matcher, filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
     header_matchers, header_mutation_filters, header_mutations, header_view, host_precedence, least_request,
     load_balancing, local_rate_limits, locality_weights, managed_headers, matcher_tree, mirrors, network_rbac,
     original_destination, override_host, override_host_retries, path_kinds, path_normalization, priorities,
@@ -16,7 +16,7 @@ from envoy_recorder.cases import (
 MODULES = (
     attempts, bookinfo, canary, canary_pinned, circuit_breakers, cluster_header, connect, cors,
     direct_response_bodies, faults,
-    filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
+    filter_chain_matcher, filter_chains, filter_chains_tls, format_rewrites, hash_balancers, hash_policies,
     header_matchers, header_mutation_filters, header_mutations, header_view, host_precedence, least_request,
     load_balancing, local_rate_limits, locality_weights, managed_headers, matcher_tree, mirrors, network_rbac,
     original_destination, override_host, override_host_retries, path_kinds, path_normalization, priorities,

@@ -1,10 +1,12 @@
 //! An endpoint's address, as decisions and events name it.
 
-use envoy_types::pb::envoy::config::core::v3::{Address, address, socket_address::PortSpecifier};
+use envoy_types::pb::envoy::config::core::v3::{
+    Address, address, envoy_internal_address::AddressNameSpecifier, socket_address::PortSpecifier,
+};
 use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
 
-/// `LbEndpoint.endpoint.address` as `ip:port`, or as a pipe's path; `None` where it is of another
-/// kind (`endpoint_name`, an internal address).
+/// `LbEndpoint.endpoint.address` as `ip:port`, as a pipe's path, or as `envoy://listener/id`; `None` where it
+/// is of another kind (`endpoint_name`).
 pub fn address(endpoint: &LbEndpoint) -> Option<String> {
     match endpoint.host_identifier.as_ref()? {
         HostIdentifier::Endpoint(endpoint) => text(endpoint.address.as_ref()?),
@@ -12,7 +14,7 @@ pub fn address(endpoint: &LbEndpoint) -> Option<String> {
     }
 }
 
-/// An `Address` as `ip:port` or as a pipe's path.
+/// An `Address` as `ip:port`, as a pipe's path, or as `envoy://listener/id`.
 pub fn text(address: &Address) -> Option<String> {
     match address.address.as_ref()? {
         address::Address::SocketAddress(socket) => {
@@ -26,6 +28,10 @@ pub fn text(address: &Address) -> Option<String> {
             })
         }
         address::Address::Pipe(pipe) => Some(pipe.path.clone()),
-        address::Address::EnvoyInternalAddress(_) => None,
+        address::Address::EnvoyInternalAddress(internal) => {
+            let AddressNameSpecifier::ServerListenerName(listener) =
+                internal.address_name_specifier.as_ref()?;
+            Some(format!("envoy://{listener}/{}", internal.endpoint_id))
+        }
     }
 }

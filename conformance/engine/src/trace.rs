@@ -12,6 +12,9 @@ pub struct Trace {
 pub enum Step {
     /// The listener that takes the connection: index into `Snapshot::listeners`.
     Listener(usize),
+    /// The action that the listener's `filter_chain_matcher` leads to, which names a filter chain: its
+    /// place among the tree's, depth first.
+    FilterChainMatcher(usize),
     /// The filter chain.
     FilterChain(Chain),
     /// The head was refused.

@@ -3,7 +3,8 @@
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, HealthStatus, address, socket_address::PortSpecifier,
+    Address, HealthStatus, address, envoy_internal_address::AddressNameSpecifier,
+    socket_address::PortSpecifier,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier,
@@ -75,7 +76,7 @@ fn health(status: i32) -> Health {
     }
 }
 
-/// The address of an endpoint: `ip:port`, or a pipe's path.
+/// The address of an endpoint: `ip:port`, a pipe's path, or the name of an internal listener.
 pub(crate) fn address(endpoint: &LbEndpoint) -> Option<String> {
     match &address_of(endpoint)?.address {
         Some(address::Address::SocketAddress(socket)) => {
@@ -92,7 +93,16 @@ pub(crate) fn address(endpoint: &LbEndpoint) -> Option<String> {
             })
         }
         Some(address::Address::Pipe(pipe)) => Some(pipe.path.clone()),
-        _ => None,
+        Some(address::Address::EnvoyInternalAddress(internal)) => {
+            // The slash stands there without an id, too.
+            let id = &internal.endpoint_id;
+            match internal.address_name_specifier.as_ref()? {
+                AddressNameSpecifier::ServerListenerName(name) => {
+                    Some(format!("envoy://{name}/{id}"))
+                }
+            }
+        }
+        None => None,
     }
 }
 

@@ -16,6 +16,8 @@ const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0
 pub(crate) struct Connection {
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
+    /// The request says where it goes, or its listener has an address.
+    pub(crate) knows_destination: bool,
     /// Lower-cased; empty where there is none.
     pub(crate) server_name: String,
     /// `tls` or `raw_buffer`.
@@ -32,6 +34,7 @@ impl Connection {
         let mut connection = Self {
             source: request.source.map_or(UNKNOWN, canonical),
             destination: request.destination.or(bound).map_or(UNKNOWN, canonical),
+            knows_destination: request.destination.or(bound).is_some(),
             server_name: String::new(),
             transport_protocol: "raw_buffer",
             application_protocols: Vec::new(),
@@ -66,7 +69,8 @@ fn application_protocols(request: &Request) -> Vec<String> {
 }
 
 /// Whether the listener reads the ClientHello: its TLS inspector is configured, or Envoy adds one
-/// because a filter chain asks for what only it can tell.
+/// because a filter chain asks for what only it can tell. Where a matcher tree chooses the chain, nothing
+/// that chains ask for counts, and none is added for the tree.
 fn inspects_tls(listener: &ListenerConfig) -> bool {
     let asks = listener
         .filter_chains
@@ -77,7 +81,8 @@ fn inspects_tls(listener: &ListenerConfig) -> bool {
                 || (chain.transport_protocol.is_empty()
                     && !(chain.server_names.is_empty() && chain.application_protocols.is_empty()))
         });
-    asks || has_filter(listener, "tls_inspector", "TlsInspector")
+    let by_tree = listener.filter_chain_matcher.is_some();
+    (asks && !by_tree) || has_filter(listener, "tls_inspector", "TlsInspector")
 }
 
 /// Whether a listener filter has this extension name, or this message as its configuration.

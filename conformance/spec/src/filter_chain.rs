@@ -47,6 +47,10 @@ pub struct NotTaken {
 /// The filter chains of a listener that do not take the request's connection, in the order in which
 /// they are out.
 pub fn not_taken(listener: &Listener, request: &Request) -> Vec<NotTaken> {
+    if listener.config.filter_chain_matcher.is_some() {
+        // Nothing is asked of the chains themselves.
+        return Vec::new();
+    }
     let any = FilterChainMatch::default();
     let chains = listener.filter_chains.iter();
     let candidates = chains
@@ -245,7 +249,7 @@ fn by_source_type<'a>(
 }
 
 /// Of the loopback network Envoy takes 127.0.0.1 and ::1 only.
-fn is_same_ip_or_loopback(connection: &Connection) -> bool {
+pub(crate) fn is_same_ip_or_loopback(connection: &Connection) -> bool {
     let source = connection.source.ip();
     let is_loopback = match source {
         IpAddr::V4(source) => source == std::net::Ipv4Addr::LOCALHOST,
@@ -277,6 +281,7 @@ mod tests {
         Connection {
             source: "192.168.1.5:1000".parse().expect("an address"),
             destination: "10.0.1.5:80".parse().expect("an address"),
+            knows_destination: true,
             server_name: String::new(),
             transport_protocol: "raw_buffer",
             application_protocols: Vec::new(),

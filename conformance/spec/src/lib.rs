@@ -26,6 +26,7 @@ mod edf;
 mod engine;
 mod fault;
 mod filter_chain;
+mod filter_chain_matcher;
 mod format;
 mod fraction;
 mod grpc;

@@ -8,7 +8,9 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::{Answer, BadRequest, Chain, Decision, Outcome, Request, Step};
-use twinmesh_xds::{Profile, RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost};
+use twinmesh_xds::{
+    Listener, Profile, RouteConfiguration, Snapshot, Terminal, Unsupported, VirtualHost,
+};
 
 use crate::balancer::Chooser;
 use crate::client_address::is_internal;
@@ -17,6 +19,7 @@ use crate::connection::Connection;
 use crate::criteria::Criteria;
 use crate::engine::Loaded;
 use crate::filter_chain;
+use crate::filter_chain_matcher::{self, Chosen};
 use crate::grpc;
 use crate::hash_policy::Client;
 use crate::head::{self, Refused};
@@ -194,11 +197,7 @@ impl<'a> Run<'a> {
             return;
         }
         let connection = Connection::new(self.request, listener);
-        let Some(chain) = filter_chain::select(listener, &connection) else {
-            self.end(
-                Outcome::NoFilterChain,
-                "no filter chain matches, and there is no default",
-            );
+        let Some(chain) = self.filter_chain(listener, &connection) else {
             return;
         };
         self.step(Step::FilterChain(chain));
@@ -263,6 +262,32 @@ impl<'a> Run<'a> {
                 self.undecided("the filter chain has no terminal filter that is decided");
             }
         }
+    }
+
+    /// The filter chain that takes the connection; otherwise it has ended.
+    fn filter_chain(&mut self, listener: &Listener, connection: &Connection) -> Option<Chain> {
+        let mut why = "no filter chain matches, and there is no default".to_owned();
+        let chain = match &listener.config.filter_chain_matcher {
+            None => filter_chain::select(listener, connection),
+            Some(matcher) => {
+                match filter_chain_matcher::choose(listener, matcher, connection, self.regexes) {
+                    Ok(Chosen::Named(action, chain)) => {
+                        self.step(Step::FilterChainMatcher(action));
+                        why = "the matcher names a filter chain that there is not".to_owned();
+                        chain
+                    }
+                    Ok(Chosen::Default(chain)) => chain,
+                    Err(reason) => {
+                        self.undecided(reason);
+                        return None;
+                    }
+                }
+            }
+        };
+        if chain.is_none() {
+            self.end(Outcome::NoFilterChain, why);
+        }
+        chain
     }
 
     fn at_head(

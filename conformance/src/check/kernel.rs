@@ -260,7 +260,7 @@ fn by_the_tables<'a>(
                     let path = found.map_or_else(String::new, |it| it.route_path(host, route));
                     format!("{} {path}", configuration(index))
                 }
-                Some(Part::Cluster(_)) | None => undecided.resource.clone(),
+                Some(Part::Listener(_) | Part::Cluster(_)) | None => undecided.resource.clone(),
             },
             path: &undecided.path,
             reason: &undecided.reason,

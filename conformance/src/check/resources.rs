@@ -32,8 +32,9 @@ impl Resources {
     /// Counts them. What `left` names is undecided, besides what the reader says of the snapshot.
     pub fn of(snapshot: &Snapshot, left: &HashSet<Part>) -> Self {
         let mut resources = Self::default();
-        for listener in &snapshot.listeners {
-            let whole = listener.unsupported.is_none();
+        for (index, listener) in snapshot.listeners.iter().enumerate() {
+            let fits = !left.contains(&Part::Listener(index));
+            let whole = listener.unsupported.is_none() && fits;
             resources.listeners.add(whole);
             let chains = listener.filter_chains.iter();
             for chain in chains.chain(&listener.default_filter_chain) {

@@ -46,6 +46,26 @@ fn no_filter_chain(snapshot: &Snapshot, trace: &Trace) -> Option<(String, Vec<St
         Step::Listener(index) => snapshot.listeners.get(*index),
         _ => None,
     })?;
+    if listener.config.filter_chain_matcher.is_some() {
+        let named = |step: &Step| matches!(step, Step::FilterChainMatcher(_));
+        let chains = listener.filter_chains.iter().enumerate();
+        let names = chains.map(|(index, chain)| {
+            let name = &chain.config.name;
+            format!("filter_chains[{index}] {name:?}")
+        });
+        return Some(match trace.steps.iter().any(named) {
+            true => (
+                "no filter chain has the name that filter_chain_matcher leads to; there are"
+                    .to_owned(),
+                names.collect(),
+            ),
+            false => (
+                "filter_chain_matcher leads nowhere, and there is no default_filter_chain"
+                    .to_owned(),
+                Vec::new(),
+            ),
+        });
+    }
     let chains = listener
         .filter_chains
         .iter()

@@ -8,6 +8,7 @@ mod matcher;
 mod mutation;
 mod narrator;
 mod nearest;
+mod tree;
 
 pub use absent::alternatives;
 pub use host::domain;

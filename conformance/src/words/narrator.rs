@@ -8,7 +8,7 @@ use twinmesh_engine::{Chain, Did, Domain, Request, Step, endpoint};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use twinmesh_xds::{Balancer, FilterChain, Snapshot, Terminal};
 
-use super::{action::action, matcher, mutation};
+use super::{action::action, matcher, mutation, tree};
 
 /// One step in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,7 @@ impl<'a> Narrator<'a> {
                 self.listener = Some(*index);
                 self.tell_listener(*index)
             }
+            Step::FilterChainMatcher(action) => self.tell_filter_chain_matcher(*action),
             Step::FilterChain(chain) => {
                 self.chain = Some(*chain);
                 self.tell_filter_chain(*chain)
@@ -206,6 +207,24 @@ impl<'a> Narrator<'a> {
         }
     }
 
+    /// The action of the listener's matcher tree, and the way down to it.
+    fn tell_filter_chain_matcher(&self, action: usize) -> Sentence {
+        let listener = self.listener.and_then(|at| self.snapshot.listeners.get(at));
+        let matcher = listener.and_then(|it| it.config.filter_chain_matcher.as_ref());
+        let way = matcher.and_then(|matcher| tree::way(matcher, action));
+        let (way, name) = way.unwrap_or_default();
+        let place = listener.and_then(|it| it.matcher_places.get(action));
+        let place = place.map_or("filter_chain_matcher", String::as_str);
+        Sentence {
+            topic: "chain matcher",
+            choice: quoted(&name),
+            because: match way.is_empty() {
+                true => place.to_owned(),
+                false => format!("{}; {place}", way.join("; ")),
+            },
+        }
+    }
+
     fn tell_filter_chain(&self, chain: Chain) -> Sentence {
         let field = match chain {
             Chain::Index(index) => format!("filter_chains[{index}]"),
@@ -216,7 +235,11 @@ impl<'a> Narrator<'a> {
             Some(name) if !name.is_empty() => format!("{field} {}", quoted(name)),
             _ => field,
         };
+        let listener = self.listener.and_then(|at| self.snapshot.listeners.get(at));
+        let by_tree = listener.is_some_and(|it| it.config.filter_chain_matcher.is_some());
         let how = match (chain, found) {
+            (Chain::Default, _) if by_tree => "filter_chain_matcher leads nowhere".to_owned(),
+            (Chain::Index(_), _) if by_tree => "filter_chain_matcher names it".to_owned(),
             (Chain::Default, _) => "no filter_chain_match takes the connection".to_owned(),
             (Chain::Index(_), Some(found)) => match &found.config.filter_chain_match {
                 Some(criteria) => super::chain::criteria(criteria),

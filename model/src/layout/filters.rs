@@ -143,7 +143,8 @@ pub mod condition {
     /// Kind: what is asked is not decided, for the reason of this number.
     pub const UNDECIDED: u64 = 8;
 
-    /// Kind: a DFA accepts the text of an address or a port.
+    /// Kind: a DFA accepts the text of an address, a port or something else of the connection. What is
+    /// not there has no text, which none accepts.
     pub const TEXT: u64 = 9;
     /// Kind: the first value of a slot is not empty.
     pub const NOT_EMPTY: u64 = 10;
@@ -160,6 +161,14 @@ pub mod condition {
     pub const SOURCE_PORT: u64 = 4;
     /// Port: the client's, 0 where x-forwarded-for says its address.
     pub const CLIENT_PORT: u64 = 5;
+    /// Text, of a listener's tree: the server name, as far as the listener reads it.
+    pub const SERVER_NAME: u64 = 6;
+    /// Text, of a listener's tree: `tls` or `raw_buffer`.
+    pub const TRANSPORT_PROTOCOL: u64 = 7;
+    /// Text, of a listener's tree: the client's protocols, each in `'`, with commas between.
+    pub const APPLICATION_PROTOCOL: u64 = 8;
+    /// Text, of a listener's tree: `local`, where the source is.
+    pub const SOURCE_TYPE: u64 = 9;
 }
 
 /// Faults: a record of words.
@@ -284,7 +293,8 @@ pub mod health_check {
 
 /// What a filter did: a word of [`work::FILTER_STEPS`](super::work::FILTER_STEPS). Bits 0..16 its
 /// index in the connection manager's list, 16..32 what, 32..64 the status or the milliseconds; of a
-/// network filter its index in the chain and the number of the policy that matched plus one, or 0.
+/// network filter its index in the chain and the number of the policy that matched plus one, or 0. A
+/// listener's tree leaves one, too.
 pub mod filter_step {
     /// It looked at the request and let it on.
     pub const PASSED: u64 = 1;
@@ -296,4 +306,6 @@ pub mod filter_step {
     pub const NETWORK_PASSED: u64 = 4;
     /// A network filter closed the connection.
     pub const NETWORK_CLOSED: u64 = 5;
+    /// The listener's tree led to an action; above, its place.
+    pub const FILTER_CHAIN_NAMED: u64 = 6;
 }

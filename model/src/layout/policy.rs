@@ -48,14 +48,18 @@ pub const TEXT_BYTES: u64 = 1024;
 pub const RECORD: u64 = 32;
 
 /// Listener. `0`: low: first filter chain node, high: default filter chain. `8`: low: its reason
-/// if it is not decided, high: its port. `16`: its index.
+/// if it is not decided, high: its port. `16`: its index. `24`: its matcher tree.
 pub mod listener {
     /// Low: root node of the filter chain match, or 0; high: default filter chain, or 0.
     pub const CHAINS: u64 = 0;
-    /// Low: number of the reason why it is not decided, or 0.
+    /// Low: number of the reason why it is not decided, or 0;
+    /// [`unsupported::FILTER_CHAIN_MATCHER`](super::unsupported::FILTER_CHAIN_MATCHER) where a tree
+    /// chooses the filter chain.
     pub const REASON: u64 = 8;
     /// Low: its index in the snapshot; high: flags.
     pub const INDEX: u64 = 16;
+    /// The first [`branch`](super::branch) of `filter_chain_matcher`, or 0. In userspace.
+    pub const TREE: u64 = 24;
 
     /// Flag: `use_original_dst`.
     pub const USE_ORIGINAL_DST: u64 = 1;
@@ -206,6 +210,7 @@ pub mod branch {
     /// Offset of the matcher or the condition, or root of the keys, each of which says where to go on;
     /// or what the tree leads to. Of a virtual host's routes low: number of the first; high: of the one
     /// after the last. Of an RBAC filter's action low: its place plus one; high: 1 to go on, 0 to refuse.
+    /// Of a listener's action low: its place plus one; high: the filter chain, or 0 where there is none.
     pub const VALUE: u64 = 8;
     /// Low: where to go on where the matcher accepts; high: where it does not, or no key fits. 0: the
     /// tree leads nowhere.

@@ -1,7 +1,8 @@
 //! From what the model left back to names: the decision and its trace.
 
 use envoy_types::pb::envoy::config::core::v3::{
-    Locality, address::Address as AddressKind, socket_address::PortSpecifier,
+    EnvoyInternalAddress, Locality, address::Address as AddressKind,
+    envoy_internal_address::AddressNameSpecifier, socket_address::PortSpecifier,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
 use envoy_types::pb::envoy::config::route::v3::{Route, route::Action};
@@ -15,6 +16,7 @@ use twinmesh_model::layout::{
 use twinmesh_xds::RouteConfiguration;
 
 use crate::Compiled;
+use crate::filter_chain_matcher::named_step;
 use crate::headers::{not_found, undecide};
 use crate::managed::Managed;
 use crate::network_rbac::{chooses_first, network_step};
@@ -111,6 +113,7 @@ impl Compiled {
         let decision = &mut answer.decision;
         if let Some(index) = self.index(record.word(work::CHOSEN_LISTENER)) {
             steps.push(Step::Listener(index));
+            steps.extend(filtered.steps.iter().copied().find_map(named_step));
             let chosen = self.snapshot.listeners.get(index);
             decision.listener = chosen.map(|listener| listener.name.clone());
             if let Some(chain) = self.index(record.word(work::CHOSEN_FILTER_CHAIN)) {
@@ -132,9 +135,18 @@ impl Compiled {
                     .filter(|name| !name.is_empty());
             }
         }
+        if code == outcome::NO_FILTER_CHAIN
+            && matches!(steps.last(), Some(Step::FilterChainMatcher(_)))
+        {
+            let why = "the listener has no filter chain of the name that its matcher leads to";
+            decision.reason = Some(why.to_owned());
+        }
         let by_proxy = self.chain_of(&record).is_some_and(chooses_first);
-        let (of_connection, of_requests): (Vec<u64>, Vec<u64>) =
-            (filtered.steps.iter()).partition(|step| network_step(**step).is_some());
+        let (of_connection, of_requests): (Vec<u64>, Vec<u64>) = (filtered
+            .steps
+            .iter()
+            .filter(|step| named_step(**step).is_none()))
+        .partition(|step| network_step(**step).is_some());
         let mut of_connection = of_connection.into_iter().filter_map(network_step);
         if !by_proxy {
             steps.extend(of_connection.by_ref());
@@ -453,7 +465,7 @@ impl Compiled {
                 "the client's address is asked for, which the request does not say".to_owned()
             }
             unsupported::DESTINATION => {
-                "a filter looks at the destination, which the request does not say".to_owned()
+                "a filter or a filter chain matcher looks at the destination, which the request does not say".to_owned()
             }
             unsupported::PEER => {
                 "a filter looks at who a TLS connection's peer is, which is not decided".to_owned()
@@ -470,6 +482,9 @@ impl Compiled {
             }
             unsupported::HASH_OF_SOURCE => {
                 "the hash takes the client's address, which the request does not say plainly".to_owned()
+            }
+            unsupported::FILTER_CHAIN_MATCHER => {
+                "a matcher tree chooses the filter chain, which is done in userspace only".to_owned()
             }
             unsupported::UPGRADE => "the filters of an upgrade are not decided".to_owned(),
             unsupported::SLOW_START => "slow start is decided over virtual time only".to_owned(),
@@ -531,7 +546,7 @@ pub(crate) fn hostname(endpoint: &LbEndpoint) -> &str {
     }
 }
 
-/// `ip:port`, or a pipe's path.
+/// `ip:port`, a pipe's path, or `envoy://listener/id`.
 pub(crate) fn endpoint_name(endpoint: &LbEndpoint) -> Option<String> {
     let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
         return None;
@@ -548,8 +563,17 @@ pub(crate) fn endpoint_name(endpoint: &LbEndpoint) -> Option<String> {
             })
         }
         AddressKind::Pipe(pipe) => Some(pipe.path.clone()),
-        AddressKind::EnvoyInternalAddress(_) => None,
+        AddressKind::EnvoyInternalAddress(internal) => internal_name(internal),
     }
+}
+
+/// An internal address, as Envoy writes it.
+pub(crate) fn internal_name(internal: &EnvoyInternalAddress) -> Option<String> {
+    let Some(AddressNameSpecifier::ServerListenerName(name)) = &internal.address_name_specifier
+    else {
+        return None;
+    };
+    Some(format!("envoy://{name}/{}", internal.endpoint_id))
 }
 
 fn outcome_of(code: u64) -> Outcome {

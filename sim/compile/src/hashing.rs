@@ -14,6 +14,7 @@ use envoy_types::pb::google::protobuf::value::Kind;
 use twinmesh_xds::{Cluster, RingHash};
 use xxhash_rust::xxh64::xxh64;
 
+use crate::answer::internal_name;
 use crate::locality::{self, Locality};
 use crate::{CapacityError, capacity, murmur};
 
@@ -123,7 +124,10 @@ fn key(cluster: &Cluster, endpoint: &LbEndpoint, by_hostname: bool) -> String {
                 }
             }
             Some(address::Address::Pipe(pipe)) => pipe.path,
-            _ => String::new(),
+            Some(address::Address::EnvoyInternalAddress(internal)) => {
+                internal_name(&internal).unwrap_or_default()
+            }
+            None => String::new(),
         }
     })
 }

@@ -13,6 +13,18 @@ use crate::kept::{FilterState, Owner};
 use crate::listener::inspects_tls;
 use crate::network_rbac::waits_for_data;
 
+/// Whose rules or trees are compiled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Of {
+    /// An HTTP filter's, or a virtual host's.
+    #[default]
+    Requests,
+    /// A network filter's, which knows no requests.
+    Connections,
+    /// A listener's, which knows what its listener filters found out.
+    Listeners,
+}
+
 /// What the filters of a snapshot share while they are compiled.
 #[derive(Debug, Default)]
 pub struct Filters {
@@ -21,8 +33,10 @@ pub struct Filters {
     /// The levels of route configurations that say something to filters: which configuration and
     /// level, and the place and entry by which the model finds them.
     places: Vec<(usize, Level, u64, u64)>,
-    /// The rules that are compiled are of a network filter, which knows no requests.
-    pub of_connection: bool,
+    /// Whose rules or trees are compiled.
+    pub of: Of,
+    /// Where the records of the filter chains stand whose listener's tree is compiled, by name.
+    pub chains: BTreeMap<String, u64>,
     /// Some rule looks at the client's address.
     pub sees_client: bool,
     /// Some rule looks at the server name.

@@ -18,6 +18,7 @@ mod cors;
 mod criteria;
 mod fault;
 mod filter_chain;
+mod filter_chain_matcher;
 mod grpc;
 mod hash_policy;
 mod hashing;

@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::core::v3::{
 use envoy_types::pb::envoy::config::listener::v3::{
     FilterChainMatch, Listener as ListenerConfig, listener_filter::ConfigType,
 };
-use twinmesh_model::layout::{header, listener, pair};
+use twinmesh_model::layout::{header, listener, pair, unsupported};
 use twinmesh_xds::Listener;
 
 use crate::compiler::Compiler;
@@ -59,10 +59,13 @@ pub fn uses_original_dst(listener: &Listener) -> bool {
 }
 
 /// Whether the ClientHello is read: by a configured TLS inspector, or by the one that Envoy adds
-/// where a filter chain match needs it.
+/// where a filter chain match needs it. A matcher tree takes their place, for which none is added.
 pub fn inspects_tls(config: &ListenerConfig) -> bool {
-    let mut matches = config
-        .filter_chains
+    let chains = match &config.filter_chain_matcher {
+        Some(_) => &[][..],
+        None => &config.filter_chains,
+    };
+    let mut matches = chains
         .iter()
         .filter_map(|chain| chain.filter_chain_match.as_ref());
     let needs = matches.any(|matched| match matched.transport_protocol.as_str() {
@@ -145,7 +148,15 @@ impl Compiler<'_> {
             Some(chain) => self.filter_chain(index, None, chain, configurations),
             None => 0,
         };
-        let root = if chains.is_empty() {
+        let matcher = listener.config.filter_chain_matcher.as_ref();
+        let tree = match matcher.filter(|_| listener.unsupported.is_none()) {
+            Some(matcher) => {
+                let offsets = chains.iter().map(|(_, offset)| *offset);
+                Some(self.filter_chain_matcher(index, listener, matcher, offsets))
+            }
+            None => None,
+        };
+        let root = if chains.is_empty() || matcher.is_some() {
             0
         } else {
             self.filter_chain_match(&chains)
@@ -167,8 +178,14 @@ impl Compiler<'_> {
         if plain::by_request(listener) {
             flags |= listener::BY_REQUEST;
         }
-        let reason = self.reason_or_none(listener.unsupported.as_ref());
+        let (reason, tree) = match (&listener.unsupported, tree) {
+            (Some(left), _) => (self.reason(left), 0),
+            (None, Some(Err(left))) => (self.reason(&left), 0),
+            (None, Some(Ok(tree))) => (unsupported::FILTER_CHAIN_MATCHER, tree),
+            (None, None) => (0, 0),
+        };
+        let index = pair(index as u64, flags);
         self.arena
-            .record([pair(root, default), reason, pair(index as u64, flags), 0])
+            .record([pair(root, default), reason, index, tree])
     }
 }

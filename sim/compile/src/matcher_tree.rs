@@ -1,4 +1,4 @@
-//! Compiles matcher trees, of virtual hosts and of RBAC filters: each branch says where to go on, also
+//! Compiles matcher trees, of virtual hosts, of RBAC filters and of listeners: each branch says where to go on, also
 //! where what it leads to leads nowhere. What a tree looks at is in [`crate::tree_input`].
 
 use std::collections::BTreeMap;
@@ -215,9 +215,13 @@ impl Compiler<'_> {
             on_match::OnMatch::Matcher(matcher) => self.matcher(matcher, numbers, fails),
             on_match::OnMatch::Action(action) => {
                 numbers.0 += routes(on_match);
-                let value = match action.typed_config.as_ref().and_then(rbac_action) {
-                    Some(action) => pair(first + 1, u64::from(action.action != Does::Deny as i32)),
-                    None => pair(first, numbers.0),
+                let config = action.typed_config.as_ref();
+                let value = match (config.and_then(rbac_action), config.and_then(chain_name)) {
+                    (Some(action), _) => {
+                        pair(first + 1, u64::from(action.action != Does::Deny as i32))
+                    }
+                    (_, Some(name)) => pair(first + 1, self.chain_of_name(&name)),
+                    _ => pair(first, numbers.0),
                 };
                 let record = [pair(branch::LEAF, 0), value, 0, 0];
                 Ok(self.arena.record(record))
@@ -292,6 +296,12 @@ fn ip_matcher(custom: &TypedExtensionConfig) -> Option<IpMatcher> {
 fn rbac_action(any: &Any) -> Option<Action> {
     let is_one = any.type_url.ends_with("/envoy.config.rbac.v3.Action");
     Action::decode(any.value.as_slice()).ok().filter(|_| is_one)
+}
+
+/// The name of a filter chain that a listener's action gives.
+fn chain_name(any: &Any) -> Option<String> {
+    let is_one = any.type_url.ends_with("/google.protobuf.StringValue");
+    String::decode(any.value.as_slice()).ok().filter(|_| is_one)
 }
 
 /// Whether a predicate may look at the peer's certificate.

@@ -12,6 +12,7 @@ use twinmesh_xds::{Balancer, FilterChain, Terminal};
 use crate::Compiled;
 use crate::answer::Record;
 use crate::compiler::Compiler;
+use crate::http_filter::Of;
 use crate::rbac::Next;
 
 /// Whether a TCP proxy looks for an endpoint only once there is data.
@@ -88,7 +89,7 @@ impl Compiler<'_> {
         let mut records = Vec::with_capacity(chain.network_rbac.len());
         for filter in &chain.network_rbac {
             self.network_filter_in_userspace(place, filter.index);
-            self.filters.of_connection = true;
+            self.filters.of = Of::Connections;
             let judge = match &filter.judge {
                 Judge::Rules(rules) => {
                     let passes = u64::from(rules.action != Action::Deny as i32);
@@ -99,7 +100,7 @@ impl Compiler<'_> {
                     root.map(|root| (root, rbac::TREE))
                 }
             };
-            self.filters.of_connection = false;
+            self.filters.of = Of::Requests;
             let (first, passes) = match judge {
                 Ok(judge) => judge,
                 Err(left) => {

@@ -182,7 +182,10 @@ pub fn by_request(listener: &Listener) -> bool {
         .iter()
         .chain(&listener.default_filter_chain);
     let http = |chain: &FilterChain| matches!(chain.terminal, Terminal::Http { .. });
-    listener.unsupported.is_none() && chains.clone().all(http) && chains.any(filter_chain)
+    listener.unsupported.is_none()
+        && listener.config.filter_chain_matcher.is_none()
+        && chains.clone().all(http)
+        && chains.any(filter_chain)
 }
 
 /// Whether nothing but the destination decides where a listener's connections go, and they are
@@ -196,7 +199,8 @@ pub fn connect_time(listener: &Listener, snapshot: &Snapshot, plain: &HashSet<St
         ([], Some(only)) => only,
         _ => return false,
     };
-    if listener.unsupported.is_some() || !filter_chain(chain) {
+    let by_matcher = listener.config.filter_chain_matcher.is_some();
+    if listener.unsupported.is_some() || by_matcher || !filter_chain(chain) {
         return false;
     }
     match &chain.terminal {

@@ -15,7 +15,7 @@ use twinmesh_model::layout::{condition, pair, rbac};
 use twinmesh_xds::Profile;
 
 use crate::compiler::Compiler;
-use crate::http_filter::Left;
+use crate::http_filter::{Left, Of};
 use crate::input::address_bytes;
 use crate::{CapacityError, matcher as compile_matcher};
 
@@ -145,7 +145,7 @@ impl Compiler<'_> {
                 self.address_condition(condition::SOURCE, range, next)
             }
             // There is nobody else before there is a request.
-            Identifier::RemoteIp(range) if self.filters.of_connection => {
+            Identifier::RemoteIp(range) if self.filters.of != Of::Requests => {
                 self.address_condition(condition::SOURCE, range, next)
             }
             Identifier::RemoteIp(range) => {
@@ -181,7 +181,7 @@ impl Compiler<'_> {
         let Some(path_matcher::Rule::Path(matcher)) = &matcher.rule else {
             return Err(unknown());
         };
-        if self.filters.of_connection {
+        if self.filters.of != Of::Requests {
             // A connection has no path.
             return Ok(next.fails);
         }

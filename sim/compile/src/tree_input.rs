@@ -19,6 +19,7 @@ use twinmesh_model::layout::{branch, condition, pair};
 use twinmesh_re2::Dfa;
 
 use crate::compiler::Compiler;
+use crate::http_filter::Of;
 use crate::matcher as compile_matcher;
 use crate::matcher_tree::{Left, Next, unknown};
 use crate::rbac::Next as Nowhere;
@@ -31,10 +32,12 @@ pub enum Input {
     Header(u64),
     /// The server name, by its slot. None was asked for where it is empty.
     ServerName(u64),
-    /// An address or a port of the connection, by its number in [`condition`].
+    /// An address, a port or something else of the connection, by its number in [`condition`].
     Text(u64),
     /// Something of the peer's certificate.
     Certificate,
+    /// Something that is not there yet.
+    Lacking,
 }
 
 const NOWHERE: Nowhere = Nowhere {
@@ -62,7 +65,8 @@ impl Compiler<'_> {
     /// # Errors
     /// It does not fit, or is not decided.
     pub fn tree_input(&mut self, input: Option<&TypedExtensionConfig>) -> Result<Input, Left> {
-        let of_connection = self.filters.of_connection;
+        let of = self.filters.of;
+        let of_connection = of != Of::Requests;
         let Some(name) = common(input) else {
             let config = input.and_then(|input| input.typed_config.as_ref());
             let config = config.ok_or_else(unknown)?;
@@ -85,12 +89,22 @@ impl Compiler<'_> {
                     _ => condition::CLIENT_PORT,
                 }
             }
+            "network.v3.ServerNameInput" if of == Of::Listeners => condition::SERVER_NAME,
+            "network.v3.TransportProtocolInput" => condition::TRANSPORT_PROTOCOL,
+            "network.v3.ApplicationProtocolInput" => condition::APPLICATION_PROTOCOL,
+            "network.v3.SourceTypeInput" => condition::SOURCE_TYPE,
             "network.v3.ServerNameInput" => {
                 self.filters.sees_server_name = true;
                 let slot = self.names.server_name();
                 return slot.map(Input::ServerName).map_err(|over| over.of_a_part());
             }
-            name if name.starts_with("ssl.v3.") => return Ok(Input::Certificate),
+            name if name.starts_with("ssl.v3.") => {
+                return Ok(match of {
+                    // There is no handshake before there is a filter chain.
+                    Of::Listeners => Input::Lacking,
+                    Of::Requests | Of::Connections => Input::Certificate,
+                });
+            }
             _ => return Err(unknown()),
         }))
     }
@@ -123,6 +137,7 @@ impl Compiler<'_> {
                 return Ok(next);
             }
             Input::Certificate => return Ok(self.asks_certificate(0)),
+            Input::Lacking => return Ok(0),
         };
         keys.retain(|_, entry| *entry != 0);
         let keys = match kind {
@@ -171,6 +186,7 @@ impl Compiler<'_> {
                 return Ok(self.asks(asked, next.holds, next.fails));
             }
             Input::Certificate => return Ok(self.asks_certificate(next.lacks)),
+            Input::Lacking => return Ok(next.lacks),
         };
         let (arena, names) = (&mut self.arena, &mut self.names);
         let compiled = compile_matcher::text(arena, names, self.snapshot, &matcher, slot);

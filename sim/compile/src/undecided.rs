@@ -26,6 +26,8 @@ pub struct Undecided {
 /// A part of a snapshot, by its indices there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
+    /// Index into `Snapshot::listeners`.
+    Listener(usize),
     /// Index into `Snapshot::route_configurations`.
     RouteConfiguration(usize),
     /// Indices of the route configuration and the virtual host.
@@ -161,6 +163,35 @@ impl Compiler<'_> {
             reason: reason.to_owned(),
             requests: "requests that choose the cluster",
         });
+    }
+
+    /// The matcher tree of a listener is undecided.
+    pub fn filter_chain_matcher_undecided(
+        &mut self,
+        listener: usize,
+        reason: String,
+    ) -> Unsupported {
+        let undecided = self.listener_place(listener, reason);
+        self.note(undecided)
+    }
+
+    /// The matcher tree of a listener, by which only userspace chooses.
+    pub fn filter_chain_matcher_in_userspace(&mut self, listener: usize) {
+        let reason = "a matcher tree chooses the filter chain, which is done in userspace only";
+        let undecided = self.listener_place(listener, reason.to_owned());
+        self.userspace.push(undecided);
+    }
+
+    fn listener_place(&self, index: usize, reason: String) -> Undecided {
+        let listener = self.snapshot.listeners.get(index);
+        let name = listener.map_or("", |listener| listener.name.as_str());
+        Undecided {
+            part: Some(Part::Listener(index)),
+            resource: format!("listener {name:?}"),
+            path: "filter_chain_matcher".to_owned(),
+            reason,
+            requests: "requests to the listener",
+        }
     }
 
     /// A filter of a connection manager is undecided.

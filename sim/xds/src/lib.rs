@@ -4,6 +4,7 @@ mod assemble;
 mod classify;
 mod encode;
 pub mod error;
+mod filter_chain_matcher;
 mod form;
 pub mod format;
 mod header_filters;

@@ -78,6 +78,9 @@ pub struct Listener {
     pub filter_chains: Vec<FilterChain>,
     /// `Listener.default_filter_chain`.
     pub default_filter_chain: Option<FilterChain>,
+    /// Where each action of `Listener.filter_chain_matcher` stands in the listener: depth first, a map's
+    /// in the order of its keys, and what `on_no_match` leads to last.
+    pub matcher_places: Vec<String>,
     /// Every connection to this listener is undecided.
     pub unsupported: Option<Unsupported>,
 }

@@ -20,7 +20,7 @@ use super::{Assembly, decode};
 use crate::{
     classify::{LOCAL_RATE_LIMIT, MANAGER, ROUTER, TCP_PROXY},
     error::ReadError,
-    header_mutation,
+    filter_chain_matcher, header_mutation,
     http_filter::{FilterKind, filters},
     matcher_tree,
     network_rbac::{self, NETWORK_RBAC, NetworkRbac},
@@ -176,6 +176,7 @@ impl Assembly<'_> {
             name,
             ..Listener::default()
         };
+        self.filter_chain_matcher(view, &resource, &mut listener, &mut scope)?;
         let scopes = scope.parts_of("filter_chains");
         let views = view.children("filter_chains");
         for ((config, view_of_chain), scope) in config.filter_chains.iter().zip(views).zip(scopes) {
@@ -312,6 +313,32 @@ impl Assembly<'_> {
 }
 
 impl Assembly<'_> {
+    /// What is to be known of a listener's matcher tree; what is not decided in it makes the listener
+    /// undecided.
+    fn filter_chain_matcher(
+        &mut self,
+        view: &View<'_>,
+        resource: &str,
+        listener: &mut Listener,
+        scope: &mut Scope,
+    ) -> Result<(), ReadError> {
+        let root = view.path.len();
+        let tree = filter_chain_matcher::check(view, self.source)?;
+        let places = tree.places.iter().map(|place| place.from(root));
+        listener.matcher_places = places.collect();
+        let over = match view.child("filter_chain_matcher") {
+            Some(matcher) => self.compile_within(&matcher)?,
+            None => None,
+        };
+        let undecided = tree.undecided.map(|(path, why)| (path, why.to_owned()));
+        if let Some((path, why)) = undecided.or(over)
+            && scope.unsupported.is_none()
+        {
+            scope.unsupported = Some(self.unsupported(resource, path.from(root), why));
+        }
+        Ok(())
+    }
+
     /// The network RBAC filters of a chain, and the regexes of their rules; one over the cap makes the
     /// chain undecided.
     fn network_filters(

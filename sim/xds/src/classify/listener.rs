@@ -21,10 +21,7 @@ pub(super) const TABLES: &[Table] = &[
                 "fcds_config",
                 Unsupported("filter chains that come by discovery are not in the snapshot"),
             ),
-            (
-                "filter_chain_matcher",
-                Unsupported("filter chains are chosen by a matcher tree"),
-            ),
+            ("filter_chain_matcher", Decided),
             ("use_original_dst", Decided),
             ("default_filter_chain", Part),
             ("per_connection_buffer_limit_bytes", Inert),
@@ -58,10 +55,7 @@ pub(super) const TABLES: &[Table] = &[
             ("tcp_backlog_size", Inert),
             ("max_connections_to_accept_per_socket_event", Inert),
             ("bind_to_port", Decided),
-            (
-                "internal_listener",
-                Unsupported("an internal listener takes no connections from outside"),
-            ),
+            ("internal_listener", Judge(internal_listener)),
             ("enable_mptcp", Inert),
             ("ignore_global_conn_limit", Inert),
             ("bypass_overload_manager", Inert),
@@ -87,7 +81,10 @@ pub(super) const TABLES: &[Table] = &[
             ("pipe", Decided),
             (
                 "envoy_internal_address",
-                Unsupported("internal addresses are not decided"),
+                ReadOver(
+                    "a decision ends at the internal listener: what becomes of the connection in it \
+                     says a request that names it",
+                ),
             ),
         ],
     },
@@ -422,6 +419,17 @@ fn local_reply(judged: &Judged<'_>) -> Verdict {
             "it writes the bodies of Envoy's own replies anew, which are then not decided".into(),
         ),
         _ => Verdict::Inert,
+    }
+}
+
+/// Requests name an internal listener, which has no address.
+fn internal_listener(judged: &Judged<'_>) -> Verdict {
+    let hands_on = judged.parent.child("use_original_dst");
+    match hands_on.is_some_and(|it| it.number("value") != 0) {
+        true => Verdict::Unsupported(
+            "what an internal listener hands on by its original destination is not decided".into(),
+        ),
+        false => Verdict::Decided,
     }
 }
 

@@ -1,10 +1,11 @@
-//! Matcher trees of virtual hosts and of RBAC filters.
+//! Matcher trees of virtual hosts, of RBAC filters and of listeners.
 
 use super::{
     Judged,
     Rule::{Decided, Inert, Judge, Part, Unsupported},
     STATISTICS, Table, Verdict, header,
 };
+use crate::filter_chain_matcher::{OF_FILTER_CHAINS, STRING_VALUE};
 use crate::matcher_tree::{FILTER_STATE_INPUT, HEADER_INPUT, IP_MATCHER, IP_RANGES, ROUTE_LIST};
 use crate::rbac_matcher::{
     ACTION, ADDRESSES, CEL_INPUT, CERTIFICATES, ENVIRONMENT_INPUT, METADATA_INPUT, NAMESPACE_INPUT,
@@ -102,6 +103,10 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[("name", Decided), ("action", Decided)],
     },
     Table {
+        message: STRING_VALUE,
+        fields: &[("value", Decided)],
+    },
+    Table {
         message: IP_MATCHER,
         fields: &[("range_matchers", Decided)],
     },
@@ -156,7 +161,10 @@ fn input(judged: &Judged<'_>) -> Verdict {
     let reason = match name {
         // What is not decided of the filter state says its own table.
         HEADER_INPUT | FILTER_STATE_INPUT => return Verdict::Decided,
-        _ if OF_CONNECTIONS.contains(&name) || CERTIFICATES.contains(&name) => {
+        _ if OF_CONNECTIONS.contains(&name)
+            || OF_FILTER_CHAINS.contains(&name)
+            || CERTIFICATES.contains(&name) =>
+        {
             return Verdict::Decided;
         }
         CEL_INPUT => CEL.into(),

@@ -24,7 +24,16 @@ use crate::{
 
 pub(crate) fn check(config: &Listener, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
     let is_internal = config.listener_specifier.is_some();
+    if is_internal {
+        check_internal(config, path, source)?;
+    }
     match &config.address {
+        Some(Address {
+            address: Some(address::Address::EnvoyInternalAddress(_)),
+        }) => {
+            let problem = "an internal listener has internal_listener instead of an address";
+            return Err(source.invalid(&path.field("address"), problem));
+        }
         Some(address) => check_address(address, &path.field("address"), source)?,
         None if is_internal || config.api_listener.is_some() => {}
         None => return Err(source.invalid(path, "address is required")),
@@ -42,6 +51,38 @@ pub(crate) fn check(config: &Listener, path: &Path, source: &Source<'_>) -> Resu
         return Err(source.invalid(path, "at least one filter chain is required"));
     }
     check_chains(config, path, source)
+}
+
+/// Refuses what has no place beside `internal_listener`: addresses, and what is asked of sockets.
+fn check_internal(config: &Listener, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    let fields = [
+        ("address", config.address.is_some()),
+        (
+            "additional_addresses",
+            !config.additional_addresses.is_empty(),
+        ),
+        (
+            "connection_balance_config",
+            config.connection_balance_config.is_some(),
+        ),
+        ("enable_mptcp", config.enable_mptcp),
+        ("enable_reuse_port", config.enable_reuse_port.is_some()),
+        ("freebind", config.freebind.is_some()),
+        ("socket_options", !config.socket_options.is_empty()),
+        ("tcp_backlog_size", config.tcp_backlog_size.is_some()),
+        (
+            "tcp_fast_open_queue_length",
+            config.tcp_fast_open_queue_length.is_some(),
+        ),
+        ("transparent", config.transparent.is_some()),
+    ];
+    match fields.into_iter().find(|(_, is_set)| *is_set) {
+        Some((field, _)) => {
+            let problem = "an internal listener has no socket";
+            Err(source.invalid(&path.field(field), problem))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses a second listener at an address of a first one, whether they bind to it or not. Ports
