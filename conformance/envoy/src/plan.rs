@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use envoy_types::pb::envoy::config::core::v3::{address::Address, socket_address::PortSpecifier};
 use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
+use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
+use prost::Message as _;
 use twinmesh_engine::Request;
 use twinmesh_xds::{FilterChain, Listener, Snapshot, Terminal};
 
@@ -218,7 +220,8 @@ impl<'a> Planner<'a> {
             return Ok(SocketAddr::new(ip, port));
         }
         let listener = std::iter::once(listener);
-        if matches(listener, |it| !it.prefix_ranges.is_empty()) {
+        let of_tree = ["DestinationIPInput", "SourceTypeInput"];
+        if matches(listener, |it| !it.prefix_ranges.is_empty(), &of_tree) {
             return Err(
                 "filter chains match on the destination address, and it gives none".to_owned(),
             );
@@ -233,9 +236,11 @@ impl<'a> Planner<'a> {
         request: &Request,
         destination: SocketAddr,
     ) -> Result<Ends, String> {
-        if matches(listeners.clone(), |it| {
-            !it.direct_source_prefix_ranges.is_empty()
-        }) {
+        if matches(
+            listeners.clone(),
+            |it| !it.direct_source_prefix_ranges.is_empty(),
+            &["DirectSourceIPInput"],
+        ) {
             return Err(
                 "filter chains match on the direct source, which no PROXY header says".to_owned(),
             );
@@ -245,7 +250,7 @@ impl<'a> Planner<'a> {
         let destination = canonical(destination);
         let source = match request.source {
             Some(source) => canonical(source),
-            None if matches(listeners, matches_source) => {
+            None if matches(listeners, matches_source, &OF_SOURCE) => {
                 return Err("filter chains match on the source, and it gives none".to_owned());
             }
             None => SocketAddr::new(loopback(destination.ip()), CLIENT),
@@ -282,14 +287,31 @@ fn chains<'a>(
     listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain))
 }
 
-/// Whether a filter chain of these listeners matches on this.
+/// Inputs that say something of the source.
+const OF_SOURCE: [&str; 3] = ["SourceIPInput", "SourcePortInput", "SourceTypeInput"];
+
+/// Whether a filter chain of these listeners matches on this, or a matcher tree, which takes the place of
+/// what the chains ask for, on one of these inputs.
 fn matches<'a>(
-    listeners: impl Iterator<Item = &'a Listener>,
+    mut listeners: impl Iterator<Item = &'a Listener>,
     wanted: fn(&FilterChainMatch) -> bool,
+    inputs: &[&str],
 ) -> bool {
-    chains(listeners)
-        .filter_map(|chain| chain.config.filter_chain_match.as_ref())
-        .any(wanted)
+    listeners.any(|listener| match &listener.config.filter_chain_matcher {
+        Some(matcher) => inputs.iter().any(|input| looks_at(matcher, input)),
+        None => chains(std::iter::once(listener))
+            .filter_map(|chain| chain.config.filter_chain_match.as_ref())
+            .any(wanted),
+    })
+}
+
+/// Whether an input of this type stands anywhere in the tree, also inside of other extensions.
+fn looks_at(matcher: &Matcher, input: &str) -> bool {
+    let name = format!("/envoy.extensions.matching.common_inputs.network.v3.{input}");
+    let bytes = matcher.encode_to_vec();
+    bytes
+        .windows(name.len())
+        .any(|window| window == name.as_bytes())
 }
 
 fn matches_source(it: &FilterChainMatch) -> bool {

@@ -31,9 +31,14 @@ impl Secured {
             let chains = chains.map(|(place, chain)| (Some(place), chain));
             let default = listener.default_filter_chain.iter().map(|it| (None, it));
             let all = chains.chain(default);
-            all.map(move |(place, chain)| ((index, place), chain))
+            // What the chains ask for themselves does not count beside a tree.
+            let by_tree = listener.config.filter_chain_matcher.is_some();
+            all.map(move |(place, chain)| ((index, place), (!by_tree).then_some(chain)))
         });
-        let secured = chains.filter(|(_, chain)| only_tls(chain).unwrap_or(mostly_tls));
+        let secured = chains.filter(|(_, chain)| {
+            let only = chain.and_then(only_tls);
+            only.unwrap_or(mostly_tls)
+        });
         let chains: BTreeSet<Place> = secured.map(|(place, _)| place).collect();
         Ok(Self {
             socket: if chains.is_empty() {

@@ -63,6 +63,7 @@ pub(super) fn leave(
 /// in its memory.
 fn has_whole_range(snapshot: &Snapshot, decision: &Decision) -> bool {
     let listeners = snapshot.listeners.iter();
+    let listeners = listeners.filter(|it| it.config.filter_chain_matcher.is_none());
     let mut named = listeners.filter(|it| Some(&it.name) == decision.listener.as_ref());
     let ranges: [fn(&FilterChainMatch) -> &Vec<CidrRange>; 3] = [
         |matched| &matched.prefix_ranges,
