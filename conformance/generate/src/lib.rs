@@ -8,6 +8,7 @@
 mod balancing;
 mod cluster;
 mod connect;
+mod filter_chain_matcher;
 pub mod fuzz;
 mod http_filter;
 mod listener;

@@ -9,6 +9,7 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
 use crate::balancing::criteria;
+use crate::filter_chain_matcher;
 use crate::http_filter::http_filters;
 use crate::matcher::{object, set};
 use crate::mutation::{mirrors, mutations};
@@ -38,6 +39,9 @@ const TCP_PROXY: &str =
     "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const INSPECTOR: &str =
     "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+
+const HTTP_INSPECTOR: &str =
+    "type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector";
 
 fn ranges(share: f64) -> impl Strategy<Value = Option<Value>> {
     weighted(
@@ -244,21 +248,40 @@ fn listener() -> BoxedStrategy<Value> {
         2 => (vec((chain_match(), terminal()), 1..2), proptest::option::of(terminal())),
         1 => (vec((chain_match(), terminal()), 2..5), proptest::option::of(terminal())),
     ];
-    chains
-        .prop_map(|(chains, default)| {
+    let by_matches = (chains, Just(None), Just(false));
+    // What the chains ask for themselves does not count beside a tree. All have the same filters, so that
+    // requests get far through whichever is named.
+    let asks = prop_oneof![4 => Just(json!({})), 1 => chain_match()];
+    let named = (vec(asks, 2..4), terminal(), prop::bool::weighted(0.7));
+    let named = named.prop_map(|(asks, filters, has_default)| {
+        let chains = asks.into_iter().map(|asked| (asked, filters.clone()));
+        let chains: Vec<(Value, Value)> = chains.collect();
+        (chains, has_default.then_some(filters))
+    });
+    let matcher = filter_chain_matcher::matcher().prop_map(Some);
+    let by_tree = (named, matcher, any::<bool>());
+    prop_oneof![7 => by_matches, 1 => by_tree]
+        .prop_map(|((chains, default), matcher, reads_http)| {
             let mut taken = HashSet::new();
             let chains: Vec<Value> = chains
                 .into_iter()
-                .filter(|(matched, _)| taken.insert(matched.to_string()))
+                .filter(|(matched, _)| matcher.is_some() || taken.insert(matched.to_string()))
                 .enumerate()
                 .map(|(index, (matched, filters))| {
                     let name = ("name", json!(format!("f{index}")));
                     object([name, ("filter_chain_match", matched), ("filters", filters)])
                 })
                 .collect();
-            let inspector = json!([{"name": "tls", "typed_config": {"@type": INSPECTOR}}]);
+            let mut inspectors = vec![json!({"name": "tls", "typed_config": {"@type": INSPECTOR}})];
+            if reads_http {
+                inspectors.push(json!({"name": "http", "typed_config": {"@type": HTTP_INSPECTOR}}));
+            }
             let chains = ("filter_chains", Value::Array(chains));
-            let mut listener = object([chains, ("listener_filters", inspector)]);
+            let inspectors = ("listener_filters", Value::Array(inspectors));
+            let mut listener = object([chains, inspectors]);
+            if let Some(matcher) = matcher {
+                set(&mut listener, "filter_chain_matcher", matcher);
+            }
             if let Some(filters) = default {
                 let chain = object([("name", json!("d")), ("filters", filters)]);
                 set(&mut listener, "default_filter_chain", chain);

@@ -15,7 +15,7 @@ const COMMON: &str = "type.googleapis.com/envoy.extensions.matching.common_input
 const RANGE_LIST: &str = "type.googleapis.com/envoy.extensions.matching.input_matchers.ip.v3.Ip";
 
 /// Inputs of addresses.
-const ADDRESSES: &[&str] = &[
+pub const ADDRESSES: &[&str] = &[
     "network.v3.DestinationIPInput",
     "network.v3.DirectSourceIPInput",
     "network.v3.DirectSourceIPInput",
@@ -23,21 +23,23 @@ const ADDRESSES: &[&str] = &[
     "network.v3.SourceIPInput",
 ];
 /// Inputs of ports.
-const PORTS: &[&str] = &[
+pub const PORTS: &[&str] = &[
     "network.v3.DestinationPortInput",
     "network.v3.SourcePortInput",
 ];
 /// The input of the server name.
-const SERVER_NAMES: &[&str] = &["network.v3.ServerNameInput"];
+pub const SERVER_NAMES: &[&str] = &["network.v3.ServerNameInput"];
 /// Inputs of certificates.
-const CERTIFICATES: &[&str] = &[
+pub const CERTIFICATES: &[&str] = &[
     "ssl.v3.UriSanInput",
     "ssl.v3.DnsSanInput",
     "ssl.v3.SubjectInput",
 ];
 
 /// Inputs, and texts that they may say or that stand right beside.
-const TEXTS: &[(&[&str], &[&str])] = &[
+pub type Texts = &'static [(&'static [&'static str], &'static [&'static str])];
+
+const TEXTS: Texts = &[
     (
         ADDRESSES,
         &[
@@ -75,8 +77,9 @@ fn input(name: &str) -> Value {
     json!({"name": "i", "typed_config": {"@type": format!("{COMMON}.{name}")}})
 }
 
-fn of_text() -> BoxedStrategy<Value> {
-    let single = select(TEXTS).prop_flat_map(|(inputs, texts)| {
+/// A predicate of one of these texts.
+pub fn of_text(texts: Texts) -> BoxedStrategy<Value> {
+    let single = select(texts).prop_flat_map(|(inputs, texts)| {
         let kinds = &["exact", "prefix", "suffix", "contains"][..];
         let plain = (select(kinds), select(texts), any::<bool>());
         let plain = plain
@@ -90,7 +93,8 @@ fn of_text() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-fn in_ranges() -> BoxedStrategy<Value> {
+/// A predicate of an address.
+pub fn in_ranges() -> BoxedStrategy<Value> {
     let ranges = subsequence(RANGES, 1..3);
     let single = (select(ADDRESSES), ranges).prop_map(|(name, ranges)| {
         let ranges: Vec<Value> = ranges
@@ -104,8 +108,9 @@ fn in_ranges() -> BoxedStrategy<Value> {
     single.boxed()
 }
 
-fn by_text() -> BoxedStrategy<Keyed> {
-    let keyed = select(TEXTS).prop_flat_map(|(inputs, texts)| {
+/// Keys for one of these texts.
+pub fn by_text(texts: Texts) -> BoxedStrategy<Keyed> {
+    let keyed = select(texts).prop_flat_map(|(inputs, texts)| {
         (select(inputs), subsequence(texts, 1..4)).prop_map(|(name, keys)| Keyed {
             input: input(name),
             keys: keys.into_iter().map(str::to_owned).collect(),
@@ -115,7 +120,8 @@ fn by_text() -> BoxedStrategy<Keyed> {
     keyed.boxed()
 }
 
-fn by_range() -> BoxedStrategy<Keyed> {
+/// Ranges for an address.
+pub fn by_range() -> BoxedStrategy<Keyed> {
     let keyed = (select(ADDRESSES), vec(select(RANGES), 1..4)).prop_map(|(name, ranges)| Keyed {
         input: input(name),
         keys: ranges
@@ -139,12 +145,12 @@ fn action() -> BoxedStrategy<Value> {
 pub fn matcher(of: Of) -> BoxedStrategy<Value> {
     let (single, keyed) = match of {
         Of::Requests => (
-            prop_oneof![3 => of_header(), 2 => of_text(), 1 => in_ranges()].boxed(),
-            prop_oneof![3 => by_header(), 1 => by_text(), 2 => by_range()].boxed(),
+            prop_oneof![3 => of_header(), 2 => of_text(TEXTS), 1 => in_ranges()].boxed(),
+            prop_oneof![3 => by_header(), 1 => by_text(TEXTS), 2 => by_range()].boxed(),
         ),
         Of::Connections => (
-            prop_oneof![2 => of_text(), 1 => in_ranges()].boxed(),
-            prop_oneof![1 => by_text(), 1 => by_range()].boxed(),
+            prop_oneof![2 => of_text(TEXTS), 1 => in_ranges()].boxed(),
+            prop_oneof![1 => by_text(TEXTS), 1 => by_range()].boxed(),
         ),
     };
     tree(action(), single, keyed)

@@ -58,6 +58,8 @@ pub const USERSPACE_RULES: &[&str] = &[
     "hash by header",
     "hash by cookie",
     "hash by query parameter",
+    "filter chain matcher",
+    "filter chain matcher that leads nowhere",
     "network filter that passes",
     "network filter that closes",
     "network filter by a matcher tree",
@@ -253,6 +255,18 @@ impl Reached {
             filter(|did| matches!(did, Did::Pass)),
             filter(|did| matches!(did, Did::Answer(_))),
             filter(|did| matches!(did, Did::Delay(_))),
+        );
+        let by_tree = named(
+            list(bootstrap, "/static_resources/listeners"),
+            decision.listener.as_deref().unwrap_or_default(),
+        )
+        .is_some_and(|listener| listener.get("filter_chain_matcher").is_some());
+        let leads = has(|step| matches!(step, Step::FilterChainMatcher(_)));
+        self.count_one("filter chain matcher", leads);
+        let default = decision.outcome != Outcome::Unsupported;
+        self.count_one(
+            "filter chain matcher that leads nowhere",
+            by_tree && !leads && default,
         );
         let network = |closing: bool| {
             let asked = |step: &Step| matches!(step, Step::NetworkFilter { closes, .. } if *closes == closing);

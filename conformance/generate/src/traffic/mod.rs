@@ -10,7 +10,7 @@ use serde_json::Value;
 use twinmesh_engine::Request;
 
 use crate::matcher::at;
-use crate::{Tape, connect, malformed, matcher_tree, upgrade};
+use crate::{Tape, connect, filter_chain_matcher, malformed, matcher_tree, upgrade};
 
 use filter::filtered;
 use place::{authority, connection, secured};
@@ -167,6 +167,9 @@ fn aimed<'a>(
     let chain = tape.pick(&chains).copied().unwrap_or(none);
     tape.aim(aim.hits(Part::Connection));
     connection(listener, chain, &mut request, tape);
+    if listener.get("filter_chain_matcher").is_some() {
+        filter_chain_matcher::connect(&mut request, tape);
+    }
     let configuration = terminal(chain).get("route_config").unwrap_or(none);
     let host = tape
         .pick(list(configuration, "virtual_hosts"))
