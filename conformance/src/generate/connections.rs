@@ -11,6 +11,8 @@ use envoy_types::pb::envoy::config::listener::v3::{
 use twinmesh_engine::Request;
 use twinmesh_xds::{Listener, Snapshot};
 
+use super::chain_tree;
+
 /// A connection, and what is particular about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
@@ -52,6 +54,10 @@ pub(crate) fn to_chain(snapshot: &Snapshot, listener: usize, chain: Option<usize
     let mut base = plain();
     base.listener = Some(resource.name.clone());
     let chain = chain.and_then(|chain| resource.filter_chains.get(chain));
+    if let Some(matcher) = &resource.config.filter_chain_matcher {
+        let name = chain.map(|chain| chain.config.name.as_str());
+        return chain_tree::to_chain(resource, matcher, name);
+    }
     let asked = chain.and_then(|chain| chain.config.filter_chain_match.as_ref());
     let Some(asked) = asked else {
         let mut elsewhere = base.clone();
@@ -188,13 +194,13 @@ fn ip(bits: u128, is_v6: bool) -> Option<IpAddr> {
         .map(|bits| Ipv4Addr::from_bits(bits).into())
 }
 
-fn inside(range: &CidrRange) -> Option<IpAddr> {
+pub(super) fn inside(range: &CidrRange) -> Option<IpAddr> {
     let (first, last, is_v6) = ends(range)?;
     ip(if first < last { first + 1 } else { first }, is_v6)
 }
 
 /// The addresses at the range's ends and right outside.
-fn boundaries(range: &CidrRange) -> Vec<(&'static str, IpAddr)> {
+pub(super) fn boundaries(range: &CidrRange) -> Vec<(&'static str, IpAddr)> {
     let Some((first, last, is_v6)) = ends(range) else {
         return Vec::new();
     };
@@ -212,6 +218,9 @@ fn boundaries(range: &CidrRange) -> Vec<(&'static str, IpAddr)> {
 /// The connection that the chain takes, varied by one criterion at a time: at what it lists, and
 /// right beside.
 pub(crate) fn variations(listener: &Listener, chain: usize, taken: &Request) -> Vec<Connection> {
+    if let Some(matcher) = &listener.config.filter_chain_matcher {
+        return chain_tree::variations(matcher, taken);
+    }
     let chain = listener.filter_chains.get(chain);
     let asked = chain.and_then(|chain| chain.config.filter_chain_match.as_ref());
     let Some(asked) = asked else {

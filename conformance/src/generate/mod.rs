@@ -1,6 +1,7 @@
 //! `twinmesh generate`: the traffic that reaches everything in a snapshot.
 
 mod candidates;
+mod chain_tree;
 mod connections;
 mod cover;
 mod draft;

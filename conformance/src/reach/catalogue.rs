@@ -60,6 +60,7 @@ impl Catalogue {
     fn listeners(&mut self, snapshot: &Snapshot) {
         for (listener, resource) in snapshot.listeners.iter().enumerate() {
             let undecided = reason(resource.unsupported.as_ref());
+            let by_tree = resource.config.filter_chain_matcher.is_some();
             self.add(Goal::Listener(listener), None);
             for (chain, resource) in resource.filter_chains.iter().enumerate() {
                 let goal = Goal::FilterChain {
@@ -67,7 +68,9 @@ impl Catalogue {
                     chain: Some(chain),
                 };
                 self.add(goal, undecided.clone());
+                // Beside a matcher tree they are not asked.
                 let asked = resource.config.filter_chain_match.as_ref();
+                let asked = asked.filter(|_| !by_tree);
                 for criterion in asked.map(criteria).unwrap_or_default() {
                     let goal = Goal::Criterion {
                         listener,
