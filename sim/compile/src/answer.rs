@@ -1,10 +1,5 @@
 //! From what the model left back to names: the decision and its trace.
 
-use envoy_types::pb::envoy::config::core::v3::{
-    EnvoyInternalAddress, Locality, address::Address as AddressKind,
-    envoy_internal_address::AddressNameSpecifier, socket_address::PortSpecifier,
-};
-use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
 use envoy_types::pb::envoy::config::route::v3::{Route, route::Action};
 use twinmesh_engine::{
     Answer, BadRequest, Chain, Decision, Did, Domain, Held, Outcome, Request, Step, Trace,
@@ -16,6 +11,7 @@ use twinmesh_model::layout::{
 use twinmesh_xds::RouteConfiguration;
 
 use crate::Compiled;
+use crate::endpoint_name::{endpoint_name, locality_name};
 use crate::filter_chain_matcher::named_step;
 use crate::headers::{not_found, undecide};
 use crate::managed::Managed;
@@ -524,56 +520,6 @@ fn local_reply(seen: &Seen, route: &Route, code: u64, decision: &mut Decision) {
         }
         _ => {}
     }
-}
-
-/// `region/zone/sub_zone`; nothing where all are empty.
-pub(crate) fn locality_name(locality: &Locality) -> Option<String> {
-    let empty =
-        locality.region.is_empty() && locality.zone.is_empty() && locality.sub_zone.is_empty();
-    (!empty).then(|| {
-        format!(
-            "{}/{}/{}",
-            locality.region, locality.zone, locality.sub_zone
-        )
-    })
-}
-
-/// The name that `auto_host_rewrite` takes.
-pub(crate) fn hostname(endpoint: &LbEndpoint) -> &str {
-    match &endpoint.host_identifier {
-        Some(HostIdentifier::Endpoint(endpoint)) => &endpoint.hostname,
-        _ => "",
-    }
-}
-
-/// `ip:port`, a pipe's path, or `envoy://listener/id`.
-pub(crate) fn endpoint_name(endpoint: &LbEndpoint) -> Option<String> {
-    let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
-        return None;
-    };
-    match endpoint.address.as_ref()?.address.as_ref()? {
-        AddressKind::SocketAddress(socket) => {
-            let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else {
-                return None;
-            };
-            Some(if socket.address.contains(':') {
-                format!("[{}]:{port}", socket.address)
-            } else {
-                format!("{}:{port}", socket.address)
-            })
-        }
-        AddressKind::Pipe(pipe) => Some(pipe.path.clone()),
-        AddressKind::EnvoyInternalAddress(internal) => internal_name(internal),
-    }
-}
-
-/// An internal address, as Envoy writes it.
-pub(crate) fn internal_name(internal: &EnvoyInternalAddress) -> Option<String> {
-    let Some(AddressNameSpecifier::ServerListenerName(name)) = &internal.address_name_specifier
-    else {
-        return None;
-    };
-    Some(format!("envoy://{name}/{}", internal.endpoint_id))
 }
 
 fn outcome_of(code: u64) -> Outcome {

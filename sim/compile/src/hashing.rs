@@ -14,7 +14,7 @@ use envoy_types::pb::google::protobuf::value::Kind;
 use twinmesh_xds::{Cluster, RingHash};
 use xxhash_rust::xxh64::xxh64;
 
-use crate::answer::internal_name;
+use crate::endpoint_name::internal_name;
 use crate::locality::{self, Locality};
 use crate::{CapacityError, capacity, murmur};
 

@@ -16,6 +16,7 @@ mod compiler;
 mod connect;
 mod cors;
 mod criteria;
+mod endpoint_name;
 mod fault;
 mod filter_chain;
 mod filter_chain_matcher;

@@ -7,9 +7,9 @@ use twinmesh_engine::Request;
 use twinmesh_model::layout::{cluster, pair};
 use twinmesh_xds::Cluster;
 
-use crate::answer::endpoint_name;
 use crate::cluster::Endpoint;
 use crate::compiler::Compiler;
+use crate::endpoint_name::endpoint_name;
 use crate::seen::Seen;
 use crate::trie::Keys;
 use crate::{CapacityError, Compiled, capacity};

@@ -32,8 +32,9 @@ use twinmesh_engine::{Decision, Held, Request};
 use twinmesh_model::layout::{low, outcome, virtual_host, work};
 use twinmesh_xds::Profile;
 
-use crate::answer::{Record, endpoint_name, hostname, locality_name};
+use crate::answer::Record;
 use crate::connect;
+use crate::endpoint_name::{endpoint_name, hostname, locality_name};
 use crate::header_value;
 use crate::managed::Managed;
 use crate::rewrite::of_weighted_cluster;

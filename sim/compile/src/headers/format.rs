@@ -11,7 +11,7 @@ use twinmesh_model::address_text;
 use twinmesh_xds::format::{Command, LOCAL_REPLY_BODY, Part, parse};
 
 use super::entries::Entries;
-use crate::answer::hostname;
+use crate::endpoint_name::hostname;
 
 /// What formats may ask for beside headers.
 #[derive(Clone, Default)]

@@ -29,9 +29,10 @@ use twinmesh_xds::header_mutation::{self, HeaderChange};
 use twinmesh_xds::{Terminal, http_filter::Level as Place};
 
 use crate::Compiled;
-use crate::answer::{Filtered, Record, hostname};
+use crate::answer::{Filtered, Record};
 use crate::codec::asks_for_upgrade;
 use crate::connect;
+use crate::endpoint_name::hostname;
 use crate::listener::inspects_tls;
 use crate::rewrite::of_weighted_cluster;
 use crate::seen::Seen;

@@ -1,0 +1,57 @@
+//! What an endpoint is called: in decisions, where it is hashed, and where a host is rewritten to it.
+
+use envoy_types::pb::envoy::config::core::v3::{
+    EnvoyInternalAddress, Locality, address::Address as AddressKind,
+    envoy_internal_address::AddressNameSpecifier, socket_address::PortSpecifier,
+};
+use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
+
+/// `region/zone/sub_zone`; nothing where all are empty.
+pub(crate) fn locality_name(locality: &Locality) -> Option<String> {
+    let empty =
+        locality.region.is_empty() && locality.zone.is_empty() && locality.sub_zone.is_empty();
+    (!empty).then(|| {
+        format!(
+            "{}/{}/{}",
+            locality.region, locality.zone, locality.sub_zone
+        )
+    })
+}
+
+/// The name that `auto_host_rewrite` takes.
+pub(crate) fn hostname(endpoint: &LbEndpoint) -> &str {
+    match &endpoint.host_identifier {
+        Some(HostIdentifier::Endpoint(endpoint)) => &endpoint.hostname,
+        _ => "",
+    }
+}
+
+/// `ip:port`, a pipe's path, or `envoy://listener/id`.
+pub(crate) fn endpoint_name(endpoint: &LbEndpoint) -> Option<String> {
+    let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
+        return None;
+    };
+    match endpoint.address.as_ref()?.address.as_ref()? {
+        AddressKind::SocketAddress(socket) => {
+            let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else {
+                return None;
+            };
+            Some(if socket.address.contains(':') {
+                format!("[{}]:{port}", socket.address)
+            } else {
+                format!("{}:{port}", socket.address)
+            })
+        }
+        AddressKind::Pipe(pipe) => Some(pipe.path.clone()),
+        AddressKind::EnvoyInternalAddress(internal) => internal_name(internal),
+    }
+}
+
+/// An internal address, as Envoy writes it.
+pub(crate) fn internal_name(internal: &EnvoyInternalAddress) -> Option<String> {
+    let Some(AddressNameSpecifier::ServerListenerName(name)) = &internal.address_name_specifier
+    else {
+        return None;
+    };
+    Some(format!("envoy://{name}/{}", internal.endpoint_id))
+}
