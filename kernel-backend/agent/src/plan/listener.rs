@@ -166,6 +166,16 @@ impl ListenerPlan {
                 || matched.transport_protocol == "tls";
         }
         warnings.note(
+            config.filter_chain_matcher.is_some(),
+            "filter_chain_matcher",
+            "no filter chain is chosen by a matcher tree: the listener's requests are not decided",
+        );
+        warnings.note(
+            config.listener_specifier.is_some(),
+            "internal_listener",
+            "nothing is taken from inside: the listener gets no connections",
+        );
+        warnings.note(
             config.transparent.as_ref().is_some_and(|value| value.value),
             "transparent",
             "the socket is not transparent",
