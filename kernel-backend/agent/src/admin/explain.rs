@@ -37,6 +37,9 @@ pub(super) async fn explain(State(admin): State<Admin>, body: String) -> Respons
 pub(crate) fn step(step: &Step) -> Value {
     match step {
         Step::Listener(index) => json!({ "step": "listener", "index": index }),
+        Step::FilterChainMatcher(action) => {
+            json!({ "step": "filter_chain_matcher", "action": action })
+        }
         Step::FilterChain(Chain::Index(index)) => {
             json!({ "step": "filter_chain", "index": index })
         }
