@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use twinmesh_engine::{Outcome, Request};
+use twinmesh_engine::{Answer, Outcome, Request, Step};
 use twinmesh_xds::Snapshot;
 
-use crate::snapshot::{both, cluster, group, request, route, script, snapshot};
+use crate::snapshot::{both, cluster, group, merge, request, route, script, snapshot};
 
 const PATHS: [&str; 3] = ["/a", "/b", "/c"];
 
@@ -105,6 +105,28 @@ fn action() -> BoxedStrategy<Value> {
     ])
 }
 
+/// A balancer behind headers that name endpoints.
+fn override_host() -> impl Strategy<Value = Value> {
+    let extension = |kind: &str, more: Value| {
+        let mut config = json!({
+            "@type": format!("type.googleapis.com/envoy.extensions.load_balancing_policies.{kind}")});
+        merge(&mut config, &more);
+        json!({"policies": [{"typed_extension_config": {"name": "p", "typed_config": config}}]})
+    };
+    let fallback = one_of(&[
+        "round_robin.v3.RoundRobin",
+        "least_request.v3.LeastRequest",
+        "random.v3.Random",
+        "ring_hash.v3.RingHash",
+    ]);
+    fallback.prop_map(move |fallback| {
+        let sources = json!([{"header": "x-other"}, {"header": "x-host"}]);
+        let fallback = extension(fallback, json!({}));
+        let config = json!({"override_host_sources": sources, "fallback_policy": fallback});
+        extension("override_host.v3.OverrideHost", config)
+    })
+}
+
 fn clusters() -> impl Strategy<Value = Vec<Value>> {
     let balancer = one_of(&["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH"]);
     let http2 = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -184,6 +206,7 @@ fn clusters() -> impl Strategy<Value = Vec<Value>> {
         ("circuit_breakers", 4, breakers.boxed()),
         ("outlier_detection", 5, detection),
         ("lb_policy", 5, balancer.prop_map(Value::from).boxed()),
+        ("load_balancing_policy", 4, override_host().boxed()),
         (
             "connect_timeout",
             5,
@@ -289,17 +312,35 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
         ("x-envoy-retriable-status-codes", "409"),
         ("x-forwarded-for", "127.0.0.9"),
     ]);
+    // Endpoints of all clusters, of two priorities, and none.
+    let name = one_of(&[
+        "10.0.0.1:80",
+        "10.0.0.1:80",
+        "10.0.0.2:80",
+        "10.0.0.6:80",
+        "10.0.0.11:80",
+        "10.0.0.12:80",
+        "10.0.0.99:80",
+        "",
+    ]);
+    let names = prop::collection::vec(name, 1..6).prop_map(|names| names.join(","));
+    let names = prop::option::weighted(0.4, (one_of(&["x-host", "x-host", "x-other"]), names));
     let one = (
         one_of(&PATHS),
-        prop::collection::vec(header, 0..3),
+        (
+            prop::collection::vec(header, 0..3),
+            prop::collection::vec(names, 2),
+        ),
         prop::sample::select(vec![0_u64, 0, 1, 500, 20_000, 200_000]),
         prop::sample::select(vec![0_u64, 1_000, 25_000]),
     );
     prop::collection::vec(one, 1..20).prop_map(|all| {
         let mut now = 0;
         let all = all.into_iter().enumerate();
-        all.map(|(index, (path, headers, gap, duration))| {
+        all.map(|(index, (path, (mut headers, names), gap, duration))| {
             now += gap;
+            let names = names.iter().flatten();
+            headers.extend(names.map(|(header, names)| (*header, names.as_str())));
             let mut request = request(index, path, &headers, now);
             request.duration_us = duration;
             request
@@ -355,33 +396,51 @@ fn engines_agree() {
             proptest::test_runner::RngAlgorithm::ChaCha,
         ),
     );
-    let counts = std::cell::Cell::new((0_usize, 0_usize, 0_usize, 0_usize));
+    let counts = std::cell::Cell::new(Counts::default());
     let strategy = (snapshots(), requests(), rules());
     let result = runner.run(&strategy, |(snapshot, requests, rules)| {
-        let (mut all, mut again, mut undecided, mut over) = counts.get();
+        let mut all = counts.get();
         for answer in both(&snapshot, &requests, &script(&rules)) {
-            all += 1;
-            again += usize::from(answer.decision.attempts.is_some_and(|it| it > 1));
-            over += usize::from(answer.decision.outcome == Outcome::Overflow);
-            undecided += usize::from(answer.decision.outcome == Outcome::Unsupported);
+            all.add(&answer);
         }
-        counts.set((all, again, undecided, over));
+        counts.set(all);
         Ok(())
     });
     if let Err(failure) = result {
         panic!("{failure}");
     }
-    let (all, again, undecided, over) = counts.get();
-    assert!(
-        over * 100 > all,
-        "{over} of {all} requests are over a threshold"
-    );
-    assert!(
-        again * 12 > all,
-        "{again} of {all} requests are tried again"
-    );
-    assert!(
-        undecided * 4 < all,
-        "{undecided} of {all} requests are undecided"
-    );
+    let counts = counts.get();
+    println!("{counts:?}");
+    let all = counts.all;
+    assert!(counts.over * 100 > all, "{counts:?}");
+    assert!(counts.again * 12 > all, "{counts:?}");
+    assert!(counts.undecided * 4 < all, "{counts:?}");
+    assert!(counts.named_again * 100 > all, "{counts:?}");
+}
+
+/// What became of requests.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    all: usize,
+    /// They were tried again.
+    again: usize,
+    /// So were those whose headers name endpoints.
+    named_again: usize,
+    /// They were over a threshold.
+    over: usize,
+    undecided: usize,
+}
+
+impl Counts {
+    fn add(&mut self, answer: &Answer) {
+        let decision = &answer.decision;
+        let is_again = decision.attempts.is_some_and(|it| it > 1);
+        let mut steps = answer.trace.steps.iter();
+        let is_named = steps.any(|step| matches!(step, Step::OverrideHost(_)));
+        self.all += 1;
+        self.again += usize::from(is_again);
+        self.named_again += usize::from(is_again && is_named);
+        self.over += usize::from(decision.outcome == Outcome::Overflow);
+        self.undecided += usize::from(decision.outcome == Outcome::Unsupported);
+    }
 }

@@ -39,7 +39,8 @@ pub fn route(path: &str, cluster: &str, more: &Value) -> Value {
     json!({"match": {"path": path}, "route": action})
 }
 
-fn merge(object: &mut Value, more: &Value) {
+/// Puts all fields of one object into another.
+pub fn merge(object: &mut Value, more: &Value) {
     for (field, value) in more.as_object().into_iter().flatten() {
         object[field] = value.clone();
     }
