@@ -78,24 +78,68 @@ fn a_call_that_compares_nothing_is_refused() {
     }
 }
 
-/// Decides as `sim` does, but for POST requests that are forwarded.
-struct Liar(Sim, fn(&mut Answer));
+/// What an engine is asked.
+struct Call<'a> {
+    request: &'a Request,
+    random: u64,
+    now_us: u64,
+    trace: bool,
+}
 
-impl Engine for Liar {
+impl Call<'_> {
+    fn is_post(&self) -> bool {
+        self.request.method == "POST"
+    }
+
+    fn put(&self, sim: &mut Sim) -> Result<Answer, EngineError> {
+        sim.decide(self.request, self.random, self.now_us, self.trace)
+    }
+
+    fn undecided(&self, reason: &str) -> Answer {
+        let decision = Decision {
+            id: self.request.id.clone(),
+            outcome: Outcome::Unsupported,
+            reason: Some(reason.to_owned()),
+            ..Decision::default()
+        };
+        Answer {
+            decision,
+            ..Answer::default()
+        }
+    }
+}
+
+/// An engine that has a `sim`, and makes of it what it likes.
+struct Wrapped<F> {
+    name: &'static str,
+    strictness: Strictness,
+    is_of_kernel: bool,
+    sim: Sim,
+    decide: F,
+}
+
+impl<F> Engine for Wrapped<F>
+where
+    F: FnMut(&mut Sim, &Call<'_>) -> Result<Answer, EngineError>,
+{
     fn name(&self) -> &'static str {
-        "liar"
+        self.name
     }
 
     fn strictness(&self) -> Strictness {
-        Strictness::Exact
+        self.strictness
+    }
+
+    fn is_of_kernel(&self) -> bool {
+        self.is_of_kernel
     }
 
     fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
-        self.0.load(snapshot)
+        self.sim.load(snapshot)
     }
 
     fn update(&mut self, snapshot: &Arc<Snapshot>, now_us: u64) -> Result<(), EngineError> {
-        self.0.update(snapshot, now_us)
+        self.sim.update(snapshot, now_us)
     }
 
     fn decide(
@@ -105,23 +149,40 @@ impl Engine for Liar {
         now_us: u64,
         trace: bool,
     ) -> Result<Answer, EngineError> {
-        let mut answer = self.0.decide(request, random, now_us, trace)?;
-        if request.method == "POST" && answer.decision.cluster.is_some() {
-            (self.1)(&mut answer);
-        }
-        Ok(answer)
+        let call = Call {
+            request,
+            random,
+            now_us,
+            trace,
+        };
+        (self.decide)(&mut self.sim, &call)
     }
 
     fn release(&mut self, held: Held) -> Result<(), EngineError> {
-        self.0.release(held)
+        self.sim.release(held)
     }
 }
 
+/// Decides as `sim` does, but for POST requests that are forwarded.
+fn liar(lie: fn(&mut Answer)) -> Box<dyn Engine> {
+    Box::new(Wrapped {
+        name: "liar",
+        strictness: Strictness::Exact,
+        is_of_kernel: false,
+        sim: Sim::default(),
+        decide: move |sim: &mut Sim, call: &Call<'_>| {
+            let mut answer = call.put(sim)?;
+            if call.is_post() && answer.decision.cluster.is_some() {
+                lie(&mut answer);
+            }
+            Ok(answer)
+        },
+    })
+}
+
 fn bench(lie: fn(&mut Answer)) -> Bench {
-    let make = move || -> Result<Engines, String> {
-        let liar: Box<dyn Engine> = Box::new(Liar(Sim::default(), lie));
-        Ok((Box::new(Sim::default()), vec![liar]))
-    };
+    let make =
+        move || -> Result<Engines, String> { Ok((Box::new(Sim::default()), vec![liar(lie)])) };
     Bench::with(Box::new(make)).expect("they are made")
 }
 
@@ -194,67 +255,35 @@ fn a_divergence_that_is_known_is_counted_only() {
     assert_eq!(known, 0);
 }
 
-/// Leaves POST requests to others, and decides as `sim` does but for lies.
-struct Limited {
-    sim: Sim,
-    /// Its balancers go on over what it leaves.
-    goes_on: bool,
-    lies: bool,
-}
-
-impl Engine for Limited {
-    fn name(&self) -> &'static str {
-        "limited"
-    }
-
-    fn strictness(&self) -> Strictness {
-        Strictness::ExactWithinLimits
-    }
-
-    fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
-        self.sim.load(snapshot)
-    }
-
-    fn update(&mut self, snapshot: &Arc<Snapshot>, now_us: u64) -> Result<(), EngineError> {
-        self.sim.update(snapshot, now_us)
-    }
-
-    fn decide(
-        &mut self,
-        request: &Request,
-        random: u64,
-        now_us: u64,
-        trace: bool,
-    ) -> Result<Answer, EngineError> {
-        if request.method == "POST" {
-            if self.goes_on {
-                self.sim.decide(request, random, now_us, trace)?;
+/// Leaves POST requests to others, and decides as `sim` does unless it `lies`. `goes_on`: its balancers go on
+/// over what it leaves.
+fn limited(goes_on: bool, lies: bool) -> Box<dyn Engine> {
+    Box::new(Wrapped {
+        name: "limited",
+        strictness: Strictness::ExactWithinLimits,
+        is_of_kernel: false,
+        sim: Sim::default(),
+        decide: move |sim: &mut Sim, call: &Call<'_>| {
+            if call.is_post() {
+                if goes_on {
+                    call.put(sim)?;
+                }
+                return Ok(call.undecided("it is a POST"));
             }
-            let mut answer = Answer::default();
-            answer.decision.id.clone_from(&request.id);
-            answer.decision.outcome = Outcome::Unsupported;
-            answer.decision.reason = Some("it is a POST".to_owned());
-            return Ok(answer);
-        }
-        let mut answer = self.sim.decide(request, random, now_us, trace)?;
-        if self.lies && answer.decision.endpoint.is_some() {
-            answer.decision.endpoint = Some("10.0.0.1:1".to_owned());
-        }
-        Ok(answer)
-    }
-
-    fn release(&mut self, held: Held) -> Result<(), EngineError> {
-        self.sim.release(held)
-    }
+            let mut answer = call.put(sim)?;
+            if lies && answer.decision.endpoint.is_some() {
+                answer.decision.endpoint = Some("10.0.0.1:1".to_owned());
+            }
+            Ok(answer)
+        },
+    })
 }
 
 #[test]
 fn what_an_engine_leaves_to_others_hides_nothing_of_the_rest() {
     let looked = |goes_on, lies| {
         let make = move || -> Result<Engines, String> {
-            let sim = Sim::default();
-            let limited: Box<dyn Engine> = Box::new(Limited { sim, goes_on, lies });
-            Ok((Box::new(Sim::default()), vec![limited]))
+            Ok((Box::new(Sim::default()), vec![limited(goes_on, lies)]))
         };
         let mut bench = Bench::with(Box::new(make)).expect("they are made");
         let (mut found, mut counts) = (0, Vec::new());
@@ -297,75 +326,29 @@ fn an_engine_that_panics_is_a_divergence_and_made_anew() {
     assert!(panics > 1, "each one is told");
 }
 
-/// Decides as `sim` does, but for POST requests, which it leaves undecided for this reason.
-struct Undecided {
-    sim: Sim,
-    reason: &'static str,
-    /// Whether its balancers went on before.
-    chose: bool,
-}
-
-impl Engine for Undecided {
-    fn name(&self) -> &'static str {
-        "undecided"
-    }
-
-    fn strictness(&self) -> Strictness {
-        Strictness::ExactWithinLimits
-    }
-
-    fn is_of_kernel(&self) -> bool {
-        true
-    }
-
-    fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EngineError> {
-        self.sim.load(snapshot)
-    }
-
-    fn update(&mut self, snapshot: &Arc<Snapshot>, now_us: u64) -> Result<(), EngineError> {
-        self.sim.update(snapshot, now_us)
-    }
-
-    fn decide(
-        &mut self,
-        request: &Request,
-        random: u64,
-        now_us: u64,
-        trace: bool,
-    ) -> Result<Answer, EngineError> {
-        if request.method != "POST" {
-            return self.sim.decide(request, random, now_us, trace);
-        }
-        if self.chose {
-            self.sim.decide(request, random, now_us, trace)?;
-        }
-        let decision = Decision {
-            id: request.id.clone(),
-            outcome: Outcome::Unsupported,
-            reason: Some(self.reason.to_owned()),
-            ..Decision::default()
-        };
-        Ok(Answer {
-            decision,
-            ..Answer::default()
-        })
-    }
-
-    fn release(&mut self, held: Held) -> Result<(), EngineError> {
-        self.sim.release(held)
-    }
+/// Decides as `sim` does, but for POST requests, which it leaves undecided for this reason. `chose`: its
+/// balancers went on before.
+fn undecided(reason: &'static str, chose: bool) -> Box<dyn Engine> {
+    Box::new(Wrapped {
+        name: "undecided",
+        strictness: Strictness::ExactWithinLimits,
+        is_of_kernel: true,
+        sim: Sim::default(),
+        decide: move |sim: &mut Sim, call: &Call<'_>| {
+            if call.is_post() {
+                if chose {
+                    call.put(sim)?;
+                }
+                return Ok(call.undecided(reason));
+            }
+            call.put(sim)
+        },
+    })
 }
 
 #[test]
 fn what_is_undecided_for_different_reasons_moves_the_balancers_of_one_only() {
     let found = |reason| {
-        let undecided = |reason, chose| -> Box<dyn Engine> {
-            Box::new(Undecided {
-                sim: Sim::default(),
-                reason,
-                chose,
-            })
-        };
         let make = move || Ok((undecided("one", true), vec![undecided(reason, false)]));
         let mut bench = Bench::with(Box::new(make)).expect("they are made");
         let looked = (0..20).map(|number| {
