@@ -108,6 +108,49 @@ fn headers_and_copies(#[values("spec", "sim")] engine: &str) {
     }
 }
 
+/// The second source of the cluster `sources` is no header, and of the third only the first value counts.
+#[rstest]
+#[case::first(&["x-host: 127.0.20.9:1, 127.0.20.3:9080", "x-other: 127.0.20.2:9080"], Some(("x-host", 3)))]
+#[case::third(&["x-host: 127.0.20.9:1", "x-other: 127.0.20.2:9080", "x-other: 127.0.20.3:9080"], Some(("x-other", 2)))]
+#[case::none(&["x-host: 127.0.20.9:1", "x-another: 127.0.20.2:9080"], None)]
+fn override_hosts(
+    #[case] headers: &[&str],
+    #[case] expected: Option<(&str, usize)>,
+    #[values("spec", "sim")] engine: &str,
+) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/override-host");
+    let mut arguments = vec![
+        "explain",
+        "--snapshot",
+        "config_dump.json",
+        "--engine",
+        engine,
+    ];
+    arguments.extend(["--authority", "sources.test", "--listener", "web"]);
+    arguments.extend(headers.iter().flat_map(|header| ["-H", header]));
+    let run = twinmesh_in(&folder, &arguments);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let Some((header, number)) = expected else {
+        assert!(!run.stdout.contains("override host"), "{}", run.stdout);
+        assert!(
+            run.stdout.contains("\npriority            0\n"),
+            "{}",
+            run.stdout
+        );
+        return;
+    };
+    let blank = " ".repeat(20);
+    let part = format!(
+        "\noverride host       header \"{header}\"\n\
+         {blank}it names an endpoint of the cluster; neither health nor priority are asked \
+         (load_balancing_policy)\n\
+         endpoint            127.0.20.{number}:9080\n\
+         {blank}endpoints[0].lb_endpoints[{}]: the one that the header names\n",
+        number - 1
+    );
+    assert!(run.stdout.contains(&part), "{part}{}", run.stdout);
+}
+
 #[rstest]
 #[case::by_address("filter-chains", "r0002")]
 #[case::by_server_name("filter-chains-tls", "r0003")]
