@@ -12,6 +12,7 @@ use crate::decide::{NAME, Names, decide, undecided};
 use crate::error::EnvoyError;
 use crate::find::{Binary, NotFound, find};
 use crate::log::Log;
+use crate::override_host::OverrideHosts;
 use crate::plan::{Entry, Plan, Planner, Way};
 use crate::process::Process;
 use crate::rewrite::Rewritten;
@@ -88,7 +89,8 @@ impl Envoy {
         let Some(snapshot) = self.snapshot.clone() else {
             return Err(EnvoyError::Unexpected("no snapshot is loaded".to_owned()));
         };
-        let planner = Planner::new(&snapshot);
+        let override_hosts = OverrideHosts::new(&snapshot);
+        let planner = Planner::new(&snapshot, &override_hosts);
         let plans: Vec<Plan> = requests.iter().map(|it| planner.plan(it)).collect();
         let ways = plans.iter().filter_map(|plan| match plan {
             Plan::Send { way, .. } => Some(way),
@@ -100,7 +102,9 @@ impl Envoy {
         let entries: BTreeSet<Entry> = entries.collect();
         let (mut server, rewritten) = self.server(&snapshot, &entries, mostly_tls)?;
         let addresses = server.addresses(&entries)?;
-        let client = Client::new(addresses, requests, &plans, &mut server.opened);
+        let (places, port) = (&rewritten.places, rewritten.backend);
+        let translated = override_hosts.translated(requests, &snapshot, places, port);
+        let client = Client::new(addresses, &translated, &plans, &mut server.opened);
         let started = Instant::now();
         let sent = client.send();
         let elapsed = started.elapsed();

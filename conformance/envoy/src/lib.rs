@@ -7,6 +7,7 @@
 //! - `process`: the running Envoy
 //! - `backend`: what stands in for every endpoint
 //! - `plan` and `client`: how a request gets there
+//! - [`override_host`]: endpoints that it names
 //! - `log` and `decide`: what became of it
 
 mod backend;
@@ -17,6 +18,7 @@ mod error;
 pub mod find;
 mod headers;
 mod log;
+pub mod override_host;
 mod plan;
 mod process;
 mod response;

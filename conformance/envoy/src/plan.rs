@@ -1,6 +1,5 @@
 //! How each request gets to Envoy, or why it does not.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use envoy_types::pb::envoy::config::core::v3::{address::Address, socket_address::PortSpecifier};
@@ -10,6 +9,7 @@ use prost::Message as _;
 use twinmesh_engine::Request;
 use twinmesh_xds::{FilterChain, Listener, Snapshot, Terminal};
 
+use crate::override_host::OverrideHosts;
 use crate::rewrite;
 use crate::tls::Tls;
 
@@ -73,23 +73,18 @@ pub enum Plan {
 pub struct Planner<'a> {
     snapshot: &'a Snapshot,
     decides_once: bool,
-    /// The headers that name endpoints of some cluster.
-    override_headers: BTreeSet<String>,
+    override_hosts: &'a OverrideHosts,
 }
 
 /// Stands for a source that nobody gives.
 const CLIENT: u16 = 40_000;
 
 impl<'a> Planner<'a> {
-    /// For this snapshot.
-    pub fn new(snapshot: &'a Snapshot) -> Self {
+    /// For this snapshot, whose endpoints these headers name.
+    pub fn new(snapshot: &'a Snapshot, override_hosts: &'a OverrideHosts) -> Self {
         Self {
             snapshot,
-            override_headers: {
-                let clusters = snapshot.clusters.iter();
-                let headers = clusters.flat_map(|cluster| &cluster.override_headers);
-                headers.flatten().cloned().collect()
-            },
+            override_hosts,
             decides_once: chains(snapshot.listeners.iter()).any(|chain| {
                 let is_http = matches!(chain.terminal, Terminal::Http { .. });
                 !is_http || !chain.network_rbac.is_empty()
@@ -110,15 +105,8 @@ impl<'a> Planner<'a> {
     }
 
     fn way(&self, request: &Request) -> Result<Way, String> {
-        let mut names = self.override_headers.iter();
-        let says = |name: &&String| {
-            let mut headers = request.headers.iter();
-            headers.any(|(header, _)| header.eq_ignore_ascii_case(name))
-        };
-        if let Some(name) = names.find(says) {
-            return Err(format!(
-                "its header {name:?} may name endpoints, which have other addresses in this run"
-            ));
+        if let Some(reason) = self.override_hosts.why_not(request) {
+            return Err(reason);
         }
         let (entry, ends) = self.place(request)?;
         let tls = match entry {

@@ -242,10 +242,16 @@ fn place_at(
     }
 }
 
-/// From 127.1.0.0 on, so that none is an address that somebody uses.
+/// Where endpoints are: not where somebody is.
+const FIRST: u32 = u32::from_be_bytes([127, 1, 0, 0]);
+const LAST: u32 = u32::from_be_bytes([127, 199, 255, 255]);
+
+/// Whether an endpoint may be at this address.
+pub fn stands_in(ip: Ipv4Addr) -> bool {
+    (FIRST..=LAST).contains(&u32::from(ip))
+}
+
 fn nth_address(index: usize) -> Result<String, EnvoyError> {
-    const FIRST: u32 = u32::from_be_bytes([127, 1, 0, 0]);
-    const LAST: u32 = u32::from_be_bytes([127, 199, 255, 255]);
     u32::try_from(index)
         .ok()
         .and_then(|index| FIRST.checked_add(index))

@@ -25,7 +25,7 @@ use twinmesh_xds::{Profile, Snapshot, Terminal};
 
 use crate::error::EnvoyError;
 use crate::plan::Entry;
-pub use cluster::Place;
+pub use cluster::{Place, stands_in};
 pub use listener::{Log, is_tcp};
 use routes::Routes;
 pub use secured::Secured;
@@ -41,6 +41,8 @@ pub struct Rewritten {
     pub clusters: Vec<Value>,
     /// Each endpoint by the address that stands for it, without the port.
     pub places: BTreeMap<String, Place>,
+    /// The port of all these addresses.
+    pub backend: u16,
     /// Clusters whose endpoints are not what Envoy would have, and why.
     pub replaced: BTreeMap<String, String>,
     /// The filter chains that take TLS.
@@ -104,6 +106,7 @@ pub fn rewrite(
         listeners,
         clusters: clusters.configs,
         places: clusters.places,
+        backend,
         replaced: clusters.replaced,
         secured,
         profile: snapshot.profile,

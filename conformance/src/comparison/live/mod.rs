@@ -4,6 +4,7 @@
 //! exactly; where a balancer only starts somewhere, up to that; what is drawn, by the shares of
 //! what was drawn.
 
+mod override_host;
 mod picks;
 mod pinned;
 mod shares;
@@ -19,6 +20,7 @@ use twinmesh_xds::{Cluster, Snapshot};
 
 use super::{Field, Fields, Inconsistent, Verdict, compare_with_recorded, fraction::hosts};
 use crate::case::{Comparison, Distribution, Phase};
+use override_host::Asking;
 use picks::Picks;
 use pinned::Settled;
 use shares::Shares;
@@ -237,10 +239,10 @@ impl Rules {
             if elsewhere {
                 self.open(name, None, &[&FATE[..], &SENT].concat());
             }
-            // What names endpoints was not asked of it.
+            let asking = Asking::new(cluster, requests, expected, found);
             let unseen = found.iter().any(hides_turns)
                 || unsettled::closes_some(snapshot, name)
-                || unsettled::names_endpoints(cluster, requests);
+                || asking.is_open;
             let picks = match elsewhere || unseen {
                 true => Picks::Free,
                 false => picks::of(cluster, overlaps),
@@ -250,6 +252,7 @@ impl Rules {
                 Picks::ByHash => {
                     let unhashed = requests.iter().zip(expected).filter(|(request, decision)| {
                         decision.cluster.as_deref() == Some(name)
+                            && asking.asks(&request.id)
                             && !actions(snapshot, decision)
                                 .iter()
                                 .any(|action| pinned::has_hash(request, action) == Settled::Yes)
@@ -261,16 +264,18 @@ impl Rules {
                 }
                 Picks::Phase(period) => self.comparison.phase.push(Phase {
                     cluster: name.to_owned(),
-                    ids: None,
+                    ids: asking.ids,
                     fields: PICK.to_vec(),
                     period,
                     observed: false,
                 }),
                 Picks::Shares(weights) => {
-                    self.free(cluster, None);
-                    self.shares.push(Shares::of_endpoints(name, weights));
+                    let indices = asking.indices(requests);
+                    self.free(cluster, asking.ids);
+                    let shares = Shares::of_endpoints(name, weights, indices);
+                    self.shares.push(shares);
                 }
-                Picks::Free => self.free(cluster, None),
+                Picks::Free => self.free(cluster, asking.ids),
             }
             if picks::drops_some(cluster) {
                 self.open(name, None, &[&PICK[..], &FATE, &SENT].concat());

@@ -15,8 +15,9 @@ const LEAST_EXPECTED: f64 = 5.0;
 pub struct Shares {
     subject: String,
     field: Field,
-    /// The cluster whose picks are meant; `None`: those of `indices`.
+    /// The cluster whose picks are meant.
     cluster: Option<String>,
+    /// The requests that may choose.
     indices: Vec<usize>,
     weights: BTreeMap<String, u64>,
     counts: BTreeMap<String, u64>,
@@ -64,13 +65,17 @@ impl fmt::Display for Test {
 }
 
 impl Shares {
-    /// The endpoints of a cluster.
-    pub fn of_endpoints(cluster: &str, weights: BTreeMap<String, u64>) -> Self {
+    /// The endpoints of a cluster, as chosen by those of the requests at these indices that got there.
+    pub fn of_endpoints(
+        cluster: &str,
+        weights: BTreeMap<String, u64>,
+        indices: Vec<usize>,
+    ) -> Self {
         Self {
             subject: format!("the endpoints of cluster `{cluster}`"),
             field: Field::Endpoint,
             cluster: Some(cluster.to_owned()),
-            indices: Vec::new(),
+            indices,
             weights,
             counts: BTreeMap::new(),
         }
@@ -105,12 +110,8 @@ impl Shares {
         found: &[Decision],
         verdicts: &mut [Verdict],
     ) -> Option<usize> {
-        let all: Vec<usize> = match &self.cluster {
-            Some(_) => (0..found.len()).collect(),
-            None => self.indices.clone(),
-        };
         let mut first = None;
-        for index in all {
+        for index in self.indices.iter().copied() {
             let (Some(expected), Some(found)) = (expected.get(index), found.get(index)) else {
                 continue;
             };

@@ -12,9 +12,9 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
 };
 use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
 use prost::Message as _;
-use twinmesh_engine::{Decision, Outcome, Request};
+use twinmesh_engine::{Decision, Outcome};
 use twinmesh_xds::network_rbac::Judge;
-use twinmesh_xds::{Cluster, Snapshot, Terminal, http_filter::FilterKind};
+use twinmesh_xds::{Snapshot, Terminal, http_filter::FilterKind};
 
 use super::super::{
     Field, Verdict,
@@ -165,15 +165,6 @@ fn may_come_to(proxy: &TcpProxy, may_close: bool, decision: &Decision) -> bool {
     }
     let mut clusters = weighted.clusters.iter();
     clusters.any(|it| it.weight > 0 && Some(&it.name) == decision.cluster.as_ref())
-}
-
-/// Whether some request has a header that names endpoints of the cluster (`OverrideHost`).
-pub(super) fn names_endpoints(cluster: &Cluster, requests: &[Request]) -> bool {
-    let mut headers = cluster.override_headers.iter().flatten();
-    headers.any(|header| {
-        let mut all = requests.iter().flat_map(|request| &request.headers);
-        all.any(|(name, _)| name.eq_ignore_ascii_case(header))
-    })
 }
 
 /// Whether nobody sees each turn that the cluster's endpoints take: a network filter may close connections
