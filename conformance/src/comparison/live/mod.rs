@@ -4,6 +4,7 @@
 //! exactly; where a balancer only starts somewhere, up to that; what is drawn, by the shares of
 //! what was drawn.
 
+mod managed;
 mod override_host;
 mod picks;
 mod pinned;
@@ -20,6 +21,7 @@ use twinmesh_xds::{Cluster, Snapshot};
 
 use super::{Field, Fields, Inconsistent, Verdict, compare_with_recorded, fraction::hosts};
 use crate::case::{Comparison, Distribution, Phase};
+use managed::managed;
 use override_host::Asking;
 use picks::Picks;
 use pinned::Settled;
@@ -253,9 +255,10 @@ impl Rules {
                     let unhashed = requests.iter().zip(expected).filter(|(request, decision)| {
                         decision.cluster.as_deref() == Some(name)
                             && asking.asks(&request.id)
-                            && !actions(snapshot, decision)
-                                .iter()
-                                .any(|action| pinned::has_hash(request, action) == Settled::Yes)
+                            && !actions(snapshot, decision).iter().any(|action| {
+                                let managed = managed(snapshot, request, decision);
+                                pinned::has_hash(&managed, action) == Settled::Yes
+                            })
                     });
                     let ids: Vec<String> = unhashed.map(|(it, _)| it.id.clone()).collect();
                     if !ids.is_empty() {
@@ -314,7 +317,8 @@ impl Rules {
                 else {
                     continue;
                 };
-                let pinned = pinned::is_pinned(request, action, weighted);
+                let managed = managed(snapshot, request, decision);
+                let pinned = pinned::is_pinned(&managed, action, weighted);
                 if is_random(weighted) && pinned != Settled::Yes {
                     let split = splits.entry(route_name(decision)).or_insert(Split {
                         weighted,

@@ -6,6 +6,8 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use twinmesh_engine::Request;
 
+use super::managed::Managed;
+
 /// Whether something is settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Settled {
@@ -19,25 +21,34 @@ pub enum Settled {
 
 /// Whether the request settles which of the weighted clusters is chosen: by one header that is a
 /// number, or by a hash.
-pub fn is_pinned(request: &Request, action: &RouteAction, weighted: &WeightedCluster) -> Settled {
+pub fn is_pinned(
+    managed: &Managed<'_>,
+    action: &RouteAction,
+    weighted: &WeightedCluster,
+) -> Settled {
     match &weighted.random_value_specifier {
         Some(RandomValueSpecifier::HeaderName(name)) => {
-            let mut values = values(request, name);
-            match (values.next(), values.next()) {
+            let mut values = values(&managed.request, name);
+            let settled = match (values.next(), values.next()) {
                 (Some(value), None) if is_number(value) => Settled::Yes,
                 _ => Settled::No,
-            }
+            };
+            settled.min(most(managed, name))
         }
-        Some(RandomValueSpecifier::UseHashPolicy(uses)) if uses.value => has_hash(request, action),
+        Some(RandomValueSpecifier::UseHashPolicy(uses)) if uses.value => has_hash(managed, action),
         _ => Settled::No,
     }
 }
 
 /// Whether one of the route's hash policies makes a hash of the request.
-pub fn has_hash(request: &Request, action: &RouteAction) -> Settled {
+pub fn has_hash(managed: &Managed<'_>, action: &RouteAction) -> Settled {
+    let request = &*managed.request;
     let policies = action.hash_policy.iter();
     let hashes = policies.map(|policy| match &policy.policy_specifier {
-        Some(PolicySpecifier::Header(header)) => all_say(values(request, &header.header_name)),
+        Some(PolicySpecifier::Header(header)) => {
+            let name = &header.header_name;
+            all_say(values(request, name)).min(most(managed, name))
+        }
         Some(PolicySpecifier::Cookie(cookie)) => {
             let pairs = values(request, "cookie").flat_map(|line| line.split(';'));
             let pairs = pairs.filter_map(|pair| pair.split_once('='));
@@ -57,6 +68,15 @@ pub fn has_hash(request: &Request, action: &RouteAction) -> Settled {
         _ => Settled::No,
     });
     hashes.max().unwrap_or(Settled::No)
+}
+
+/// What a header settles at most.
+fn most(managed: &Managed<'_>, name: &str) -> Settled {
+    let mut uncertain = managed.uncertain.iter();
+    match uncertain.any(|it| it.eq_ignore_ascii_case(name)) {
+        true => Settled::Perhaps,
+        false => Settled::Yes,
+    }
 }
 
 /// Of values that are looked at the first one counts, or all do: an empty one says nothing.
