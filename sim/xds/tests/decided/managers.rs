@@ -18,6 +18,9 @@ use crate::common::{listener, listeners, manager, read_ok};
     "",
     Some("local_reply_config")
 )]
+#[case::codec("codec_type: HTTP1", "", None)]
+#[case::another_codec("codec_type: HTTP2", "", Some("codec_type"))]
+#[case::written("via: x\nappend_x_forwarded_port: true", "", None)]
 #[case::scheme(
     "scheme_header_transformation: {scheme_to_overwrite: https}",
     "",
@@ -197,3 +200,29 @@ fn different_chains_are_taken() {
     let snapshot = read_ok("f.yaml", &format!("{text}  clusters: [{{name: c}}]\n"));
     assert_eq!(snapshot.listeners[0].filter_chains.len(), 5);
 }
+
+#[rstest]
+#[case("", "strict_check_headers: [x-envoy-max-retries]", false)]
+#[case(
+    "internal_address_config: {}",
+    "strict_check_headers: [x-envoy-max-retries]",
+    false
+)]
+#[case(INSIDE, "strict_check_headers: [x-envoy-max-retries]", true)]
+#[case(INSIDE, "dynamic_stats: true", false)]
+fn routers_that_check_headers(
+    #[case] fields: &str,
+    #[case] router: &str,
+    #[case] unsupported: bool,
+) {
+    let text = manager(fields, "");
+    let text = format!("{text}            {router}\n");
+    let snapshot = read_ok("f.yaml", &listeners(&text));
+    let chain = &snapshot.listeners[0].filter_chains[0];
+    let found = chain.unsupported.as_ref().map(|it| it.path.as_str());
+    let expected = "filter_chains[0].filters[0].typed_config.http_filters";
+    assert_eq!(found, unsupported.then_some(expected));
+}
+
+const INSIDE: &str =
+    "internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}";

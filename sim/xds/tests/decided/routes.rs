@@ -333,12 +333,21 @@ fn a_regex_over_the_cap_makes_its_route_undecided() {
     assert!(snapshot.regexes.values().all(Result::is_err));
 }
 
-#[test]
-fn headers_that_are_stripped_before_routing_are_not_matched() {
-    let snapshot = read_ok(
-        "f.yaml",
-        "internal_only_headers: [X-User]\nvirtual_hosts:\n- name: a\n  domains: [a]\n  routes:\n  \
-         - {match: {prefix: /, headers: [{name: x-user, present_match: true}]}, redirect: {}}\n",
+#[rstest]
+#[case("X-User", None)]
+#[case("X-Forwarded-Proto", Some("internal_only_headers[0]"))]
+#[case(":path", Some("internal_only_headers[0]"))]
+fn headers_that_are_taken_off_before_routing(
+    #[case] name: &str,
+    #[case] unsupported: Option<&str>,
+) {
+    let text = format!(
+        "internal_only_headers: [{name:?}]\nvirtual_hosts:\n- name: a\n  domains: [a]\n  routes:\n  \
+         - {{match: {{prefix: /, headers: [{{name: x-user, present_match: true}}]}}, redirect: {{}}}}\n",
     );
-    assert!(first_route(&snapshot).is_some());
+    let snapshot = read_ok("f.yaml", &text);
+    let configuration = &snapshot.route_configurations[0];
+    let found = configuration.unsupported.as_ref();
+    assert_eq!(found.map(|it| it.path.as_str()), unsupported);
+    assert_eq!(first_route(&snapshot), None);
 }
