@@ -50,6 +50,56 @@ fn wrong_calls_end_with_2(#[case] arguments: &[&str], #[case] message: &str) {
 }
 
 #[test]
+fn what_is_left_undecided_is_told_and_fails_where_that_is_asked_for() {
+    let case = Case::new("");
+    let traffic = case.folder.join("requests.traffic.jsonl");
+    let text = std::fs::read_to_string(&traffic).expect("the traffic");
+    // A target that is no path is not decided by anybody.
+    let request = "{\"id\":\"odd\",\"authority\":\"shop.example\",\"path\":\"/\",\"headers\":[[\"x-forwarded-proto\",\"\"]]}\n";
+    std::fs::write(&traffic, format!("{text}{request}")).expect("a file");
+    std::fs::remove_file(case.folder.join("recorded.decisions.jsonl")).ok();
+    let call = [
+        "conform",
+        "shop",
+        "--engines",
+        "spec,sim",
+        "--no-reproducers",
+    ];
+    let with = |more: &[&str]| twinmesh_in(case.parent.path(), &[&call[..], more].concat());
+    let plain = with(&[]);
+    assert_eq!(plain.code, Some(0), "{}{}", plain.stdout, plain.stderr);
+    assert!(
+        !plain.stdout.contains("leaves undecided"),
+        "{}",
+        plain.stdout
+    );
+    let told = with(&["--reasons"]);
+    assert_eq!(told.code, Some(0), "{}{}", told.stdout, told.stderr);
+    assert!(
+        told.stdout.contains("sim leaves undecided\n         1  "),
+        "{}",
+        told.stdout
+    );
+    assert!(
+        told.stdout.contains("(the first: odd of shop)"),
+        "{}",
+        told.stdout
+    );
+    let failed = with(&["--fail-unsupported"]);
+    assert_eq!(failed.code, Some(1), "{}{}", failed.stdout, failed.stderr);
+    assert!(
+        failed.stdout.contains("(the first: odd of shop)"),
+        "{}",
+        failed.stdout
+    );
+    let json = with(&["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    let reasons = &json["results"][1]["unsupported_reasons"];
+    assert_eq!(reasons[0]["first"], "odd", "{json}");
+    assert_eq!(reasons[0]["requests"], 1, "{json}");
+}
+
+#[test]
 fn an_engine_that_must_run_by_the_environment_is_required() {
     let case = Case::new("");
     let mut command = common::command(

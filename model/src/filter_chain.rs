@@ -62,6 +62,8 @@ pub fn level<M: Machine>(machine: &mut M, node: u64, level: u64, flags: u64) -> 
         filter_chain_node::APPLICATION_PROTOCOL => {
             let inspected = if bits & connection::TLS != 0 {
                 flags & listener::INSPECTS_TLS
+            } else if bits & connection::NO_REQUEST_LINE != 0 {
+                0
             } else {
                 flags & listener::INSPECTS_HTTP
             };

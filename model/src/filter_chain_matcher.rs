@@ -50,6 +50,8 @@ pub(crate) fn accepts<M: Machine>(
     let bits = machine.word(work::CONNECTION);
     let is_tls = bits & connection::TLS != 0;
     let reads_tls = is_tls && flags & listener::INSPECTS_TLS != 0;
+    let reads_http =
+        flags & listener::INSPECTS_HTTP != 0 && bits & connection::NO_REQUEST_LINE == 0;
     let given = |offset: u64, length: u64| {
         (0..length).map(move |index| machine.input8(offset.wrapping_add(index)) as u8)
     };
@@ -69,7 +71,7 @@ pub(crate) fn accepts<M: Machine>(
                     input::APPLICATION_PROTOCOLS,
                     machine.word(work::APPLICATION_PROTOCOLS_LENGTH),
                 ),
-                false if flags & listener::INSPECTS_HTTP != 0 => (input::HTTP_1_1, 8),
+                false if reads_http => (input::HTTP_1_1, 8),
                 _ => (0, 0),
             };
             let between = given(offset, length).flat_map(|byte| {

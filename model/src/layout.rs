@@ -246,6 +246,8 @@ pub mod connection {
     pub const UPGRADE: u64 = 1024;
     /// The request is a CONNECT request, laid out as [`crate::connect`] wants it: in userspace.
     pub const CONNECT: u64 = 2048;
+    /// The request line is none that an HTTP inspector takes for HTTP/1.1: in userspace.
+    pub const NO_REQUEST_LINE: u64 = 4096;
 }
 
 /// Bits of [`work::FRAMING`].

@@ -50,7 +50,7 @@ impl Connection {
                 connection.application_protocols = application_protocols(request);
             }
         } else if has_filter(&listener.config, "http_inspector", "HttpInspector")
-            && head::request_line_is_valid(request)
+            && head::is_inspected(request)
         {
             connection.application_protocols = vec!["http/1.1".to_owned()];
         }

@@ -83,9 +83,15 @@ pub(crate) fn by_codec(why: BadRequest, status: u32) -> Refused {
     }
 }
 
-/// Whether the request line alone is one that Envoy's parser takes.
-pub(crate) fn request_line_is_valid(request: &Request) -> bool {
-    request_line(request).is_some()
+/// Whether the HTTP inspector takes the request line for HTTP/1.1: whatever the method is called, and without a
+/// target that of CONNECT, for which it takes the version.
+pub(crate) fn is_inspected(request: &Request) -> bool {
+    let blanks = [' ', '\t'];
+    let method = request.method.trim_matches(blanks);
+    let target = request.path.trim_matches(blanks);
+    !method.is_empty()
+        && method.bytes().all(is_token_byte)
+        && (method == "CONNECT" && target.is_empty() || target::fits_a_request_line(target, method))
 }
 
 /// Method and target as the parser takes them off the request line, whose tokens any white space

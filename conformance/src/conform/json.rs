@@ -47,10 +47,18 @@ struct CaseResult<'a> {
     divergences: usize,
     known_divergences: usize,
     unsupported: usize,
+    unsupported_reasons: Vec<ReasonEntry<'a>>,
     seconds: f64,
     decisions_per_second: Option<f64>,
     first_divergences: Vec<DivergenceEntry<'a>>,
     tests: Vec<TestEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReasonEntry<'a> {
+    reason: &'a str,
+    requests: usize,
+    first: &'a str,
 }
 
 #[derive(Serialize)]
@@ -137,6 +145,15 @@ fn result(row: &Row) -> CaseResult<'_> {
         divergences: row.counts.divergences,
         known_divergences: row.counts.known,
         unsupported: row.counts.unsupported,
+        unsupported_reasons: row
+            .unsupported
+            .iter()
+            .map(|reason| ReasonEntry {
+                reason: &reason.text,
+                requests: reason.requests,
+                first: &reason.first,
+            })
+            .collect(),
         seconds,
         decisions_per_second: (seconds > 0.0).then(|| row.counts.requests as f64 / seconds),
         first_divergences: row

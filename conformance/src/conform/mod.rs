@@ -7,6 +7,7 @@ mod html;
 mod json;
 mod junit;
 mod observed;
+mod reasons;
 mod run;
 mod sarif;
 mod shard;
@@ -70,6 +71,12 @@ pub struct Arguments {
     /// Compare every step of every decision too, not only decisions.
     #[arg(long)]
     pub trace: bool,
+    /// Say why requests are unsupported, for each engine.
+    #[arg(long)]
+    pub reasons: bool,
+    /// Fail (exit code 1) where an engine leaves a request undecided, and say why it does.
+    #[arg(long)]
+    pub fail_unsupported: bool,
     /// Stop after the first case that diverges.
     #[arg(long)]
     pub fail_fast: bool,
@@ -158,6 +165,11 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
         output.line(json::write(&report)?)?;
     } else {
         table::write(&report, arguments.show, style, &mut output)?;
+        if arguments.reasons || arguments.fail_unsupported {
+            for line in reasons::lines(&report) {
+                output.line(line)?;
+            }
+        }
     }
     output.finish()?;
     others?;
@@ -169,6 +181,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     }
     match report.errors.as_slice() {
         [] if report.diverges() => Ok(Status::Divergence),
+        [] if arguments.fail_unsupported && report.leaves_some() => Ok(Status::Divergence),
         [] => Ok(Status::Agreement),
         errors => Err(Failure(format!(
             "{} of {} cases could not be compared in full:\n{}",

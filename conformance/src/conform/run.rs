@@ -10,6 +10,7 @@ use twinmesh_engine::format::endpoints::Script;
 use twinmesh_engine::{Decision, Engine, Strictness};
 
 use super::observed::{self, Observed, Seen};
+use super::reasons::{self, Reason};
 use super::{Arguments, divergence};
 use crate::case::Case;
 use crate::comparison::{Compared, Divergence, Test, Verdict};
@@ -68,6 +69,8 @@ pub struct Row {
     pub against: Vec<&'static str>,
     /// How its requests were judged.
     pub counts: Counts,
+    /// Why requests were left undecided.
+    pub unsupported: Vec<Reason>,
     /// What the engine took to decide them.
     pub elapsed: Duration,
     /// The first divergences.
@@ -151,6 +154,12 @@ impl Report {
     /// Whether anything diverges.
     pub fn diverges(&self) -> bool {
         self.rows.iter().any(|row| row.counts.divergences > 0)
+    }
+
+    /// Whether an engine that was compared left a request undecided.
+    pub fn leaves_some(&self) -> bool {
+        let mut rows = self.rows.iter();
+        rows.any(|row| row.counts.unsupported > 0)
     }
 
     /// How many cases could not be compared in full.
@@ -319,6 +328,11 @@ fn run_case(
             case: case.name.clone(),
             engine: name,
             counts: Counts::of(&verdicts, known_here.len(), !against.is_empty()),
+            unsupported: reasons::of(
+                &verdicts,
+                &run.decisions,
+                reference.as_ref().map(|run| run.decisions.as_slice()),
+            ),
             against,
             elapsed: run.elapsed,
             details: Vec::new(),

@@ -6,6 +6,7 @@ use twinmesh_engine::{ClientCertificate, EngineError, Request};
 use twinmesh_model::layout::{connection, input, work};
 
 use crate::Compiled;
+use crate::inspected;
 use crate::listener::addresses;
 
 /// Where a request is written to: an engine's work area and input.
@@ -130,6 +131,8 @@ impl Compiled {
         let mut bits = bits;
         if request.is_tls() {
             bits |= connection::TLS;
+        } else if !inspected::is_http(request) {
+            bits |= connection::NO_REQUEST_LINE;
         }
         bits |= match request.client_certificate.filter(|_| request.is_tls()) {
             None => 0,

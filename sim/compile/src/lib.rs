@@ -30,6 +30,7 @@ mod headers;
 mod health_check;
 mod http_filter;
 pub mod input;
+mod inspected;
 mod internal_addresses;
 mod kept;
 mod listener;

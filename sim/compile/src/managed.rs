@@ -148,12 +148,17 @@ impl Compiled {
         let before = before.unwrap_or(&nothing);
         let (request, bits) = (&before.request, before.bits);
         let target = text(&request.head(), Span(record.word(work::TARGET)));
-        let Normal::Path(path) = normalize(manager, &target) else {
-            return None;
-        };
         let mut managed = Managed {
             bits: bits | connection::MANAGED,
             ..before.clone()
+        };
+        // The target of CONNECT is no path.
+        let path = match connect::is_connect(came) {
+            true => target.clone(),
+            false => match normalize(manager, &target) {
+                Normal::Path(path) => path,
+                Normal::Redirect(_) | Normal::Refused => return None,
+            },
         };
         if path != target {
             let given = request.path.trim_matches([' ', '\t']);
@@ -208,7 +213,15 @@ impl Compiled {
         let nothing = HttpConnectionManager::default();
         let manager = self.manager_of(record).unwrap_or(&nothing);
         let decoded = self.decode(&before.request, manager)?;
-        let mut managed = Managed {
+        // A head is judged before its headers are changed.
+        let may_change = self
+            .chain_of(record)
+            .is_some_and(|chain| managed_header::may_matter(chain, &self.snapshot));
+        let is_managed = match may_change {
+            true => 0,
+            false => connection::MANAGED,
+        };
+        let managed = Managed {
             request: decoded.request,
             laid: Some(decoded.laid),
             decoded: true,
@@ -219,14 +232,11 @@ impl Compiled {
                     None => 0,
                 }
                 | match connect::is_connect(came) {
-                    true => connection::CONNECT | connection::MANAGED,
+                    true => connection::CONNECT | is_managed,
                     false => 0,
                 },
             upgrade: decoded.upgrade,
         };
-        if connect::is_connect(came) {
-            self.manage(manager, record, &mut managed)?;
-        }
         managed.fits(manager).then_some(managed)
     }
 
@@ -255,6 +265,9 @@ impl Compiled {
         let Some(manager) = self.manager(record) else {
             return false;
         };
+        if connect::is_connect(request) {
+            return false;
+        }
         let target = text(&request.head(), Span(record.word(work::TARGET)));
         let grpc = is_grpc(request);
         match normalize(manager, &target) {

@@ -254,7 +254,7 @@ impl ManagerPlan {
         warnings.note(
             matches!(codec, Ok(CodecType::Http2 | CodecType::Http3)),
             "codec_type",
-            "there is no HTTP/2 or HTTP/3 from clients yet: HTTP/1.1 is spoken",
+            "there is no HTTP/2 or HTTP/3 from clients yet: no request is decided",
         );
         for (index, filter) in manager.http_filters.iter().enumerate() {
             let is_router = index + 1 == manager.http_filters.len();
@@ -287,7 +287,16 @@ impl ManagerPlan {
             "local_reply_config",
             "local replies are Envoy's own",
         );
-        warnings.note(!manager.via.is_empty(), "via", "is not added");
+        warnings.note(
+            !manager.via.is_empty(),
+            "via",
+            "is not added to what endpoints get",
+        );
+        warnings.note(
+            manager.append_x_forwarded_port,
+            "append_x_forwarded_port",
+            "x-forwarded-port is not added to what endpoints get",
+        );
         warnings.note(
             manager.forward_client_cert_details != 0,
             "forward_client_cert_details",

@@ -71,6 +71,11 @@ pub(super) fn configuration(
     warnings.enter(resource.clone(), String::new());
     let config = &configuration.config;
     warnings.note(
+        !config.internal_only_headers.is_empty(),
+        "internal_only_headers",
+        "endpoints get them of requests from outside, too",
+    );
+    warnings.note(
         !config.request_headers_to_add.is_empty() || !config.request_headers_to_remove.is_empty(),
         "request_headers_to_add/remove",
         HEADERS,
