@@ -90,7 +90,10 @@ fn may_be_another(request: &Request, header: &str, value: &str) -> bool {
     let mut lines = request.headers.iter();
     header.contains('_')
         || value.contains(['\r', '\n'])
-        || lines.any(|(name, _)| name.trim().eq_ignore_ascii_case("connection"))
+        || lines.any(|(name, _)| {
+            // A line that begins with white space goes on with the one before.
+            name.starts_with([' ', '\t']) || name.trim().eq_ignore_ascii_case("connection")
+        })
 }
 
 #[cfg(test)]
@@ -146,6 +149,7 @@ mod tests {
     #[case(&[("x_b", "10.0.0.1:80"), ("x-a", "10.0.0.1:80")], Settled::Yes)]
     #[case(&[("connection", "x-a"), ("x-a", "10.0.0.1:80")], Settled::Perhaps)]
     #[case(&[("connection", "x-a"), ("x-a", "10.0.0.2:80")], Settled::No)]
+    #[case(&[("x-a", "10.0.0.1:80"), (" b", "1")], Settled::Perhaps)]
     fn first_values_name_endpoints(#[case] headers: &[(&str, &str)], #[case] expected: Settled) {
         let request = json!({"id": "r", "headers": headers});
         let request: Request = serde_json::from_value(request).expect("a line of traffic");
