@@ -52,6 +52,40 @@ fn a_floor(#[case] percent: &str, #[case] expected: Option<i32>) {
 }
 
 #[test]
+fn a_floor_that_is_missed_is_told_with_what_was_reached() {
+    let run = coverage(&["--json"]);
+    let document: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let percent = document["percent"].as_f64().expect("a number");
+    // So near that the digits of the report do not tell the two apart.
+    let floor = (percent * 1000.0).ceil() / 1000.0;
+    let run = coverage(&["--fail-under", &floor.to_string()]);
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    let told = run.stderr.split(" %: less than the ").next();
+    let told = told.and_then(|it| it.rsplit(' ').next()).expect("a number");
+    let told: f64 = told.parse().expect("a number");
+    assert!(told < floor, "{}", run.stderr);
+    let wanted = format!("the {floor} % of --fail-under");
+    assert!(run.stderr.contains(&wanted), "{}", run.stderr);
+}
+
+#[test]
+fn a_floor_says_nothing_where_there_is_nothing_to_reach() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("a.json"), r#"{"configs": []}"#).expect("the snapshot");
+    let traffic = r#"{"id":"r","authority":"a.test","destination":"10.0.0.1:80"}"#;
+    std::fs::write(folder.path().join("t.jsonl"), traffic).expect("the traffic");
+    let call = ["coverage", "--snapshot", "a.json", "--traffic", "t.jsonl"];
+    let run = twinmesh_in(folder.path(), &call);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    let run = twinmesh_in(
+        folder.path(),
+        &[&call[..], &["--fail-under", "50"]].concat(),
+    );
+    assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("nothing to reach"), "{}", run.stderr);
+}
+
+#[test]
 fn json_has_every_goal_with_its_state() {
     let run = coverage(&["--json"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);

@@ -13,7 +13,7 @@ use twinmesh_engine::{Engine, Outcome, Replay, Request};
 use twinmesh_xds::Snapshot;
 
 use crate::failure::{Failure, Status};
-use crate::output::{Output, Style};
+use crate::output::{self, Output, Style};
 use crate::profile::ProfileArgument;
 use crate::reach::{Brief, Catalogue, Goal, Observer};
 use crate::{engines, input, start};
@@ -37,7 +37,8 @@ pub struct Arguments {
     /// What the random numbers are drawn from that requests don't give.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Exit with 1 where less is reached of what there is, over all kinds.
+    /// Exit with 1 where less is reached of what there is, over all kinds; an error where there is
+    /// nothing to reach.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     fail_under: Option<f64>,
     /// Leave out what is reached.
@@ -131,14 +132,33 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
         }
     }
     output.finish()?;
-    let is_enough = arguments
-        .fail_under
-        .is_none_or(|least| coverage.percent() >= least);
-    Ok(if is_enough {
-        Status::Agreement
-    } else {
-        Status::Divergence
-    })
+    let Some(least) = arguments.fail_under else {
+        return Ok(Status::Agreement);
+    };
+    let (reached, all) = coverage.count(|_| true);
+    if all == 0 {
+        return Err(Failure(format!(
+            "{}: there is nothing to reach that is decided here, so that --fail-under {least} says nothing",
+            arguments.snapshot.display()
+        )));
+    }
+    let percent = coverage.percent();
+    if percent >= least {
+        return Ok(Status::Agreement);
+    }
+    output::note(format!(
+        "{reached} of {all} are reached, {} %: less than the {least} % of --fail-under",
+        told(percent, least)
+    ));
+    Ok(Status::Divergence)
+}
+
+/// A percentage that is less than another, with as many digits as it takes to see that.
+fn told(percent: f64, least: f64) -> String {
+    let rounded = |digits: usize| format!("{percent:.digits$}");
+    let is_less = |text: &String| text.parse().is_ok_and(|it: f64| it < least);
+    let digits = (1..15).map(rounded).find(is_less);
+    digits.unwrap_or_else(|| percent.to_string())
 }
 
 /// Measures what sequences of requests reach, each with balancers that start anew.
