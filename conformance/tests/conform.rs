@@ -157,6 +157,15 @@ fn every_shard_has_its_part_and_all_have_all() {
 }
 
 #[test]
+fn a_shard_without_cases_says_so() {
+    let case = Case::new("");
+    let run = case.conform(&["--engines", "spec", "--shard", "2/2"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let expected = "shard 2/2 is empty: there is 1 case";
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
+}
+
+#[test]
 fn a_case_that_cannot_be_read_does_not_hide_the_others() {
     let case = Case::new("");
     let broken = case.parent.path().join("broken");

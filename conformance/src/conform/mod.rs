@@ -131,10 +131,19 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     }
     let known = Known::read(arguments.known.as_deref())?;
     let found = case::find(&arguments.cases)?;
+    let all = found.len();
     let cases = match arguments.shard {
         Some(shard) => shard.part(found),
         None => found,
     };
+    if let (Some(shard), true) = (arguments.shard, cases.is_empty()) {
+        let there = match all {
+            1 => "there is 1 case".to_owned(),
+            _ => format!("there are {all} cases"),
+        };
+        let Shard { index, count } = shard;
+        output::note(format!("shard {index}/{count} is empty: {there}"));
+    }
     let (mut engines, not_run) = engines_to_run(arguments);
     let must_run = |missing: &&NotRun| required.contains(&missing.engine);
     let missing = |missing: &NotRun| {
