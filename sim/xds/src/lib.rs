@@ -12,6 +12,7 @@ pub mod header_mutation;
 pub mod http_filter;
 pub mod managed_header;
 mod matcher_tree;
+mod meaning;
 mod message;
 pub mod network_rbac;
 mod path;
@@ -35,6 +36,7 @@ mod write;
 
 pub use error::{Place, ReadError};
 pub use header_filters::{HeaderFilters, header_filters};
+pub use meaning::may_decide;
 pub use message::read_message;
 pub use positions::{Target, locate};
 pub use profile::{Profile, UnknownProfile};
