@@ -26,7 +26,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all agree, 1 divergence, 2 the input or the call is wrong.";
+const EXIT_CODES: &str = "Exit codes: 0 all agree, 1 divergence, 2 the input or the call is wrong; diff: 3 not everything could be compared.";
 
 /// Each command's arguments say what it does.
 #[derive(Debug, Subcommand)]
@@ -69,6 +69,7 @@ pub fn run() -> ExitCode {
     match execute(cli) {
         Ok(Status::Agreement) => ExitCode::SUCCESS,
         Ok(Status::Divergence) => ExitCode::from(1),
+        Ok(Status::Partial) => ExitCode::from(3),
         Err(Failure(message)) => {
             output::note(format!("error: {message}"));
             ExitCode::from(2)

@@ -11,6 +11,8 @@ pub enum Status {
     Agreement,
     /// Something diverges: exit code 1.
     Divergence,
+    /// Nothing that was compared diverges, and not everything could be: exit code 3.
+    Partial,
 }
 
 /// A command that did not: the input or the call is wrong, or the output cannot be written. Exit

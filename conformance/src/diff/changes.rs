@@ -1,6 +1,7 @@
 //! What was changed between two snapshots, field by field, and which part of either it belongs to.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use prost::Message as _;
 use serde_json::Value;
@@ -12,6 +13,8 @@ use super::values::{self, Difference};
 /// A part of a snapshot, in indices into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Part {
+    /// What the bootstrap says besides its resources.
+    Bootstrap,
     /// A listener, its filter chains aside.
     Listener(usize),
     /// A filter chain; `None`: the default one.
@@ -42,7 +45,8 @@ pub(crate) enum What {
     Added,
     /// The part has gone.
     Removed,
-    /// The part stands elsewhere among its neighbours; the path that it has in the second.
+    /// The part, or an element of one of its lists, stands elsewhere among its neighbours; the path
+    /// that it has in the second.
     Moved(String),
 }
 
@@ -56,6 +60,27 @@ pub(crate) struct Change {
     /// The field's path below its part.
     pub(crate) field: String,
     pub(crate) what: What,
+    /// The part that it belongs to, in each of the snapshots that has it.
+    pub(crate) parts: Vec<(Side, Part)>,
+}
+
+impl Change {
+    /// Whether a decision may depend on it at all; false for timeouts, access logs and the like.
+    pub(crate) fn may_decide(&self) -> bool {
+        if !matches!(self.what, What::Field(..) | What::Moved(_)) || self.field.is_empty() {
+            return true;
+        }
+        let message = match self.parts.first() {
+            Some((_, Part::Listener(_))) => "envoy.config.listener.v3.Listener",
+            Some((_, Part::FilterChain(..))) => "envoy.config.listener.v3.FilterChain",
+            Some((_, Part::Configuration(_))) => "envoy.config.route.v3.RouteConfiguration",
+            Some((_, Part::VirtualHost(..))) => "envoy.config.route.v3.VirtualHost",
+            Some((_, Part::Route(..))) => "envoy.config.route.v3.Route",
+            Some((_, Part::Cluster(_))) => "envoy.config.cluster.v3.Cluster",
+            Some((_, Part::Bootstrap)) | None => return true,
+        };
+        twinmesh_xds::may_decide(message, &self.field)
+    }
 }
 
 /// All changes, and how the parts of the two snapshots belong together.
@@ -65,12 +90,21 @@ pub(crate) struct Changes {
     of: HashMap<(Side, Part), Vec<usize>>,
     /// From parts of the first to the same parts of the second.
     same: HashMap<Part, Part>,
+    /// The changes of fields of a part of the first, in the order of [`values::differences`].
+    fields: HashMap<Part, Range<usize>>,
+    /// The change that a part has come or gone.
+    whole: HashMap<(Side, Part), usize>,
+    /// The change that a part of the first stands elsewhere.
+    moved: HashMap<Part, usize>,
 }
 
 impl Changes {
     /// Those between two snapshots.
     pub(crate) fn between(first: &Snapshot, second: &Snapshot) -> Self {
         let mut changes = Self::default();
+        changes.same.insert(Part::Bootstrap, Part::Bootstrap);
+        let found = values::differences(&values::bootstrap(first), &values::bootstrap(second));
+        changes.fields((Part::Bootstrap, Part::Bootstrap), "bootstrap", "", found);
         changes.listeners(first, second);
         changes.configurations(first, second);
         changes.clusters(first, second);
@@ -87,12 +121,34 @@ impl Changes {
         self.same.get(&first) == Some(&second)
     }
 
-    fn add(&mut self, change: Change, parts: &[(Side, Part)]) {
+    /// The part of the second that is this part of the first.
+    pub(crate) fn second(&self, first: Part) -> Option<Part> {
+        self.same.get(&first).copied()
+    }
+
+    /// Indices of the changes of fields of a part of the first, in the order of
+    /// [`values::differences`].
+    pub(crate) fn fields_of(&self, first: Part) -> Range<usize> {
+        self.fields.get(&first).cloned().unwrap_or(0..0)
+    }
+
+    /// Index of the change that the part has come or gone.
+    pub(crate) fn whole_of(&self, side: Side, part: Part) -> Option<usize> {
+        self.whole.get(&(side, part)).copied()
+    }
+
+    /// Index of the change that the part of the first stands elsewhere.
+    pub(crate) fn moved_of(&self, first: Part) -> Option<usize> {
+        self.moved.get(&first).copied()
+    }
+
+    fn add(&mut self, change: Change) -> usize {
         let index = self.all.len();
-        self.all.push(change);
-        for part in parts {
+        for part in &change.parts {
             self.of.entry(*part).or_default().push(index);
         }
+        self.all.push(change);
+        index
     }
 
     fn whole(&mut self, side: Side, part: Part, resource: &str, path: &str) {
@@ -105,8 +161,10 @@ impl Changes {
             path: path.to_owned(),
             field: String::new(),
             what,
+            parts: vec![(side, part)],
         };
-        self.add(change, &[(side, part)]);
+        let index = self.add(change);
+        self.whole.insert((side, part), index);
     }
 
     fn fields(
@@ -116,20 +174,26 @@ impl Changes {
         path: &str,
         differences: Vec<Difference>,
     ) {
+        let start = self.all.len();
         for Difference {
             path: field,
             before,
             after,
+            moved,
         } in differences
         {
-            let change = Change {
+            self.add(Change {
                 resource: resource.to_owned(),
                 path: joined(path, &field),
                 field,
-                what: What::Field(before, after),
-            };
-            self.add(change, &[(Side::First, one), (Side::Second, other)]);
+                what: match moved {
+                    Some(to) => What::Moved(joined(path, &to)),
+                    None => What::Field(before, after),
+                },
+                parts: vec![(Side::First, one), (Side::Second, other)],
+            });
         }
+        self.fields.insert(one, start..self.all.len());
     }
 
     fn moved(&mut self, (one, other): (Part, Part), resource: &str, path: &str, to: String) {
@@ -138,8 +202,10 @@ impl Changes {
             path: path.to_owned(),
             field: String::new(),
             what: What::Moved(to),
+            parts: vec![(Side::First, one), (Side::Second, other)],
         };
-        self.add(change, &[(Side::First, one), (Side::Second, other)]);
+        let index = self.add(change);
+        self.moved.insert(one, index);
     }
 
     fn listeners(&mut self, first: &Snapshot, second: &Snapshot) {

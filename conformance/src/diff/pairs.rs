@@ -134,6 +134,90 @@ impl Pairs {
     }
 }
 
+/// An element of a list between the two: where it stands in either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) first: Option<usize>,
+    pub(crate) second: Option<usize>,
+}
+
+/// Which of the changes from the first list to the second are made.
+#[derive(Debug, Clone)]
+pub(crate) struct Choice {
+    removed: Vec<bool>,
+    moved: Vec<bool>,
+    added: Vec<bool>,
+}
+
+impl Choice {
+    /// None of them yet.
+    pub(crate) fn of(pairs: &Pairs) -> Self {
+        Self {
+            removed: vec![false; pairs.to_second.len()],
+            moved: vec![false; pairs.to_second.len()],
+            added: vec![false; pairs.to_first.len()],
+        }
+    }
+
+    /// Whether an element of the first goes.
+    pub(crate) fn remove(&mut self, first: usize, is_made: bool) {
+        if let Some(removed) = self.removed.get_mut(first) {
+            *removed = is_made;
+        }
+    }
+
+    /// Whether an element of the first stands where the second has it.
+    pub(crate) fn move_along(&mut self, first: usize, is_made: bool) {
+        if let Some(moved) = self.moved.get_mut(first) {
+            *moved = is_made;
+        }
+    }
+
+    /// Whether an element of the second comes.
+    pub(crate) fn add(&mut self, second: usize, is_made: bool) {
+        if let Some(added) = self.added.get_mut(second) {
+            *added = is_made;
+        }
+    }
+
+    /// The list with these changes: what comes or moves stands behind what it follows in the second.
+    pub(crate) fn order(&self, pairs: &Pairs) -> Vec<Place> {
+        let is = |of: &[bool], index: usize| of.get(index) == Some(&true);
+        let mut places: Vec<Place> = pairs
+            .to_second
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !is(&self.removed, *index) && !is(&self.moved, *index))
+            .map(|(index, second)| Place {
+                first: Some(index),
+                second: *second,
+            })
+            .collect();
+        // What is there already and stands nearest before, in the order of the second.
+        let mut before = None;
+        for (index, from) in pairs.to_first.iter().enumerate() {
+            let comes = match from {
+                Some(first) => is(&self.moved, *first),
+                None => is(&self.added, index),
+            };
+            if comes {
+                let after = before.and_then(|before| {
+                    places.iter().position(|place| place.second == Some(before))
+                });
+                let place = Place {
+                    first: *from,
+                    second: Some(index),
+                };
+                places.insert(after.map_or(0, |after| after + 1), place);
+            }
+            if comes || from.is_some() {
+                before = Some(index);
+            }
+        }
+        places
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;

@@ -1,10 +1,13 @@
 //! What is told of a difference.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 use twinmesh_engine::{Decision, Request};
 
 use super::changes::{Change, What};
+use super::sorting::Effect;
 use super::{Arguments, Difference, Group};
 use crate::comparison::{Field, Fields, outcome_name};
 use crate::failure::Failure;
@@ -13,7 +16,7 @@ use crate::words;
 
 /// How much of a value is shown, in characters.
 const LONGEST: usize = 160;
-/// How many changes without effect are shown.
+/// How many changes of a kind are shown.
 const SHOWN: usize = 50;
 
 #[derive(Serialize)]
@@ -22,9 +25,19 @@ struct Document<'a> {
     second: String,
     requests: usize,
     different: usize,
+    /// Not compared, or not to their end.
     undecided: usize,
+    /// Why, with the number of requests.
+    undecided_reasons: &'a BTreeMap<String, usize>,
     groups: Vec<GroupEntry<'a>>,
     changes_without_effect: Vec<ChangeEntry<'a>>,
+    /// On the way of requests that others move.
+    changes_beside: Vec<ChangeEntry<'a>>,
+    /// On the way of requests that are not decided.
+    changes_not_known: Vec<ChangeEntry<'a>>,
+    changes_not_tried: Vec<ChangeEntry<'a>>,
+    /// No decision depends on them.
+    changes_not_told: Vec<ChangeEntry<'a>>,
 }
 
 #[derive(Serialize)]
@@ -32,6 +45,8 @@ struct GroupEntry<'a> {
     requests: usize,
     fields: Vec<&'static str>,
     causes: Vec<ChangeEntry<'a>>,
+    /// False: they are one of these, or some together.
+    proved: bool,
     example: &'a Request,
     first: &'a Decision,
     second: &'a Decision,
@@ -86,18 +101,25 @@ pub(super) fn json(difference: &Difference, arguments: &Arguments) -> Result<Str
         requests: group.requests,
         fields: group.fields.iter().copied().collect(),
         causes: entries(difference, group.causes.iter().copied()),
+        proved: group.is_proved,
         example: &group.example,
         first: &group.first.decision,
         second: &group.second.decision,
     });
+    let of = |effect| entries(difference, difference.having(effect));
     let document = Document {
         first: arguments.first.display().to_string(),
         second: arguments.second.display().to_string(),
         requests: difference.requests,
         different: difference.moved(),
-        undecided: difference.undecided,
+        undecided: difference.not_compared(),
+        undecided_reasons: &difference.undecided,
         groups: groups.collect(),
-        changes_without_effect: entries(difference, difference.without_effect()),
+        changes_without_effect: of(Effect::None),
+        changes_beside: of(Effect::Beside),
+        changes_not_known: of(Effect::Unknown),
+        changes_not_tried: of(Effect::Untried),
+        changes_not_told: of(Effect::Untold),
     };
     serde_json::to_string_pretty(&document)
         .map_err(|error| Failure(format!("the report cannot be written as JSON: {error}")))
@@ -110,14 +132,51 @@ pub(super) fn lines(difference: &Difference, style: Style) -> Vec<String> {
         lines.extend(of_group(difference, number + 1, group, style));
         lines.push(String::new());
     }
-    let idle = difference.without_effect();
-    if !idle.is_empty() {
-        lines.push(style.bold("changes without effect on these requests"));
-        let shown = idle.iter().take(SHOWN);
+    let titles = [
+        (
+            Effect::None,
+            "changes without effect on these requests, which came their way",
+        ),
+        (
+            Effect::Beside,
+            "changes on the way of requests that the causes above move",
+        ),
+        (
+            Effect::Unknown,
+            "changes whose effect is not known: requests on their way are not decided",
+        ),
+        (
+            Effect::Untried,
+            "changed, and no request is known to have tried it",
+        ),
+        (
+            Effect::Untold,
+            "changes that no decision tells of, as of timeouts, retries, logs and names; --endpoints plays the first two",
+        ),
+    ];
+    for (effect, title) in titles {
+        let all = difference.having(effect);
+        if all.is_empty() {
+            continue;
+        }
+        lines.push(style.bold(title));
+        let shown = all.iter().take(SHOWN);
         let shown = shown.filter_map(|index| difference.changes.all.get(*index));
         lines.extend(shown.map(|change| format!("  {}", words_of(change))));
-        if idle.len() > SHOWN {
-            let more = format!("  and {} more", idle.len() - SHOWN);
+        if all.len() > SHOWN {
+            let more = format!("  and {} more", all.len() - SHOWN);
+            lines.push(style.dim(&more));
+        }
+        lines.push(String::new());
+    }
+    let undecided = difference.not_compared();
+    if undecided > 0 {
+        let title = format!("{} not compared, or not to the end", requests(undecided));
+        lines.push(style.bold(&title));
+        let shown = difference.undecided.iter().take(SHOWN);
+        lines.extend(shown.map(|(reason, count)| format!("  {count} × {reason}")));
+        if difference.undecided.len() > SHOWN {
+            let more = format!("  and {} more reasons", difference.undecided.len() - SHOWN);
             lines.push(style.dim(&more));
         }
         lines.push(String::new());
@@ -130,21 +189,22 @@ pub(super) fn lines(difference: &Difference, style: Style) -> Vec<String> {
         difference.requests
     );
     if difference.groups.is_empty() {
-        total = format!("all {} requests are decided alike", difference.requests);
-        if difference.undecided > 0 {
-            total = format!(
-                "{} requests are decided alike",
-                difference.requests - difference.undecided
-            );
-        }
+        total = if undecided > 0 {
+            let alike = difference.requests - undecided;
+            format!(
+                "{alike} of {} requests are decided alike",
+                difference.requests
+            )
+        } else {
+            format!("all {} requests are decided alike", difference.requests)
+        };
     }
-    if difference.undecided > 0 {
+    if undecided > 0 {
         total.push_str(&format!(
-            "; {} are not compared, as one of the two does not decide them here",
-            difference.undecided
+            "; {undecided} could not be compared, or not to the end"
         ));
     }
-    lines.push(if different == 0 {
+    lines.push(if different == 0 && difference.is_whole() {
         style.green(&total)
     } else {
         style.red(&total)
@@ -152,20 +212,33 @@ pub(super) fn lines(difference: &Difference, style: Style) -> Vec<String> {
     lines
 }
 
+fn requests(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} request{plural}")
+}
+
 fn of_group(difference: &Difference, number: usize, group: &Group, style: Style) -> Vec<String> {
     let fields: Vec<&str> = group.fields.iter().copied().collect();
-    let plural = if group.requests == 1 { "" } else { "s" };
     let title = format!(
-        "{number}. {} request{plural}: other {}",
-        group.requests,
+        "{number}. {}: other {}",
+        requests(group.requests),
         fields.join(", ")
     );
     let mut lines = vec![style.bold(&title)];
     let causes = group.causes.iter();
     let causes = causes.filter_map(|index| difference.changes.all.get(*index));
-    lines.extend(causes.map(|change| format!("   {}", words_of(change))));
-    if group.causes.is_empty() {
-        lines.push("   no field on their way was changed".to_owned());
+    if !group.is_proved {
+        lines.push(match group.causes.len() {
+            0 => "   why is not known: no field was changed".to_owned(),
+            1 => "   probably".to_owned(),
+            _ => "   one of these changes, or some of them together".to_owned(),
+        });
+    }
+    let shown = causes.take(SHOWN);
+    lines.extend(shown.map(|change| format!("   {}", words_of(change))));
+    if group.causes.len() > SHOWN {
+        let more = format!("   and {} more", group.causes.len() - SHOWN);
+        lines.push(style.dim(&more));
     }
     let request = words::request_line(&group.example);
     let headers = group.example.headers.iter();

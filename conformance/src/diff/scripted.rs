@@ -8,7 +8,7 @@ use twinmesh_engine::{Replay, Request, random};
 use twinmesh_sim::Sim;
 use twinmesh_xds::Snapshot;
 
-use super::compare::Decided;
+use super::ways::Decided;
 use crate::failure::Failure;
 use crate::judge::interrupted;
 use crate::{interrupt, start};
@@ -44,7 +44,7 @@ pub(super) fn decide(
         if interrupt::requested() {
             return ControlFlow::Break(());
         }
-        answers.push(Decided::of(decided.answer));
+        answers.push(Decided::of(decided.answer, |_| false));
         ControlFlow::Continue(())
     })?;
     if answers.len() < started.len() {

@@ -7,6 +7,8 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use serde_json::Value;
 use twinmesh_xds::{Cluster, FilterChain, Listener, RouteConfiguration, Snapshot, Terminal};
 
+use super::pairs::{Choice, Pairs, pair};
+
 /// A field that differs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Difference {
@@ -16,6 +18,8 @@ pub(crate) struct Difference {
     pub(crate) before: Option<Value>,
     /// `None`: it is not there.
     pub(crate) after: Option<Value>,
+    /// It is an element of a list that stands elsewhere in its order: the path that it has then.
+    pub(crate) moved: Option<String>,
 }
 
 /// A route configuration without its virtual hosts.
@@ -127,6 +131,21 @@ pub(crate) fn cluster(cluster: &Cluster) -> Value {
     without_type(taken(value, "/configs/2/static_clusters/0/cluster"))
 }
 
+/// What the bootstrap says besides its resources.
+pub(crate) fn bootstrap(snapshot: &Snapshot) -> Value {
+    let bare = Snapshot {
+        node_locality: snapshot.node_locality.clone(),
+        local_cluster: snapshot.local_cluster.clone(),
+        ..Snapshot::default()
+    };
+    let value = taken(written(&bare), "/configs/4/bootstrap");
+    if value.is_null() {
+        Value::Object(serde_json::Map::new())
+    } else {
+        value
+    }
+}
+
 fn written(snapshot: &Snapshot) -> Value {
     serde_json::from_str(&twinmesh_xds::to_json(snapshot)).unwrap_or_default()
 }
@@ -192,24 +211,112 @@ fn both_differ(
         path: path.to_owned(),
         before: before.cloned(),
         after: after.cloned(),
+        moved: None,
     });
 }
 
-fn lists(path: &str, one: &[Value], other: &[Value], out: &mut Vec<Difference>) {
+fn paired(one: &[Value], other: &[Value]) -> Pairs {
     let content = |value: &Value| (key(value), value.to_string());
     let first: Vec<_> = one.iter().map(content).collect();
     let second: Vec<_> = other.iter().map(content).collect();
-    let pairs = super::pairs::pair(&first, &second);
+    let mut pairs = pair(&first, &second);
+    let is_endpoint = |value: &Value| value.pointer("/endpoint/address").is_some();
+    if one.iter().all(is_endpoint) {
+        // Where an endpoint stands among others says nothing: they are compared as a set.
+        pairs.moved.fill(false);
+    }
+    pairs
+}
+
+fn lists(path: &str, one: &[Value], other: &[Value], out: &mut Vec<Difference>) {
+    let pairs = paired(one, other);
     for (index, value) in one.iter().enumerate() {
-        let path = format!("{path}[{index}]");
+        let own = format!("{path}[{index}]");
         let to = pairs.to_second.get(index).copied().flatten();
-        both(&path, Some(value), to.and_then(|to| other.get(to)), out);
+        if let Some(to) = to
+            && pairs.moved.get(index) == Some(&true)
+        {
+            out.push(Difference {
+                path: own.clone(),
+                before: None,
+                after: None,
+                moved: Some(format!("{path}[{to}]")),
+            });
+        }
+        both(&own, Some(value), to.and_then(|to| other.get(to)), out);
     }
     for (index, value) in other.iter().enumerate() {
         if pairs.to_first.get(index) == Some(&None) {
             both(&format!("{path}[{index}]"), None, Some(value), out);
         }
     }
+}
+
+/// The first message with some of the [`differences`] to the second: `chosen` is asked of each of
+/// them, in their order.
+pub(crate) fn merged(before: &Value, after: &Value, chosen: &mut dyn FnMut() -> bool) -> Value {
+    if before == after {
+        return before.clone();
+    }
+    match (before, after) {
+        (Value::Object(one), Value::Object(other)) => {
+            let mut names: Vec<&String> = one.keys().chain(other.keys()).collect();
+            names.sort_unstable();
+            names.dedup();
+            let mut members = serde_json::Map::new();
+            for name in names {
+                let value = merged_both(one.get(name), other.get(name), chosen);
+                if let Some(value) = value {
+                    members.insert(name.clone(), value);
+                }
+            }
+            Value::Object(members)
+        }
+        (Value::Array(one), Value::Array(other)) => merged_lists(one, other, chosen),
+        _ if chosen() => after.clone(),
+        _ => before.clone(),
+    }
+}
+
+fn merged_both(
+    before: Option<&Value>,
+    after: Option<&Value>,
+    chosen: &mut dyn FnMut() -> bool,
+) -> Option<Value> {
+    match (before, after) {
+        (Some(before), Some(after)) => Some(merged(before, after, chosen)),
+        _ if chosen() => after.cloned(),
+        _ => before.cloned(),
+    }
+}
+
+fn merged_lists(one: &[Value], other: &[Value], chosen: &mut dyn FnMut() -> bool) -> Value {
+    let pairs = paired(one, other);
+    let mut choice = Choice::of(&pairs);
+    let mut kept = Vec::with_capacity(one.len());
+    for (index, value) in one.iter().enumerate() {
+        let to = pairs.to_second.get(index).copied().flatten();
+        let Some(after) = to.and_then(|to| other.get(to)) else {
+            choice.remove(index, chosen());
+            kept.push(value.clone());
+            continue;
+        };
+        if pairs.moved.get(index) == Some(&true) {
+            choice.move_along(index, chosen());
+        }
+        kept.push(merged(value, after, chosen));
+    }
+    for index in 0..other.len() {
+        if pairs.to_first.get(index) == Some(&None) {
+            choice.add(index, chosen());
+        }
+    }
+    let places = choice.order(&pairs).into_iter();
+    let all = places.filter_map(|place| match place.first {
+        Some(index) => kept.get(index).cloned(),
+        None => other.get(place.second?).cloned(),
+    });
+    Value::Array(all.collect())
 }
 
 /// By what an element of a list is known: its name, or an endpoint's address.
@@ -231,12 +338,44 @@ mod tests {
     #[case(json!({"match": {"prefix": "/a"}}), json!({"match": {"prefix": "/b"}}), &["match.prefix"])]
     #[case(json!({"match": {"prefix": "/a"}}), json!({"match": {"path": "/a"}}), &["match.path", "match.prefix"])]
     #[case(json!({"l": [1, 2, 3]}), json!({"l": [1, 3]}), &["l[1]"])]
-    #[case(json!({"l": [{"name": "x", "v": 1}, {"name": "y"}]}), json!({"l": [{"name": "y"}, {"name": "x", "v": 2}]}), &["l[0].v"])]
+    #[case(json!({"l": [{"name": "x", "v": 1}, {"name": "y"}]}), json!({"l": [{"name": "y"}, {"name": "x", "v": 2}]}), &["l[0]", "l[0].v"])]
     #[case(json!({"l": [{"v": 1}]}), json!({"l": [{"v": 1}, {"v": 2}]}), &["l[1]"])]
+    #[case(json!({"l": [{"name": "x"}, {"name": "y"}]}), json!({"l": [{"name": "y"}, {"name": "x"}]}), &["l[0]"])]
+    #[case(json!({"l": [1, 2, 3, 4]}), json!({"l": [4, 9, 1, 3]}), &["l[1]", "l[3]", "l[1]"])]
     fn fields(#[case] before: Value, #[case] after: Value, #[case] expected: &[&str]) {
         let found = differences(&before, &after);
         let paths: Vec<&str> = found.iter().map(|it| it.path.as_str()).collect();
         assert_eq!(paths, expected);
+        assert_eq!(merged(&before, &after, &mut || true), after);
+        assert_eq!(merged(&before, &after, &mut || false), before);
+        let mut asked = 0;
+        merged(&before, &after, &mut || {
+            asked += 1;
+            true
+        });
+        assert_eq!(asked, expected.len());
+    }
+
+    #[test]
+    fn some_of_the_differences() {
+        let before = json!({"a": 1, "l": [{"name": "x", "v": 1}, {"name": "y"}]});
+        let after = json!({"a": 2, "l": [{"name": "z"}, {"name": "x", "v": 2}]});
+        let one = |wanted: usize| {
+            let mut at = 0;
+            merged(&before, &after, &mut || {
+                at += 1;
+                at == wanted + 1
+            })
+        };
+        let (x, y, z) = (
+            json!({"name": "x", "v": 1}),
+            json!({"name": "y"}),
+            json!({"name": "z"}),
+        );
+        assert_eq!(one(0), json!({"a": 2, "l": [x, y]}));
+        assert_eq!(one(1), json!({"a": 1, "l": [{"name": "x", "v": 2}, y]}));
+        assert_eq!(one(2), json!({"a": 1, "l": [x]}));
+        assert_eq!(one(3), json!({"a": 1, "l": [z, x, y]}));
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::reach::{Brief, Catalogue, Goal, Observer, RouteAt};
 
 use candidates::{Candidates, Item, Maker};
 pub use report::{Unreached, Why};
+pub(crate) use sample::matching;
 use solve::Solver;
 
 /// Writes the traffic that reaches everything in a snapshot that can be reached.
