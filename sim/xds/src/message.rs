@@ -32,6 +32,13 @@ pub fn read_message(name: &str, bytes: &[u8], message: &str) -> Result<Vec<u8>, 
         expected: expected.to_owned(),
         found: found.to_owned(),
     };
+    if let Some(problem) = form::unreadable(bytes) {
+        return Err(mismatch(
+            None,
+            "JSON or YAML",
+            &format!("no text: {problem}"),
+        ));
+    }
     let Some(text) = form::as_text(name, bytes)? else {
         return Err(mismatch(None, "JSON or YAML", "bytes that are no text"));
     };

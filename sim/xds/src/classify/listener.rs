@@ -192,10 +192,7 @@ pub(super) const TABLES: &[Table] = &[
             ("server_name", Inert),
             ("server_header_transformation", Inert),
             ("scheme_header_transformation", Decided),
-            (
-                "max_request_headers_kb",
-                ReadOver("requests are decided as if none is larger"),
-            ),
+            ("max_request_headers_kb", Decided),
             ("stream_idle_timeout", TIMING),
             ("stream_flush_timeout", TIMING),
             ("request_timeout", TIMING),

@@ -75,13 +75,23 @@ fn message(file: &str, form: Form) -> Result<&'static Message, ReadError> {
         .ok_or_else(|| unknown(file, None, format!("{} is not built in", form.message())))
 }
 
+/// What a file is that is neither text nor a message.
+pub(crate) fn unreadable(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [] => Some("the file is empty"),
+        [0x1f, 0x8b, ..] => Some("the file is gzip-compressed"),
+        // No message and no length starts with these.
+        [0xff, 0xfe] | [0xff, 0xfe, _, 0, ..] | [0xfe, 0xff] | [0xfe, 0xff, 0, ..] => Some(
+            "the file is UTF-16, as PowerShell's `>` writes it; expected UTF-8 (Out-File -Encoding utf8)",
+        ),
+        _ => None,
+    }
+}
+
 /// The text of a file that holds text.
 pub(crate) fn as_text<'a>(file: &str, bytes: &'a [u8]) -> Result<Option<&'a str>, ReadError> {
-    if bytes.is_empty() {
-        return Err(unknown(file, None, "the file is empty"));
-    }
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(unknown(file, None, "the file is gzip-compressed"));
+    if let Some(problem) = unreadable(bytes) {
+        return Err(unknown(file, None, problem));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let is_text = |byte: &u8| *byte >= 0x20 || matches!(byte, b'\n' | b'\r' | b'\t');

@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::config::core::v3::Locality;
 
 use crate::{error::ReadError, path::Path, source::Source, view::View};
 
-pub(crate) use detect::{Form, Input, as_text, detect, detect_binary, document};
+pub(crate) use detect::{Form, Input, as_text, detect, detect_binary, document, unreadable};
 
 /// The resources of a snapshot, as bytes of their messages.
 #[derive(Default)]
