@@ -1,6 +1,6 @@
 //! One request of a traffic file.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
@@ -100,6 +100,9 @@ fn connection_end<'de, D: Deserializer<'de>>(
 pub fn parse_connection_end(text: &str) -> Result<SocketAddr, String> {
     let expected = "expected `ip:port`, an IPv6 address in brackets";
     text.parse().map_err(|_| {
+        if text.parse::<Ipv6Addr>().is_ok() {
+            return bare_ipv6(text);
+        }
         let Some((ip, port)) = text.rsplit_once(':') else {
             return format!("{expected}, found `{text}`, which has no port");
         };
@@ -112,6 +115,18 @@ pub fn parse_connection_end(text: &str) -> Result<SocketAddr, String> {
             format!("{expected}, found `{text}`, in which `{port}` is no port from 0 to 65535")
         }
     })
+}
+
+/// What is said of an IPv6 address without brackets, of which nobody knows where its port starts.
+fn bare_ipv6(text: &str) -> String {
+    let with_port = text
+        .rsplit_once(':')
+        .filter(|(ip, port)| ip.parse::<Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok());
+    let meant = match with_port {
+        Some((ip, port)) => format!("`[{ip}]:{port}`, or `[{text}]:PORT`"),
+        None => format!("`[{text}]:PORT`"),
+    };
+    format!("found `{text}`: an IPv6 address needs brackets before its port; expected {meant}")
 }
 
 fn get() -> String {
