@@ -9,6 +9,7 @@ use crate::balancer::{Balancers, Chooser};
 use crate::criteria::Criteria;
 use crate::http_filter::Memory;
 use crate::listener;
+use crate::rbac::Judged;
 use crate::regex::Regexes;
 use crate::run::Run;
 use crate::stream::Following;
@@ -51,6 +52,25 @@ impl Spec {
         random: u64,
         chosen: Option<Held>,
     ) -> Result<Answer, EngineError> {
+        let (answer, _) = self.elsewhere(request, random, chosen)?;
+        Ok(answer)
+    }
+
+    /// The policies by which RBAC filters let a request on or answer it, as if it were the first.
+    ///
+    /// # Errors
+    /// As [`Engine::decide`].
+    pub fn judged(&self, request: &Request, random: u64) -> Result<Vec<Judged>, EngineError> {
+        let (_, judged) = self.elsewhere(request, random, None)?;
+        Ok(judged)
+    }
+
+    fn elsewhere(
+        &self,
+        request: &Request,
+        random: u64,
+        chosen: Option<Held>,
+    ) -> Result<(Answer, Vec<Judged>), EngineError> {
         let loaded = self.loaded.as_ref().ok_or_else(nothing_loaded)?;
         let chooser = Chooser::Elsewhere(chosen);
         let (snapshot, regexes) = (&loaded.snapshot, &loaded.regexes);
@@ -66,7 +86,7 @@ impl Spec {
             self.generation,
             true,
         )?;
-        Ok(run.answer)
+        Ok((run.answer, run.judged))
     }
 }
 
@@ -105,6 +125,7 @@ pub(crate) fn start<'a>(
         filter_status: 0,
         is_preflight: false,
         begun_faults: Vec::new(),
+        judged: Vec::new(),
         server_name: String::new(),
         manager: None,
         table: None,

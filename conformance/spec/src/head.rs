@@ -96,7 +96,7 @@ pub(crate) fn is_inspected(request: &Request) -> bool {
 
 /// Method and target as the parser takes them off the request line, whose tokens any white space
 /// parts.
-fn request_line(request: &Request) -> Option<(&str, &str)> {
+pub(crate) fn request_line(request: &Request) -> Option<(&str, &str)> {
     let blanks = [' ', '\t'];
     if request.method.starts_with(blanks) {
         return None;

@@ -168,7 +168,18 @@ impl<'a> Run<'a> {
                 FilterKind::HealthCheck(config) => {
                     health_check::verdict(config, message, self.snapshot, self.regexes)
                 }
-                FilterKind::Rbac(rbac) => rbac::verdict(rbac, &self.asked(message, met)),
+                FilterKind::Rbac(rbac) => {
+                    let asked = self.asked(message, met);
+                    if self.traces {
+                        self.judged.push(rbac::Judged {
+                            filter: filter.index,
+                            level,
+                            by_matcher: rbac.matcher.is_some(),
+                            policy: rbac::policy(rbac, &asked),
+                        });
+                    }
+                    rbac::verdict(rbac, &asked)
+                }
                 FilterKind::Fault(config) => self.at_fault(
                     Fault {
                         config,

@@ -13,6 +13,7 @@ mod balancer;
 mod body;
 mod bounded;
 mod breaker;
+mod changes;
 mod client_address;
 mod cluster;
 mod connect;
@@ -88,6 +89,8 @@ mod virtual_host;
 mod weighted_cluster;
 mod zone;
 
+pub use changes::{Change, Part};
 pub use engine::Spec;
 pub use filter_chain::{NotTaken, not_taken};
 pub use listener::{Entry, SelectionError, select};
+pub use rbac::Judged;

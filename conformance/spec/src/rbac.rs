@@ -17,6 +17,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
 use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
 use prost::Message as _;
+use twinmesh_xds::http_filter::Level;
 
 use crate::address_text;
 use crate::header;
@@ -31,6 +32,19 @@ const NO_CLIENT: &str = "a filter looks at the client's address, which is not kn
 const NO_DESTINATION: &str = "a filter looks at the destination, which is not known";
 const NO_PEER: &str = "a filter looks at who a TLS connection's peer is, which is not decided";
 const NOT_DECIDED: &str = "a condition of a filter is not decided";
+
+/// What a filter that let a request on or answered it went by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// Index in `HttpConnectionManager.http_filters`.
+    pub filter: usize,
+    /// The level of the route configuration whose configuration counts; `None`: the filter's own.
+    pub level: Option<Level>,
+    /// By a matcher tree, not by rules.
+    pub by_matcher: bool,
+    /// The policy that matches, or the action that the tree leads to; `None` where none does.
+    pub policy: Option<String>,
+}
 
 /// What rules may look at.
 pub(crate) struct Asked<'a> {
@@ -64,6 +78,25 @@ pub(crate) fn verdict(rbac: &Rbac, asked: &Asked<'_>) -> Verdict {
         Ok((true, _)) => Verdict::Pass,
         Err(why) => Verdict::Undecided(why),
     }
+}
+
+/// The policy that matches, or the action that the matcher tree leads to, by its name.
+pub(crate) fn policy(rbac: &Rbac, asked: &Asked<'_>) -> Option<String> {
+    if let Some(matcher) = &rbac.matcher {
+        let input = |any: &Any| asked.input(any);
+        let tree = matcher_tree::Asked {
+            input: &input,
+            regexes: asked.regexes,
+        };
+        let found = tree.leads(matcher).ok()??;
+        let action = TreeAction::decode(found.action.value.as_slice());
+        return action.ok().map(|action| action.name);
+    }
+    let rules = rbac.rules.as_ref()?;
+    let (_, place) = judge(rules, asked).ok()?;
+    let mut names: Vec<&String> = rules.policies.keys().collect();
+    names.sort_unstable();
+    names.get(place?).map(|name| (*name).clone())
 }
 
 /// Whether the rules let on what they are asked about, and which policy matches, by its place in the

@@ -4,12 +4,13 @@
 use std::ops::Range;
 
 use envoy_types::pb::envoy::config::route::v3::{
-    HeaderMatcher, QueryParameterMatcher, Route, RouteMatch, VirtualHost,
+    HeaderMatcher, QueryParameterMatcher, Route, RouteConfiguration, RouteMatch, VirtualHost,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use twinmesh_engine::{Chain, Failed, Request};
+use twinmesh_engine::{Chain, Domain, Failed, Request};
 use twinmesh_xds::{Profile, Snapshot, Terminal};
 
+use crate::changes::{self, Change};
 use crate::connect;
 use crate::connection::Connection;
 use crate::cookie;
@@ -47,12 +48,37 @@ impl Seen {
             return None;
         };
         let port = Connection::new(request, listener).destination.port();
-        Self::of(snapshot, head::read(request, manager, Some(port)).ok())
+        let message = head::read(request, manager, Some(port)).ok();
+        let message = message.and_then(|message| changes::with_path(manager, message));
+        Self::of(snapshot, message)
     }
 
     fn of(snapshot: &Snapshot, message: Option<Message>) -> Option<Self> {
         let profile = snapshot.profile;
         message.map(|message| Self(Message { profile, ..message }))
+    }
+
+    /// What the connection manager of a listener's filter chain changes of a request that it takes.
+    pub fn changes(
+        snapshot: &Snapshot,
+        request: &Request,
+        (listener, chain): (usize, Chain),
+    ) -> Vec<Change> {
+        let listener = snapshot.listeners.get(listener);
+        let chain = listener.and_then(|listener| match chain {
+            Chain::Index(index) => listener.filter_chains.get(index),
+            Chain::Default => listener.default_filter_chain.as_ref(),
+        });
+        let (Some(listener), Some(chain)) = (listener, chain) else {
+            return Vec::new();
+        };
+        match &chain.terminal {
+            Terminal::Http { manager, .. } if snapshot.profile != Profile::Grpc => {
+                let port = Connection::new(request, listener).destination.port();
+                changes::of(request, manager, port)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// All values of a header or pseudo header, in wire order.
@@ -131,6 +157,17 @@ impl Matchers {
             .collect()
     }
 
+    /// The first matcher of a route that refuses the request, in Envoy's order; `None`: the route
+    /// takes it.
+    pub fn first_refusing(
+        &self,
+        route_match: &RouteMatch,
+        seen: &Seen,
+        random: u64,
+    ) -> Option<Failed> {
+        route::first_failed(route_match, &seen.0, &self.regexes, random)
+    }
+
     /// The routes of the virtual host that are looked at for the request: all, or those that its
     /// matcher tree leads to.
     pub fn looked_at(&self, virtual_host: &VirtualHost, seen: &Seen) -> Range<usize> {
@@ -168,6 +205,26 @@ impl Matchers {
     pub fn path(&self, route_match: &RouteMatch, path: &str) -> bool {
         path::matches(route_match, path, &self.regexes)
     }
+}
+
+/// Which virtual host of a route configuration has the authority, and by which kind of domain.
+pub fn virtual_host(config: &RouteConfiguration, authority: &str) -> Option<(usize, Domain)> {
+    crate::virtual_host::select(config, authority)
+}
+
+/// Where the port of an authority starts, with its colon.
+pub fn port_start(authority: &str) -> Option<usize> {
+    crate::host::port_start(authority)
+}
+
+/// Whether Envoy's parser takes a request line of this method and target.
+pub fn takes_request_line(request: &Request, method: &str, target: &str) -> bool {
+    let request = Request {
+        method: method.to_owned(),
+        path: target.to_owned(),
+        ..request.clone()
+    };
+    head::request_line(&request).is_some()
 }
 
 /// Whether `runtime_fraction` or `dynamic_metadata` lets no request through.

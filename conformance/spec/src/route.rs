@@ -66,7 +66,7 @@ pub(crate) fn select(
 }
 
 /// The first matcher that refuses the request, in Envoy's order.
-fn first_failed(
+pub(crate) fn first_failed(
     route_match: &RouteMatch,
     message: &Message,
     regexes: &Regexes,

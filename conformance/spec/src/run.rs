@@ -30,6 +30,7 @@ use crate::message::Message;
 use crate::network_rbac;
 use crate::override_host::Named;
 use crate::path_normalization::{self, Normalized};
+use crate::rbac::Judged;
 use crate::redirect;
 use crate::regex::Regexes;
 use crate::route;
@@ -72,6 +73,8 @@ pub(crate) struct Run<'a> {
     pub(crate) is_preflight: bool,
     /// The faults that the request has begun.
     pub(crate) begun_faults: Vec<Place>,
+    /// What RBAC filters went by, where the run has a trace.
+    pub(crate) judged: Vec<Judged>,
     /// The server name that the connection asks for, as far as the listener reads it.
     pub(crate) server_name: String,
     /// The connection manager, the route configuration and the virtual host that the request is at.
@@ -116,6 +119,7 @@ impl<'a> Run<'a> {
             filter_status: 0,
             is_preflight: false,
             begun_faults: Vec::new(),
+            judged: Vec::new(),
             server_name: String::new(),
             manager: None,
             table: None,
