@@ -1,5 +1,6 @@
 //! Reading what the commands are given, and how they say that it is wrong.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,16 +51,29 @@ fn undecided(file: &str, all: &[Undecided]) -> String {
     text
 }
 
-/// Reads a snapshot, to be decided by a profile's rules; with `strict`, one that is known and decided in full, by every engine.
+/// The name and the content of a file; `-` is standard input.
+pub fn content(file: &Path) -> (String, std::io::Result<Vec<u8>>) {
+    if file != Path::new("-") {
+        return (file.display().to_string(), std::fs::read(file));
+    }
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().lock().read_to_end(&mut bytes);
+    ("standard input".to_owned(), read.map(|_| bytes))
+}
+
+/// Reads a snapshot (`-`: from standard input), to be decided by a profile's rules; with `strict`, one that is known and decided in full, by every engine.
 ///
 /// # Errors
 /// The file cannot be read, or what Envoy would refuse, or (strict) what is not decided.
 pub fn snapshot(file: &Path, strict: bool, profile: Profile) -> Result<Snapshot, InputError> {
-    let snapshot = twinmesh_xds::read(file, &ReadOptions { strict, profile })?;
+    let (file, bytes) = content(file);
+    let snapshot = match bytes {
+        Ok(bytes) => twinmesh_xds::read_bytes(&file, &bytes, &ReadOptions { strict, profile })?,
+        Err(source) => return Err(ReadError::Unreadable { file, source }.into()),
+    };
     if !strict {
         return Ok(snapshot);
     }
-    let file = file.display().to_string();
     let snapshot = Arc::new(snapshot);
     match twinmesh_compile::compile(&snapshot) {
         Ok(compiled) if compiled.undecided().is_empty() => {}

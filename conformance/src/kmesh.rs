@@ -14,6 +14,7 @@ use crate::comparison::{Field, Fields, outcome_name};
 use crate::failure::{Failure, Status};
 use crate::output::{Output, Style};
 use crate::profile::ProfileArgument;
+use crate::words::counted;
 use crate::{input, interrupt, judge, start};
 
 /// Tells which requests go elsewhere under Envoy's semantics than through Kmesh's kernel-native
@@ -92,7 +93,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     if arguments.json {
         let text = serde_json::to_string_pretty(&report)
             .map_err(|error| Failure(format!("the report cannot be written as JSON: {error}")))?;
-        output.line(text)?;
+        output.data(text)?;
     } else {
         report.write(arguments.show, style, &mut output)?;
     }
@@ -209,8 +210,11 @@ impl<'a> Report<'a> {
             output.line(style.red(&format!("{unexplained} differ by no quirk that is known")))?;
         }
         let text = format!(
-            "{} requests: {} go elsewhere under Envoy's semantics, {} are sent otherwise, {} unsupported",
-            self.requests, self.elsewhere, self.otherwise, self.unsupported
+            "{}: {} go elsewhere under Envoy's semantics, {} are sent otherwise, {} unsupported",
+            counted(self.requests, "request"),
+            self.elsewhere,
+            self.otherwise,
+            self.unsupported
         );
         output.line(if self.differing.is_empty() {
             style.green(&text)

@@ -28,5 +28,6 @@ pub mod replay;
 pub mod reproducer;
 pub mod router_check;
 pub mod sarif;
+pub mod script;
 pub mod start;
 pub mod words;

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use clap::Args;
 use hdrhistogram::Histogram;
-use twinmesh_engine::format::{decisions, endpoints::Script, traffic};
+use twinmesh_engine::format::{decisions, traffic};
 use twinmesh_engine::{Decision, Replay};
 
 use crate::comparison::outcome_name;
 use crate::failure::{Failure, Status};
-use crate::output::{self, Output};
+use crate::output::{self, Output, printable};
 use crate::profile::ProfileArgument;
-use crate::{engines, input, interrupt, start};
+use crate::words::counted;
+use crate::{engines, input, interrupt, script, start};
 
 /// Decides the requests of a traffic file, in virtual time.
 ///
@@ -29,7 +30,7 @@ pub struct Arguments {
     /// The requests, as JSON Lines.
     #[arg(long, value_name = "FILE")]
     traffic: PathBuf,
-    /// Which engine decides: spec, sim, bpf-vm or kernel.
+    /// Which engine decides: spec, sim, bpf-vm, kernel, envoy or kmesh.
     #[arg(long, value_name = "NAME", default_value = engines::DEFAULT)]
     engine: String,
     /// What the random numbers are drawn from that requests don't give.
@@ -69,11 +70,10 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
         Some(file) => Some(input::schedule(file, &snapshot, arguments.strict)?),
         None => None,
     };
-    let endpoints = arguments
-        .endpoints
-        .as_deref()
-        .map(Script::read)
-        .transpose()?;
+    let snapshots = script::snapshots(&snapshot, schedule.as_ref());
+    let endpoints = arguments.endpoints.as_deref();
+    let endpoints = endpoints.map(|file| script::read(file, &snapshots));
+    let endpoints = endpoints.transpose()?;
     start::check(&arguments.traffic, &requests, &snapshot, schedule.as_ref())?;
     let replay = Replay {
         seed: arguments.seed,
@@ -109,8 +109,8 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
     output::note(summary.text(engine.name()));
     if let Some(schedule) = schedule {
         output::note(format!(
-            "{applied} of {} events came before the last request",
-            schedule.len()
+            "{applied} of {} came before the last request",
+            counted(schedule.len(), "event")
         ));
     }
     Ok(Status::Agreement)
@@ -165,8 +165,8 @@ impl Summary {
     }
 
     fn text(&self, engine: &str) -> String {
-        let requests = self.latencies.len();
-        let mut lines = vec![format!("{requests} requests through {engine}")];
+        let requests = usize::try_from(self.latencies.len()).unwrap_or(usize::MAX);
+        let mut lines = vec![format!("{} through {engine}", counted(requests, "request"))];
         let outcomes = self.outcomes.iter();
         let outcomes: Vec<String> = outcomes
             .map(|(name, count)| format!("{count} {name}"))
@@ -191,12 +191,11 @@ impl Summary {
             lines.extend(
                 sorted
                     .into_iter()
-                    .map(|(name, count)| format!("{count:>10}  {name}")),
+                    .map(|(name, count)| format!("{count:>10}  {}", printable(name))),
             );
         }
         if requests > 0 {
             let at = |quantile: f64| microseconds(self.latencies.value_at_quantile(quantile));
-            let requests = usize::try_from(requests).unwrap_or(usize::MAX);
             lines.push(format!(
                 "{} decisions/s; latency in µs: p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
                 crate::conform::rate(requests, self.elapsed),

@@ -70,27 +70,38 @@ pub fn check(
             current = snapshot;
             names = Names::of(current);
         }
-        names.check(current, &ever, request).map_err(|unclear| {
+        let checked = names.check(current, &ever, request, Asked::File);
+        checked.map_err(|unclear| {
             FormatError::field(file, index + 1, unclear.field.name(), unclear.message)
         })?;
     }
     Ok(())
 }
 
-/// Checks one request.
+/// Checks one request, which flags give.
 ///
 /// # Errors
 /// It does not say where its decision starts.
 pub fn check_one(request: &Request, snapshot: &Snapshot) -> Result<(), Unclear> {
     let names = Names::of(snapshot);
-    names.check(snapshot, &names.listeners, request)
+    names.check(snapshot, &names.listeners, request, Asked::Flags)
 }
 
 /// Whether each of the requests says where its decision starts.
 pub fn each(requests: &[Request], snapshot: &Snapshot) -> Vec<bool> {
     let names = Names::of(snapshot);
-    let starts = |request| names.check(snapshot, &names.listeners, request).is_ok();
+    let starts = |request| {
+        let checked = names.check(snapshot, &names.listeners, request, Asked::File);
+        checked.is_ok()
+    };
     requests.iter().map(starts).collect()
+}
+
+/// Who gives a request, whose names of its fields are used.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    File,
+    Flags,
 }
 
 struct Names<'a> {
@@ -112,6 +123,7 @@ impl<'a> Names<'a> {
         snapshot: &Snapshot,
         ever: &HashSet<&str>,
         request: &Request,
+        asked: Asked,
     ) -> Result<(), Unclear> {
         let wrong_listener = |found: &str| Unclear {
             field: Field::Listener,
@@ -139,9 +151,10 @@ impl<'a> Names<'a> {
             }
             (None, None) if request.destination.is_none() => {
                 if snapshot.listeners.len() > 1 {
-                    Err(wrong_listener(
-                        "found neither it nor `destination` nor `route_config`",
-                    ))
+                    Err(wrong_listener(match asked {
+                        Asked::File => "found neither it nor `destination` nor `route_config`",
+                        Asked::Flags => "found neither it nor --destination nor --route-config",
+                    }))
                 } else if snapshot.listeners.is_empty() && snapshot.route_configurations.len() > 1 {
                     Err(wrong_route_configuration("found none"))
                 } else {

@@ -5,6 +5,57 @@ mod common;
 use common::{TRAFFIC, folder, shop, twinmesh_in};
 use rstest::rstest;
 
+#[test]
+fn standard_input_is_a_snapshot_too() {
+    let run = |content: &[u8]| {
+        let folder = folder();
+        let file = folder.path().join("input");
+        std::fs::write(&file, content).expect("the input");
+        let input = std::fs::File::open(&file).expect("the input");
+        let mut command = common::command(folder.path(), &["check", "-"]);
+        command.stdin(input).output().expect("the binary runs")
+    };
+    let read = run(&std::fs::read(shop()).expect("the snapshot"));
+    assert_eq!(read.status.code(), Some(0));
+    let utf16: Vec<u8> = "\u{feff}{}"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let refused = run(&utf16);
+    assert_eq!(refused.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&refused.stderr);
+    let expected = "error: standard input: the file is UTF-16, as PowerShell's `>` writes it";
+    assert!(message.starts_with(expected), "{message}");
+}
+
+/// `max_request_headers_kb` decides: there is nothing to find.
+#[test]
+fn a_limit_that_decides_is_no_finding() {
+    let folder = folder();
+    let snapshot = std::fs::read_to_string(shop()).expect("the snapshot");
+    let limit = "max_request_headers_kb: 1\n          stat_prefix: shop";
+    let limited = snapshot.replace("stat_prefix: shop", limit);
+    assert_ne!(limited, snapshot);
+    std::fs::write(folder.path().join("s.yaml"), limited).expect("the snapshot");
+    let run = twinmesh_in(folder.path(), &["check", "s.yaml", "--strict"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(
+        !run.stdout.contains("max_request_headers_kb"),
+        "{}",
+        run.stdout
+    );
+    let long = format!("x: {}", "a".repeat(2000));
+    let explain = [
+        "explain",
+        "--snapshot",
+        "s.yaml",
+        "--destination",
+        "10.0.0.1:8080",
+    ];
+    let run = twinmesh_in(folder.path(), &[&explain[..], &["-H", &long]].concat());
+    assert!(run.stdout.contains("status: 431"), "{}", run.stdout);
+}
+
 /// What makes requests unsupported is told before what changes nothing, also in strict mode.
 #[test]
 fn check_tells_first_what_makes_requests_unsupported() {

@@ -21,9 +21,8 @@ fn what_was_recorded_agrees_with_itself() {
     let run = case.conform(&[]);
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
     assert!(
-        run.stdout.contains(
-            "1 cases, 12 decisions compared: 12 agreements, 0 divergences, 0 unsupported"
-        ),
+        run.stdout
+            .contains("1 case, 12 decisions compared: 12 agreements, 0 divergences, 0 unsupported"),
         "{}",
         run.stdout
     );
@@ -76,7 +75,7 @@ fn one_changed_field_is_one_divergence(
     assert!(run.stdout.contains(marked), "{}", run.stdout);
     assert!(
         run.stdout
-            .contains("11 agreements, 1 divergences, 0 unsupported"),
+            .contains("11 agreements, 1 divergence, 0 unsupported"),
         "{}",
         run.stdout
     );

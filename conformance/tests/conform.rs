@@ -251,7 +251,7 @@ fn events_of_a_case_are_applied() {
     assert!(run.stdout.contains("request `r1`"), "{}", run.stdout);
     assert!(run.stdout.contains("no_healthy_upstream"), "{}", run.stdout);
     assert!(
-        run.stdout.contains("11 agreements, 1 divergences"),
+        run.stdout.contains("11 agreements, 1 divergence"),
         "{}",
         run.stdout
     );
@@ -293,12 +293,23 @@ fn none_of_the_divergences_is_printed_where_none_is_asked_for() {
 #[test]
 fn the_table_is_printed_where_the_junit_report_is_not_taken() {
     let case = Case::new("");
-    let run = case.conform(&["--junit", "nowhere/junit.xml"]);
+    let run = case.conform(&["--junit", "/dev/full"]);
     assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
     assert!(run.stdout.contains("12 agreements"), "{}", run.stdout);
+    let message = "error: /dev/full: cannot be written: No space left on device (os error 28)\n";
+    assert_eq!(run.stderr, message);
+}
+
+#[rstest]
+fn a_report_without_a_folder_is_refused_before_the_run(
+    #[values("--junit", "--sarif", "--html")] report: &str,
+) {
+    let run = Case::new("").conform(&[report, "nowhere/report"]);
+    assert_eq!(run.code, Some(2));
+    assert_eq!(run.stdout, "");
     assert_eq!(
         run.stderr,
-        "error: nowhere/junit.xml: cannot be written: entity not found\n"
+        "error: nowhere/report: cannot be written: there is no folder nowhere\n"
     );
 }
 
@@ -350,7 +361,7 @@ fn fail_fast_says_what_it_left_out() {
     );
     assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
     assert!(
-        run.stdout.contains("--fail-fast left out 1 cases"),
+        run.stdout.contains("--fail-fast left out 1 case"),
         "{}",
         run.stdout
     );
@@ -444,7 +455,7 @@ fn a_reproducer_is_small_and_diverges() {
     assert!(
         again
             .stdout
-            .contains("1 cases, 1 decisions compared: 0 agreements, 1 divergences")
+            .contains("1 case, 1 decision compared: 0 agreements, 1 divergence")
     );
 }
 

@@ -22,6 +22,21 @@ fn convert(arguments: &[&str]) -> Outcome {
     twinmesh_in(&data(), &all)
 }
 
+#[rstest]
+#[case("istio.log")]
+#[case("json.log")]
+#[case("browser.har")]
+fn byte_order_marks_are_named(#[case] file: &str) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let marked = folder.path().join(file);
+    let content = std::fs::read_to_string(data().join(file)).expect("a recording");
+    std::fs::write(&marked, format!("\u{feff}{content}")).expect("a file");
+    let run = convert(&[marked.to_str().expect("a path")]);
+    assert_eq!(run.code, Some(2));
+    let message = "found a byte order mark at its start; save the file without it\n";
+    assert!(run.stderr.ends_with(message), "{}", run.stderr);
+}
+
 /// With `TWINMESH_UPDATE` set, writes the golden files anew.
 #[rstest]
 #[case("browser.har", "har", &[])]

@@ -224,13 +224,13 @@ fn a_page_that_cannot_be_written_is_an_error_and_the_table_comes_all_the_same() 
             "--engines",
             "spec",
             "--html",
-            "nowhere/x.html",
+            "/dev/full",
         ],
     );
     assert_eq!(run.code, Some(2));
     assert!(run.stdout.contains("12 agreements"), "{}", run.stdout);
     assert!(
-        run.stderr.contains("nowhere/x.html: cannot be written"),
+        run.stderr.contains("/dev/full: cannot be written"),
         "{}",
         run.stderr
     );

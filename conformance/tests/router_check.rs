@@ -14,6 +14,29 @@ fn check(arguments: &[&str]) -> Outcome {
 }
 
 #[test]
+fn an_empty_test_file_is_no_snapshot() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tests = folder.path().join("tests.yaml");
+    std::fs::write(&tests, "").expect("the tests");
+    let tests = tests.to_str().expect("a path");
+    let run = check(&["-c", "routes.yaml", "-t", tests]);
+    assert_eq!(run.code, Some(2));
+    let expected = "expected JSON or YAML, found no text: the file is empty";
+    assert_eq!(run.stderr, format!("error: {tests}: {expected}\n"));
+    let output = check(&[
+        "-c",
+        "routes.yaml",
+        "-t",
+        "pass.json",
+        "-o",
+        "nowhere/o.json",
+    ]);
+    assert_eq!(output.code, Some(2));
+    let expected = "error: nowhere/o.json: cannot be written: there is no folder nowhere\n";
+    assert_eq!(output.stderr, expected);
+}
+
+#[test]
 fn all_pass() {
     let run = check(&["-c", "routes.yaml", "-t", "pass.json", "--details"]);
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);

@@ -34,7 +34,7 @@ use tables::{TableFinding, Tables};
 /// unsupported has the outcome `unsupported`, with the reason.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The snapshot, in any of the forms.
+    /// The snapshot, in any of the forms; `-`: from standard input.
     #[arg(value_name = "SNAPSHOT")]
     snapshot: PathBuf,
     #[command(flatten)]
@@ -88,6 +88,7 @@ struct FindingEntry<'a> {
 /// The snapshot cannot be read, or standard output does not take the report.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let file = &arguments.snapshot;
+    output::has_folder(arguments.sarif.as_deref())?;
     let snapshot = match input::snapshot(file, arguments.strict, arguments.profile.profile()) {
         Ok(snapshot) => Arc::new(snapshot),
         Err(error) => {
@@ -134,7 +135,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
         };
         let text = serde_json::to_string_pretty(&document)
             .map_err(|error| Failure(format!("the report cannot be written as JSON: {error}")))?;
-        output.line(text)?;
+        output.data(text)?;
     } else {
         report.write(style, &mut output)?;
     }

@@ -26,7 +26,7 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
     let mut script = Vec::new();
     let mut command = cli::command();
     clap_complete::generate(arguments.shell, &mut command, "twinmesh", &mut script);
-    output.line(String::from_utf8_lossy(&script).trim_end())?;
+    output.data(String::from_utf8_lossy(&script).trim_end())?;
     output.finish()?;
     Ok(Status::Agreement)
 }

@@ -25,6 +25,7 @@ use crate::failure::{Failure, Status};
 use crate::known::Known;
 use crate::output::{self, Output, Style};
 use crate::profile::ProfileArgument;
+use crate::words::counted;
 
 pub use run::{Counts, Detail, FALSE_ALARM, KnownDivergence, NotRun, Report, Row};
 pub use shard::Shard;
@@ -123,6 +124,9 @@ pub struct Arguments {
 /// A case cannot be read, an engine that must run does not, or a report cannot be written.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     arguments.profile.fits(&arguments.engines)?;
+    for report in [&arguments.junit, &arguments.sarif, &arguments.html] {
+        output::has_folder(report.as_deref())?;
+    }
     let required = required(arguments);
     for name in arguments.engines.iter().chain(&required) {
         if !engines::is_known(name) {
@@ -171,7 +175,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let others = write_files(arguments, &report);
     let mut output = Output::stdout();
     if arguments.json {
-        output.line(json::write(&report)?)?;
+        output.data(json::write(&report)?)?;
     } else {
         table::write(&report, arguments.show, style, &mut output)?;
         if arguments.reasons || arguments.fail_unsupported {
@@ -193,9 +197,9 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
         [] if arguments.fail_unsupported && report.leaves_some() => Ok(Status::Divergence),
         [] => Ok(Status::Agreement),
         errors => Err(Failure(format!(
-            "{} of {} cases could not be compared in full:\n{}",
+            "{} of {} could not be compared in full:\n{}",
             report.failed_cases(),
-            cases.len(),
+            counted(cases.len(), "case"),
             errors
                 .iter()
                 .map(|error| format!("  {error}"))
@@ -219,9 +223,9 @@ fn all_found(report: &Report, known: &Known) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure(format!(
-        "{}: of these known divergences none was found in {} cases:\n{}",
+        "{}: of these known divergences none was found in {}:\n{}",
         known.file().display(),
-        report.cases - report.left_out,
+        counted(report.cases - report.left_out, "case"),
         unused.join("\n")
     )))
 }

@@ -7,7 +7,8 @@ use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use super::{Counts, Detail, FALSE_ALARM, Report, Row};
 use crate::comparison::{Field, Fields};
 use crate::failure::Failure;
-use crate::output::{Output, Style};
+use crate::output::{Output, Style, printable};
+use crate::words::counted;
 
 /// Writes the table, of each case and engine so many divergences, the engines that did not run, and the summary.
 pub fn write(
@@ -16,7 +17,7 @@ pub fn write(
     style: Style,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    output.line(table(report, style))?;
+    output.data(table(report, style))?;
     for row in &report.rows {
         for detail in row.details.iter().take(show) {
             write_detail(row, detail, style, output)?;
@@ -105,7 +106,7 @@ fn table(report: &Report, style: Style) -> Table {
     for error in &report.errors {
         if let Some(engine) = error.engine {
             let dashes = std::iter::repeat_n(Cell::new("-"), 4);
-            let mut cells = vec![Cell::new(&error.case), Cell::new(engine)];
+            let mut cells = vec![Cell::new(printable(&error.case)), Cell::new(engine)];
             cells.extend(dashes);
             cells.push(Cell::new("failed"));
             table.add_row(cells);
@@ -148,7 +149,7 @@ fn cells(case: &str, engine: &str, counts: Counts, elapsed: Duration, style: Sty
         }
     };
     vec![
-        Cell::new(case),
+        Cell::new(printable(case)),
         Cell::new(engine),
         Cell::new(counts.requests),
         coloured(counts.agreements, Color::Green),
@@ -181,7 +182,7 @@ fn write_detail(
     output.line(style.red(&heading))?;
     output.line(format!("  {}", detail.request))?;
     for line in side_by_side(detail, style).lines() {
-        output.line(format!("  {line}"))?;
+        output.data(format!("  {line}"))?;
     }
     for (who, decision) in &detail.decisions {
         if let Some(reason) = &decision.reason {
@@ -230,7 +231,7 @@ fn side_by_side(detail: &Detail, style: Style) -> String {
         let mark = if differs { "*" } else { " " };
         let mut cells = vec![Cell::new(format!("{mark} {}", field.name()))];
         for value in values {
-            let cell = Cell::new(value.unwrap_or_else(|| "-".to_owned()));
+            let cell = Cell::new(printable(value.as_deref().unwrap_or("-")));
             cells.push(if differs && style.enabled {
                 cell.fg(Color::Red)
             } else {
@@ -248,18 +249,21 @@ fn summary(report: &Report, style: Style) -> String {
     let compared = report.rows.iter().filter(|row| !row.against.is_empty());
     let counts = compared.fold(Counts::default(), |counts, row| counts.plus(row.counts));
     let mut text = format!(
-        "{} cases, {} decisions compared: {} agreements, {} divergences, {} unsupported",
-        report.cases - report.left_out,
-        counts.requests,
-        counts.agreements,
-        counts.divergences,
+        "{}, {} compared: {}, {}, {} unsupported",
+        counted(report.cases - report.left_out, "case"),
+        counted(counts.requests, "decision"),
+        counted(counts.agreements, "agreement"),
+        counted(counts.divergences, "divergence"),
         counts.unsupported
     );
     if counts.known > 0 {
-        text.push_str(&format!(", {} known divergences", counts.known));
+        text.push_str(&format!(", {}", counted(counts.known, "known divergence")));
     }
     if report.left_out > 0 {
-        text.push_str(&format!("; --fail-fast left out {} cases", report.left_out));
+        text.push_str(&format!(
+            "; --fail-fast left out {}",
+            counted(report.left_out, "case")
+        ));
     }
     if report.errors.is_empty() && counts.divergences == 0 {
         style.green(&text)

@@ -82,6 +82,9 @@ pub fn detect(bytes: &[u8]) -> Result<Form, String> {
 /// # Errors
 /// It is not of the format at all.
 pub fn read(form: Form, bytes: &[u8], map: &[Mapping]) -> Result<Reading, String> {
+    if form != Form::Pcap && bytes.starts_with("\u{feff}".as_bytes()) {
+        return Err("found a byte order mark at its start; save the file without it".to_owned());
+    }
     match form {
         Form::Har => har::read(bytes),
         Form::EnvoyJson => Ok(access_json::read(bytes, map)),

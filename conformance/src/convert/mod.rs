@@ -9,7 +9,6 @@ pub mod har;
 pub mod reading;
 pub mod time;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -19,7 +18,9 @@ use self::fields::{Mapping, parse_mapping};
 use self::form::Form;
 use self::reading::{Found, Reading};
 use crate::failure::{Failure, Status};
+use crate::input;
 use crate::output::{self, Output};
+use crate::words::counted;
 
 /// Makes a traffic file of what others recorded: HAR, Envoy's access logs, packet captures.
 ///
@@ -62,9 +63,11 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
     } else {
         &arguments.files
     };
+    output::has_folder(arguments.output.as_deref())?;
     let mut found = Vec::new();
     for file in files {
-        let (name, bytes) = content(file)?;
+        let (name, read) = input::content(file);
+        let bytes = read.map_err(|error| Failure(format!("{name}: cannot be read: {error}")))?;
         let form = match arguments.from {
             Some(form) => form,
             None => {
@@ -110,25 +113,8 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
             output.finish()?;
         }
     }
-    output::note(format!("{count} requests"));
+    output::note(counted(count, "request"));
     Ok(Status::Agreement)
-}
-
-fn content(file: &Path) -> Result<(String, Vec<u8>), Failure> {
-    let is_standard_input = file == Path::new("-");
-    let name = if is_standard_input {
-        "standard input".to_owned()
-    } else {
-        file.display().to_string()
-    };
-    let mut bytes = Vec::new();
-    let read = if is_standard_input {
-        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
-    } else {
-        std::fs::read(file).map(|content| bytes = content)
-    };
-    read.map_err(|error| Failure(format!("{name}: cannot be read: {error}")))?;
-    Ok((name, bytes))
 }
 
 /// Refuses what cannot be read, or names it.

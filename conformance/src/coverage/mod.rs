@@ -125,7 +125,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let mut output = Output::stdout();
     if arguments.json {
         let text = report::json(&snapshot, &coverage, arguments)?;
-        output.line(text)?;
+        output.data(text)?;
     } else {
         for line in report::lines(&snapshot, &coverage, arguments.only_missing, style) {
             output.line(line)?;

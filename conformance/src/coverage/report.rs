@@ -8,6 +8,7 @@ use super::{Arguments, Coverage};
 use crate::failure::Failure;
 use crate::output::Style;
 use crate::reach::{Goal, Kind, Name, name};
+use crate::words::counted;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -154,8 +155,13 @@ pub(super) fn lines(
     let (reached, all) = coverage.count(|_| true);
     let percent = coverage.percent();
     let mut total = format!(
-        "{} requests reach {reached} of {all}: {percent:.1} %",
-        coverage.requests
+        "{} {} {reached} of {all}: {percent:.1} %",
+        counted(coverage.requests, "request"),
+        if coverage.requests == 1 {
+            "reaches"
+        } else {
+            "reach"
+        }
     );
     if coverage.undecided > 0 {
         total.push_str(&format!(

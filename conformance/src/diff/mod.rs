@@ -19,14 +19,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use twinmesh_engine::format::{endpoints::Script, traffic};
+use twinmesh_engine::format::traffic;
 use twinmesh_engine::{FormatError, Request};
 use twinmesh_xds::Snapshot;
 
 use crate::failure::{Failure, Status};
 use crate::output::{Output, Style};
 use crate::profile::ProfileArgument;
-use crate::{generate, input, start};
+use crate::{generate, input, script, start};
 
 use sorting::{Difference, Group, difference};
 
@@ -94,7 +94,8 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     } else {
         captured(arguments, &first, &second)?
     };
-    let script = arguments.endpoints.as_deref().map(Script::read);
+    let script = arguments.endpoints.as_deref();
+    let script = script.map(|file| script::read(file, &[&first, &second]));
     let script = script.transpose()?;
     let difference = difference(
         (&first, &second),
@@ -105,7 +106,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     )?;
     let mut output = Output::stdout();
     if arguments.json {
-        output.line(report::json(&difference, arguments)?)?;
+        output.data(report::json(&difference, arguments)?)?;
     } else {
         for line in report::lines(&difference, style) {
             output.line(line)?;

@@ -85,7 +85,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let report = run::run(arguments, &engines, &known)?;
     let mut output = Output::stdout();
     if arguments.json {
-        output.line(report::json(arguments, &report, &not_run)?)?;
+        output.data(report::json(arguments, &report, &not_run)?)?;
     } else {
         report::write(arguments, &report, &not_run, style, &mut output)?;
     }

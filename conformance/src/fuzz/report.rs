@@ -9,6 +9,7 @@ use crate::conform::rate;
 use crate::engines::REFERENCE;
 use crate::failure::Failure;
 use crate::output::{Output, Style};
+use crate::words::counted;
 
 /// Writes the table of engines, each cause, and what was gone through.
 pub fn write(
@@ -46,14 +47,16 @@ pub fn write(
             causes.count().to_string(),
         ]);
     }
-    output.line(table)?;
+    output.data(table)?;
     for found in &report.found {
         let divergence = &found.divergence;
         output.line("")?;
         let times = found.times;
         let heading = format!(
-            "{}: {} ({times} inputs)",
-            divergence.engine, divergence.kind
+            "{}: {} ({})",
+            divergence.engine,
+            divergence.kind,
+            counted(times, "input")
         );
         output.line(style.red(&heading))?;
         output.line(format!("  request   {}", divergence.request))?;
@@ -76,7 +79,7 @@ pub fn write(
     for line in not_run {
         output.line(style.yellow(line))?;
     }
-    output.line(summary(arguments, report, style))
+    output.lines(summary(arguments, report, style))
 }
 
 /// The engines that show a case to `conform`, which compares with its own reference where nothing is
@@ -141,10 +144,10 @@ fn summary(arguments: &Arguments, report: &Report, style: Style) -> String {
         ""
     };
     format!(
-        "{verdict}: {} snapshots ({} refused by the reader), {} decisions compared, {} a second, seed {}{ended}",
-        report.snapshots,
+        "{verdict}: {} ({} refused by the reader), {} compared, {} a second, seed {}{ended}",
+        counted(report.snapshots, "snapshot"),
         report.refused,
-        compared(report),
+        counted(compared(report), "decision"),
         rate(compared(report), report.elapsed),
         arguments.seed
     )

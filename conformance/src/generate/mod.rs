@@ -87,6 +87,7 @@ pub struct Generated {
 /// # Errors
 /// The snapshot is wrong, or the traffic cannot be written.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
+    output::has_folder(arguments.output.as_deref())?;
     let snapshot = Arc::new(input::snapshot(
         &arguments.snapshot,
         arguments.strict,

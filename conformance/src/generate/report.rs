@@ -11,6 +11,7 @@ use super::candidates::route_label;
 use super::shadow;
 use crate::output::Style;
 use crate::reach::{Catalogue, Goal, Kind, RouteAt, match_undecided, name, route};
+use crate::words::counted;
 
 /// How often two routes are held against each other, at most: beyond that only those are looked at
 /// that took a request.
@@ -148,7 +149,7 @@ fn mark(snapshot: &Snapshot, at: RouteAt) -> Option<&Unsupported> {
 
 /// The report, line by line.
 pub(crate) fn lines(snapshot: &Snapshot, generated: &Generated, style: Style) -> Vec<String> {
-    let mut lines = vec![style.bold(&format!("{} requests", generated.requests.len()))];
+    let mut lines = vec![style.bold(&counted(generated.requests.len(), "request"))];
     lines.extend(Kind::ALL.into_iter().filter_map(|kind| {
         let goals = generated.catalogue.goals.iter();
         let all = goals.filter(|goal| goal.kind() == kind);

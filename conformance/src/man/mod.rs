@@ -8,6 +8,7 @@ use clap_mangen::Man;
 use crate::cli;
 use crate::failure::{Failure, Status};
 use crate::output::{self, Output};
+use crate::words::counted;
 
 /// Writes the manual pages, one for the command and one for each of its commands.
 ///
@@ -37,7 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
     let Some(folder) = &arguments.output else {
         let mut output = Output::stdout();
         if let Some(first) = pages.first() {
-            output.line(String::from_utf8_lossy(&first.text).trim_end())?;
+            output.data(String::from_utf8_lossy(&first.text).trim_end())?;
         }
         output.finish()?;
         return Ok(Status::Agreement);
@@ -47,7 +48,11 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
     for page in &pages {
         output::file(&folder.join(&page.file), &page.text)?;
     }
-    output::note(format!("{} pages in {}", pages.len(), folder.display()));
+    output::note(format!(
+        "{} in {}",
+        counted(pages.len(), "page"),
+        folder.display()
+    ));
     Ok(Status::Agreement)
 }
 

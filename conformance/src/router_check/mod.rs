@@ -17,6 +17,7 @@ use self::judge::Judged;
 use crate::failure::{Failure, Status};
 use crate::output::{self, Output};
 use crate::profile::ProfileArgument;
+use crate::words::counted;
 use crate::{input, interrupt};
 
 /// Runs test files of Envoy's router_check_tool against a route configuration.
@@ -86,6 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<Status, Failure> {
     let profile = arguments
         .profile
         .of_an_envoy("the route table check tool")?;
+    output::has_folder(arguments.output_path.as_deref())?;
     let snapshot = input::snapshot(&arguments.config_path, false, profile)?;
     let config = configuration(arguments, &snapshot)?;
     let validation = test_file::read(&arguments.test_path)?;
@@ -155,7 +157,7 @@ fn report(
         }
         output.line(&test.test_name)?;
         for failure in &test.failures {
-            output.line(failure)?;
+            output.lines(failure)?;
         }
     }
     for line in &missing {
@@ -168,8 +170,8 @@ fn report(
     };
     let undecided = judged.iter().filter(is_open).count();
     output.line(format!(
-        "{passed} of {} tests passed, {} failed, {undecided} undecided",
-        judged.len(),
+        "{passed} of {} passed, {} failed, {undecided} undecided",
+        counted(judged.len(), "test"),
         judged.len() - passed - undecided
     ))?;
     output.line(format!("Current route coverage: {}%", shortest(percent)))?;

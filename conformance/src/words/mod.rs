@@ -16,7 +16,15 @@ pub(crate) use matcher::named as matcher;
 pub use narrator::{Narrator, Sentence};
 pub use nearest::{Nearness, nearness};
 
+use std::fmt::Display;
+
 use twinmesh_engine::Request;
+
+/// A number of things, in the singular where it is one; the plural is the noun with an `s`.
+pub fn counted(count: impl Display, noun: &str) -> String {
+    let count = count.to_string();
+    format!("{count} {noun}{}", if count == "1" { "" } else { "s" })
+}
 
 /// A request as one line: method, target, host.
 pub fn request_line(request: &Request) -> String {

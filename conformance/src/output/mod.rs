@@ -1,6 +1,9 @@
 //! Standard output, files and colours. What cannot be written in full is an error, never half a
-//! result.
+//! result. Text for people goes through [`printable`], so that no name takes hold of the terminal.
 
+mod printable;
+
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
 use std::path::Path;
@@ -8,6 +11,7 @@ use std::path::Path;
 use clap::ColorChoice;
 
 use crate::failure::Failure;
+pub use printable::{printable, printable_lines};
 
 /// Standard output, buffered; [`Output::finish`] says whether all of it was taken.
 pub struct Output {
@@ -22,11 +26,27 @@ impl Output {
         }
     }
 
-    /// Writes a text and a line feed.
+    /// Writes a line for people, of which control characters are shown, never sent.
     ///
     /// # Errors
     /// It is not taken.
     pub fn line(&mut self, text: impl Display) -> Result<(), Failure> {
+        self.data(printable::coloured(&text.to_string(), false))
+    }
+
+    /// Writes lines for people: line feeds are sent, other control characters are shown.
+    ///
+    /// # Errors
+    /// They are not taken.
+    pub fn lines(&mut self, text: impl Display) -> Result<(), Failure> {
+        self.data(printable::coloured(&text.to_string(), true))
+    }
+
+    /// Writes a text for programs, and a line feed.
+    ///
+    /// # Errors
+    /// It is not taken.
+    pub fn data(&mut self, text: impl Display) -> Result<(), Failure> {
         writeln!(self.writer, "{text}").map_err(not_taken)
     }
 
@@ -56,10 +76,28 @@ pub fn not_taken(error: std::io::Error) -> Failure {
     ))
 }
 
-/// Writes a line to standard error, where that is possible.
+/// Writes lines to standard error, where that is possible: line feeds are sent, other control
+/// characters are shown.
 pub fn note(text: impl Display) {
+    let text = printable::coloured(&text.to_string(), true);
     // There is nobody left to tell where standard error is gone.
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Whether there is a folder for a file that is to be written at the end.
+///
+/// # Errors
+/// There is none.
+pub fn has_folder(file: Option<&Path>) -> Result<(), Failure> {
+    let folder = file.and_then(Path::parent);
+    match (file, folder.filter(|it| !it.as_os_str().is_empty())) {
+        (Some(file), Some(folder)) if !folder.is_dir() => Err(Failure(format!(
+            "{}: cannot be written: there is no folder {}",
+            file.display(),
+            folder.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a whole file: beside its place first, then moved there, so that no reader ever finds
@@ -95,6 +133,11 @@ fn readable() -> std::fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o644)
 }
 
+/// Whether the environment refuses colours.
+fn refused(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    no_color.is_some_and(|value| !value.is_empty()) || term.is_some_and(|term| term == "dumb")
+}
+
 /// Colours, where they are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
@@ -103,14 +146,15 @@ pub struct Style {
 }
 
 impl Style {
-    /// `auto` is a terminal at standard output without NO_COLOR.
+    /// `auto` is a terminal at standard output that has colours, without NO_COLOR.
     pub fn new(choice: ColorChoice) -> Self {
         let enabled = match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
-                let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-                !refused && std::io::stdout().is_terminal()
+                let no_color = std::env::var_os("NO_COLOR");
+                let term = std::env::var_os("TERM");
+                !refused(no_color.as_deref(), term.as_deref()) && std::io::stdout().is_terminal()
             }
         };
         Self { enabled }
@@ -118,7 +162,7 @@ impl Style {
 
     fn paint(self, code: u8, text: &str) -> String {
         if self.enabled {
-            format!("\x1b[{code}m{text}\x1b[0m")
+            printable::paint(code, text)
         } else {
             text.to_owned()
         }
@@ -147,5 +191,21 @@ impl Style {
     /// For what is said beside the matter.
     pub fn dim(self, text: &str) -> String {
         self.paint(2, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_may_refuse_colours() {
+        let of = |no_color: Option<&str>, term: Option<&str>| {
+            refused(no_color.map(OsStr::new), term.map(OsStr::new))
+        };
+        assert!(of(Some("1"), Some("xterm")));
+        assert!(of(None, Some("dumb")));
+        assert!(!of(Some(""), Some("xterm")));
+        assert!(!of(None, None));
     }
 }
