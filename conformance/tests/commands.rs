@@ -107,6 +107,10 @@ fn events_change_what_is_decided() {
 #[case::port(&["explain", "--snapshot", "shop.yaml", "--destination", "10.0.0.1:99999"], "`99999` is no port from 0 to 65535")]
 #[case::header(&["explain", "--snapshot", "shop.yaml", "-H", "novalue"], "expected `name: value`")]
 #[case::host(&["explain", "--snapshot", "shop.yaml", "-H", "Host: a"], "--authority")]
+#[case::brackets(&["explain", "--snapshot", "shop.yaml", "--destination", "::1:8080"], "needs brackets before its port; expected `[::1]:8080`")]
+#[case::bare_ipv6(&["explain", "--snapshot", "shop.yaml", "--source", "fd00::1"], "expected `[fd00::1]:PORT`")]
+#[case::no_output_folder(&["convert", "t.jsonl", "-o", "nowhere/t.jsonl"], "nowhere/t.jsonl: cannot be written: there is no folder nowhere")]
+#[case::no_log_folder(&["check", "shop.yaml", "--sarif", "nowhere/s.sarif"], "there is no folder nowhere")]
 #[case::check(&["check", "nowhere.json"], "nowhere.json")]
 #[case::nothing(&[], "Usage")]
 #[case::unknown_command(&["conforme"], "conforme")]
@@ -115,6 +119,69 @@ fn wrong_calls_end_with_2(#[case] arguments: &[&str], #[case] message: &str) {
     let run = twinmesh_in(folder.path(), arguments);
     assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
     assert!(run.stderr.contains(message), "{}", run.stderr);
+}
+
+/// A terminal makes something of an escape sequence, and of a line feed.
+#[test]
+fn names_come_out_as_text() {
+    let folder = folder();
+    let snapshot = std::fs::read_to_string(shop()).expect("the snapshot");
+    let hostile = snapshot.replace("name: jason", r#"name: "a\nb\x1b[2J\u202e""#);
+    assert_ne!(hostile, snapshot);
+    std::fs::write(folder.path().join("shop.yaml"), hostile).expect("the snapshot");
+    let run = twinmesh_in(folder.path(), &REPLAY);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let shown = r"a\nb\u{1b}[2J\u{202e}";
+    let line = format!("  reviews / {shown}\n");
+    assert!(run.stderr.contains(&line), "{}", run.stderr);
+    // What programs read is JSON, whole.
+    assert!(run.stdout.contains("[2J\u{202e}"), "{}", run.stdout);
+    let explain = [
+        "explain",
+        "--snapshot",
+        "shop.yaml",
+        "--traffic",
+        "t.jsonl",
+        "--id",
+        "r1",
+    ];
+    for color in ["never", "always"] {
+        let mut arguments = explain.to_vec();
+        arguments.extend(["--color", color]);
+        let told = twinmesh_in(folder.path(), &arguments).stdout;
+        let route = format!("route: {shown}\n");
+        assert!(told.contains(&route), "{told}");
+        assert!(!told.contains("\u{1b}[2J"), "{told}");
+    }
+}
+
+/// As the names in events are.
+#[test]
+fn a_script_for_an_endpoint_that_is_nowhere_is_refused() {
+    let folder = folder();
+    let script = folder.path().join("e.toml");
+    let mut arguments = REPLAY.to_vec();
+    arguments.extend(["--endpoints", "e.toml"]);
+    let known = "[[endpoint]]\naddress = \"*\"\n[[endpoint]]\naddress = \"10.1.0.1:9080\"\n";
+    std::fs::write(&script, known).expect("a script");
+    assert_eq!(twinmesh_in(folder.path(), &arguments).code, Some(0));
+    let unknown = "[[endpoint]]\naddress = \"10.9.9.9:1\"\n";
+    std::fs::write(&script, format!("{known}{unknown}")).expect("a script");
+    let message = "error: e.toml: field `endpoint[2].address`: no cluster of the snapshot has an \
+                   endpoint `10.9.9.9:1`\n";
+    let run = twinmesh_in(folder.path(), &arguments);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(2), message));
+    let explain = [
+        "explain",
+        "--snapshot",
+        "shop.yaml",
+        "--route-config",
+        "shop",
+        "--endpoints",
+        "e.toml",
+    ];
+    let run = twinmesh_in(folder.path(), &explain);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(2), message));
 }
 
 const SEVERAL: &str = r#"static_resources:
@@ -158,7 +225,7 @@ const ROUTES_ONLY: &str = r#"{"configs": [{
     "several.yaml",
     r#""path":"/""#,
     "`listener`: found neither it nor `destination` nor `route_config`, expected one of `one`, `two`",
-    "--listener"
+    "--listener: found neither it nor --destination nor --route-config, expected one of `one`, `two`"
 )]
 #[case::no_listeners(
     "routes.json",

@@ -17,6 +17,7 @@ use crate::cookie;
 use crate::grpc;
 use crate::head;
 use crate::header;
+use crate::managed_header;
 use crate::message::Message;
 use crate::path;
 use crate::query_parameter;
@@ -44,13 +45,20 @@ impl Seen {
             Chain::Index(index) => listener.filter_chains.get(index)?,
             Chain::Default => listener.default_filter_chain.as_ref()?,
         };
-        let Terminal::Http { manager, .. } = &chain.terminal else {
+        let Terminal::Http {
+            manager,
+            route_configuration,
+        } = &chain.terminal
+        else {
             return None;
         };
         let port = Connection::new(request, listener).destination.port();
         let message = head::read(request, manager, Some(port)).ok();
-        let message = message.and_then(|message| changes::with_path(manager, message));
-        Self::of(snapshot, message)
+        let message = message.and_then(|message| changes::with_path(manager, message))?;
+        let table = route_configuration.and_then(|it| snapshot.route_configurations.get(it));
+        let internal = table.map_or(&[][..], |table| &table.config.internal_only_headers);
+        let message = managed_header::apply(manager, internal, (request, port), message);
+        Self::of(snapshot, message.ok())
     }
 
     fn of(snapshot: &Snapshot, message: Option<Message>) -> Option<Self> {

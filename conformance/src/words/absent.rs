@@ -1,27 +1,31 @@
 //! Where nothing takes a request: what there would have been.
 
+use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use twinmesh_engine::{Outcome, Request, Step, Trace, endpoint};
 use twinmesh_xds::Snapshot;
+
+use super::{Narrator, counted};
 
 /// What there was to choose from, where the outcome is that nothing was chosen: a heading and the
 /// candidates, at most `shown` of them and a count of the others. `None` for other outcomes.
 pub fn alternatives(
-    snapshot: &Snapshot,
-    request: &Request,
-    outcome: Outcome,
+    narrator: &Narrator<'_>,
     trace: &Trace,
+    outcome: Outcome,
     shown: usize,
 ) -> Option<(String, Vec<String>)> {
     let (heading, candidates) = match outcome {
-        Outcome::NoListener => no_listener(snapshot, request),
-        Outcome::NoFilterChain => no_filter_chain(snapshot, trace)?,
-        Outcome::NoVirtualHost => no_virtual_host(snapshot, request, trace)?,
+        Outcome::NoListener => no_listener(narrator.snapshot(), narrator.request()),
+        Outcome::NoFilterChain => no_filter_chain(narrator, trace)?,
+        Outcome::NoVirtualHost => {
+            no_virtual_host(narrator.route_configuration()?, &narrator.host())
+        }
         _ => return None,
     };
     let others = candidates.len().saturating_sub(shown);
     let mut lines: Vec<String> = candidates.into_iter().take(shown).collect();
     if others > 0 {
-        lines.push(format!("and {others} others"));
+        lines.push(format!("and {}", counted(others, "other")));
     }
     Some((heading, lines))
 }
@@ -41,11 +45,8 @@ fn no_listener(snapshot: &Snapshot, request: &Request) -> (String, Vec<String>) 
     (heading, listeners.collect())
 }
 
-fn no_filter_chain(snapshot: &Snapshot, trace: &Trace) -> Option<(String, Vec<String>)> {
-    let listener = trace.steps.iter().find_map(|step| match step {
-        Step::Listener(index) => snapshot.listeners.get(*index),
-        _ => None,
-    })?;
+fn no_filter_chain(narrator: &Narrator<'_>, trace: &Trace) -> Option<(String, Vec<String>)> {
+    let listener = narrator.snapshot().listeners.get(narrator.listener?)?;
     if listener.config.filter_chain_matcher.is_some() {
         let named = |step: &Step| matches!(step, Step::FilterChainMatcher(_));
         let chains = listener.filter_chains.iter().enumerate();
@@ -66,40 +67,17 @@ fn no_filter_chain(snapshot: &Snapshot, trace: &Trace) -> Option<(String, Vec<St
             ),
         });
     }
-    let chains = listener
-        .filter_chains
-        .iter()
-        .enumerate()
-        .map(|(index, chain)| {
-            let criteria = chain.config.filter_chain_match.as_ref();
-            let criteria = criteria.map_or_else(
-                || "it has no filter_chain_match".to_owned(),
-                super::chain::criteria,
-            );
-            format!("filter_chains[{index}]: {criteria}")
-        });
+    let out = narrator.filter_chains_not_taken().into_iter().rev();
     Some((
-        "no filter chain takes the connection; there are".to_owned(),
-        chains.collect(),
+        "no filter chain takes the connection; the nearest are".to_owned(),
+        out.map(|out| format!("{}: {}", out.choice, out.because))
+            .collect(),
     ))
 }
 
-fn no_virtual_host(
-    snapshot: &Snapshot,
-    request: &Request,
-    trace: &Trace,
-) -> Option<(String, Vec<String>)> {
-    let configuration = trace.steps.iter().find_map(|step| match step {
-        Step::RouteConfiguration(index) => snapshot.route_configurations.get(*index),
-        _ => None,
-    })?;
-    let host = request
-        .authority
-        .as_deref()
-        .unwrap_or("")
-        .to_ascii_lowercase();
-    let mut domains: Vec<(usize, &str, &str)> = configuration
-        .config
+fn no_virtual_host(config: &RouteConfiguration, host: &str) -> (String, Vec<String>) {
+    let host = host.to_ascii_lowercase();
+    let mut domains: Vec<(usize, &str, &str)> = config
         .virtual_hosts
         .iter()
         .flat_map(|virtual_host| {
@@ -114,26 +92,12 @@ fn no_virtual_host(
         .into_iter()
         .map(|(_, domain, name)| format!("{domain:?} of {name:?}"));
     // The most common reason: a client sends the port, and the domains are without.
-    let without_port = host.rsplit_once(':').map(|(bare, _)| bare);
-    let fits_without = without_port.is_some_and(|bare| {
-        let virtual_hosts = configuration.config.virtual_hosts.iter();
-        virtual_hosts.flat_map(|it| &it.domains).any(|domain| {
-            let domain = domain.to_ascii_lowercase();
-            domain == bare
-                || domain
-                    .strip_prefix('*')
-                    .is_some_and(|end| bare.ends_with(end))
-        })
-    });
-    let hint = if fits_without {
-        " (its port counts, unless ignore_port_in_host_matching, strip_matching_host_port or strip_any_host_port is set)"
-    } else {
-        ""
-    };
-    Some((
+    let hint = super::host::but_for_port(config, &host, None);
+    let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+    (
         format!("no domain takes the host {host:?}{hint}; the nearest are"),
         lines.collect(),
-    ))
+    )
 }
 
 /// Bytes that host and domain have in common at their start or at their end.

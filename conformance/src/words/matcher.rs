@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use twinmesh_engine::{ClientCertificate, Failed, Request};
+use twinmesh_spec::reading::Seen;
 use twinmesh_xds::uri_template;
 
 /// A route's `match` in words, as one line.
@@ -73,13 +74,19 @@ pub fn named(route_match: &RouteMatch, matcher: Failed) -> (String, String) {
 }
 
 /// The matcher that failed: the field that holds it, what it expects, and what was found.
-pub fn failed(route_match: &RouteMatch, failed: Failed, request: &Request) -> String {
+/// `seen` is the request behind the connection manager.
+pub fn failed(
+    route_match: &RouteMatch,
+    failed: Failed,
+    request: &Request,
+    seen: Option<&Seen>,
+) -> String {
     match failed {
         Failed::Header(index) => match route_match.headers.get(index) {
             Some(matcher) => format!(
                 "match.headers[{index}] expects {}; {}",
                 header(matcher),
-                found_header(&matcher.name, request)
+                found_header(&matcher.name, request, seen)
             ),
             None => format!("match.headers[{index}] does not match"),
         },
@@ -87,7 +94,7 @@ pub fn failed(route_match: &RouteMatch, failed: Failed, request: &Request) -> St
             Some(matcher) => format!(
                 "match.query_parameters[{index}] expects {}; {}",
                 query_parameter(matcher),
-                found_query_parameter(&matcher.name, request)
+                found_query_parameter(&matcher.name, seen.map_or(&request.path, Seen::target))
             ),
             None => format!("match.query_parameters[{index}] does not match"),
         },
@@ -96,13 +103,13 @@ pub fn failed(route_match: &RouteMatch, failed: Failed, request: &Request) -> St
         }
         Failed::Grpc => format!(
             "match.grpc expects header content-type application/grpc; {}",
-            found_header("content-type", request)
+            found_header("content-type", request, seen)
         ),
         Failed::Cookie(index) => match route_match.cookies.get(index) {
             Some(matcher) => format!(
                 "match.cookies[{index}] expects {}; {}",
                 cookie(matcher),
-                found_header("cookie", request)
+                found_header("cookie", request, seen)
             ),
             None => format!("match.cookies[{index}] does not match"),
         },
@@ -121,13 +128,16 @@ pub fn failed(route_match: &RouteMatch, failed: Failed, request: &Request) -> St
             "match.{} expects {}; the request has {:?}",
             path_field(route_match),
             path(route_match),
-            path_of(request)
+            path_of(request, seen)
         ),
     }
 }
 
-/// The request's path without its query.
-pub fn path_of(request: &Request) -> &str {
+/// The request's path without its query, as it is compared.
+pub fn path_of<'a>(request: &'a Request, seen: Option<&'a Seen>) -> &'a str {
+    if let Some(seen) = seen {
+        return seen.path();
+    }
     let end = request.path.find('?').unwrap_or(request.path.len());
     request.path.get(..end).unwrap_or(&request.path)
 }
@@ -282,7 +292,26 @@ fn string(matcher: &StringMatcher) -> String {
     }
 }
 
-fn found_header(name: &str, request: &Request) -> String {
+fn found_header(name: &str, request: &Request, seen: Option<&Seen>) -> String {
+    let sent = sent(name, request);
+    let Some(seen) = seen else {
+        return found(&sent);
+    };
+    let left = seen.values(name);
+    if !left.is_empty() || sent.is_empty() {
+        let left: Vec<&str> = left.iter().map(String::as_str).collect();
+        return found(&left);
+    }
+    let why = if name.contains('_') {
+        "drops it: common_http_protocol_options.headers_with_underscores_action is DROP_HEADER"
+    } else {
+        "takes it off"
+    };
+    format!("{}, but the connection manager {why}", found(&sent))
+}
+
+/// The values of a header as the client sent it.
+fn sent<'a>(name: &str, request: &'a Request) -> Vec<&'a str> {
     let pseudo = match name.to_ascii_lowercase().as_str() {
         ":method" => Some(Some(request.method.as_str())),
         ":path" => Some(Some(request.path.as_str())),
@@ -290,7 +319,7 @@ fn found_header(name: &str, request: &Request) -> String {
         ":authority" | "host" => Some(request.authority.as_deref()),
         _ => None,
     };
-    let values: Vec<&str> = match pseudo {
+    match pseudo {
         Some(value) => value.into_iter().collect(),
         None => request
             .headers
@@ -298,12 +327,11 @@ fn found_header(name: &str, request: &Request) -> String {
             .filter(|(other, _)| other.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim())
             .collect(),
-    };
-    found(&values)
+    }
 }
 
-fn found_query_parameter(name: &str, request: &Request) -> String {
-    let query = request.path.split_once('?').map_or("", |(_, query)| query);
+fn found_query_parameter(name: &str, target: &str) -> String {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
     let query = query.split('#').next().unwrap_or(query);
     let values: Vec<&str> = query
         .split('&')

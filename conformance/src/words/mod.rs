@@ -2,19 +2,24 @@
 
 mod absent;
 mod action;
+mod asked;
 mod chain;
+mod filter;
 mod host;
 mod matcher;
 mod mutation;
 mod narrator;
 mod nearest;
+mod place;
 mod tree;
+mod upstream;
 
 pub use absent::alternatives;
+pub use asked::{Asked, asked, later};
 pub use host::domain;
 pub(crate) use matcher::named as matcher;
 pub use narrator::{Narrator, Sentence};
-pub use nearest::{Nearness, nearness};
+pub use nearest::Nearness;
 
 use std::fmt::Display;
 

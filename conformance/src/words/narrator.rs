@@ -1,14 +1,12 @@
 //! The steps of a trace in words, each with the xDS resource and field that decided.
 
-use envoy_types::pb::envoy::config::route::v3::{
-    Route, VirtualHost, route::Action, route_action::ClusterSpecifier,
-    weighted_cluster::RandomValueSpecifier,
-};
-use twinmesh_engine::{Chain, Did, Domain, Request, Step, endpoint};
+use envoy_types::pb::envoy::config::route::v3::{Route, VirtualHost};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
-use twinmesh_xds::{Balancer, FilterChain, Snapshot, Terminal};
+use twinmesh_engine::{Chain, Did, Request, Step, endpoint};
+use twinmesh_spec::{Judged, reading::Seen};
+use twinmesh_xds::{FilterChain, Snapshot, Terminal};
 
-use super::{action::action, matcher, mutation, tree};
+use super::{action::action, filter, matcher, mutation, tree};
 
 /// One step in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,16 +23,18 @@ pub struct Sentence {
 /// the steps before chose.
 #[derive(Debug, Clone)]
 pub struct Narrator<'a> {
-    snapshot: &'a Snapshot,
-    request: &'a Request,
-    listener: Option<usize>,
-    chain: Option<Chain>,
-    route_configuration: Option<usize>,
-    virtual_host: Option<usize>,
-    route: Option<usize>,
-    cluster: Option<usize>,
-    entry: Option<usize>,
-    overridden: bool,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) request: &'a Request,
+    pub(super) listener: Option<usize>,
+    pub(super) chain: Option<Chain>,
+    pub(super) route_configuration: Option<usize>,
+    pub(super) virtual_host: Option<usize>,
+    pub(super) route: Option<usize>,
+    pub(super) cluster: Option<usize>,
+    pub(super) entry: Option<usize>,
+    pub(super) overridden: bool,
+    pub(super) judged: Vec<Judged>,
+    pub(super) seen: Option<Seen>,
 }
 
 impl<'a> Narrator<'a> {
@@ -51,7 +51,15 @@ impl<'a> Narrator<'a> {
             cluster: None,
             entry: None,
             overridden: false,
+            judged: Vec::new(),
+            seen: None,
         }
+    }
+
+    /// With what RBAC filters went by.
+    #[must_use]
+    pub fn with_judged(self, judged: Vec<Judged>) -> Self {
+        Self { judged, ..self }
     }
 
     /// The step in words.
@@ -64,15 +72,20 @@ impl<'a> Narrator<'a> {
             Step::FilterChainMatcher(action) => self.tell_filter_chain_matcher(*action),
             Step::FilterChain(chain) => {
                 self.chain = Some(*chain);
+                let at = self.listener.zip(self.chain);
+                self.seen = Seen::new(self.snapshot, self.request, at);
                 self.tell_filter_chain(*chain)
             }
             Step::BadRequest(reason) => Sentence {
                 topic: "request head",
                 choice: "refused".to_owned(),
-                because: reason.to_string(),
+                because: filter::bad_request(*reason, self.request),
             },
             Step::RouteConfiguration(index) => {
                 self.route_configuration = Some(*index);
+                if self.chain.is_none() {
+                    self.seen = Seen::new(self.snapshot, self.request, None);
+                }
                 self.tell_route_configuration(*index)
             }
             Step::VirtualHost {
@@ -89,7 +102,9 @@ impl<'a> Narrator<'a> {
                     .route_at(*route)
                     .and_then(|route| route.r#match.as_ref())
                 {
-                    Some(route_match) => matcher::failed(route_match, *failed, self.request),
+                    Some(route_match) => {
+                        matcher::failed(route_match, *failed, self.request, self.seen())
+                    }
                     None => "it has no match".to_owned(),
                 },
             },
@@ -199,7 +214,7 @@ impl<'a> Narrator<'a> {
         }
     }
 
-    fn filter_chain(&self, chain: Chain) -> Option<&'a FilterChain> {
+    pub(super) fn filter_chain(&self, chain: Chain) -> Option<&'a FilterChain> {
         let listener = self.snapshot.listeners.get(self.listener?)?;
         match chain {
             Chain::Index(index) => listener.filter_chains.get(index),
@@ -326,28 +341,6 @@ impl<'a> Narrator<'a> {
         }
     }
 
-    fn tell_virtual_host(&self, index: usize, domain: Domain) -> Sentence {
-        let virtual_host = self.virtual_host_at(index);
-        let kind = match domain {
-            Domain::Exact => "is the host",
-            Domain::Suffix => "is the longest that the host ends in",
-            Domain::Prefix => "is the longest that the host starts with",
-            Domain::Any => "takes any host",
-        };
-        let host = self.request.authority.as_deref().unwrap_or("");
-        let name = virtual_host.map_or("", |virtual_host| &virtual_host.name);
-        let because = match virtual_host.and_then(|found| super::host::domain(found, domain, host))
-        {
-            Some((place, text)) => format!("domains[{place}] {text:?} {kind} ({host:?})"),
-            None => format!("one of its domains {kind} ({host:?})"),
-        };
-        Sentence {
-            topic: "virtual host",
-            choice: quoted(name),
-            because,
-        }
-    }
-
     fn tell_filter(&self, index: usize, did: Did) -> Sentence {
         let chain = self.chain.and_then(|chain| self.filter_chain(chain));
         let name = match chain.map(|chain| &chain.terminal) {
@@ -355,15 +348,8 @@ impl<'a> Narrator<'a> {
             _ => None,
         };
         let name = name.map_or("", |filter| &filter.name);
-        Sentence {
-            topic: "HTTP filter",
-            choice: format!("http_filters[{index}] {}", quoted(name)),
-            because: match did {
-                Did::Pass => "it lets the request on".to_owned(),
-                Did::Delay(milliseconds) => format!("it delays the request by {milliseconds} ms"),
-                Did::Answer(status) => format!("it answers with {status}"),
-            },
-        }
+        let judged = self.judged.iter().find(|judged| judged.filter == index);
+        filter::http(index, name, did, judged)
     }
 
     fn tell_network_filter(&self, index: usize, policy: Option<usize>, closes: bool) -> Sentence {
@@ -384,107 +370,7 @@ impl<'a> Narrator<'a> {
         }
     }
 
-    fn tell_weighted_cluster(&self, entry: usize, value: u64, from: u64, to: u64) -> Sentence {
-        let weighted = match self.route_action() {
-            Some(ClusterSpecifier::WeightedClusters(weighted)) => Some(weighted),
-            _ => None,
-        };
-        let clusters = weighted.map_or(&[][..], |weighted| weighted.clusters.as_slice());
-        let number = match weighted.and_then(|weighted| weighted.random_value_specifier.as_ref()) {
-            Some(RandomValueSpecifier::HeaderName(name)) => {
-                format!("the number in header {name}, or else the random number,")
-            }
-            Some(RandomValueSpecifier::UseHashPolicy(_)) => {
-                "the hash by route.hash_policy, or else the random number,".to_owned()
-            }
-            None => "the random number".to_owned(),
-        };
-        let name = match clusters.get(entry) {
-            Some(weight) if weight.name.is_empty() => {
-                format!("by header {}", weight.cluster_header)
-            }
-            Some(weight) => quoted(&weight.name),
-            None => String::new(),
-        };
-        let total: u64 = clusters
-            .iter()
-            .filter_map(|weight| weight.weight.as_ref())
-            .map(|weight| u64::from(weight.value))
-            .sum();
-        Sentence {
-            topic: "weighted cluster",
-            choice: format!("weighted_clusters.clusters[{entry}] {name}"),
-            because: format!(
-                "{number} modulo the total weight {total} is {value}, in its interval {from}..{to}"
-            ),
-        }
-    }
-
-    fn tell_cluster(&self, index: usize) -> Sentence {
-        let name = self
-            .snapshot
-            .clusters
-            .get(index)
-            .map_or("", |cluster| &cluster.name);
-        let because = match self.route_action() {
-            Some(ClusterSpecifier::Cluster(_)) => "route.cluster".to_owned(),
-            Some(ClusterSpecifier::ClusterHeader(header)) => {
-                format!("route.cluster_header {header:?}")
-            }
-            Some(ClusterSpecifier::WeightedClusters(_)) => "route.weighted_clusters".to_owned(),
-            Some(_) => "the route's cluster specifier".to_owned(),
-            None => "tcp_proxy.cluster".to_owned(),
-        };
-        Sentence {
-            topic: "cluster",
-            choice: quoted(name),
-            because,
-        }
-    }
-
-    /// The header of an `OverrideHost` that names endpoints.
-    fn override_header(&self, source: usize) -> String {
-        let clusters = &self.snapshot.clusters;
-        let cluster = self.cluster.and_then(|index| clusters.get(index));
-        let headers = cluster.and_then(|cluster| cluster.override_headers.as_ref());
-        let name = headers.and_then(|headers| headers.get(source));
-        format!("header {:?}", name.map_or("", String::as_str))
-    }
-
-    fn tell_endpoint(&self, locality: usize, index: usize) -> Sentence {
-        let cluster = self
-            .cluster
-            .and_then(|index| self.snapshot.clusters.get(index));
-        let address = cluster
-            .and_then(|cluster| cluster.load_assignment.as_ref())
-            .and_then(|assignment| assignment.endpoints.get(locality))
-            .and_then(|locality| locality.lb_endpoints.get(index))
-            .and_then(endpoint::address);
-        let balancer = match cluster.map(|cluster| cluster.balancer) {
-            _ if self.overridden => "the one that the header names".to_owned(),
-            Some(Balancer::RoundRobin) => "the next in turn (ROUND_ROBIN)".to_owned(),
-            Some(Balancer::LeastRequest {
-                full_scan: true, ..
-            }) => "the least busy of all, or by weight (LEAST_REQUEST)".to_owned(),
-            Some(Balancer::LeastRequest { choice_count, .. }) => {
-                format!("the least busy of {choice_count} drawn, or by weight (LEAST_REQUEST)")
-            }
-            Some(Balancer::RingHash(_)) => "the next one on the ring (RING_HASH)".to_owned(),
-            Some(Balancer::Maglev(_)) => "its entry of the table (MAGLEV)".to_owned(),
-            Some(Balancer::Random) => "drawn (RANDOM)".to_owned(),
-            Some(Balancer::OriginalDestination) => {
-                "where the connection was going (ORIGINAL_DST)".to_owned()
-            }
-            None => String::new(),
-        };
-        Sentence {
-            topic: "endpoint",
-            choice: address.unwrap_or_default(),
-            because: format!("endpoints[{locality}].lb_endpoints[{index}]: {balancer}"),
-        }
-    }
-
-    fn virtual_host_at(&self, index: usize) -> Option<&'a VirtualHost> {
+    pub(super) fn virtual_host_at(&self, index: usize) -> Option<&'a VirtualHost> {
         self.snapshot
             .route_configurations
             .get(self.route_configuration?)?
@@ -510,22 +396,16 @@ impl<'a> Narrator<'a> {
         (table.map(|table| &table.config), host, route)
     }
 
-    fn route_name(&self, index: usize) -> String {
+    /// The route at an index of the virtual host chosen, as it is called.
+    pub fn route_name(&self, index: usize) -> String {
         match self.route_at(index).map(|route| route.name.as_str()) {
             Some(name) if !name.is_empty() => format!("routes[{index}] {}", quoted(name)),
             _ => format!("routes[{index}]"),
         }
     }
-
-    fn route_action(&self) -> Option<&'a ClusterSpecifier> {
-        match self.route_at(self.route?)?.action.as_ref()? {
-            Action::Route(action) => action.cluster_specifier.as_ref(),
-            _ => None,
-        }
-    }
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     if name.is_empty() {
         "(unnamed)".to_owned()
     } else {

@@ -2,6 +2,7 @@
 
 use envoy_types::pb::envoy::config::route::v3::{Route, RouteMatch, route_match::PathSpecifier};
 use twinmesh_engine::{Failed, Request};
+use twinmesh_spec::reading::Seen;
 
 use super::matcher::{path_fits, path_of};
 
@@ -17,7 +18,12 @@ pub struct Nearness {
 }
 
 /// How near the route came to matching the request.
-pub fn nearness(route: Option<&Route>, failed: Failed, request: &Request) -> Nearness {
+pub fn nearness(
+    route: Option<&Route>,
+    failed: Failed,
+    request: &Request,
+    seen: Option<&Seen>,
+) -> Nearness {
     let route_match = route.and_then(|route| route.r#match.as_ref());
     let headers = route_match.map_or(0, |route_match| route_match.headers.len());
     let parameters = route_match.map_or(0, |route_match| route_match.query_parameters.len());
@@ -30,7 +36,7 @@ pub fn nearness(route: Option<&Route>, failed: Failed, request: &Request) -> Nea
         Failed::TlsContext | Failed::DynamicMetadata(_) => (headers + parameters + cookies, false),
         Failed::Path => (headers + parameters + cookies, true),
     };
-    let path = path_of(request);
+    let path = path_of(request, seen);
     Nearness {
         path_fits: !at_path && route_match.is_some_and(|route_match| path_fits(route_match, path)),
         passed,

@@ -1,23 +1,25 @@
 //! `twinmesh explain`: how one request is decided, step by step.
 
+mod told;
+
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use twinmesh_engine::format::{endpoints::Script, traffic};
+use twinmesh_engine::format::traffic;
 use twinmesh_engine::{
-    Answer, ClientCertificate, Replay, Request, Step, request::parse_connection_end,
+    ClientCertificate, Engine as _, Replay, Request, random, request::parse_connection_end,
 };
-use twinmesh_xds::{Profile, Snapshot};
+use twinmesh_spec::Spec;
+use twinmesh_spec::reading::Matchers;
 
-use crate::comparison::{Field, Fields, outcome_name};
+use self::told::Beside;
 use crate::failure::{Failure, Status};
 use crate::output::{Output, Style};
 use crate::profile::ProfileArgument;
-use crate::words::{self, Narrator};
-use crate::{engines, input, start};
+use crate::{engines, input, script, start};
 
 /// Tells how one request is decided: every step, with the xDS resource and field that decided.
 ///
@@ -36,7 +38,7 @@ pub struct Arguments {
     id: Option<String>,
     #[command(flatten)]
     request: RequestFlags,
-    /// The engine whose steps are told: spec, sim.
+    /// The engine whose steps are told: spec, sim, bpf-vm, kernel or kmesh; of envoy only the decision.
     #[arg(long, value_name = "NAME", default_value = engines::REFERENCE)]
     engine: String,
     /// What the random numbers are drawn from that requests don't give.
@@ -45,9 +47,14 @@ pub struct Arguments {
     /// What endpoints do with the requests that reach them: the attempts are told then.
     #[arg(long, value_name = "FILE")]
     endpoints: Option<PathBuf>,
-    /// How many of the routes that did not match are shown: the nearest, in their order.
+    /// How many of the routes that did not match are shown: the nearest, in their order; and of
+    /// those that would match, but come later.
     #[arg(long, value_name = "N", default_value_t = 5)]
     routes: usize,
+    /// Tells of this route, too, what of it did not match, or which route comes before it; `#N` is
+    /// the one at index N of its virtual host.
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
     #[command(flatten)]
     profile: ProfileArgument,
     /// Refuse a snapshot in which anything is not known or not decided.
@@ -199,11 +206,9 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
             }
         }
     }
-    let endpoints = arguments
-        .endpoints
-        .as_deref()
-        .map(Script::read)
-        .transpose()?;
+    let endpoints = arguments.endpoints.as_deref();
+    let endpoints = endpoints.map(|file| script::read(file, &[&snapshot]));
+    let endpoints = endpoints.transpose()?;
     let replay = Replay {
         seed: arguments.seed,
         trace: true,
@@ -221,167 +226,21 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
         return Err(Failure("the engine gave no answer".to_owned()));
     };
     let mut output = Output::stdout();
-    for line in explain(&snapshot, request, &answer, arguments.routes, style) {
+    let random = request
+        .random
+        .unwrap_or_else(|| random::draw(arguments.seed, requests.len() as u64 - 1));
+    let mut reading = Spec::new();
+    reading.load(&snapshot)?;
+    let beside = Beside {
+        judged: reading.judged(request, random)?,
+        matchers: Matchers::of(&snapshot).map_err(Failure)?,
+        random,
+        routes: arguments.routes,
+        asked: arguments.route.as_deref(),
+    };
+    for line in told::explain(&snapshot, request, &answer, beside, style)? {
         output.line(line)?;
     }
     output.finish()?;
     Ok(Status::Agreement)
-}
-
-/// The words for an answer, line by line.
-pub fn explain(
-    snapshot: &Snapshot,
-    request: &Request,
-    answer: &Answer,
-    routes: usize,
-    style: Style,
-) -> Vec<String> {
-    let mut lines = Vec::new();
-    if snapshot.profile != Profile::default() {
-        lines.push(entry(style, "profile", snapshot.profile.name()));
-    }
-    lines.push(entry(style, "request", &words::request_line(request)));
-    for (name, value) in &request.headers {
-        lines.push(entry(style, "", &format!("{name}: {value}")));
-    }
-    if let Some(connection) = connection(request) {
-        lines.push(entry(style, "connection", &connection));
-    }
-    let mut narrator = Narrator::new(snapshot, request);
-    let mut unmatched = Vec::new();
-    for step in &answer.trace.steps {
-        let sentence = narrator.tell(step);
-        if let Step::RouteNotMatched { route, failed } = step {
-            let nearness = words::nearness(narrator.route_at(*route), *failed, request);
-            unmatched.push((nearness, *route, sentence));
-            continue;
-        }
-        lines.extend(not_matched(std::mem::take(&mut unmatched), routes, style));
-        if matches!(step, Step::FilterChain(_)) {
-            lines.extend(chains_not_taken(
-                narrator.filter_chains_not_taken(),
-                routes,
-                style,
-            ));
-        }
-        lines.push(entry(style, sentence.topic, &sentence.choice));
-        if !sentence.because.is_empty() {
-            lines.push(entry(style, "", &style.dim(&sentence.because)));
-        }
-    }
-    lines.extend(not_matched(unmatched, routes, style));
-    let outcome = answer.decision.outcome;
-    if let Some((heading, candidates)) =
-        words::alternatives(snapshot, request, outcome, &answer.trace, routes)
-    {
-        lines.push(entry(style, "nothing", &heading));
-        let candidates = candidates.iter();
-        lines.extend(candidates.map(|candidate| entry(style, "", &style.dim(candidate))));
-    }
-    lines.extend(attempts(answer, style));
-    lines.extend(decision(answer, style));
-    lines
-}
-
-/// What is known of the request's connection, in one line.
-fn connection(request: &Request) -> Option<String> {
-    let parts = [
-        request.source.map(|source| format!("from {source}")),
-        request
-            .destination
-            .map(|destination| format!("to {destination}")),
-        request.is_tls().then(|| "TLS".to_owned()),
-        request.sni.as_ref().map(|sni| format!("SNI {sni}")),
-        request.alpn.as_ref().map(|alpn| format!("ALPN {alpn}")),
-    ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
-}
-
-/// The attempts, one a line.
-fn attempts(answer: &Answer, style: Style) -> Vec<String> {
-    let mut title = "attempts";
-    let mut lines = Vec::new();
-    for attempt in &answer.decision.tries {
-        let endpoint = attempt.endpoint.as_deref().unwrap_or("no endpoint");
-        let came = match (attempt.status, attempt.failure) {
-            (Some(status), None) => format!("status {status}"),
-            (Some(status), Some(failure)) => format!("status {status}, {}", failure.words()),
-            (None, Some(failure)) => failure.words().to_owned(),
-            (None, None) => "nothing".to_owned(),
-        };
-        let (from, to) = (attempt.start_us, attempt.end_us);
-        let text = format!("{endpoint}, {from} to {to} µs: {came}");
-        lines.push(entry(style, title, &text));
-        title = "";
-    }
-    lines
-}
-
-/// The filter chains that do not take the connection: the nearest, and how many others.
-fn chains_not_taken(mut out: Vec<words::Sentence>, shown: usize, style: Style) -> Vec<String> {
-    let others = out.len().saturating_sub(shown);
-    out.drain(..others);
-    let mut lines = Vec::new();
-    let mut title = "not matched";
-    for sentence in &out {
-        lines.push(entry(style, title, &sentence.choice));
-        lines.push(entry(style, "", &style.dim(&sentence.because)));
-        title = "";
-    }
-    if others > 0 {
-        let text = format!("and {others} other filter chains that do not take the connection");
-        lines.push(entry(style, title, &text));
-    }
-    lines
-}
-
-/// The routes that did not match: the nearest, and how many others.
-fn not_matched(
-    mut unmatched: Vec<(words::Nearness, usize, words::Sentence)>,
-    shown: usize,
-    style: Style,
-) -> Vec<String> {
-    if unmatched.is_empty() {
-        return Vec::new();
-    }
-    let total = unmatched.len();
-    unmatched.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
-    unmatched.truncate(shown);
-    unmatched.sort_by_key(|(_, route, _)| *route);
-    let mut lines = Vec::new();
-    let mut title = "not matched";
-    for (_, _, sentence) in &unmatched {
-        lines.push(entry(style, title, &sentence.choice));
-        lines.push(entry(style, "", &style.dim(&sentence.because)));
-        title = "";
-    }
-    let others = total - unmatched.len();
-    if others > 0 {
-        let text = format!("and {others} other routes that did not match");
-        lines.push(entry(style, title, &text));
-    }
-    lines
-}
-
-fn decision(answer: &Answer, style: Style) -> Vec<String> {
-    let decision = &answer.decision;
-    let mut lines = vec![entry(style, "decision", outcome_name(decision.outcome))];
-    let hidden = Fields::from_iter([Field::Outcome, Field::Engine]);
-    for field in Fields::EVERY.without(hidden).iter() {
-        if let Some(value) = field.value(decision) {
-            lines.push(entry(style, "", &format!("{}: {value}", field.name())));
-        }
-    }
-    lines
-}
-
-fn entry(style: Style, topic: &str, text: &str) -> String {
-    let padded = format!("{topic:<20}");
-    let line = if topic.is_empty() {
-        format!("{padded}{text}")
-    } else {
-        format!("{}{text}", style.bold(&padded))
-    };
-    line.trim_end().to_owned()
 }
