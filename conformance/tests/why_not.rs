@@ -232,7 +232,7 @@ fn what_the_connection_manager_changes() {
         &told(&snapshot, &arguments),
         &[
             "match.headers[0] expects header a_b present; the request has \"1\", but the connection \
-             manager drops it: common_http_protocol_options.headers_with_underscores_action is DROP_HEADER",
+             manager takes it off (common_http_protocol_options.headers_with_underscores_action)",
         ],
     );
 }
@@ -313,4 +313,18 @@ fn filter_chains_have_the_criterion_by_which_they_are_out() {
         let heading = "nothing no filter chain takes the connection; the nearest are";
         assert_told(&lines, &[heading, &because, "decision no_filter_chain"]);
     }
+}
+
+/// A client is outside: nobody is inside without `internal_address_config`.
+#[test]
+fn headers_of_insiders_are_taken_off() {
+    let snapshot = snapshot("", "").replace(
+        "name: r\n",
+        "name: r\n            internal_only_headers: [C]\n",
+    );
+    let arguments = ["-H", "c: 1", "--source", "192.0.2.1:1", "--route", "header"];
+    let lines = told(&snapshot, &[&["--authority", "h"], &arguments[..]].concat());
+    let failed = "match.headers[1] expects header c present; the request has \"1\", but the \
+                  connection manager takes it off (internal_only_headers)";
+    assert_told(&lines, &[failed]);
 }

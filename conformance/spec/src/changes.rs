@@ -12,6 +12,9 @@ use crate::host;
 use crate::message::Message;
 use crate::path_normalization::{Normalized, normalize};
 
+/// The field by which headers are dropped.
+pub(crate) const UNDERSCORES: &str = "common_http_protocol_options.headers_with_underscores_action";
+
 /// A part of a request that is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -56,7 +59,13 @@ pub(crate) fn of(request: &Request, manager: &HttpConnectionManager, port: u16) 
     let Ok(message) = head::read(request, &own, Some(port)) else {
         return Vec::new();
     };
-    let mut changes = dropped(request, manager);
+    let dropped = dropped(request, manager).map(|(name, value)| Change {
+        field: UNDERSCORES,
+        part: Part::Header,
+        before: format!("{name}: {value}"),
+        after: None,
+    });
+    let mut changes: Vec<Change> = dropped.collect();
     changes.extend(of_host(&message.authority, manager, port));
     if !message.is_connect() {
         changes.extend(of_path(&message.path, manager));
@@ -64,21 +73,19 @@ pub(crate) fn of(request: &Request, manager: &HttpConnectionManager, port: u16) 
     changes
 }
 
-fn dropped(request: &Request, manager: &HttpConnectionManager) -> Vec<Change> {
+/// The headers that are dropped, as the client sent them.
+pub(crate) fn dropped<'a>(
+    request: &'a Request,
+    manager: &HttpConnectionManager,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
     let options = manager.common_http_protocol_options.as_ref();
     let drops = options.is_some_and(|options| {
         options.headers_with_underscores_action == HeadersWithUnderscoresAction::DropHeader as i32
     });
     let headers = request.headers.iter();
     headers
-        .filter(|(name, _)| drops && name.contains('_'))
-        .map(|(name, value)| Change {
-            field: "common_http_protocol_options.headers_with_underscores_action",
-            part: Part::Header,
-            before: format!("{name}: {}", value.trim()),
-            after: None,
-        })
-        .collect()
+        .filter(move |(name, _)| drops && name.contains('_'))
+        .map(|(name, value)| (name.as_str(), value.trim()))
 }
 
 fn of_host(authority: &str, manager: &HttpConnectionManager, port: u16) -> Vec<Change> {

@@ -1,23 +1,20 @@
 //! What a route's matchers say of a request one by one, for whoever asks beyond the first that
 //! refuses.
 
+mod seen;
+
 use std::ops::Range;
 
 use envoy_types::pb::envoy::config::route::v3::{
     HeaderMatcher, QueryParameterMatcher, Route, RouteConfiguration, RouteMatch, VirtualHost,
 };
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use twinmesh_engine::{Chain, Domain, Failed, Request};
-use twinmesh_xds::{Profile, Snapshot, Terminal};
+use twinmesh_engine::{Domain, Failed, Request};
+use twinmesh_xds::{Profile, Snapshot};
 
-use crate::changes::{self, Change};
 use crate::connect;
-use crate::connection::Connection;
 use crate::cookie;
-use crate::grpc;
 use crate::head;
 use crate::header;
-use crate::managed_header;
 use crate::message::Message;
 use crate::path;
 use crate::query_parameter;
@@ -25,85 +22,7 @@ use crate::regex::Regexes;
 use crate::route;
 use crate::tls_context;
 
-/// A request as the routes see it.
-#[derive(Debug, Clone)]
-pub struct Seen(Message);
-
-impl Seen {
-    /// The request behind a listener's filter chain, or, without one, at a route configuration.
-    /// `None`: its head is refused, or the snapshot has no connection manager there.
-    pub fn new(snapshot: &Snapshot, request: &Request, at: Option<(usize, Chain)>) -> Option<Self> {
-        let Some((listener, chain)) = at else {
-            if snapshot.profile == Profile::Grpc {
-                return grpc::read(request).ok().map(Self);
-            }
-            let manager = HttpConnectionManager::default();
-            return Self::of(snapshot, head::read(request, &manager, None).ok());
-        };
-        let listener = snapshot.listeners.get(listener)?;
-        let chain = match chain {
-            Chain::Index(index) => listener.filter_chains.get(index)?,
-            Chain::Default => listener.default_filter_chain.as_ref()?,
-        };
-        let Terminal::Http {
-            manager,
-            route_configuration,
-        } = &chain.terminal
-        else {
-            return None;
-        };
-        let port = Connection::new(request, listener).destination.port();
-        let message = head::read(request, manager, Some(port)).ok();
-        let message = message.and_then(|message| changes::with_path(manager, message))?;
-        let table = route_configuration.and_then(|it| snapshot.route_configurations.get(it));
-        let internal = table.map_or(&[][..], |table| &table.config.internal_only_headers);
-        let message = managed_header::apply(manager, internal, (request, port), message);
-        Self::of(snapshot, message.ok())
-    }
-
-    fn of(snapshot: &Snapshot, message: Option<Message>) -> Option<Self> {
-        let profile = snapshot.profile;
-        message.map(|message| Self(Message { profile, ..message }))
-    }
-
-    /// What the connection manager of a listener's filter chain changes of a request that it takes.
-    pub fn changes(
-        snapshot: &Snapshot,
-        request: &Request,
-        (listener, chain): (usize, Chain),
-    ) -> Vec<Change> {
-        let listener = snapshot.listeners.get(listener);
-        let chain = listener.and_then(|listener| match chain {
-            Chain::Index(index) => listener.filter_chains.get(index),
-            Chain::Default => listener.default_filter_chain.as_ref(),
-        });
-        let (Some(listener), Some(chain)) = (listener, chain) else {
-            return Vec::new();
-        };
-        match &chain.terminal {
-            Terminal::Http { manager, .. } if snapshot.profile != Profile::Grpc => {
-                let port = Connection::new(request, listener).destination.port();
-                changes::of(request, manager, port)
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// All values of a header or pseudo header, in wire order.
-    pub fn values(&self, name: &str) -> Vec<String> {
-        self.0.values(name)
-    }
-
-    /// The path without its query.
-    pub fn path(&self) -> &str {
-        self.0.path_without_query()
-    }
-
-    /// The path with its query.
-    pub fn target(&self) -> &str {
-        &self.0.path
-    }
-}
+pub use seen::Seen;
 
 /// The matchers of a snapshot's routes.
 #[derive(Debug)]
@@ -127,7 +46,7 @@ impl Matchers {
     /// The matchers of a route that refuse the request, in Envoy's order, at most `most` of them.
     /// A matcher that is not decided counts as accepting.
     pub fn refusing(&self, route_match: &RouteMatch, seen: &Seen, most: usize) -> Vec<Failed> {
-        let Seen(message) = seen;
+        let message = &seen.message;
         let headers = route_match.headers.iter().enumerate();
         let headers = headers
             .filter(|(_, matcher)| !header::matches(matcher, message, &self.regexes))
@@ -173,13 +92,13 @@ impl Matchers {
         seen: &Seen,
         random: u64,
     ) -> Option<Failed> {
-        route::first_failed(route_match, &seen.0, &self.regexes, random)
+        route::first_failed(route_match, &seen.message, &self.regexes, random)
     }
 
     /// The routes of the virtual host that are looked at for the request: all, or those that its
     /// matcher tree leads to.
     pub fn looked_at(&self, virtual_host: &VirtualHost, seen: &Seen) -> Range<usize> {
-        let Seen(message) = seen;
+        let message = &seen.message;
         route::looked_at(virtual_host, message, &self.regexes)
     }
 
@@ -280,7 +199,7 @@ mod tests {
             regexes: Regexes::default(),
             profile: Profile::default(),
         };
-        let seen = Seen(message(&[("y", "1")]));
+        let seen = Seen::from(message(&[("y", "1")]));
         let all = [
             Failed::Header(0),
             Failed::Header(2),

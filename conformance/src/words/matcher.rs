@@ -302,12 +302,12 @@ fn found_header(name: &str, request: &Request, seen: Option<&Seen>) -> String {
         let left: Vec<&str> = left.iter().map(String::as_str).collect();
         return found(&left);
     }
-    let why = if name.contains('_') {
-        "drops it: common_http_protocol_options.headers_with_underscores_action is DROP_HEADER"
-    } else {
-        "takes it off"
-    };
-    format!("{}, but the connection manager {why}", found(&sent))
+    let by = seen.taken_off_by(name);
+    let by = by.map_or_else(String::new, |field| format!(" ({field})"));
+    format!(
+        "{}, but the connection manager takes it off{by}",
+        found(&sent)
+    )
 }
 
 /// The values of a header as the client sent it.
