@@ -204,3 +204,28 @@ fn strict_takes_what_is_decided_in_full(#[case] arguments: &[&str]) {
     let run = twinmesh_in(folder().path(), arguments);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
 }
+
+#[rstest]
+#[case::looked_at("via: gw", "name: via", true)]
+#[case::not_looked_at("via: gw", "name: x-a", false)]
+#[case::not_written("add_user_agent: false", "name: via", false)]
+fn check_says_where_headers_are_left_to_userspace(
+    #[case] manager: &str,
+    #[case] matcher: &str,
+    #[case] expected: bool,
+) {
+    let folder = folder();
+    let text = std::fs::read_to_string(folder.path().join("shop.yaml")).expect("the snapshot");
+    let matched = text.replacen("name: end-user", matcher, 1);
+    assert_ne!(matched, text, "it has that matcher");
+    let written = matched.replacen(
+        "stat_prefix:",
+        &format!("{manager}\n          stat_prefix:"),
+        1,
+    );
+    std::fs::write(folder.path().join("via.yaml"), written).expect("a file");
+    let run = twinmesh_in(folder.path(), &["check", "via.yaml"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let told = "headers that the connection manager writes or takes off are looked at";
+    assert_eq!(run.stdout.contains(told), expected, "{}", run.stdout);
+}

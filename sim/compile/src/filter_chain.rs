@@ -51,6 +51,9 @@ impl Compiler<'_> {
                         reason: "the snapshot does not hold the route configuration".to_owned(),
                     });
                 }
+                if managed_header::may_matter(chain, self.snapshot) {
+                    self.headers_in_userspace((listener, index), chain);
+                }
                 if let Some(pattern) = left_alone(chain, manager, self.snapshot) {
                     match self.paths_dfa(pattern) {
                         Ok(dfa) => normal = dfa,

@@ -218,6 +218,25 @@ impl Compiler<'_> {
         self.userspace.push(undecided);
     }
 
+    /// Headers that a connection manager writes or takes off are looked at, so that userspace changes each
+    /// request.
+    pub fn headers_in_userspace(
+        &mut self,
+        (listener, chain): (usize, Option<usize>),
+        of: &FilterChain,
+    ) {
+        let listener = self.snapshot.listeners.get(listener);
+        let name = listener.map_or("", |listener| listener.name.as_str());
+        let path = manager_path(chain, of);
+        self.userspace.push(Undecided {
+            part: None,
+            resource: format!("listener {name:?}"),
+            path: path.trim_end_matches('.').to_owned(),
+            reason: "headers that the connection manager writes or takes off are looked at, and only userspace changes them".to_owned(),
+            requests: "requests to the filter chain",
+        });
+    }
+
     /// A network filter is undecided.
     pub fn network_filter_undecided(
         &mut self,
