@@ -69,6 +69,8 @@ pub struct Compiler<'a> {
     pub filters: Filters,
     /// The DFAs of the paths that connection managers leave as they are, by pattern.
     pub paths_dfas: HashMap<String, Result<u64, String>>,
+    /// The records of filter chains whose connection managers change headers that something looks at.
+    pub managed_chains: HashSet<u64>,
     /// The regexes of rewrites.
     pub substitutions: Substitutions,
     /// Of the clusters whose endpoints headers name, by index: the addresses, and the headers' slots.
@@ -109,6 +111,7 @@ impl<'a> Compiler<'a> {
             classes: 0,
             filters: Filters::of(snapshot),
             paths_dfas: HashMap::new(),
+            managed_chains: HashSet::new(),
             substitutions: Substitutions::default(),
             override_hosts: HashMap::new(),
             hash_rewrites: HashRewrites::default(),

@@ -37,6 +37,7 @@ impl Compiler<'_> {
     ) -> u64 {
         let mut reason = chain.unsupported.clone();
         let mut normal = 0;
+        let managed = managed_header::may_matter(chain, self.snapshot);
         let (kind, target) = match &chain.terminal {
             Terminal::Http {
                 manager,
@@ -51,7 +52,7 @@ impl Compiler<'_> {
                         reason: "the snapshot does not hold the route configuration".to_owned(),
                     });
                 }
-                if managed_header::may_matter(chain, self.snapshot) {
+                if managed {
                     self.headers_in_userspace((listener, index), chain);
                 }
                 if let Some(pattern) = left_alone(chain, manager, self.snapshot) {
@@ -101,13 +102,17 @@ impl Compiler<'_> {
             _ => 0,
         };
         let index = index.map_or(u64::from(u32::MAX), |index| index as u64);
-        self.arena.words(&[
+        let record = self.arena.words(&[
             kind,
             target,
             index,
             pair(reason, normal),
             pair(filters, inside),
-        ])
+        ]);
+        if managed {
+            self.managed_chains.insert(record);
+        }
+        record
     }
 
     /// The offset of the DFA of a pattern of paths; compiled once, as all listeners of a mesh have

@@ -70,7 +70,7 @@ mod upgrade;
 mod virtual_host;
 mod zone;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use twinmesh_engine::Held;
@@ -113,6 +113,8 @@ pub struct Compiled {
     filter_states: Vec<kept::FilterState>,
     /// The clusters with subsets, by name.
     subsetted: HashMap<String, Arc<pool::Subsetted>>,
+    /// The records of filter chains whose connection managers change headers that something looks at.
+    managed_chains: HashSet<u64>,
     /// Where the records of the snapshot's clusters stand, by name.
     clusters: HashMap<String, u64>,
     endpoints: Vec<Option<(usize, usize, usize)>>,
@@ -257,6 +259,7 @@ fn compile_into(
         missing,
         substitutions: compiler.substitutions,
         hash_rewrites: Arc::new(compiler.hash_rewrites),
+        managed_chains: compiler.managed_chains,
         bound: snapshot
             .listeners
             .iter()

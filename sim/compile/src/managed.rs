@@ -9,11 +9,11 @@ use twinmesh_model::layout::{connection, filter_chain, low, outcome, unsupported
 use twinmesh_xds::{FilterChain, Terminal};
 
 use crate::answer::Record;
+use crate::connect;
 use crate::normalize::{Normal, normalize};
 use crate::seen::{is_grpc, text};
 use crate::upgrade::Verdict;
 use crate::{Compiled, Input, Left};
-use crate::{connect, managed_header};
 
 /// `max_request_headers_kb` by default.
 const HEAD_KILOBYTES: u32 = 60;
@@ -182,8 +182,7 @@ impl Compiled {
         record: &Record<'_>,
         managed: &mut Managed,
     ) -> Option<()> {
-        let chain = self.chain_of(record)?;
-        if !managed_header::may_matter(chain, &self.snapshot) {
+        if !self.manages_headers(record) {
             return Some(());
         }
         let before = managed.laid().headers.len();
@@ -214,10 +213,7 @@ impl Compiled {
         let manager = self.manager_of(record).unwrap_or(&nothing);
         let decoded = self.decode(&before.request, manager)?;
         // A head is judged before its headers are changed.
-        let may_change = self
-            .chain_of(record)
-            .is_some_and(|chain| managed_header::may_matter(chain, &self.snapshot));
-        let is_managed = match may_change {
+        let is_managed = match self.manages_headers(record) {
             true => 0,
             false => connection::MANAGED,
         };

@@ -63,6 +63,12 @@ pub fn may_matter(chain: &FilterChain, snapshot: &Snapshot) -> bool {
 }
 
 impl Compiled {
+    /// Whether the connection manager that a request came to changes headers that something looks at.
+    pub(crate) fn manages_headers(&self, record: &Record<'_>) -> bool {
+        let chain = record.word(work::CHOSEN_FILTER_CHAIN);
+        self.managed_chains.contains(&chain)
+    }
+
     /// Changes the headers of a request as the connection manager does; `None`: it is not known how.
     pub(crate) fn manage_headers(
         &self,
