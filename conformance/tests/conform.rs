@@ -54,7 +54,7 @@ fn what_is_left_undecided_is_told_and_fails_where_that_is_asked_for() {
     let case = Case::new("");
     let traffic = case.folder.join("requests.traffic.jsonl");
     let text = std::fs::read_to_string(&traffic).expect("the traffic");
-    // A target that is no path is not decided by anybody.
+    // An empty x-forwarded-proto is decided by no engine.
     let request = "{\"id\":\"odd\",\"authority\":\"shop.example\",\"path\":\"/\",\"headers\":[[\"x-forwarded-proto\",\"\"]]}\n";
     std::fs::write(&traffic, format!("{text}{request}")).expect("a file");
     std::fs::remove_file(case.folder.join("recorded.decisions.jsonl")).ok();
