@@ -51,9 +51,7 @@ pub fn has_hash(managed: &Managed<'_>, action: &RouteAction) -> Settled {
         }
         Some(PolicySpecifier::Cookie(cookie)) => {
             let pairs = values(request, "cookie").flat_map(|line| line.split(';'));
-            let pairs = pairs.filter_map(|pair| pair.split_once('='));
-            let named = pairs.filter(|(name, _)| name.trim() == cookie.name);
-            all_say(named.map(|(_, value)| value))
+            all_say(pairs.filter_map(|pair| value_of(pair, &cookie.name)))
         }
         Some(PolicySpecifier::QueryParameter(parameter)) => {
             let query = request.path.split_once('?').map_or("", |(_, query)| query);
@@ -68,6 +66,12 @@ pub fn has_hash(managed: &Managed<'_>, action: &RouteAction) -> Settled {
         _ => Settled::No,
     });
     hashes.max().unwrap_or(Settled::No)
+}
+
+/// The value of the cookie if that is its name: a space behind the name is part of it.
+fn value_of<'a>(cookie: &'a str, name: &str) -> Option<&'a str> {
+    let (other, value) = cookie.trim_start_matches(' ').split_once('=')?;
+    (other == name).then_some(value)
 }
 
 /// What a header settles at most.
@@ -118,7 +122,7 @@ fn is_number(text: &str) -> bool {
 mod tests {
     use rstest::rstest;
 
-    use super::{Settled, all_say, is_number};
+    use super::{Settled, all_say, is_number, value_of};
 
     #[rstest]
     #[case("95", true)]
@@ -132,6 +136,15 @@ mod tests {
     #[case("", false)]
     fn numbers(#[case] text: &str, #[case] expected: bool) {
         assert_eq!(is_number(text), expected);
+    }
+
+    #[rstest]
+    #[case("  b=1", Some("1"))]
+    #[case("b =1", None)]
+    #[case("\tb=1", None)]
+    #[case("b", None)]
+    fn cookies(#[case] cookie: &str, #[case] expected: Option<&str>) {
+        assert_eq!(value_of(cookie, "b"), expected);
     }
 
     #[rstest]
