@@ -5,14 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use envoy_types::pb::envoy::config::route::v3::{
-    Route, RouteMatch, route::Action, route_action::ClusterSpecifier,
-    route_match::PathSpecifier,
+    Route, RouteMatch, route::Action, route_action::ClusterSpecifier, route_match::PathSpecifier,
 };
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
-use twinmesh_engine::{
-    Chain, Failed, Level, MirrorLevel, MutationOf, Request, Step, Trace,
-};
-use twinmesh_xds::{FilterChain, Snapshot, Target, Terminal};
+use twinmesh_engine::{Chain, Failed, Level, MirrorLevel, MutationOf, Request, Step, Trace};
+use twinmesh_xds::{FilterChain, Snapshot, Target};
 
 use crate::comparison::{Field, Fields, compare_traces};
 use crate::words;
@@ -335,13 +331,8 @@ impl<'a> Walk<'a> {
 
     fn in_configuration(&self, path: &str) -> Option<Target> {
         let index = self.configuration?;
-        let inline = self.filter_chain().is_some_and(|chain| {
-            matches!(&chain.terminal,
-                Terminal::Http { manager, route_configuration: Some(used) }
-                    if *used == index
-                        && matches!(manager.route_specifier, Some(RouteSpecifier::RouteConfig(_))))
-        });
-        if inline {
+        let chain = self.filter_chain();
+        if chain.is_some_and(|it| it.inline_route_configuration() == Some(index)) {
             let point = if path.is_empty() { "" } else { "." };
             return self.in_filter(&format!("route_config{point}{path}"));
         }

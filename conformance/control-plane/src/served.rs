@@ -243,7 +243,7 @@ fn resources(snapshot: &Snapshot) -> Vec<(Kind, String, Vec<u8>)> {
             config.encode_to_vec(),
         ));
     }
-    let inline = inline(snapshot);
+    let inline = snapshot.inline_route_configurations();
     for (index, configuration) in snapshot.route_configurations.iter().enumerate() {
         if !inline.contains(&index) {
             found.push((
@@ -254,32 +254,6 @@ fn resources(snapshot: &Snapshot) -> Vec<(Kind, String, Vec<u8>)> {
         }
     }
     found
-}
-
-/// Which route configurations stand in listeners.
-fn inline(snapshot: &Snapshot) -> Vec<usize> {
-    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
-    let chains = snapshot.listeners.iter().flat_map(|listener| {
-        listener
-            .filter_chains
-            .iter()
-            .chain(&listener.default_filter_chain)
-    });
-    chains
-        .filter_map(|chain| match &chain.terminal {
-            twinmesh_xds::Terminal::Http {
-                manager,
-                route_configuration,
-            } if matches!(
-                manager.route_specifier,
-                Some(RouteSpecifier::RouteConfig(_))
-            ) =>
-            {
-                *route_configuration
-            }
-            _ => None,
-        })
-        .collect()
 }
 
 fn entry(kind: Kind, value: Vec<u8>) -> Entry {

@@ -7,8 +7,7 @@ use envoy_types::pb::envoy::config::core::v3::Locality;
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints,
 };
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
-use twinmesh_xds::{Cluster, FilterChain, Listener, Snapshot, Terminal};
+use twinmesh_xds::{Cluster, FilterChain, Listener, Snapshot};
 
 use crate::{Held, endpoint};
 
@@ -30,26 +29,10 @@ pub fn keeps_filters(before: &Snapshot, listener: &Listener) -> Option<usize> {
 /// it says to filters: one of the same name with an equal message, or, where it stands in a
 /// listener, that of a listener that [goes on](keeps_filters).
 pub fn keeps_routes(before: &Snapshot, after: &Snapshot, index: usize) -> Option<usize> {
-    let inline = |chain: &FilterChain| match &chain.terminal {
-        Terminal::Http {
-            manager,
-            route_configuration,
-        } if matches!(
-            manager.route_specifier,
-            Some(RouteSpecifier::RouteConfig(_))
-        ) =>
-        {
-            *route_configuration
-        }
-        _ => None,
-    };
     let chains = |listener: &Listener| -> Vec<Option<usize>> {
-        let default = &listener.default_filter_chain;
-        listener
-            .filter_chains
-            .iter()
-            .chain(default)
-            .map(inline)
+        let chains = listener.all_filter_chains();
+        chains
+            .map(FilterChain::inline_route_configuration)
             .collect()
     };
     for listener in &after.listeners {
@@ -62,10 +45,10 @@ pub fn keeps_routes(before: &Snapshot, after: &Snapshot, index: usize) -> Option
         }
     }
     let next = after.route_configurations.get(index)?;
-    let held: Vec<Option<usize>> = before.listeners.iter().flat_map(chains).collect();
+    let held = before.inline_route_configurations();
     let mut old = before.route_configurations.iter().enumerate();
     let (found, _) = old.find(|(at, old)| {
-        old.name == next.name && old.config == next.config && !held.contains(&Some(*at))
+        old.name == next.name && old.config == next.config && !held.contains(at)
     })?;
     Some(found)
 }

@@ -233,10 +233,7 @@ fn note(named: &mut Named, add: &[HeaderValueOption], remove: &[String], elsewhe
 /// The request headers that some mutation of a snapshot names: what endpoints are to tell of.
 pub fn of_requests(snapshot: &Snapshot) -> BTreeSet<String> {
     let mut named = Named::new();
-    let chains = snapshot.listeners.iter().flat_map(|listener| {
-        let chains = listener.filter_chains.iter();
-        chains.chain(&listener.default_filter_chain)
-    });
+    let chains = snapshot.all_filter_chains();
     let own = chains.flat_map(|chain| &chain.header_mutations);
     let own = own.filter_map(|filter| filter.config.mutations.as_ref());
     let said = snapshot.route_configurations.iter();

@@ -182,8 +182,7 @@ fn is_stand_in(address: &str) -> bool {
 }
 
 fn longest_head(snapshot: &Snapshot) -> usize {
-    let listeners = snapshot.listeners.iter();
-    let chains = listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    let chains = snapshot.all_filter_chains();
     let said = chains.filter_map(|chain| match &chain.terminal {
         Terminal::Http { manager, .. } => manager.max_request_headers_kb.as_ref(),
         _ => None,

@@ -272,7 +272,7 @@ fn loopback(ip: IpAddr) -> IpAddr {
 fn chains<'a>(
     listeners: impl Iterator<Item = &'a Listener>,
 ) -> impl Iterator<Item = &'a FilterChain> {
-    listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain))
+    listeners.flat_map(Listener::all_filter_chains)
 }
 
 /// Inputs that say something of the source.

@@ -36,8 +36,7 @@ impl Resources {
             let fits = !left.contains(&Part::Listener(index));
             let whole = listener.unsupported.is_none() && fits;
             resources.listeners.add(whole);
-            let chains = listener.filter_chains.iter();
-            for chain in chains.chain(&listener.default_filter_chain) {
+            for chain in listener.all_filter_chains() {
                 resources
                     .filter_chains
                     .add(whole && chain.unsupported.is_none());

@@ -26,10 +26,7 @@ fn is_some(share: &FractionalPercent) -> bool {
 
 /// What HTTP filters do: their own configurations, and what routes say to them.
 pub(super) fn filters(snapshot: &Snapshot) -> impl Iterator<Item = &FilterKind> {
-    let chains = snapshot
-        .listeners
-        .iter()
-        .flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    let chains = snapshot.all_filter_chains();
     let own = chains.flat_map(|chain| &chain.http_filters);
     let said = snapshot
         .route_configurations

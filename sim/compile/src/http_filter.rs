@@ -51,12 +51,7 @@ impl Filters {
     /// The names of a snapshot's filters.
     pub fn of(snapshot: &Snapshot) -> Self {
         let mut filters = Self::default();
-        let chains = snapshot.listeners.iter().flat_map(|listener| {
-            listener
-                .filter_chains
-                .iter()
-                .chain(&listener.default_filter_chain)
-        });
+        let chains = snapshot.all_filter_chains();
         for filter in chains.flat_map(|chain| &chain.http_filters) {
             let next = filters.names.len() as u64;
             filters.names.entry(filter.name.clone()).or_insert(next);

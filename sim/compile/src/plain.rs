@@ -177,10 +177,7 @@ fn keeps_host(manager: &HttpConnectionManager) -> bool {
 /// Whether each request on a listener's connections is decided by itself: all its chains are HTTP,
 /// and some are plain.
 pub fn by_request(listener: &Listener) -> bool {
-    let mut chains = listener
-        .filter_chains
-        .iter()
-        .chain(&listener.default_filter_chain);
+    let mut chains = listener.all_filter_chains();
     let http = |chain: &FilterChain| matches!(chain.terminal, Terminal::Http { .. });
     listener.unsupported.is_none()
         && listener.config.filter_chain_matcher.is_none()

@@ -3,8 +3,7 @@
 
 use std::fmt;
 
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
-use twinmesh_xds::{Cluster, FilterChain, Snapshot, Terminal, Unsupported};
+use twinmesh_xds::{Cluster, FilterChain, Snapshot, Unsupported};
 
 use crate::compiler::Compiler;
 
@@ -340,12 +339,7 @@ fn manager_path(chain: Option<usize>, config: &FilterChain) -> String {
 
 /// The resource that a route configuration stands in, and the field path up to it.
 fn configuration_place(snapshot: &Snapshot, index: usize) -> (String, String) {
-    let holds = |chain: &FilterChain| {
-        matches!(&chain.terminal,
-            Terminal::Http { manager, route_configuration: Some(used) }
-                if *used == index
-                    && matches!(manager.route_specifier, Some(RouteSpecifier::RouteConfig(_))))
-    };
+    let holds = |chain: &FilterChain| chain.inline_route_configuration() == Some(index);
     for listener in &snapshot.listeners {
         let chains = listener.filter_chains.iter().enumerate();
         let mut chains = chains.map(|(index, chain)| (Some(index), chain)).chain(

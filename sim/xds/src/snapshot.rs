@@ -16,7 +16,8 @@ use envoy_types::pb::envoy::config::{
     route::v3::RouteConfiguration as RouteConfigurationConfig,
 };
 use envoy_types::pb::envoy::extensions::filters::network::{
-    http_connection_manager::v3::HttpConnectionManager, tcp_proxy::v3::TcpProxy,
+    http_connection_manager::v3::{HttpConnectionManager, http_connection_manager::RouteSpecifier},
+    tcp_proxy::v3::TcpProxy,
 };
 
 use crate::header_mutation::{HeaderMutationFilter, PerLevels};
@@ -100,6 +101,33 @@ pub struct FilterChain {
     pub header_mutations: Vec<HeaderMutationFilter>,
     /// Every request that comes through this filter chain is undecided.
     pub unsupported: Option<Unsupported>,
+}
+
+impl Listener {
+    /// Its filter chains in order, the default one last.
+    pub fn all_filter_chains(&self) -> impl Iterator<Item = &FilterChain> + Clone {
+        self.filter_chains.iter().chain(&self.default_filter_chain)
+    }
+}
+
+impl FilterChain {
+    /// The route configuration that stands in its connection manager
+    /// (`HttpConnectionManager.route_config`), as an index into [`Snapshot::route_configurations`].
+    pub fn inline_route_configuration(&self) -> Option<usize> {
+        match &self.terminal {
+            Terminal::Http {
+                manager,
+                route_configuration,
+            } if matches!(
+                manager.route_specifier,
+                Some(RouteSpecifier::RouteConfig(_))
+            ) =>
+            {
+                *route_configuration
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The last network filter of a filter chain.
@@ -318,6 +346,20 @@ impl Cluster {
 }
 
 impl Snapshot {
+    /// The filter chains of all listeners, in order.
+    pub fn all_filter_chains(&self) -> impl Iterator<Item = &FilterChain> {
+        self.listeners.iter().flat_map(Listener::all_filter_chains)
+    }
+
+    /// The route configurations that stand in connection managers, as indices into
+    /// [`Snapshot::route_configurations`].
+    pub fn inline_route_configurations(&self) -> BTreeSet<usize> {
+        let inline = self.all_filter_chains();
+        inline
+            .filter_map(FilterChain::inline_route_configuration)
+            .collect()
+    }
+
     /// Whether the load of one of its clusters may be spread by zone.
     pub fn spreads_by_zone(&self, cluster: &Cluster) -> bool {
         let local = self.local_cluster.as_deref();

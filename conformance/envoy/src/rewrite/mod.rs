@@ -21,7 +21,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use twinmesh_xds::{Profile, Snapshot, Terminal};
+use twinmesh_xds::{Profile, Snapshot};
 
 use crate::error::EnvoyError;
 use crate::plan::Entry;
@@ -212,29 +212,4 @@ impl Sections {
         }
         Ok(sections)
     }
-}
-
-/// The route configurations that stand inside a connection manager, in the order of the managers.
-fn inline(snapshot: &Snapshot) -> BTreeSet<usize> {
-    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
-
-    let chains = snapshot
-        .listeners
-        .iter()
-        .flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
-    chains
-        .filter_map(|chain| match &chain.terminal {
-            Terminal::Http {
-                manager,
-                route_configuration,
-            } if matches!(
-                manager.route_specifier,
-                Some(RouteSpecifier::RouteConfig(_))
-            ) =>
-            {
-                *route_configuration
-            }
-            _ => None,
-        })
-        .collect()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use twinmesh_xds::{FilterChain, Snapshot, Terminal};
 
-use super::{MARK, inline, json as steps};
+use super::{MARK, json as steps};
 
 /// By index into `Snapshot::route_configurations`, ready to stand in a connection manager.
 pub struct Routes(BTreeMap<usize, Value>);
@@ -13,7 +13,7 @@ pub struct Routes(BTreeMap<usize, Value>);
 impl Routes {
     /// Takes them out of the connection managers, and out of the dump's own section.
     pub fn new(snapshot: &Snapshot, listeners: &mut [Value], section: Vec<Value>) -> Self {
-        let inline = inline(snapshot);
+        let inline = snapshot.inline_route_configurations();
         let mut all = BTreeMap::new();
         let outside = (0..snapshot.route_configurations.len()).filter(|it| !inline.contains(it));
         all.extend(outside.zip(section));

@@ -77,8 +77,7 @@ fn manager_of<'s>(
     let mut listeners = snapshot.listeners.iter();
     let listener = listeners.find(|it| Some(&it.name) == decision.listener.as_ref())?;
     let named = decision.filter_chain.as_deref().unwrap_or_default();
-    let chains = listener.filter_chains.iter();
-    let mut chains = chains.chain(&listener.default_filter_chain);
+    let mut chains = listener.all_filter_chains();
     match &chains.find(|chain| chain.config.name == named)?.terminal {
         Terminal::Http {
             manager,

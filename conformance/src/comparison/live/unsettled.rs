@@ -14,7 +14,7 @@ use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
 use prost::Message as _;
 use twinmesh_engine::{Decision, Outcome};
 use twinmesh_xds::network_rbac::Judge;
-use twinmesh_xds::{Snapshot, Terminal, http_filter::FilterKind};
+use twinmesh_xds::{Listener, Snapshot, Terminal, http_filter::FilterKind};
 
 use super::super::{
     Field, Verdict,
@@ -140,7 +140,7 @@ fn is_of_a_zone(snapshot: &Snapshot, expected: &Decision, found: &Decision) -> b
 fn draws_both(snapshot: &Snapshot, expected: &Decision, found: &Decision) -> bool {
     let listeners = snapshot.listeners.iter();
     let listeners = listeners.filter(|it| Some(&it.name) == expected.listener.as_ref());
-    let chains = listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    let chains = listeners.flat_map(Listener::all_filter_chains);
     let named = expected.filter_chain.as_deref().unwrap_or_default();
     let mut drawing = chains.filter(|chain| chain.config.name == named);
     drawing.any(|chain| match &chain.terminal {
@@ -170,21 +170,20 @@ fn may_come_to(proxy: &TcpProxy, may_close: bool, decision: &Decision) -> bool {
 /// Whether nobody sees each turn that the cluster's endpoints take: a network filter may close connections
 /// for which a TCP proxy has chosen.
 pub(super) fn closes_some(snapshot: &Snapshot, cluster: &str) -> bool {
-    let listeners = snapshot.listeners.iter();
-    let mut chains =
-        listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
-    chains.any(|chain| match &chain.terminal {
-        Terminal::Tcp(proxy) if !chain.network_rbac.is_empty() => {
-            let specifier = proxy.cluster_specifier.as_ref();
-            specifier.is_some_and(|specifier| match specifier {
-                ClusterSpecifier::Cluster(name) => name == cluster,
-                ClusterSpecifier::WeightedClusters(weighted) => {
-                    weighted.clusters.iter().any(|it| it.name == cluster)
-                }
-            })
-        }
-        _ => false,
-    })
+    snapshot
+        .all_filter_chains()
+        .any(|chain| match &chain.terminal {
+            Terminal::Tcp(proxy) if !chain.network_rbac.is_empty() => {
+                let specifier = proxy.cluster_specifier.as_ref();
+                specifier.is_some_and(|specifier| match specifier {
+                    ClusterSpecifier::Cluster(name) => name == cluster,
+                    ClusterSpecifier::WeightedClusters(weighted) => {
+                        weighted.clusters.iter().any(|it| it.name == cluster)
+                    }
+                })
+            }
+            _ => false,
+        })
 }
 
 /// Whether a filter decides by the address that the connection itself comes from.
@@ -193,8 +192,7 @@ fn looks_at_source(snapshot: &Snapshot) -> bool {
         FilterKind::Rbac(rbac) => Some((rbac.matcher.as_ref(), rbac.rules.as_ref())),
         _ => None,
     });
-    let listeners = snapshot.listeners.iter();
-    let chains = listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    let chains = snapshot.all_filter_chains();
     let of_connections = chains.flat_map(|chain| &chain.network_rbac);
     let of_connections = of_connections.map(|filter| match &filter.judge {
         Judge::Rules(rules) => (None, Some(&**rules)),

@@ -1,10 +1,7 @@
 //! Its listeners.
 
-use std::collections::HashSet;
-
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use serde_json::Value;
-use twinmesh_xds::{FilterChain, Snapshot, Terminal};
+use twinmesh_xds::FilterChain;
 
 use super::super::changes::{Part, Side};
 use super::super::pairs::Place;
@@ -107,8 +104,8 @@ impl Making<'_> {
             .and_then(|filter| filter.pointer_mut("/typed_config/route_config"));
         if let Some(config) = last {
             let changes = self.trials.changes;
-            let first = own.and_then(inline_of);
-            let second = other.and_then(inline_of);
+            let first = own.and_then(FilterChain::inline_route_configuration);
+            let second = other.and_then(FilterChain::inline_route_configuration);
             // The one that stands in the chain on the side where one does.
             let comes = second.is_some_and(|index| {
                 let whole = changes.whole_of(Side::Second, Part::Configuration(index));
@@ -131,30 +128,4 @@ impl Making<'_> {
         }
         value
     }
-}
-
-/// The route configuration that stands in the chain.
-pub(super) fn inline_of(chain: &FilterChain) -> Option<usize> {
-    match &chain.terminal {
-        Terminal::Http {
-            manager,
-            route_configuration,
-        } if matches!(
-            manager.route_specifier,
-            Some(RouteSpecifier::RouteConfig(_))
-        ) =>
-        {
-            *route_configuration
-        }
-        _ => None,
-    }
-}
-
-/// The route configurations that stand in filter chains.
-pub(super) fn inline(snapshot: &Snapshot) -> HashSet<usize> {
-    let chains = snapshot.listeners.iter().flat_map(|listener| {
-        let chains = listener.filter_chains.iter();
-        chains.chain(&listener.default_filter_chain)
-    });
-    chains.filter_map(inline_of).collect()
 }

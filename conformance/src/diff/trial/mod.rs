@@ -14,8 +14,6 @@ mod clusters;
 mod listeners;
 mod routes;
 
-use listeners::inline;
-
 const TYPE: &str = "type.googleapis.com/envoy.admin.v3.";
 
 /// A resource as an element of a section has it.
@@ -117,7 +115,7 @@ impl Making<'_> {
             .into_iter()
             .map(|place| json!({ "listener": typed("listener.v3.Listener", self.listener(place)) }))
             .collect();
-        let inline = [inline(first), inline(second)];
+        let inline = [first, second].map(Snapshot::inline_route_configurations);
         let routes = self.places(
             (
                 first.route_configurations.len(),
@@ -126,7 +124,7 @@ impl Making<'_> {
             Part::Configuration,
             Part::Configuration,
         );
-        let is_apart = |at: Option<usize>, inline: &HashSet<usize>| {
+        let is_apart = |at: Option<usize>, inline: &BTreeSet<usize>| {
             at.is_some_and(|index| !inline.contains(&index))
         };
         let routes: Vec<Value> = routes

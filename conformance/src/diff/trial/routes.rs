@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::super::changes::{Part, Side};
 use super::super::pairs::Place;
 use super::super::values;
-use super::listeners::{inline, inline_of};
 use super::{Making, Trials};
 
 impl Making<'_> {
@@ -175,7 +174,7 @@ impl Making<'_> {
 impl Trials<'_> {
     /// A route configuration of the first in its tree.
     fn configuration(&self, index: usize) -> Option<&Value> {
-        let inside = inline(self.first);
+        let inside = self.first.inline_route_configurations();
         if !inside.contains(&index) {
             let before = (0..index).filter(|it| !inside.contains(it)).count();
             let pointer = format!("/configs/1/dynamic_route_configs/{before}/route_config");
@@ -188,7 +187,7 @@ impl Trials<'_> {
             let default = listener.default_filter_chain.iter();
             let default = default.map(|chain| ("default_filter_chain".to_owned(), chain));
             for (chain_place, chain) in chains.chain(default) {
-                if inline_of(chain) == Some(index) {
+                if chain.inline_route_configuration() == Some(index) {
                     let last = chain.config.filters.len().saturating_sub(1);
                     let pointer =
                         format!("{place}/{chain_place}/filters/{last}/typed_config/route_config");

@@ -390,12 +390,8 @@ fn without_endpoints(name: &str) -> Resource {
 
 /// The route configurations that a listener takes by RDS over this stream.
 fn listener_needs(listener: &Listener) -> Vec<String> {
-    let chains = listener
-        .filter_chains
-        .iter()
-        .chain(&listener.default_filter_chain);
     let mut names = BTreeSet::new();
-    for chain in chains {
+    for chain in listener.all_filter_chains() {
         if let Terminal::Http { manager, .. } = &chain.terminal
             && let Some(RouteSpecifier::Rds(rds)) = &manager.route_specifier
             && by_ads(rds.config_source.as_ref())

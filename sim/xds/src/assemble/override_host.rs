@@ -51,8 +51,7 @@ fn changed(snapshot: &Snapshot) -> BTreeSet<String> {
         let mutations = mutations.filter_map(|level| level.mutations.as_ref());
         names.extend(mutations.flat_map(of_request).map(|it| it.name()));
     }
-    let listeners = snapshot.listeners.iter();
-    let chains = listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    let chains = snapshot.all_filter_chains();
     let filters = chains.flat_map(|chain| &chain.header_mutations);
     let mutations = filters.filter_map(|filter| filter.config.mutations.as_ref());
     names.extend(mutations.flat_map(of_request).map(|it| it.name()));

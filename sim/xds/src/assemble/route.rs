@@ -224,22 +224,16 @@ pub(super) fn referred_clusters(snapshot: &Snapshot) -> Vec<&str> {
             }
         }
     }
-    for listener in &snapshot.listeners {
-        let chains = listener
-            .filter_chains
-            .iter()
-            .chain(&listener.default_filter_chain);
-        for chain in chains {
-            let Terminal::Tcp(proxy) = &chain.terminal else {
-                continue;
-            };
-            match &proxy.cluster_specifier {
-                Some(tcp_proxy::ClusterSpecifier::Cluster(name)) => names.push(name.as_str()),
-                Some(tcp_proxy::ClusterSpecifier::WeightedClusters(weighted)) => {
-                    names.extend(weighted.clusters.iter().map(|entry| entry.name.as_str()));
-                }
-                None => {}
+    for chain in snapshot.all_filter_chains() {
+        let Terminal::Tcp(proxy) = &chain.terminal else {
+            continue;
+        };
+        match &proxy.cluster_specifier {
+            Some(tcp_proxy::ClusterSpecifier::Cluster(name)) => names.push(name.as_str()),
+            Some(tcp_proxy::ClusterSpecifier::WeightedClusters(weighted)) => {
+                names.extend(weighted.clusters.iter().map(|entry| entry.name.as_str()));
             }
+            None => {}
         }
     }
     names

@@ -14,7 +14,7 @@ use crate::{
     assemble::clusters_of,
     error::ReadError,
     path::{Path, Segment},
-    snapshot::{Snapshot, Terminal},
+    snapshot::Snapshot,
     source::Source,
     validate::{attempts, rewrite},
     view::View,
@@ -231,26 +231,16 @@ pub(crate) fn clusters_exist(
                     .zip(view.child("default_filter_chain")),
             );
         for (chain, view) in chains {
-            let Terminal::Http {
-                manager,
-                route_configuration: Some(index),
-            } = &chain.terminal
+            let index = chain.inline_route_configuration();
+            let Some(configuration) = index.and_then(|it| snapshot.route_configurations.get(it))
             else {
-                continue;
-            };
-            use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
-            let is_inline = matches!(
-                manager.route_specifier,
-                Some(RouteSpecifier::RouteConfig(_))
-            );
-            let Some(configuration) = snapshot.route_configurations.get(*index) else {
                 continue;
             };
             let validates = configuration
                 .config
                 .validate_clusters
                 .is_none_or(|flag| flag.value);
-            if !is_inline || !validates {
+            if !validates {
                 continue;
             }
             let Some(filter) = view.children("filters").pop() else {

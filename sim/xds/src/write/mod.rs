@@ -2,8 +2,6 @@
 
 mod json;
 
-use std::collections::BTreeSet;
-
 use envoy_types::pb::{
     envoy::{
         config::{
@@ -45,7 +43,7 @@ use json::Writer;
 /// fields, are not kept; that an unknown field makes something undecided is.
 pub fn to_json(snapshot: &Snapshot) -> String {
     let mut writer = Writer::default();
-    let inline = inline_route_configurations(snapshot);
+    let inline = snapshot.inline_route_configurations();
     let routes: Vec<&RouteConfiguration> = snapshot
         .route_configurations
         .iter()
@@ -134,30 +132,6 @@ fn wrapped(
         writer.key(field);
         writer.resource(name, bytes, unknown);
     });
-}
-
-fn inline_route_configurations(snapshot: &Snapshot) -> BTreeSet<usize> {
-    let mut inline = BTreeSet::new();
-    for listener in &snapshot.listeners {
-        for chain in listener
-            .filter_chains
-            .iter()
-            .chain(&listener.default_filter_chain)
-        {
-            if let Terminal::Http {
-                manager,
-                route_configuration: Some(index),
-            } = &chain.terminal
-                && matches!(
-                    manager.route_specifier,
-                    Some(RouteSpecifier::RouteConfig(_))
-                )
-            {
-                inline.insert(*index);
-            }
-        }
-    }
-    inline
 }
 
 fn listeners(writer: &mut Writer, snapshot: &Snapshot) {
@@ -386,15 +360,8 @@ fn unknown_in_listener(listener: &Listener, snapshot: &Snapshot) -> Vec<(String,
         } else {
             unknown.extend(unknown_at(chain.unsupported.as_ref(), marker, &place));
         }
-        if let Terminal::Http {
-            manager,
-            route_configuration: Some(index),
-        } = &chain.terminal
-            && matches!(
-                manager.route_specifier,
-                Some(RouteSpecifier::RouteConfig(_))
-            )
-            && let Some(configuration) = snapshot.route_configurations.get(*index)
+        if let Some(index) = chain.inline_route_configuration()
+            && let Some(configuration) = snapshot.route_configurations.get(index)
         {
             let last = chain.config.filters.len().saturating_sub(1);
             let place = format!("{place}.filters[{last}].typed_config.route_config");
