@@ -174,6 +174,53 @@ fn filter_chains(#[case] case: &str, #[case] id: &str) {
     insta::assert_snapshot!(format!("{case}-{id}"), run.stdout);
 }
 
+const DUMP: &str = r#"{"configs": [
+  {"@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump",
+   "dynamic_active_clusters": [{"cluster": {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "reviews-v1"}},
+    {"cluster": {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "other"}}],
+   "dynamic_warming_clusters": [{"cluster": {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "warming"}}]},
+  {"@type": "type.googleapis.com/envoy.admin.v3.RoutesConfigDump",
+   "dynamic_route_configs": [{"route_config": {"@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name": "rc",
+    "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [
+     {"match": {"prefix": "/warming"}, "route": {"cluster": "warming"}},
+     {"match": {"prefix": "/"}, "route": {"cluster": "reviews-v2"}}]}]}}]}]}"#;
+
+#[rstest]
+#[case("/warming", r#"cluster "warming" is warming: Envoy uses it once it has its endpoints (dynamic_warming_clusters)"#, None)]
+#[case(
+    "/",
+    r#"no cluster is called "reviews-v2"; the nearest are"#,
+    Some(r#""reviews-v1""#)
+)]
+fn a_cluster_that_is_not_there(
+    #[case] path: &str,
+    #[case] heading: &str,
+    #[case] nearest: Option<&str>,
+) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("dump.json"), DUMP).expect("the snapshot");
+    let run = twinmesh_in(
+        folder.path(),
+        &[
+            "explain",
+            "--snapshot",
+            "dump.json",
+            "--authority",
+            "a.test",
+            "--path",
+            path,
+        ],
+    );
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let mut lines = run
+        .stdout
+        .lines()
+        .skip_while(|line| !line.contains(heading));
+    assert!(lines.next().is_some(), "{}", run.stdout);
+    let next = lines.next().map(str::trim);
+    assert!(nearest.is_none_or(|it| next == Some(it)), "{}", run.stdout);
+}
+
 #[test]
 fn colours_change_nothing_but_colours() {
     let arguments = [

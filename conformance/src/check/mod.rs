@@ -25,8 +25,8 @@ use tables::{TableFinding, Tables};
 /// Reads a snapshot and reports what in it is not known or not decided.
 ///
 /// The report lists the findings by resource, with path and effect: first those that make requests
-/// unsupported, then those that do so in the compiled tables only, and at the end those that change
-/// no decision. Between them it counts the resources and how many of them are decided in full, and
+/// unsupported, then what is not in force or stands elsewhere (caution), then what is unsupported in
+/// the compiled tables only, and at the end what changes no decision. Between them it counts the resources and how many of them are decided in full, and
 /// tells the sizes of the compiled tables and what of the snapshot the kernel can decide.
 ///
 /// A snapshot that Envoy would refuse is refused, with the path of what is wrong (exit code 2).
@@ -160,6 +160,7 @@ impl Report<'_> {
             self.write_counts(style, output)?;
         }
         write_findings(findings, Effect::Unsupported, style, output)?;
+        write_findings(findings, Effect::Caution, style, output)?;
         if !findings.is_empty() && !self.table_findings.is_empty() {
             output.line("")?;
         }
@@ -197,9 +198,10 @@ impl Report<'_> {
         };
         let plural = if findings.len() == 1 { "" } else { "s" };
         output.line(style.bold(&format!(
-            "{} finding{plural}: {} unsupported (requests that get that far are not decided), {} read over (they cannot influence a decision)",
+            "{} finding{plural}: {} unsupported (requests that get that far are not decided), {} caution (not in force, or elsewhere: decisions are made without it), {} read over (they cannot influence a decision)",
             findings.len(),
             count(Effect::Unsupported),
+            count(Effect::Caution),
             count(Effect::ReadOver),
         )))
     }
@@ -242,7 +244,7 @@ fn write_findings(
     output.line("")?;
     let title = format!("{}:", effect_name(effect).replace('_', " "));
     output.line(match effect {
-        Effect::Unsupported => style.yellow(&title),
+        Effect::Unsupported | Effect::Caution => style.yellow(&title),
         Effect::ReadOver => style.dim(&title),
     })?;
     for resource in order {
@@ -283,5 +285,6 @@ fn effect_name(effect: Effect) -> &'static str {
     match effect {
         Effect::ReadOver => "read_over",
         Effect::Unsupported => "unsupported",
+        Effect::Caution => "caution",
     }
 }

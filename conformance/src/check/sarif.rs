@@ -91,12 +91,13 @@ fn of_finding(finding: &twinmesh_xds::Finding) -> Saying<'_> {
         (FindingKind::UnknownField, _) => &rules::UNKNOWN_FIELD,
         (FindingKind::UnknownType, _) => &rules::UNKNOWN_TYPE,
         (FindingKind::NotDecided, Effect::Unsupported) => &rules::UNSUPPORTED,
+        (FindingKind::NotDecided, Effect::Caution) => &rules::NOT_IN_FORCE,
         (FindingKind::NotDecided, Effect::ReadOver) => &rules::READ_OVER,
     };
     Saying {
         rule,
         level: match finding.effect {
-            Effect::Unsupported => Level::Warning,
+            Effect::Unsupported | Effect::Caution => Level::Warning,
             Effect::ReadOver => Level::Note,
         },
         resource: &finding.resource,

@@ -81,7 +81,7 @@ pub fn explain(
     lines.extend(not_matched(unmatched, routes, style));
     let outcome = answer.decision.outcome;
     if let Some((heading, candidates)) =
-        words::alternatives(&narrator, &answer.trace, outcome, routes)
+        words::alternatives(&narrator, &answer.trace, &answer.decision, routes)
     {
         lines.push(entry(style, "nothing", &heading));
         let candidates = candidates.iter();

@@ -184,6 +184,16 @@ pub const UNSUPPORTED_BY_TABLES: Rule = Rule {
     level: Level::Warning,
 };
 
+/// It is not in force, or stands elsewhere.
+pub const NOT_IN_FORCE: Rule = Rule {
+    id: "snapshot/not-in-force",
+    title: "Decisions are made without this",
+    help: "It is not in force (an update that is warming, draining or was refused; a listener that no \
+         connection reaches), or it stands outside the snapshot. Decisions follow from what is in \
+         force; an Envoy to which this applies decides otherwise.",
+    level: Level::Warning,
+};
+
 /// It changes no decision.
 pub const READ_OVER: Rule = Rule {
     id: "snapshot/read-over",

@@ -1,7 +1,7 @@
 //! Where nothing takes a request: what there would have been.
 
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
-use twinmesh_engine::{Outcome, Request, Step, Trace, endpoint};
+use twinmesh_engine::{Decision, Outcome, Request, Step, Trace, endpoint};
 use twinmesh_xds::Snapshot;
 
 use super::{Narrator, counted};
@@ -11,15 +11,16 @@ use super::{Narrator, counted};
 pub fn alternatives(
     narrator: &Narrator<'_>,
     trace: &Trace,
-    outcome: Outcome,
+    decision: &Decision,
     shown: usize,
 ) -> Option<(String, Vec<String>)> {
-    let (heading, candidates) = match outcome {
+    let (heading, candidates) = match decision.outcome {
         Outcome::NoListener => no_listener(narrator.snapshot(), narrator.request()),
         Outcome::NoFilterChain => no_filter_chain(narrator, trace)?,
         Outcome::NoVirtualHost => {
             no_virtual_host(narrator.route_configuration()?, &narrator.host())
         }
+        Outcome::NoCluster => no_cluster(narrator.snapshot(), decision.cluster.as_deref()?),
         _ => return None,
     };
     let others = candidates.len().saturating_sub(shown);
@@ -75,6 +76,26 @@ fn no_filter_chain(narrator: &Narrator<'_>, trace: &Trace) -> Option<(String, Ve
     ))
 }
 
+fn no_cluster(snapshot: &Snapshot, name: &str) -> (String, Vec<String>) {
+    if snapshot.warming_clusters.contains(name) {
+        let heading = format!(
+            "cluster {name:?} is warming: Envoy uses it once it has its endpoints (dynamic_warming_clusters)"
+        );
+        return (heading, Vec::new());
+    }
+    if snapshot.clusters.is_empty() {
+        return ("there are no clusters at all".to_owned(), Vec::new());
+    }
+    let mut names: Vec<&str> = snapshot.clusters.iter().map(|it| &*it.name).collect();
+    let wanted = name.to_ascii_lowercase();
+    names.sort_by_key(|other| std::cmp::Reverse(likeness(&wanted, other)));
+    let lines = names.into_iter().map(|other| format!("{other:?}"));
+    (
+        format!("no cluster is called {name:?}; the nearest are"),
+        lines.collect(),
+    )
+}
+
 fn no_virtual_host(config: &RouteConfiguration, host: &str) -> (String, Vec<String>) {
     let host = host.to_ascii_lowercase();
     let mut domains: Vec<(usize, &str, &str)> = config
@@ -100,13 +121,13 @@ fn no_virtual_host(config: &RouteConfiguration, host: &str) -> (String, Vec<Stri
     )
 }
 
-/// Bytes that host and domain have in common at their start or at their end.
-fn likeness(host: &str, domain: &str) -> usize {
-    let domain = domain.to_ascii_lowercase();
-    let plain = domain.trim_matches('*');
-    let pairs = host.bytes().zip(plain.bytes());
+/// Bytes that a name and another, or a domain, have in common at their start or at their end.
+fn likeness(name: &str, other: &str) -> usize {
+    let other = other.to_ascii_lowercase();
+    let plain = other.trim_matches('*');
+    let pairs = name.bytes().zip(plain.bytes());
     let start = pairs.take_while(|(one, other)| one == other).count();
-    let pairs = host.bytes().rev().zip(plain.bytes().rev());
+    let pairs = name.bytes().rev().zip(plain.bytes().rev());
     let end = pairs.take_while(|(one, other)| one == other).count();
     start.max(end)
 }

@@ -155,9 +155,13 @@ fn strict(file: &str, report: &crate::Report) -> String {
         count => format!("{count} findings are"),
     };
     let mut text = format!("{file}: refused, as strict asks: {findings} not known or not decided");
-    // Those first that make requests unsupported: the others change no decision.
+    // Those first that make requests unsupported, those last that change no decision.
     let mut sorted: Vec<&crate::Finding> = report.findings.iter().collect();
-    sorted.sort_by_key(|finding| finding.effect != crate::Effect::Unsupported);
+    sorted.sort_by_key(|finding| match finding.effect {
+        crate::Effect::Unsupported => 0,
+        crate::Effect::Caution => 1,
+        crate::Effect::ReadOver => 2,
+    });
     for finding in sorted.into_iter().take(SHOWN) {
         text.push_str(&format!("\n  {finding}"));
     }

@@ -45,6 +45,9 @@ pub enum Effect {
     ReadOver,
     /// Requests that get this far have the outcome `unsupported`.
     Unsupported,
+    /// Decisions follow from what is in force in the snapshot. This is not (an update that is warming
+    /// or was refused) or stands elsewhere, so that an Envoy may decide otherwise at another time.
+    Caution,
 }
 
 impl fmt::Display for Finding {

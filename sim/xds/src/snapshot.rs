@@ -41,6 +41,9 @@ pub struct Snapshot {
     /// `ClusterManager.local_cluster_name`: the cluster that Envoy itself is in, where the form says
     /// so. Other clusters' balancers then prefer endpoints in its own locality.
     pub local_cluster: Option<String>,
+    /// Names of clusters that are not among `clusters` because Envoy does not use them yet
+    /// (`ClustersConfigDump.dynamic_warming_clusters`).
+    pub warming_clusters: BTreeSet<String>,
     /// Every `safe_regex` pattern of the snapshot, compiled once; the error is why a pattern that
     /// RE2 accepts is not decided here (a DFA over the cap).
     pub regexes: BTreeMap<String, Result<twinmesh_re2::Dfa, twinmesh_re2::TooLarge>>,

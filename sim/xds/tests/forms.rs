@@ -15,7 +15,7 @@ use envoy_types::pb::{
 };
 use proptest::prelude::*;
 use prost::Message as _;
-use twinmesh_xds::{FindingKind, ReadError, ReadOptions, Snapshot, read_bytes, to_json};
+use twinmesh_xds::{Effect, FindingKind, ReadError, ReadOptions, Snapshot, read_bytes, to_json};
 
 fn route_names(snapshot: &Snapshot) -> Vec<&str> {
     let configurations = snapshot.route_configurations.iter();
@@ -121,12 +121,36 @@ fn a_dump_takes_what_is_in_force() {
     );
     let snapshot = read_ok("f.json", &text);
     assert_eq!(snapshot.listeners.len(), 1);
-    let warming = snapshot.report.findings.iter();
-    assert!(
-        warming
-            .into_iter()
-            .any(|finding| finding.path.ends_with("warming_state"))
+    let mut warming = snapshot.report.findings.iter();
+    assert!(warming.any(|finding| {
+        finding.path.ends_with("warming_state") && finding.effect == Effect::Caution
+    }));
+}
+
+#[test]
+fn a_cluster_that_is_warming_is_not_in_force() {
+    let cluster = |name: &str| {
+        format!(
+            r#"{{"cluster": {{"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "{name}"}}}}"#
+        )
+    };
+    let text = format!(
+        r#"{{"configs": [{{"@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump",
+        "dynamic_active_clusters": [{}], "dynamic_warming_clusters": [{}, {}]}}]}}"#,
+        cluster("a"),
+        cluster("a"),
+        cluster("b"),
     );
+    let snapshot = read_ok("f.json", &text);
+    let names: Vec<&str> = snapshot.clusters.iter().map(|it| &*it.name).collect();
+    assert_eq!(names, ["a"]);
+    assert!(snapshot.warming_clusters.iter().eq(["b"]));
+    let findings = snapshot.report.findings.iter();
+    let cautions: Vec<&str> = findings
+        .filter(|finding| finding.effect == Effect::Caution)
+        .map(|finding| finding.resource.as_str())
+        .collect();
+    assert_eq!(cautions, [r#"cluster "a""#, r#"cluster "b""#]);
 }
 
 #[test]

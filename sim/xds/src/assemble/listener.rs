@@ -15,6 +15,7 @@ use envoy_types::pb::envoy::{
         tcp_proxy::v3::TcpProxy,
     },
 };
+use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::{Assembly, decode};
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     http_filter::{FilterKind, filters},
     matcher_tree,
     network_rbac::{self, NETWORK_RBAC, NetworkRbac},
+    report::{Effect, Finding, FindingKind},
     snapshot::{FilterChain, Listener, RouteConfiguration, Snapshot, Terminal},
     source::Source,
     validate,
@@ -83,6 +85,38 @@ impl Listeners {
             let reason = "there are several listeners of this name".to_owned();
             let found = assembly.unsupported(&resource, "name".to_owned(), reason);
             listener.unsupported.get_or_insert(found);
+        }
+    }
+
+    /// Says which listeners no connection reaches: those without a socket of their own
+    /// (`Listener.bind_to_port`), where no other hands connections on (`Listener.use_original_dst`).
+    pub(super) fn say_unreachable(&self, assembly: &mut Assembly<'_>) {
+        let is_true = |flag: &Option<BoolValue>| flag.as_ref().is_some_and(|flag| flag.value);
+        let is_false = |flag: &Option<BoolValue>| flag.as_ref().is_some_and(|flag| !flag.value);
+        let mut listeners = self.listeners.iter();
+        if listeners.any(|it| is_true(&it.config.use_original_dst)) {
+            return;
+        }
+        for listener in &self.listeners {
+            let config = &listener.config;
+            #[allow(deprecated)]
+            let old = config.deprecated_v1.as_ref();
+            let path = match old {
+                _ if is_false(&config.bind_to_port) => "bind_to_port",
+                Some(old) if is_false(&old.bind_to_port) => "deprecated_v1.bind_to_port",
+                _ => continue,
+            };
+            assembly.report.findings.push(Finding {
+                resource: format!("listener {:?}", listener.name),
+                path: path.to_owned(),
+                kind: FindingKind::NotDecided,
+                effect: Effect::Caution,
+                message:
+                    "it has no socket of its own, and no listener with use_original_dst hands \
+                          connections on to it: Envoy takes none for it. Requests that name it or \
+                          its address are decided all the same"
+                        .to_owned(),
+            });
         }
     }
 

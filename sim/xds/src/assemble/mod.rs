@@ -80,6 +80,7 @@ pub(crate) fn assemble(
     let mut snapshot = Snapshot {
         node_locality: resources.node_locality.clone(),
         local_cluster: resources.local_cluster.clone(),
+        warming_clusters: resources.warming_clusters,
         ..Snapshot::default()
     };
     for view in &resources.route_configurations {
@@ -90,6 +91,7 @@ pub(crate) fn assemble(
     let paths = resources.listeners.iter().map(|view| &view.path);
     validate::listener::check_addresses(listeners.configs().zip(paths), source)?;
     listeners.refuse_to_choose(&mut assembly);
+    listeners.say_unreachable(&mut assembly);
     for view in &resources.static_route_configurations {
         if !listeners.holds(view, source)? {
             let configuration = assembly.route_configuration(view)?;
@@ -148,7 +150,7 @@ impl Assembly<'_> {
             resource: remark.resource,
             path: remark.path.to_string(),
             kind: FindingKind::NotDecided,
-            effect: Effect::ReadOver,
+            effect: Effect::Caution,
             message: remark.message,
         });
     }

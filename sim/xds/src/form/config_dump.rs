@@ -190,11 +190,27 @@ fn clusters<'a>(
         }
     }
     for cluster in section.children("dynamic_warming_clusters") {
+        let view = resource(&cluster, "cluster", CLUSTER, source)?;
+        let name = view
+            .as_ref()
+            .map_or("", |view| view.text("name"))
+            .to_owned();
+        let in_use = resources.clusters.iter();
+        let replaced = in_use.clone().any(|view| view.text("name") == name);
+        let message = match replaced {
+            true => "is warming: the one that it is to replace is in force",
+            false => {
+                "is warming: until it has its endpoints, requests for it are answered as if it were missing"
+            }
+        };
         resources.remarks.push(Remark {
-            resource: "cluster".to_owned(),
+            resource: format!("cluster {name:?}"),
             path: cluster.path,
-            message: "is warming: Envoy does not use it yet".to_owned(),
+            message: message.to_owned(),
         });
+        if !replaced {
+            resources.warming_clusters.insert(name);
+        }
     }
     Ok(())
 }

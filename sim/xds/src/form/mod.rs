@@ -5,6 +5,8 @@ mod config_dump;
 mod detect;
 mod discovery;
 
+use std::collections::BTreeSet;
+
 use envoy_types::pb::envoy::config::core::v3::Locality;
 
 use crate::{error::ReadError, path::Path, source::Source, view::View};
@@ -36,11 +38,13 @@ pub(crate) struct Resources<'a> {
     /// Everything that stands in the file and is no resource, to be looked through for what is
     /// not known.
     pub(crate) wrappers: Vec<View<'a>>,
-    /// What the form itself makes worth saying: resource, path, sentence.
+    /// Clusters that are not in use yet.
+    pub(crate) warming_clusters: BTreeSet<String>,
+    /// What the form itself makes worth saying.
     pub(crate) remarks: Vec<Remark>,
 }
 
-/// Something about the form that is read over.
+/// Something in the form that is not in force, or that stands elsewhere.
 pub(crate) struct Remark {
     pub(crate) resource: String,
     pub(crate) path: Path,

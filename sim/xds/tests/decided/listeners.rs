@@ -1,8 +1,10 @@
 //! Listeners.
 
-use twinmesh_xds::{ReadOptions, read_bytes};
+use rstest::rstest;
+use twinmesh_xds::{Effect, ReadOptions, read_bytes};
 
 use crate::common::{bound, listener, listeners, read_ok};
+use crate::findings;
 
 #[test]
 fn addresses_that_differ_are_taken() {
@@ -125,4 +127,29 @@ fn network_rbac_that_envoy_refuses() {
         let read = read_bytes("f.yaml", text.as_bytes(), &ReadOptions::default());
         assert!(read.is_err(), "{fields}");
     }
+}
+
+#[rstest]
+#[case("bind_to_port: false", "", Some("bind_to_port"))]
+#[case(
+    "deprecated_v1: {bind_to_port: false}",
+    "",
+    Some("deprecated_v1.bind_to_port")
+)]
+#[case("bind_to_port: true", "", None)]
+#[case("bind_to_port: false", "use_original_dst: true", None)]
+#[case("bind_to_port: false", "use_original_dst: false", Some("bind_to_port"))]
+fn a_listener_that_no_connection_reaches(
+    #[case] first: &str,
+    #[case] second: &str,
+    #[case] caution: Option<&str>,
+) {
+    let address = |port: u16| format!("{{address: 127.0.0.1, port_value: {port}}}");
+    let all = [
+        bound("one", &address(1), first),
+        bound("other", &address(2), second),
+    ];
+    let snapshot = read_ok("f.yaml", &listeners(&all.concat()));
+    let found = findings(&snapshot, Effect::Caution);
+    assert_eq!(found, caution.as_slice());
 }
