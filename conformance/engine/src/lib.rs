@@ -1,5 +1,6 @@
 //! What every engine takes and gives: requests, decisions, traces, and the trait they implement.
 
+pub mod address_text;
 pub mod decision;
 pub mod endpoint;
 pub mod engine;

@@ -19,11 +19,22 @@ const HEALTH: &[&str] = &[
     "UNKNOWN",
 ];
 
-/// Weight, health, whether a key for hashing stands in the metadata, and labels.
-type Endpoint = (Option<u32>, Option<&'static str>, bool, Option<Value>);
+/// What comes before the number in an endpoint's address: IPv6 ones are not as Envoy writes them.
+const NETWORKS: [&str; 3] = ["10.9.0.", "FD00:0:0::", "::10.9.0."];
+
+/// The start of the address, weight, health, whether a key for hashing stands in the metadata, and labels.
+type Endpoint = (
+    &'static str,
+    Option<u32>,
+    Option<&'static str>,
+    bool,
+    Option<Value>,
+);
 
 fn endpoint(unhealthy: f64) -> impl Strategy<Value = Endpoint> {
+    let [ipv4, ipv6, compatible] = NETWORKS;
     (
+        prop_oneof![30 => Just(ipv4), 2 => Just(ipv6), 1 => Just(compatible)],
         weighted(0.3, 1..5u32),
         weighted(unhealthy, select(HEALTH)),
         prop::bool::weighted(0.1),
@@ -55,9 +66,9 @@ fn assignment(name: &str, localities: &[Locality], policy: &Value) -> Value {
         .map(|(priority, zone, endpoints, weight)| {
             let endpoints: Vec<Value> = endpoints
                 .iter()
-                .map(|(weight, health, has_key, labels)| {
+                .map(|(network, weight, health, has_key, labels)| {
                     next += 1;
-                    let ip = ("address", json!(format!("10.9.0.{next}")));
+                    let ip = ("address", json!(format!("{network}{next}")));
                     let socket = object([ip, ("port_value", json!(80))]);
                     let address = object([("socket_address", socket)]);
                     let mut endpoint = object([("endpoint", object([("address", address)]))]);

@@ -1,5 +1,7 @@
 //! A cluster's endpoints.
 
+use std::net::IpAddr;
+
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::core::v3::{
@@ -9,6 +11,7 @@ use envoy_types::pb::envoy::config::core::v3::{
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier,
 };
+use twinmesh_engine::address_text;
 
 /// An endpoint and its place in the load assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,11 +88,9 @@ pub(crate) fn address(endpoint: &LbEndpoint) -> Option<String> {
                 Some(PortSpecifier::NamedPort(name)) => name.clone(),
                 None => return None,
             };
-            let is_ipv6 = socket.address.parse::<std::net::Ipv6Addr>().is_ok();
-            Some(if is_ipv6 {
-                format!("[{}]:{port}", socket.address)
-            } else {
-                format!("{}:{port}", socket.address)
+            Some(match socket.address.parse() {
+                Ok(ip @ IpAddr::V6(_)) => format!("[{}]:{port}", address_text::text(ip)),
+                _ => format!("{}:{port}", socket.address),
             })
         }
         Some(address::Address::Pipe(pipe)) => Some(pipe.path.clone()),

@@ -7,9 +7,9 @@ use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
 use prost::Message as _;
 use twinmesh_engine::Chain;
+use twinmesh_engine::address_text;
 use twinmesh_xds::Listener;
 
-use crate::address_text;
 use crate::connection::Connection;
 use crate::filter_chain;
 use crate::matcher_tree::{Asked, Why};

@@ -9,7 +9,8 @@ use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
 use envoy_types::pb::envoy::config::route::v3::{Route, VirtualHost};
 
-use crate::address_text;
+use twinmesh_engine::address_text;
+
 use crate::lines::{Known, Lines, Undecided};
 
 /// What a format may ask for.

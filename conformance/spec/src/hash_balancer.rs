@@ -1,7 +1,5 @@
 //! What the balancers that hash have in common: keys and shares of the hosts.
 
-use std::net::Ipv6Addr;
-
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, LbEndpoint};
 use envoy_types::pb::google::protobuf::value::Kind;
@@ -131,7 +129,7 @@ fn key(
     match given_key(endpoint) {
         Some(key) => key,
         None if by_hostname => cluster::hostname(config, endpoint),
-        None => canonical(&cluster::address(endpoint).unwrap_or_default()),
+        None => cluster::address(endpoint).unwrap_or_default(),
     }
 }
 
@@ -146,16 +144,5 @@ fn given_key(endpoint: &LbEndpoint) -> Option<String> {
     match value.kind.as_ref()? {
         Kind::StringValue(key) if !key.is_empty() => Some(key.clone()),
         _ => None,
-    }
-}
-
-/// An address as Envoy writes it.
-fn canonical(address: &str) -> String {
-    let ipv6 = address
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'));
-    match ipv6.map(|(ip, port)| (ip.parse::<Ipv6Addr>(), port)) {
-        Some((Ok(ip), port)) => format!("[{ip}]{port}"),
-        _ => address.to_owned(),
     }
 }

@@ -11,7 +11,8 @@ use envoy_types::pb::envoy::r#type::v3::{
 };
 use xxhash_rust::xxh64::xxh64;
 
-use crate::address_text;
+use twinmesh_engine::address_text;
+
 use crate::cookie;
 use crate::message::{Message, arrives_as_sent};
 use crate::query_parameter;

@@ -8,7 +8,6 @@
 #![allow(deprecated)] // snapshots hold what Envoy has deprecated, and Envoy decides by it
 
 mod action;
-mod address_text;
 mod balancer;
 mod body;
 mod bounded;

@@ -17,9 +17,9 @@ use envoy_types::pb::envoy::r#type::matcher::v3::{PathMatcher, path_matcher};
 use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
 use prost::Message as _;
+use twinmesh_engine::address_text;
 use twinmesh_xds::http_filter::Level;
 
-use crate::address_text;
 use crate::header;
 use crate::http_filter::Verdict;
 use crate::matcher_tree::{self, Why};

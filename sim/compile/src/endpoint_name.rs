@@ -6,6 +6,8 @@ use envoy_types::pb::envoy::config::core::v3::{
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
 
+use crate::address_text;
+
 /// `region/zone/sub_zone`; nothing where all are empty.
 pub(crate) fn locality_name(locality: &Locality) -> Option<String> {
     let empty =
@@ -36,11 +38,7 @@ pub(crate) fn endpoint_name(endpoint: &LbEndpoint) -> Option<String> {
             let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else {
                 return None;
             };
-            Some(if socket.address.contains(':') {
-                format!("[{}]:{port}", socket.address)
-            } else {
-                format!("{}:{port}", socket.address)
-            })
+            Some(address_text::of_socket(&socket.address, port))
         }
         AddressKind::Pipe(pipe) => Some(pipe.path.clone()),
         AddressKind::EnvoyInternalAddress(internal) => internal_name(internal),

@@ -1,8 +1,6 @@
 //! What the hash balancers choose from, laid out as Envoy does: the ring, and Maglev's table. Sums
 //! are doubles, added up in Envoy's order, so that they round alike.
 
-use std::net::IpAddr;
-
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::core::v3::{
     Locality as LocalityConfig, Metadata, address, socket_address::PortSpecifier,
@@ -14,6 +12,7 @@ use envoy_types::pb::google::protobuf::value::Kind;
 use twinmesh_xds::{Cluster, RingHash};
 use xxhash_rust::xxh64::xxh64;
 
+use crate::address_text;
 use crate::endpoint_name::internal_name;
 use crate::locality::{self, Locality};
 use crate::{CapacityError, capacity, murmur};
@@ -118,10 +117,7 @@ fn key(cluster: &Cluster, endpoint: &LbEndpoint, by_hostname: bool) -> String {
                     Some(PortSpecifier::PortValue(port)) => port,
                     _ => 0,
                 };
-                match socket.address.parse() {
-                    Ok(IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
-                    _ => format!("{}:{port}", socket.address),
-                }
+                address_text::of_socket(&socket.address, port)
             }
             Some(address::Address::Pipe(pipe)) => pipe.path,
             Some(address::Address::EnvoyInternalAddress(internal)) => {

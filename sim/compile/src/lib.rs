@@ -5,6 +5,7 @@
 //! [`Compiled::answer`] turns what the model left into a decision and a trace. In between,
 //! [`Compiled::managed`] says whether the connection manager changes the request first.
 
+mod address_text;
 mod answer;
 mod arena;
 pub mod attempts;

@@ -158,6 +158,9 @@ pub(super) fn named_endpoints(bootstrap: &Value, request: &mut Request, tape: &m
             "10.9.0.2:80",
             "10.9.0.4:80",
             "10.9.0.99:80",
+            "[fd00::3]:80",
+            "[FD00:0:0::2]:80",
+            "[::10.9.0.3]:80",
             "",
             "10.9.0.1",
         ];

@@ -1,16 +1,16 @@
 //! The values of format strings.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::envoy::config::endpoint::v3::LbEndpoint;
 use envoy_types::pb::envoy::config::route::v3::{Route, VirtualHost};
 use envoy_types::pb::google::protobuf::value::Kind;
-use twinmesh_model::address_text;
 use twinmesh_xds::format::{Command, LOCAL_REPLY_BODY, Part, parse};
 
 use super::entries::Entries;
+use crate::address_text;
 use crate::endpoint_name::hostname;
 
 /// What formats may ask for beside headers.
@@ -330,20 +330,13 @@ impl Asked<'_> {
 fn part(name: &str, address: Option<SocketAddr>) -> Said {
     Said::of(address.map(|address| {
         if name.ends_with("_WITHOUT_PORT") {
-            text(address.ip())
+            address_text::text(address.ip())
         } else if name.ends_with("_PORT") {
             address.port().to_string()
-        } else if address.is_ipv6() {
-            format!("[{}]:{}", text(address.ip()), address.port())
         } else {
-            address.to_string()
+            address_text::with_port(address)
         }
     }))
-}
-
-/// An address as the server writes it.
-fn text(address: IpAddr) -> String {
-    String::from_utf8_lossy(address_text::of_address(address).bytes()).into_owned()
 }
 
 /// What stands in metadata below a namespace and keys. What would be JSON is not known.

@@ -1,10 +1,11 @@
-//! Addresses as text, as matcher trees, hashes and format strings have them: what `inet_ntop` writes.
+//! Addresses as text, as matcher trees, hashes, format strings and the names of endpoints have them: what
+//! `inet_ntop` writes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The address as text. That differs from Rust's for IPv6 addresses whose last 32 bits alone are set,
 /// the upper 16 of these too: they stand there as IPv4.
-pub(crate) fn text(address: IpAddr) -> String {
+pub fn text(address: IpAddr) -> String {
     match address {
         IpAddr::V6(v6) if v6.to_bits() >> 32 == 0 && v6.to_bits() >> 16 != 0 => {
             format!("::{}", Ipv4Addr::from_bits(v6.to_bits() as u32))
@@ -14,7 +15,7 @@ pub(crate) fn text(address: IpAddr) -> String {
 }
 
 /// The same with the port behind it.
-pub(crate) fn with_port(address: SocketAddr) -> String {
+pub fn with_port(address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(_) => address.to_string(),
         SocketAddr::V6(_) => format!("[{}]:{}", text(address.ip()), address.port()),
