@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde_json::Value;
-use twinmesh_engine::{Engine, Outcome, Request, Strictness};
+use twinmesh_engine::{Decision, Engine, Outcome, Request, Strictness};
 use twinmesh_generate::reached::Reached;
 use twinmesh_generate::{read_as, traffic};
 use twinmesh_xds::{Profile, Snapshot};
@@ -414,10 +414,10 @@ fn verdicts(
     }
 }
 
-/// For each request, whether only the reference decides it, or neither does and only one chose an
-/// endpoint: then its balancers alone go on. An endpoint may be chosen before what is undecided and
-/// not be told, and a filter may have counted the request: another reason is enough where it is a limit of
-/// the engine's own, or the engine's programs leave more to userspace (`limited`).
+/// For each request, whether only the reference decides it, or neither does and one got further: then its
+/// balancers alone go on, or its filters alone have counted the request. An endpoint may be chosen before
+/// what is undecided and not be told: another reason is enough where it is a limit of the engine's own, or the
+/// engine's programs leave more to userspace (`limited`).
 fn over_limits<'a>(
     limited: bool,
     expected: &'a Run,
@@ -425,10 +425,21 @@ fn over_limits<'a>(
 ) -> impl Iterator<Item = bool> + 'a {
     let both = expected.decisions.iter().zip(&found.decisions);
     both.map(move |(expected, found)| {
-        let one_chose = expected.endpoint.is_some() != found.endpoint.is_some();
+        let got_further = how_far(expected) != how_far(found);
         let own = |reason: &String| limited || OWN_LIMITS.iter().any(|it| reason.contains(it));
         let other_reason = expected.reason != found.reason && found.reason.iter().any(own);
         found.outcome == Outcome::Unsupported
-            && (expected.outcome != Outcome::Unsupported || one_chose || other_reason)
+            && (expected.outcome != Outcome::Unsupported || got_further || other_reason)
     })
+}
+
+/// Which of its steps a decision tells of.
+fn how_far(decision: &Decision) -> [bool; 5] {
+    [
+        decision.route_config.is_some(),
+        decision.virtual_host.is_some(),
+        decision.route.is_some(),
+        decision.cluster.is_some(),
+        decision.endpoint.is_some(),
+    ]
 }

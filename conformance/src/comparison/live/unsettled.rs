@@ -51,11 +51,21 @@ pub(super) fn leave(
                 && (fate && by_filter(expected, found) || delays_otherwise(expected, found))
             || fields.contains(Field::Cluster) && draws_both(snapshot, expected, found)
             || is_of_a_zone(snapshot, expected, found)
-            || fields.contains(Field::FilterChain) && has_whole_range(snapshot, expected)
+            || takes_another_chain(snapshot, expected, found)
         {
             *verdict = Verdict::Unsupported;
         }
     }
+}
+
+/// Whether the server chose another filter chain where that is a matter of chance.
+pub(super) fn takes_another_chain(
+    snapshot: &Snapshot,
+    expected: &Decision,
+    found: &Decision,
+) -> bool {
+    let is_other = expected.filter_chain != found.filter_chain;
+    is_other && found.outcome != Outcome::Unsupported && has_whole_range(snapshot, expected)
 }
 
 /// Whether the listener has a filter chain for the range of all addresses beside one without
@@ -233,6 +243,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::comparison::Fields;
 
     #[rstest]
     #[case(Outcome::Forward, Some("one"), false, true)]
@@ -267,6 +278,53 @@ mod tests {
             ..Decision::default()
         };
         assert_eq!(may_come_to(&proxy, may_close, &decision), expected);
+    }
+
+    /// Two chains that take any connection, one of them by the range of all addresses.
+    fn whole_range(length: u32) -> Snapshot {
+        let chain = |name: &str, matched: &str| {
+            format!(
+                "    - name: {name}\n      filter_chain_match: {{{matched}}}\n      filters:\n      - name: t\n        \
+                 typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, \
+                 stat_prefix: s, cluster: {name}}}\n"
+            )
+        };
+        let range = format!("prefix_ranges: [{{address_prefix: 10.0.0.0, prefix_len: {length}}}]");
+        let text = format!(
+            "static_resources:\n  clusters: [{{name: none}}, {{name: all}}]\n  listeners:\n  - name: l\n    \
+             address: {{socket_address: {{address: 10.0.0.1, port_value: 80}}}}\n    filter_chains:\n{}{}",
+            chain("none", "transport_protocol: raw_buffer"),
+            chain("all", &range),
+        );
+        twinmesh_xds::read_bytes("f.yaml", text.as_bytes(), &Default::default())
+            .expect("it is read")
+    }
+
+    #[rstest]
+    #[case(0, "all", "none", true)]
+    #[case(0, "none", "all", true)]
+    #[case(0, "all", "all", false)]
+    #[case(8, "all", "none", false)]
+    fn which_chain_is_a_matter_of_chance(
+        #[case] length: u32,
+        #[case] expected: &str,
+        #[case] found: &str,
+        #[case] by_chance: bool,
+    ) {
+        let snapshot = whole_range(length);
+        let [expected, found] = [expected, found].map(|chain| Decision {
+            outcome: Outcome::Forward,
+            listener: Some("l".to_owned()),
+            filter_chain: Some(chain.to_owned()),
+            cluster: Some(chain.to_owned()),
+            ..Decision::default()
+        });
+        assert_eq!(takes_another_chain(&snapshot, &expected, &found), by_chance);
+        // The verdict may name the cluster alone, where that is drawn.
+        let mut verdicts = [Verdict::Agrees];
+        verdicts[0].diverge(Fields::from_iter([Field::Cluster]), None);
+        leave(&snapshot, &[expected], &[found], &mut verdicts);
+        assert_eq!(verdicts[0] == Verdict::Unsupported, by_chance);
     }
 
     fn answered(reason: &str) -> Decision {
