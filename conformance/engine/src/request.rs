@@ -82,6 +82,32 @@ pub struct Request {
     pub connection: Option<String>,
 }
 
+/// What a traffic file leaves out: `GET /` over `http`, and nothing else is said.
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            method: get(),
+            scheme: http(),
+            authority: None,
+            path: slash(),
+            headers: Vec::new(),
+            source: None,
+            destination: None,
+            listener: None,
+            route_config: None,
+            sni: None,
+            alpn: None,
+            tls: None,
+            client_certificate: None,
+            random: None,
+            time_us: None,
+            duration_us: 0,
+            connection: None,
+        }
+    }
+}
+
 fn connection_end<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<SocketAddr>, D::Error> {

@@ -75,27 +75,13 @@ pub(crate) mod tests {
     /// A request for `host.test` of nothing but its path and headers.
     pub(crate) fn request(path: &str, headers: &[(&str, &str)]) -> Request {
         Request {
-            id: String::new(),
-            method: "GET".to_owned(),
-            scheme: "http".to_owned(),
             authority: Some("host.test".to_owned()),
             path: path.to_owned(),
             headers: headers
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
-            source: None,
-            destination: None,
-            listener: None,
-            route_config: None,
-            sni: None,
-            alpn: None,
-            tls: None,
-            client_certificate: None,
-            random: None,
-            time_us: None,
-            duration_us: 0,
-            connection: None,
+            ..Request::default()
         }
     }
 

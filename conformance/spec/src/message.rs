@@ -198,23 +198,9 @@ pub(crate) mod tests {
     pub(crate) fn request(path: &str) -> Request {
         Request {
             id: "r".to_owned(),
-            method: "GET".to_owned(),
-            scheme: "http".to_owned(),
             authority: Some("h.test".to_owned()),
             path: path.to_owned(),
-            headers: Vec::new(),
-            source: None,
-            destination: None,
-            listener: None,
-            route_config: None,
-            sni: None,
-            alpn: None,
-            tls: None,
-            client_certificate: None,
-            random: None,
-            time_us: None,
-            duration_us: 0,
-            connection: None,
+            ..Request::default()
         }
     }
 

@@ -1,8 +1,8 @@
 //! What a value of an access log stands for, and how it gets into a request.
 
-use twinmesh_engine::request::parse_connection_end;
+use twinmesh_engine::{Request, request::parse_connection_end};
 
-use super::reading::{Found, Notes, Reading, check, empty};
+use super::reading::{Found, Notes, Reading, check};
 use super::time;
 
 /// What a value stands for.
@@ -101,7 +101,10 @@ pub fn parse_mapping(text: &str) -> Result<Mapping, String> {
 /// Makes a request of one line's values and adds it. Of values for one field the first counts;
 /// an empty one, or `-`, is none.
 pub fn add(reading: &mut Reading, line: usize, values: &[(Field, String)]) {
-    let mut request = empty(format!("line-{line}"));
+    let mut request = Request {
+        id: format!("line-{line}"),
+        ..Request::default()
+    };
     let mut notes = Notes::default();
     let value = |field: &Field| {
         values

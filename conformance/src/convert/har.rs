@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
+use twinmesh_engine::Request;
 
-use super::reading::{Found, Reading, check, empty};
+use super::reading::{Found, Reading, check};
 use super::time;
 
 /// Reads a HAR.
@@ -42,7 +43,10 @@ fn add(reading: &mut Reading, index: usize, entry: &Value) -> Result<(), Problem
             .count("entries are of no http or https URL, and are left out");
         return Ok(());
     };
-    let mut request = empty(format!("entry-{index}"));
+    let mut request = Request {
+        id: format!("entry-{index}"),
+        ..Request::default()
+    };
     request.method = method.to_owned();
     request.path = url.path;
     request.scheme = url.scheme.to_owned();

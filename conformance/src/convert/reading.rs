@@ -87,30 +87,6 @@ impl Reading {
     }
 }
 
-/// A request of which nothing is known.
-pub fn empty(id: String) -> Request {
-    Request {
-        id,
-        method: "GET".to_owned(),
-        scheme: "http".to_owned(),
-        authority: None,
-        path: "/".to_owned(),
-        headers: Vec::new(),
-        source: None,
-        destination: None,
-        listener: None,
-        route_config: None,
-        sni: None,
-        alpn: None,
-        tls: None,
-        client_certificate: None,
-        random: None,
-        time_us: None,
-        duration_us: 0,
-        connection: None,
-    }
-}
-
 /// What of a request a traffic file cannot hold.
 ///
 /// # Errors

@@ -160,9 +160,7 @@ impl RequestFlags {
             tls: self.tls.then_some(true),
             client_certificate: self.client_certificate,
             random: self.random,
-            time_us: None,
-            duration_us: 0,
-            connection: None,
+            ..Request::default()
         })
     }
 }

@@ -25,24 +25,9 @@ pub(crate) struct Connection {
 /// A request for `/` that says nothing of its connection.
 pub(crate) fn plain() -> Request {
     Request {
-        id: String::new(),
-        method: "GET".to_owned(),
-        scheme: "http".to_owned(),
         authority: Some("host.test".to_owned()),
-        path: "/".to_owned(),
-        headers: Vec::new(),
-        source: None,
-        destination: None,
-        listener: None,
-        route_config: None,
-        sni: None,
-        alpn: None,
-        tls: None,
-        client_certificate: None,
         random: Some(0),
-        time_us: None,
-        duration_us: 0,
-        connection: None,
+        ..Request::default()
     }
 }
 

@@ -127,7 +127,7 @@ mod tests {
         let request = Request {
             method: method.to_owned(),
             path: path.to_owned(),
-            ..crate::convert::reading::empty("r".to_owned())
+            ..Request::default()
         };
         assert!(!reading::takes_request_line(&request, method, path));
         let told = bad_request(BadRequest::RequestLine, &request);

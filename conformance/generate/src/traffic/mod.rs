@@ -66,24 +66,8 @@ fn text<'a>(of: &'a Value, pointer: &str) -> &'a str {
 /// A request that says nothing but its method.
 pub fn plain(tape: &mut Tape<'_>) -> Request {
     Request {
-        id: String::new(),
         method: tape.text(&["GET", "GET", "POST"]),
-        scheme: "http".to_owned(),
-        authority: None,
-        path: "/".to_owned(),
-        headers: Vec::new(),
-        source: None,
-        destination: None,
-        listener: None,
-        route_config: None,
-        sni: None,
-        alpn: None,
-        tls: None,
-        client_certificate: None,
-        random: None,
-        time_us: None,
-        duration_us: 0,
-        connection: None,
+        ..Request::default()
     }
 }
 

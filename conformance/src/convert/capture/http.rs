@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 
+use twinmesh_engine::Request;
+
 use super::Connection;
 use super::tcp::{Run, Stream};
-use crate::convert::reading::{Found, Reading, check, empty};
+use crate::convert::reading::{Found, Reading, check};
 
 /// As many header lines are read.
 const MAX_HEADERS: usize = 256;
@@ -143,7 +145,7 @@ pub(super) fn requests(connection: &Connection, number: usize, reading: &mut Rea
     }
 }
 
-fn add(mut request: twinmesh_engine::Request, message: &Message, reading: &mut Reading) {
+fn add(mut request: Request, message: &Message, reading: &mut Reading) {
     // Pipelined requests may start in one packet.
     let id = request.id.clone();
     let mut more = 1;
@@ -177,8 +179,11 @@ fn request(
     connection: usize,
     (source, destination): (SocketAddr, SocketAddr),
     duration_us: u64,
-) -> Result<twinmesh_engine::Request, String> {
-    let mut request = empty(format!("packet-{packet}"));
+) -> Result<Request, String> {
+    let mut request = Request {
+        id: format!("packet-{packet}"),
+        ..Request::default()
+    };
     let (method, target) = head.request.clone().unwrap_or_default();
     request.method = method;
     request.path = target;

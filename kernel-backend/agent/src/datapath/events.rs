@@ -236,24 +236,14 @@ pub fn request_of(
         }
     }
     Request {
-        id: String::new(),
         method: parsed.method.unwrap_or_default().to_owned(),
-        scheme: "http".to_owned(),
         authority,
         path: parsed.path.unwrap_or_default().to_owned(),
         headers: list,
         source: Some(source),
         destination: Some(destination),
-        listener: None,
-        route_config: None,
-        sni: None,
-        alpn: None,
-        tls: None,
-        client_certificate: None,
         random: Some(random),
-        time_us: None,
-        duration_us: 0,
-        connection: None,
+        ..Request::default()
     }
 }
 

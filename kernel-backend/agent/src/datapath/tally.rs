@@ -117,30 +117,6 @@ fn names(policy: &Current, key: &CountKey) -> Names {
     }
 }
 
-/// A request that says nothing: names do not depend on it.
-pub(super) fn nameless() -> Request {
-    Request {
-        id: String::new(),
-        method: "GET".to_owned(),
-        scheme: "http".to_owned(),
-        authority: None,
-        path: "/".to_owned(),
-        headers: Vec::new(),
-        source: None,
-        destination: None,
-        listener: None,
-        route_config: None,
-        sni: None,
-        alpn: None,
-        tls: None,
-        client_certificate: None,
-        random: None,
-        time_us: None,
-        duration_us: 0,
-        connection: None,
-    }
-}
-
 fn decision(policy: &Current, key: &CountKey) -> Decision {
     let mut left = [0; work::LEFT as usize];
     let words = [
@@ -161,5 +137,8 @@ fn decision(policy: &Current, key: &CountKey) -> Decision {
             *word = value;
         }
     }
-    policy.compiled.answer(&nameless(), &left, None).decision
+    policy
+        .compiled
+        .answer(&Request::default(), &left, None)
+        .decision
 }

@@ -13,7 +13,6 @@ use twinmesh_kernel_backend::datapath::shape::{Client as ClientShape, Decision, 
 
 use super::client::Client;
 use super::slots::Slot;
-use super::tally::nameless;
 use super::{Splice, events, upstream};
 use crate::plan::ChainKind;
 use crate::proxy::{Expired, Reply, is_grpc};
@@ -102,7 +101,11 @@ fn limits(splice: &Splice, client: &Client) -> (Option<Duration>, Option<Duratio
     };
     let mut no_others = |_| Vec::new();
     let compiled = &policy.compiled;
-    let answer = compiled.answer(&nameless(), &decision.left, Some(&mut no_others));
+    let answer = compiled.answer(
+        &twinmesh_engine::Request::default(),
+        &decision.left,
+        Some(&mut no_others),
+    );
     let place = policy.plan.place(&answer.trace);
     let of_route = place.route.and_then(|route| route.idle_timeout);
     let idle = of_route.unwrap_or_else(|| match place.chain.map(|chain| &chain.kind) {

@@ -160,24 +160,10 @@ fn is_target(target: &str, uri: &http::Uri) -> bool {
 /// A connection's request, before there is a head.
 pub fn connection(info: &ConnectionInfo) -> Request {
     Request {
-        id: String::new(),
-        method: "GET".to_owned(),
-        scheme: "http".to_owned(),
-        authority: None,
-        path: "/".to_owned(),
-        headers: Vec::new(),
         source: Some(info.source),
         destination: Some(info.destination),
         listener: info.listener.as_deref().map(str::to_owned),
-        route_config: None,
-        sni: None,
-        alpn: None,
-        tls: None,
-        client_certificate: None,
-        random: None,
-        time_us: None,
-        duration_us: 0,
-        connection: None,
+        ..Request::default()
     }
 }
 
