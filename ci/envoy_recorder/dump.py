@@ -7,14 +7,21 @@ from envoy_recorder.server import Envoy
 EPOCH = "2026-01-01T00:00:00.000Z"
 NODE = {"id": "twinmesh", "cluster": "twinmesh"}
 PREFIX = "type.googleapis.com/envoy.admin.v3."
+# Fields that are maps, whose keys Envoy writes in another order in each process.
+MAPS = {"context_extensions", "map", "policies", "typed_dynamic_metadata", "typed_extension_protocol_options",
+        "typed_filter_metadata", "typed_metadata", "typed_per_filter_config"}
+# Fields that are maps all the way down: a google.protobuf.Struct, or a map of them.
+STRUCTS = {"default_subset", "dynamic_metadata", "filter_context", "filter_metadata", "json_format", "static_layer",
+           "transport_socket_match_criteria"}
 
 
 def fetch(envoy: Envoy) -> dict:
     """`/config_dump?include_eds`, less what differs from run to run or is no configuration: the
-    times, the order of resources, the admin address, the list of built-in extensions."""
+    times, the order of resources and of maps, the admin address, the list of built-in extensions."""
     dump = json.loads(envoy.get("/config_dump?include_eds"))
     for section in dump["configs"]:
         set_times(section)
+        sort_maps(section)
         for entries in section.values():
             if isinstance(entries, list):
                 entries.sort(key=resource_name)
@@ -22,8 +29,8 @@ def fetch(envoy: Envoy) -> dict:
         if bootstrap is not None:
             node = bootstrap["node"]
             node.pop("extensions", None)
-            version = node["user_agent_build_version"]
-            version["metadata"] = dict(sorted(version["metadata"].items()))
+            for holder in (node, node["user_agent_build_version"]):
+                sort_keys(holder.get("metadata"))
             bootstrap.pop("admin", None)
             # They come again, in full, in the sections below.
             bootstrap.pop("static_resources", None)
@@ -49,6 +56,39 @@ def set_times(value) -> None:
     elif isinstance(value, list):
         for item in value:
             set_times(item)
+
+
+def sort_maps(value) -> None:
+    """Puts the keys of every map into their order."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in STRUCTS:
+                sort_keys(inner)
+                continue
+            if key in MAPS and isinstance(inner, dict):
+                sort_in_place(inner)
+            sort_maps(inner)
+    elif isinstance(value, list):
+        for item in value:
+            sort_maps(item)
+
+
+def sort_keys(value) -> None:
+    """Puts the keys of an object and of all objects in it into their order."""
+    if isinstance(value, dict):
+        sort_in_place(value)
+        for inner in value.values():
+            sort_keys(inner)
+    elif isinstance(value, list):
+        for item in value:
+            sort_keys(item)
+
+
+def sort_in_place(value: dict) -> None:
+    """Puts the keys of an object into their order."""
+    entries = sorted(value.items())
+    value.clear()
+    value.update(entries)
 
 
 def bootstrap(dump: dict) -> dict:

@@ -17,8 +17,8 @@ def observed(answer, known: dict, outcome: str, by_filter: bool, topology: Topol
     if outcome == "forward":
         head = answer.body().split(b"\r\n")
         names = named(levels, "request", known, topology)
-        # Where Envoy ends a tunnel, no head came.
-        if names and answer.header("x-head") is not None:
+        # Where Envoy ends a tunnel, no head came; a route may take x-head off.
+        if names and (answer.header("x-head") is not None or answer.body()):
             found["request_headers"] = values(head, names)
         copies = mirrors(head, known, levels, topology, heads)
         if copies:

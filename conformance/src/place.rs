@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteMatch, route::Action, route_action::ClusterSpecifier, route_match::PathSpecifier,
 };
-use twinmesh_engine::{Chain, Failed, Level, MirrorLevel, MutationOf, Request, Step, Trace};
+use twinmesh_engine::{
+    Chain, Decision, Failed, Level, MirrorLevel, MutationOf, Request, Step, Trace,
+};
 use twinmesh_xds::{FilterChain, Snapshot, Target};
 
 use crate::comparison::{Field, Fields, compare_traces};
@@ -40,14 +42,14 @@ impl fmt::Display for Site {
 }
 
 /// The field on which a divergence turns: where the traces part, what the reference decided by
-/// there; where they do not, or there is only one, what decided the first field that differs. The
+/// there; where they do not, or there is only one, the first step that is not as `other` has it. The
 /// nearest first; none where no listener takes the request.
 pub fn of_divergence(
     snapshot: &Snapshot,
     request: &Request,
-    reference: Option<&Trace>,
-    found: Option<&Trace>,
+    (reference, found): (Option<&Trace>, Option<&Trace>),
     fields: Fields,
+    other: Option<&Decision>,
 ) -> Vec<Target> {
     if let (Some(reference), Some(found)) = (reference, found)
         && let Some(parting) = compare_traces(reference, found)
@@ -62,25 +64,66 @@ pub fn of_divergence(
     let Some(trace) = found.or(reference) else {
         return Vec::new();
     };
-    let wanted = fields.iter().next();
-    let last = trace.steps.len().saturating_sub(1);
-    let step = trace
-        .steps
-        .iter()
-        .rposition(|step| wanted.is_some_and(|field| decides(step, field)));
-    let mut targets = of_step(snapshot, request, trace, step.unwrap_or(last));
+    let mut walk = Walk::new(snapshot, request);
+    trace.steps.iter().for_each(|step| walk.take(step));
+    // The outcome follows from what comes first of all others.
+    let mut wanted = fields.iter().filter(|field| *field != Field::Outcome);
+    let wanted = wanted.next();
+    let at = parting(&walk, trace, wanted, other);
+    let mut targets = of_step(snapshot, request, trace, at);
     let by_action = matches!(
         wanted,
-        Some(Field::Status | Field::Body | Field::Location | Field::Path | Field::Authority,)
+        Some(
+            Field::Cluster
+                | Field::Status
+                | Field::Body
+                | Field::Location
+                | Field::Path
+                | Field::Authority
+        )
     );
-    if by_action && let Some(step @ Step::Route(_)) = step.and_then(|at| trace.steps.get(at)) {
-        let mut walk = Walk::new(snapshot, request);
-        trace.steps.iter().for_each(|step| walk.take(step));
-        if let Step::Route(index) = step {
-            targets = walk.action(*index).into_iter().chain(targets).collect();
-        }
+    if by_action && let Some(Step::Route(index)) = trace.steps.get(at) {
+        targets = walk.action(*index).into_iter().chain(targets).collect();
     }
     targets
+}
+
+/// The first step that is not as in a decision which differs in this field before all others.
+fn parting(
+    walk: &Walk<'_>,
+    trace: &Trace,
+    wanted: Option<Field>,
+    other: Option<&Decision>,
+) -> usize {
+    let steps = &trace.steps;
+    let last = steps.len().saturating_sub(1);
+    let Some(wanted) = wanted else {
+        return last;
+    };
+    if wanted == Field::Route
+        && let Some(name) = other.and_then(|it| it.route.as_deref())
+        && let Some(passed) = steps.iter().position(|step| walk.passes_by(step, name))
+    {
+        return passed;
+    }
+    let by_route = matches!(
+        wanted,
+        Field::RequestHeaders | Field::ResponseHeaders | Field::Mirrors
+    );
+    let found = steps.iter().rposition(|step| decides(step, wanted));
+    let found = found.or_else(|| {
+        let route = steps
+            .iter()
+            .rposition(|step| matches!(step, Step::Route(_)));
+        route.filter(|_| by_route)
+    });
+    // Where the way ended before: its last step, and none of the routes that it passed by.
+    let end = || {
+        steps
+            .iter()
+            .rposition(|step| !matches!(step, Step::RouteNotMatched { .. }))
+    };
+    found.or_else(end).unwrap_or(last)
 }
 
 /// Whether a step decides a field of the decision.
@@ -166,6 +209,18 @@ impl<'a> Walk<'a> {
             Step::Route(index) => self.route = Some(*index),
             Step::Cluster(index) => self.cluster = Some(*index),
             _ => {}
+        }
+    }
+
+    /// Whether the step is that this route of the virtual host did not match.
+    fn passes_by(&self, step: &Step, name: &str) -> bool {
+        let Step::RouteNotMatched { route, .. } = step else {
+            return false;
+        };
+        let own = self.route_at(*route).map(|route| route.name.as_str());
+        match own.filter(|name| !name.is_empty()) {
+            Some(own) => own == name,
+            None => name.strip_prefix('#') == Some(route.to_string().as_str()),
         }
     }
 

@@ -175,6 +175,36 @@ fn what_envoy_refuses_is_said_in_its_words() {
     }
 }
 
+/// A message of a type that Envoy does not know keeps it from reading any of what it discovers.
+#[test]
+fn what_envoy_cannot_read_is_said_in_its_words_at_once() {
+    let Some(envoy) = envoy() else { return };
+    let case = Case::new("");
+    let snapshot = case.folder.join("config_dump.yaml");
+    let text = std::fs::read_to_string(&snapshot).expect("the snapshot");
+    let policy = "path_match_policy: { name: x, typed_config: \
+                  { \"@type\": type.googleapis.com/no.such.Type } }";
+    let unread = text.replace("{ prefix: /never }", &format!("{{ {policy} }}"));
+    assert_ne!(unread, text);
+    std::fs::write(&snapshot, unread).expect("the snapshot");
+    let started = std::time::Instant::now();
+    let run = conform(
+        case.parent.path(),
+        &envoy,
+        &["shop", "--engines", "spec,envoy"],
+    );
+    assert_eq!(run.code, Some(2), "{}{}", run.stdout, run.stderr);
+    for part in [
+        "| spec ",
+        " failed |",
+        "Envoy refuses the snapshot: ",
+        "could not find @type 'type.googleapis.com/no.such.Type'",
+    ] {
+        assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
+    }
+    assert!(started.elapsed() < std::time::Duration::from_secs(45));
+}
+
 #[test]
 fn an_envoy_that_dies_is_told_from_one_that_answers() {
     let Some(envoy) = envoy() else { return };

@@ -362,3 +362,22 @@ fn what_is_undecided_for_different_reasons_moves_the_balancers_of_one_only() {
     assert_eq!(found("another"), 0);
     assert!(found("one") > 0, "balancers that part are told");
 }
+
+#[test]
+fn a_reason_at_several_places_is_one() {
+    let mut counts = Vec::new();
+    for place in [
+        "virtual_hosts[0].routes[3] is odd",
+        "virtual_hosts[1].routes[12] is odd",
+    ] {
+        let make = move || Ok((undecided(place, true), vec![undecided(place, true)]));
+        let mut bench = Bench::with(Box::new(make)).expect("they are made");
+        for number in 0..20 {
+            let looked = bench.look(&tree(number).current(), false, &mut counts);
+            looked.expect("nothing panics");
+        }
+    }
+    let reasons = counts.remove(0).reasons;
+    let odd: Vec<&String> = reasons.keys().filter(|it| it.contains("is odd")).collect();
+    assert_eq!(odd, ["reference: virtual_hosts[].routes[] is odd"]);
+}

@@ -60,6 +60,23 @@ fn a_divergence_has_both_decisions_its_place_and_its_trace() {
 }
 
 #[test]
+fn a_divergence_of_the_recording_is_told_once_for_all_engines() {
+    let case = Case::new("");
+    case.tamper("r1", "reviews-v2", "reviews-v1");
+    let (_, page) = page(&case, &["--engines", "spec,sim,bpf-vm"]);
+    assert!(
+        page.contains("<bdi>shop</bdi>, spec, sim and bpf-vm: 1</h3>"),
+        "{page}"
+    );
+    assert_eq!(
+        page.matches("<summary><code>r1</code>").count(),
+        1,
+        "{page}"
+    );
+    assert_eq!(page.matches("href=\"#divergences-0\"").count(), 3, "{page}");
+}
+
+#[test]
 fn shares_stand_beside_their_weights() {
     let traffic: String = (0..200)
         .map(|index| {

@@ -134,6 +134,107 @@ fn divergences_stand_at_the_field_that_decided() {
     );
 }
 
+/// The recording of a request, and the line where the divergence stands: of the route that an engine
+/// takes, of the matcher by which it does not take the recorded one, of the virtual host without it.
+#[rstest]
+#[case::no_route(
+    "r1",
+    r#","outcome":"no_route","virtual_host":"reviews","status":404"#,
+    21
+)]
+#[case::a_route_of_another_name(
+    "r5",
+    r#","outcome":"forward","virtual_host":"reviews","route":"gone","cluster":"ratings""#,
+    17
+)]
+#[case::a_route_that_is_passed_by(
+    "r0",
+    r#","outcome":"forward","virtual_host":"reviews","route":"jason","cluster":"reviews-v2""#,
+    23
+)]
+fn other_outcomes_stand_where_the_ways_part(
+    #[case] id: &str,
+    #[case] recorded: &str,
+    #[case] line: u64,
+) {
+    let case = Case::new("");
+    let lines: String = case
+        .recorded()
+        .lines()
+        .map(|line| {
+            if line.contains(&format!("\"id\":\"{id}\"")) {
+                let chain = r#""listener":"shop","filter_chain":"plain","route_config":"shop""#;
+                format!("{{\"id\":\"{id}\",{chain}{recorded}}}\n")
+            } else {
+                format!("{line}\n")
+            }
+        })
+        .collect();
+    case.write_recorded(&lines);
+    let more = [
+        "--sarif",
+        "log.sarif",
+        "--junit",
+        "junit.xml",
+        "--no-reproducers",
+    ];
+    let run = case.conform(&more);
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    let log = log(&case.parent.path().join("log.sarif"));
+    let results = log["runs"][0]["results"].as_array().expect("results");
+    assert_eq!(results.len(), 1, "{log:#}");
+    let place = &results[0]["locations"][0]["physicalLocation"];
+    assert_eq!(place["region"]["startLine"], line, "{log:#}");
+    let junit = std::fs::read_to_string(case.parent.path().join("junit.xml")).expect("a report");
+    let first = format!("first at shop/config_dump.yaml:{line}:");
+    assert!(junit.contains(&first), "{junit}");
+}
+
+#[test]
+fn what_the_recording_has_otherwise_is_told_once_for_all_engines() {
+    let case = Case::new("");
+    case.tamper("r1", "reviews-v2", "ratings");
+    let fingerprint = |engines: &str, message: &str| {
+        let more = [
+            "--engines",
+            engines,
+            "--sarif",
+            "log.sarif",
+            "--junit",
+            "junit.xml",
+        ];
+        let call = ["conform", "shop", "--no-reproducers"];
+        let run = twinmesh_in(case.parent.path(), &[&call[..], &more[..]].concat());
+        assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+        let log = log(&case.parent.path().join("log.sarif"));
+        let results = log["runs"][0]["results"].as_array().expect("results");
+        assert_eq!(results.len(), 1, "{log:#}");
+        let text = results[0]["message"]["text"].as_str().expect("a text");
+        assert!(text.contains(message), "{text}");
+        results[0]["partialFingerprints"].clone()
+    };
+    let several = fingerprint(
+        "spec,sim,bpf-vm",
+        "engines spec, sim and bpf-vm differ in cluster for 1 request: r1. \
+         For r1, recorded has ratings, spec, sim and bpf-vm have reviews-v2.",
+    );
+    let junit = std::fs::read_to_string(case.parent.path().join("junit.xml")).expect("a report");
+    assert_eq!(junit.matches("request r1 (line 2)").count(), 1, "{junit}");
+    assert!(
+        junit.contains("decided alike by spec, sim and bpf-vm"),
+        "{junit}"
+    );
+    assert_eq!(
+        junit
+            .matches("requests diverge, as with spec, first at")
+            .count(),
+        2
+    );
+    // The alert stays the same where fewer engines run.
+    let one = fingerprint("spec", "engine spec differs in cluster for 1 request: r1.");
+    assert_eq!(several, one);
+}
+
 #[test]
 fn fingerprints_stay_when_lines_move() {
     let case = Case::new("");

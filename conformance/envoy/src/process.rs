@@ -20,8 +20,10 @@ const START: Duration = Duration::from_secs(60);
 const ADMIN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How much of the end of Envoy's log is shown.
+/// How much of the end of Envoy's log is shown, in characters.
 const LOG_SHOWN: usize = 1500;
+/// How much of each of its lines is: what cannot be read is written out behind the reason.
+const LINE_SHOWN: usize = 500;
 
 /// One Envoy with one worker.
 pub struct Process {
@@ -242,6 +244,13 @@ fn complaint(log: &str) -> String {
     if shown.is_empty() {
         return "it is empty".to_owned();
     }
+    let lines = shown
+        .lines()
+        .map(|line| match line.char_indices().nth(LINE_SHOWN) {
+            Some((end, _)) => format!("{}…", line.get(..end).unwrap_or(line)),
+            None => line.to_owned(),
+        });
+    let shown = lines.collect::<Vec<String>>().join("\n");
     let skipped = shown.chars().count().saturating_sub(LOG_SHOWN);
     shown.chars().skip(skipped).collect()
 }
@@ -265,5 +274,17 @@ mod tests {
         let warnings = "[t][1][warning][config] old field\n";
         assert_eq!(complaint(warnings), warnings.trim());
         assert_eq!(complaint(""), "it is empty");
+    }
+
+    #[test]
+    fn a_reason_is_shown_before_what_it_is_of() {
+        let config = "x".repeat(5000);
+        let log = format!("[t][1][critical][main] no such type: {{{config}}}\n[t] the end\n");
+        let shown = complaint(&log);
+        assert!(
+            shown.starts_with("[t][1][critical][main] no such type: {x"),
+            "{shown}"
+        );
+        assert!(shown.ends_with("x…\n[t] the end"), "{shown}");
     }
 }

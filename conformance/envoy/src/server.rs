@@ -27,6 +27,9 @@ const MOST: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// The ends of the names of statistics that count what Envoy refused.
+const REFUSALS: [&str; 2] = ["ds.update_rejected", "ds.update_failure"];
+
 /// A type of resources that Envoy discovers.
 struct Resources {
     /// In the bootstrap.
@@ -189,18 +192,20 @@ impl Server {
         self.await_counter(&version, &format!("\"{}\"", self.generation))
     }
 
-    /// Waits until a statistic has a value; nothing may be rejected meanwhile.
+    /// Waits until a statistic has a value; nothing may be refused meanwhile: rejected, or, where
+    /// Envoy does not know a message's type, not even read (`update_failure`).
     fn await_counter(&mut self, name: &str, value: &str) -> Result<(), EnvoyError> {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if self.process.ended().is_some() {
                 return Err(self.refused());
             }
-            let filter = format!("({name}|[cl]ds.update_rejected)$");
+            let filter = format!("({name}|[cl]ds.update_(rejected|failure))$");
             let text = self.process.get(&format!("/stats?filter={filter}"))?;
             let mut is_so = false;
             for (found, number) in text.lines().filter_map(|line| line.split_once(": ")) {
-                if found.ends_with("update_rejected") && number != "0" {
+                let is_refusal = REFUSALS.iter().any(|it| found.ends_with(it));
+                if is_refusal && number != "0" {
                     return Err(self.refused());
                 }
                 is_so |= found == name && number == value;

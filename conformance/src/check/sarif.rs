@@ -8,6 +8,7 @@ use twinmesh_xds::{Effect, FindingKind, Target, locate};
 use crate::failure::Failure;
 use crate::input::InputError;
 use crate::sarif::{self, Finding, Level, Rule, rules};
+use crate::words::without_indices;
 
 /// What is to be said of a snapshot, and where in it.
 struct Saying<'a> {
@@ -81,7 +82,7 @@ pub fn of_error(file: &Path, error: &InputError) -> Result<String, Failure> {
         position: place.and_then(|place| place.position),
         field: path.to_owned(),
         related: None,
-        identity: vec![sarif::without_indices(path)],
+        identity: vec![without_indices(path)],
     };
     sarif::write(&[result], &[], true)
 }
@@ -113,7 +114,7 @@ fn finding(file: &Path, saying: Saying<'_>, position: Option<(u64, u64)>) -> Fin
         level: Some(saying.level),
         identity: vec![
             saying.resource.to_owned(),
-            sarif::without_indices(saying.path),
+            without_indices(saying.path),
             saying.message.clone(),
         ],
         message: format!("{}: {}", field.trim_end(), saying.message),

@@ -203,7 +203,7 @@ pub fn outcome_name(outcome: Outcome) -> &'static str {
 }
 
 /// A set of fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Fields(u32);
 
 impl Fields {

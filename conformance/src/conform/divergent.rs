@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use twinmesh_engine::{Decision, Engine, Request, Step, Trace};
+use twinmesh_engine::{Decision, Engine, Request, Step, Strictness, Trace};
 use twinmesh_xds::{Snapshot, Target, locate};
 
 use super::divergence::Compared;
@@ -36,6 +36,8 @@ pub struct Divergent {
     pub divergence: Divergence,
     /// The decisions, each with who made it; the engine's own is the last.
     pub decisions: Vec<(&'static str, Decision)>,
+    /// The engine decides as the reference: what differs is the recording.
+    pub is_of_recording: bool,
     /// How they came about.
     pub told: Option<SideBySide>,
     /// The field on which it turns; `None` where none of the snapshot's does.
@@ -55,6 +57,13 @@ pub struct SideBySide {
     pub right: &'static str,
     /// The steps.
     pub rows: Vec<Pair>,
+}
+
+impl SideBySide {
+    /// Whether the two traces part.
+    pub fn part(&self) -> bool {
+        self.rows.iter().any(|row| row.parts)
+    }
 }
 
 /// What two engines did at one step.
@@ -89,7 +98,10 @@ pub fn all(
         })
         .collect();
     let name = engine.name();
-    let traces = traces(question, engine, &wanted)?;
+    let traces = match engine.strictness() {
+        Strictness::Live => BTreeMap::new(),
+        _ => traces(question, engine, &wanted)?,
+    };
     let expected = match reference {
         Some(reference) => self::traces(question, reference, &wanted)?,
         None => BTreeMap::new(),
@@ -109,13 +121,22 @@ pub fn all(
             ),
             (name, Some(compared.run.decisions.as_slice())),
         ];
-        let (left, right) = (expected.get(&index), traces.get(&index));
-        // Where the engines decide alike it is the recording that differs, and not the traces.
+        // A live server makes no traces.
+        let of_own = |trace: &&Trace| !trace.steps.is_empty();
+        let (left, right) = (expected.get(&index), traces.get(&index).filter(of_own));
+        let own = compared.run.decisions.get(index);
         let of_reference = compared.reference.and_then(|run| run.decisions.get(index));
-        let alike = of_reference
-            .zip(compared.run.decisions.get(index))
-            .is_some_and(|(one, other)| all_fields.differing(one, other).is_empty());
+        let differ = |one: Option<&Decision>, other: Option<&Decision>| {
+            one.zip(other)
+                .is_some_and(|(one, other)| !all_fields.differing(one, other).is_empty())
+        };
+        // Where the engines decide alike it is the recording that differs, and not the traces.
+        let alike = of_reference.is_some() && !differ(of_reference, own);
         let parting = left.filter(|_| !alike || divergence.fields.is_empty());
+        let walked = if right.is_some() { own } else { of_reference };
+        let recorded = question.recorded.and_then(|all| all.get(index));
+        let others = [recorded, of_reference, own].into_iter();
+        let other = others.flatten().find(|it| differ(Some(it), walked));
         found.push(Divergent {
             id: request.id.clone(),
             folder: folder.to_owned(),
@@ -126,11 +147,23 @@ pub fn all(
                 .into_iter()
                 .filter_map(|(who, decisions)| Some((who, decisions?.get(index)?.clone())))
                 .collect(),
-            told: right
-                .filter(|_| told && found.len() < TOLD)
-                .map(|right| side_by_side(&snapshot, request, left, (name, right))),
+            told: match (left, right) {
+                _ if !told || found.len() >= TOLD => None,
+                (_, Some(right)) => Some(side_by_side(&snapshot, request, left, (name, right))),
+                (Some(left), None) => {
+                    Some(side_by_side(&snapshot, request, None, (REFERENCE, left)))
+                }
+                (None, None) => None,
+            },
             site: None,
-            targets: place::of_divergence(&snapshot, request, parting, right, divergence.fields),
+            is_of_recording: (alike || name == REFERENCE) && !divergence.fields.is_empty(),
+            targets: place::of_divergence(
+                &snapshot,
+                request,
+                (parting, right.or(left)),
+                divergence.fields,
+                other,
+            ),
             in_file: !replaced(question, index),
         });
     }

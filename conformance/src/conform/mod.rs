@@ -3,6 +3,7 @@
 mod coverage;
 mod divergence;
 mod divergent;
+mod grouping;
 mod html;
 mod json;
 mod junit;

@@ -1,6 +1,6 @@
 //! What was changed between two snapshots, field by field, and which part of either it belongs to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use prost::Message as _;
@@ -140,6 +140,38 @@ impl Changes {
     /// Index of the change that the part of the first stands elsewhere.
     pub(crate) fn moved_of(&self, first: Part) -> Option<usize> {
         self.moved.get(&first).copied()
+    }
+
+    /// The virtual hosts of the second, by route configuration, for which other requests may be needed
+    /// than for the first; `None`: of all, as more was changed than their routes and clusters.
+    pub(crate) fn changed_hosts(&self) -> Option<HashSet<(usize, usize)>> {
+        let mut hosts = HashSet::new();
+        for change in &self.all {
+            for (side, part) in &change.parts {
+                let (configuration, host) = match part {
+                    Part::Cluster(_) => continue,
+                    Part::Route(configuration, host, _) => (*configuration, *host),
+                    // Which requests get to a virtual host may rest on the domains of others.
+                    Part::VirtualHost(configuration, host)
+                        if !["", "name", "domains"]
+                            .iter()
+                            .any(|name| change.field.split(['.', '[']).next() == Some(*name)) =>
+                    {
+                        (*configuration, *host)
+                    }
+                    _ => return None,
+                };
+                let part = Part::VirtualHost(configuration, host);
+                let second = match side {
+                    Side::First => self.second(part),
+                    Side::Second => Some(part),
+                };
+                if let Some(Part::VirtualHost(configuration, host)) = second {
+                    hosts.insert((configuration, host));
+                }
+            }
+        }
+        Some(hosts)
     }
 
     fn add(&mut self, change: Change) -> usize {
@@ -493,5 +525,46 @@ fn resource(kind: &str, index: usize, name: &str) -> String {
         format!("{kind} #{index}")
     } else {
         format!("{kind} {name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use twinmesh_xds::{ReadOptions, read_bytes};
+
+    use super::*;
+
+    const BOTH: &str = "
+name: r
+virtual_hosts:
+- { name: a, domains: [a.test], routes: [{ name: x, match: { prefix: / }, route: { cluster: one } }] }
+- { name: b, domains: [b.test], routes: [{ name: second, match: { prefix: / }, route: { cluster: one } }] }
+";
+
+    #[rstest]
+    #[case::nothing("", "", Some(vec![]))]
+    #[case::a_route("name: second", "name: other", Some(vec![1]))]
+    #[case::a_field_of_a_route("/ }, route: { cluster: one } }] }\n- ", "/a }, route: { cluster: two } }] }\n- ", Some(vec![0]))]
+    #[case::a_field_of_a_host("name: b,", "name: b, require_tls: ALL,", Some(vec![1]))]
+    #[case::domains("[b.test]", "[b.test, c.test]", None)]
+    #[case::another_host("name: b,", "name: c,", None)]
+    #[case::of_the_configuration(
+        "name: r\n",
+        "name: r\nmax_direct_response_body_size_bytes: 9\n",
+        None
+    )]
+    fn hosts_that_are_not_the_same(
+        #[case] from: &str,
+        #[case] to: &str,
+        #[case] expected: Option<Vec<usize>>,
+    ) {
+        let read = |text: &str| {
+            let options = ReadOptions::default();
+            read_bytes("r.yaml", text.as_bytes(), &options).expect("a snapshot")
+        };
+        let changes = Changes::between(&read(BOTH), &read(&BOTH.replacen(from, to, 1)));
+        let expected = expected.map(|all| all.into_iter().map(|host| (0, host)).collect());
+        assert_eq!(changes.changed_hosts(), expected);
     }
 }

@@ -15,7 +15,7 @@ mod values;
 mod ways;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -24,10 +24,12 @@ use twinmesh_engine::{FormatError, Request};
 use twinmesh_xds::Snapshot;
 
 use crate::failure::{Failure, Status};
+use crate::generate::Alike;
 use crate::output::{Output, Style};
 use crate::profile::ProfileArgument;
 use crate::{generate, input, script, start};
 
+use changes::Changes;
 use sorting::{Difference, Group, difference};
 
 /// Tells which requests two snapshots decide differently, grouped by the changed fields that are
@@ -78,19 +80,11 @@ pub struct Arguments {
 /// # Errors
 /// An input is wrong, or standard output does not take the report.
 pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
-    let first = Arc::new(input::snapshot(
-        &arguments.first,
-        arguments.strict,
-        arguments.profile.profile(),
-    )?);
-    let second = Arc::new(input::snapshot(
-        &arguments.second,
-        arguments.strict,
-        arguments.profile.profile(),
-    )?);
+    let (first, second) = snapshots(arguments)?;
+    let changes = Changes::between(&first, &second);
     let is_generated = arguments.traffic.is_empty();
     let requests = if is_generated {
-        generated(&first, &second)?
+        generated(&first, &second, &changes)?
     } else {
         captured(arguments, &first, &second)?
     };
@@ -99,6 +93,7 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     let script = script.transpose()?;
     let difference = difference(
         (&first, &second),
+        changes,
         requests,
         is_generated,
         script.as_ref(),
@@ -120,6 +115,25 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
     } else {
         Status::Partial
     })
+}
+
+/// Reads both snapshots, side by side but where one is standard input.
+fn snapshots(arguments: &Arguments) -> Result<(Arc<Snapshot>, Arc<Snapshot>), Failure> {
+    let read = |file: &Path| {
+        let profile = arguments.profile.profile();
+        input::snapshot(file, arguments.strict, profile).map(Arc::new)
+    };
+    let files = [arguments.first.as_path(), arguments.second.as_path()];
+    if files.contains(&Path::new("-")) {
+        return Ok((read(files[0])?, read(files[1])?));
+    }
+    let (first, second) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| read(files[1]));
+        (read(files[0]), second.join())
+    });
+    let first = first?;
+    let panicked = |_| Failure("a thread that reads a snapshot panicked".to_owned());
+    Ok((first, second.map_err(panicked)??))
 }
 
 /// The requests of the files: each must start somewhere in one of the snapshots.
@@ -146,25 +160,32 @@ fn captured(
 }
 
 /// The requests that reach everything in either snapshot.
-fn generated(first: &Arc<Snapshot>, second: &Arc<Snapshot>) -> Result<Vec<Request>, Failure> {
+fn generated(
+    first: &Arc<Snapshot>,
+    second: &Arc<Snapshot>,
+    changes: &Changes,
+) -> Result<Vec<Request>, Failure> {
+    // Where a virtual host is the same, its requests are.
+    let hosts = changes.changed_hosts();
     let (first_made, second_made) = std::thread::scope(|scope| {
-        let second = scope.spawn(|| generate::generate(second, true));
-        let first = generate::generate(first, true);
+        let second = scope.spawn(|| generate::requests(second, hosts.as_ref()));
+        let first = generate::requests(first, None);
         (first, second.join())
     });
     let panicked = |_| Failure("a thread that generates requests panicked".to_owned());
     let second_made = second_made.map_err(panicked)??;
-    let mut all = first_made?.requests;
-    let mut known: HashSet<Vec<u8>> = all.iter().map(generate::key).collect();
-    let ids: HashSet<String> = all.iter().map(|request| request.id.clone()).collect();
-    for mut request in second_made.requests {
-        if known.insert(generate::key(&request)) {
-            if ids.contains(&request.id) {
-                request.id.push_str(", in the second");
-            }
-            all.push(request);
+    let mut all = first_made?;
+    let known: HashSet<Alike<'_>> = all.iter().map(Alike::of).collect();
+    let ids: HashSet<&str> = all.iter().map(|request| request.id.as_str()).collect();
+    let mut more = second_made;
+    more.retain(|request| !known.contains(&Alike::of(request)));
+    for request in &mut more {
+        if ids.contains(request.id.as_str()) {
+            request.id.push_str(", in the second");
         }
     }
+    drop((known, ids));
+    all.extend(more);
     let only = |snapshot: &Snapshot| {
         snapshot.listeners.is_empty() && snapshot.route_configurations.len() == 1
     };

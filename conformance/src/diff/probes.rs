@@ -2,6 +2,7 @@
 //! filters match, other writings of a path or an authority, values that are hashed, listeners by their
 //! addresses.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -11,7 +12,7 @@ use twinmesh_xds::Snapshot;
 
 use super::changes::{Change, Changes, Part, Side, What};
 use super::values;
-use crate::generate;
+use crate::generate::{self, Alike};
 
 /// How many requests on the way of a change are varied.
 pub(super) const BASES: usize = 3;
@@ -57,7 +58,7 @@ pub(super) fn of(
     bases: &BTreeMap<usize, Vec<Request>>,
     known: &[Request],
 ) -> Vec<Request> {
-    let mut seen: HashSet<Vec<u8>> = known.iter().map(generate::key).collect();
+    let mut seen: HashSet<Alike<'_>> = known.iter().map(Alike::of).collect();
     let mut parts: BTreeMap<Vec<(Side, Part)>, Asked<'_>> = BTreeMap::new();
     for (index, requests) in bases {
         let Some(change) = changes.all.get(*index) else {
@@ -84,7 +85,7 @@ pub(super) fn of(
                 for part in variation {
                     vary(&mut request, part);
                 }
-                if seen.insert(generate::key(&request)) {
+                if seen.insert(Alike(Cow::Owned(request.clone()))) {
                     request.id = format!("{}, varied for a change ({})", base.id, out.len() + 1);
                     out.push(request);
                 }

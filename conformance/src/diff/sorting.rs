@@ -16,6 +16,8 @@ use super::scripted;
 use super::stand_in::StandIns;
 use super::ways::{Decided, Ways};
 use crate::failure::Failure;
+use crate::interrupt;
+use crate::judge::interrupted;
 use crate::reach::Brief;
 
 /// Requests that are decided differently for one reason.
@@ -116,6 +118,17 @@ impl<'a> Side<'a> {
         let is_stand_in = |cluster| self.stand_ins.unknown(cluster).is_some();
         Some(Decided::of(answer, is_stand_in))
     }
+
+    /// The same of several requests, given with their indices.
+    fn decide_all<'r>(
+        &mut self,
+        requests: impl Iterator<Item = (usize, &'r Request)>,
+        seed: u64,
+    ) -> Vec<Option<Decided>> {
+        requests
+            .map(|(index, request)| self.decide(request, random_of(seed, index, request)))
+            .collect()
+    }
 }
 
 /// Decides the requests by both snapshots; `is_generated`: further ones are made for what was changed.
@@ -124,12 +137,12 @@ impl<'a> Side<'a> {
 /// An engine does not take a snapshot, or the run was interrupted.
 pub(super) fn difference(
     (first, second): (&Arc<Snapshot>, &Arc<Snapshot>),
+    changes: Changes,
     mut requests: Vec<Request>,
     is_generated: bool,
     script: Option<&Script>,
     seed: u64,
 ) -> Result<Difference, Failure> {
-    let changes = Changes::between(first, second);
     let stand_ins = [StandIns::of(first), StandIns::of(second)];
     let between = Between {
         first,
@@ -190,10 +203,11 @@ fn decide(
     seed: u64,
     sorted: &mut Sorted,
 ) -> Result<(), Failure> {
-    let (mut one, mut other) = (
-        Side::new(&between.stand_ins[0])?,
-        Side::new(&between.stand_ins[1])?,
+    let (one, other) = both(
+        || Side::new(&between.stand_ins[0]),
+        || Side::new(&between.stand_ins[1]),
     );
+    let (mut one, mut other) = (one?, other?);
     let mut bases: BTreeMap<usize, Vec<Request>> = BTreeMap::new();
     let mut at = 0;
     for is_probe in [false, true] {
@@ -205,22 +219,45 @@ fn decide(
             let more = probes::of(between.changes, snapshots, &bases, requests);
             requests.extend(more);
         }
-        while let Some(request) = requests.get(at) {
-            let random = random_of(seed, at, request);
-            let (before, after) = (one.decide(request, random), other.decide(request, random));
-            if let (false, Some(before), Some(after)) = (is_probe, &before, &after) {
-                for change in Ways(between.changes).all(before, after) {
-                    let own = bases.entry(change).or_default();
-                    if own.len() < probes::BASES {
-                        own.push(request.clone());
+        for part in requests.get(at..).unwrap_or_default().chunks(PART) {
+            if interrupt::requested() {
+                return Err(interrupted());
+            }
+            let numbered = || (at..).zip(part);
+            let (before, after) = both(
+                || one.decide_all(numbered(), seed),
+                || other.decide_all(numbered(), seed),
+            );
+            for ((request, before), after) in part.iter().zip(before).zip(after) {
+                if let (false, Some(before), Some(after)) = (is_probe, &before, &after) {
+                    for change in Ways(between.changes).all(before, after) {
+                        let own = bases.entry(change).or_default();
+                        if own.len() < probes::BASES {
+                            own.push(request.clone());
+                        }
                     }
                 }
+                sorted.add(between, at, before, after);
+                at += 1;
             }
-            sorted.add(between, at, before, after);
-            at += 1;
         }
     }
     Ok(())
+}
+
+/// Of so many requests at a time each snapshot's decisions are held.
+const PART: usize = 4096;
+
+/// Two things at a time.
+fn both<A: Send, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
+    std::thread::scope(|scope| {
+        let other = scope.spawn(other);
+        let one = one();
+        match other.join() {
+            Ok(other) => (one, other),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 pub(super) fn random_of(seed: u64, index: usize, request: &Request) -> u64 {

@@ -19,6 +19,7 @@ use crate::conform::FALSE_ALARM;
 use crate::engines::{self, WhyNot};
 use crate::judge::{Question, Run};
 use crate::known::Known;
+use crate::words::without_indices;
 
 /// How probable it is that what a live server draws for one snapshot is called a divergence though
 /// the weights hold: a million snapshots together are as safe as a run of `conform`.
@@ -49,11 +50,18 @@ pub struct Counts {
     pub outcomes: BTreeMap<Outcome, usize>,
     /// What the decisions went through, where traces were compared.
     pub reached: Reached,
-    /// Why requests were undecided: of the engine, and with `reference: ` before it, of that.
+    /// Why requests were undecided, without the indices of fields: of the engine, and with
+    /// `reference: ` before it, of that.
     pub reasons: BTreeMap<String, usize>,
 }
 
 impl Counts {
+    /// Counts a request that is undecided for this reason, wherever in a snapshot it stands.
+    fn undecided_for(&mut self, reason: &str) {
+        let reason = without_indices(reason);
+        *self.reasons.entry(reason).or_default() += 1;
+    }
+
     /// Adds what another bench counted for the same engine.
     pub fn add(&mut self, other: &Self) {
         self.requests += other.requests;
@@ -326,8 +334,7 @@ impl Looked<'_> {
                 // Without the place in the snapshot.
                 let reason = decision.reason.as_deref().unwrap_or_default();
                 let reason = reason.rsplit(": ").next().unwrap_or_default();
-                let reason = format!("reference: {reason}");
-                *counts.reasons.entry(reason).or_default() += 1;
+                counts.undecided_for(&format!("reference: {reason}"));
             }
             if let Some(trace) = expected.traces.get(index) {
                 counts
@@ -351,7 +358,7 @@ impl Looked<'_> {
                     Outcome::Unsupported => found.reason.clone().unwrap_or_default(),
                     _ => "it draws what the reference has as an input".to_owned(),
                 };
-                *counts.reasons.entry(reason).or_default() += 1;
+                counts.undecided_for(&reason);
             }
         }
         let known = self.known.of(engine.name(), &self.snapshot);
@@ -385,8 +392,7 @@ fn count_limits(found: &Run, over: &[bool], counts: &mut Counts) {
     for (decision, _) in decisions.filter(|(_, over)| **over) {
         counts.requests += 1;
         counts.limits += 1;
-        let reason = decision.reason.clone().unwrap_or_default();
-        *counts.reasons.entry(reason).or_default() += 1;
+        counts.undecided_for(decision.reason.as_deref().unwrap_or_default());
     }
 }
 

@@ -112,7 +112,9 @@ fn reached(report: &Report, style: Style, output: &mut Output) -> Result<(), Fai
     }
     let (_, others) = engines(report);
     for (name, counts) in others.iter().zip(&report.counts) {
-        for (reason, times) in &counts.reasons {
+        let mut reasons: Vec<(&String, &usize)> = counts.reasons.iter().collect();
+        reasons.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+        for (reason, times) in reasons {
             output.line(format!("{times:>9} undecided, {name}: {reason}"))?;
         }
     }

@@ -1,6 +1,6 @@
 //! Requests for every goal of a snapshot, each verified by the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteMatch, WeightedCluster, route::Action, route_action::ClusterSpecifier,
@@ -11,7 +11,9 @@ use twinmesh_xds::{Snapshot, Terminal};
 
 use super::connections;
 use super::draft::{Dimension, Draft};
+use super::halves::halves;
 use super::hosts;
+use super::items::{Item, Items};
 use super::probes::{self, Probe};
 use super::solve::{Place, Solver, Want};
 use super::tree;
@@ -20,27 +22,20 @@ use crate::reach::{
     self, Goal, Part, RouteAt, Way, criteria, entries, match_undecided, parts, passed,
 };
 
-/// What a candidate is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Item {
-    /// A goal.
-    Goal(Goal),
-    /// A boundary, by number.
-    Boundary(usize),
-}
-
 /// A verified request.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
     pub(crate) request: Request,
-    /// What the engine saw it reach.
-    pub(crate) items: Vec<Item>,
+    /// What the engine saw it reach, by number, in order.
+    pub(crate) items: Vec<usize>,
 }
 
 /// All candidates, and where there are none.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
     pub(crate) all: Vec<Candidate>,
+    /// What they reach.
+    pub(crate) items: Items,
     /// Routes that no request took, each with those that took what was tried.
     pub(crate) blocked: BTreeMap<RouteAt, Vec<usize>>,
     /// Boundaries that are verified.
@@ -48,6 +43,29 @@ pub(crate) struct Candidates {
     /// Boundaries that an earlier route, or another rule, keeps requests from.
     pub(crate) missed: usize,
 }
+
+impl Candidates {
+    /// Adds those that were made apart.
+    fn add(&mut self, others: Self) {
+        let numbers = self.items.add(others.items, self.boundaries);
+        let number = |item: &usize| numbers.get(*item).copied();
+        self.all.extend(others.all.into_iter().map(|candidate| {
+            let items = candidate.items.iter().filter_map(number);
+            let mut items: Vec<usize> = items.collect();
+            items.sort_unstable();
+            Candidate {
+                request: candidate.request,
+                items,
+            }
+        }));
+        self.blocked.extend(others.blocked);
+        self.boundaries += others.boundaries;
+        self.missed += others.missed;
+    }
+}
+
+/// Virtual hosts: route configuration and virtual host.
+pub(crate) type Hosts = HashSet<(usize, usize)>;
 
 /// Makes them.
 pub(crate) struct Maker<'a, 's> {
@@ -66,14 +84,36 @@ impl<'a, 's> Maker<'a, 's> {
         }
     }
 
-    /// All candidates of the snapshot.
-    pub(crate) fn make(mut self) -> Result<Candidates, Failure> {
+    /// All candidates of the snapshot; of virtual hosts those for these alone, where some are named.
+    pub(crate) fn make(mut self, hosts: Option<&Hosts>) -> Result<Candidates, Failure> {
         let snapshot = self.solver.snapshot;
         for listener in 0..snapshot.listeners.len() {
             self.listener(listener)?;
         }
-        for configuration in 0..snapshot.route_configurations.len() {
-            self.configuration(configuration)?;
+        for (configuration, resource) in snapshot.route_configurations.iter().enumerate() {
+            let all = 0..resource.config.virtual_hosts.len();
+            let is_wanted =
+                |host: &usize| hosts.is_none_or(|it| it.contains(&(configuration, *host)));
+            let wanted: Vec<usize> = all.filter(is_wanted).collect();
+            let (own, others) = halves(&resource.config.virtual_hosts, &wanted);
+            if others.is_empty() {
+                self.configuration(configuration, own)?;
+                continue;
+            }
+            let (matchers, ways) = (self.solver.matchers, self.ways.clone());
+            let others = std::thread::scope(|scope| {
+                let others = scope.spawn(|| {
+                    let mut solver = Solver::new(snapshot, matchers)?;
+                    let mut maker = Maker::new(&mut solver);
+                    maker.ways = ways;
+                    maker.configuration(configuration, others)?;
+                    Ok::<Candidates, Failure>(maker.made)
+                });
+                self.configuration(configuration, own)?;
+                let panicked = |_| Failure("a thread that makes requests panicked".to_owned());
+                others.join().map_err(panicked)?
+            })?;
+            self.made.add(others);
         }
         Ok(self.made)
     }
@@ -81,11 +121,13 @@ impl<'a, 's> Maker<'a, 's> {
     fn add(&mut self, id: String, request: &Request, answer: &Answer, more: Vec<Item>) {
         let goals = passed(self.solver.snapshot, request, answer).into_iter();
         // Which endpoint is picked depends on the requests before.
-        let mut items: Vec<Item> = goals
+        let goals = goals
             .filter(|goal| !matches!(goal, Goal::Endpoint { .. }))
-            .map(Item::Goal)
-            .collect();
-        items.extend(more);
+            .map(Item::Goal);
+        let items = goals.chain(more);
+        let mut items: Vec<usize> = items.map(|item| self.made.items.number(item)).collect();
+        items.sort_unstable();
+        items.dedup();
         let mut request = request.clone();
         request.id = id;
         self.made.all.push(Candidate { request, items });
@@ -197,7 +239,8 @@ impl<'a, 's> Maker<'a, 's> {
         Ok(())
     }
 
-    fn configuration(&mut self, configuration: usize) -> Result<(), Failure> {
+    /// Those for some virtual hosts of a route configuration.
+    fn configuration(&mut self, configuration: usize, hosts: &[usize]) -> Result<(), Failure> {
         let snapshot = self.solver.snapshot;
         let Some(resource) = snapshot.route_configurations.get(configuration) else {
             return Ok(());
@@ -216,7 +259,10 @@ impl<'a, 's> Maker<'a, 's> {
             }
         };
         let at = way.listener.zip(way.chain);
-        for (virtual_host, config) in resource.config.virtual_hosts.iter().enumerate() {
+        for virtual_host in hosts.iter().copied() {
+            let Some(config) = resource.config.virtual_hosts.get(virtual_host) else {
+                continue;
+            };
             let name = format!("{}/{}", resource.name, config.name);
             let mut authority = None;
             for (domain, text) in config.domains.iter().enumerate() {

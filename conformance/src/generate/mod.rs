@@ -1,11 +1,14 @@
 //! `twinmesh generate`: the traffic that reaches everything in a snapshot.
 
+mod alike;
 mod candidates;
 mod chain_tree;
 mod connections;
 mod cover;
 mod draft;
+mod halves;
 mod hosts;
+mod items;
 mod probes;
 mod report;
 mod sample;
@@ -13,6 +16,7 @@ mod shadow;
 mod solve;
 mod tree;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;
 use std::ops::ControlFlow;
@@ -21,7 +25,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use twinmesh_engine::format::traffic;
-use twinmesh_engine::{Engine as _, Replay, Request};
+use twinmesh_engine::{Replay, Request};
 use twinmesh_spec::reading::{Matchers, is_always_taken, is_never_taken};
 use twinmesh_xds::Snapshot;
 
@@ -29,9 +33,10 @@ use crate::failure::{Failure, Status};
 use crate::input;
 use crate::output::{self, Output, Style};
 use crate::profile::ProfileArgument;
-use crate::reach::{Brief, Catalogue, Goal, Observer, RouteAt};
+use crate::reach::{Brief, Catalogue, Goal, Observer};
 
-use candidates::{Candidates, Item, Maker};
+pub(crate) use alike::Alike;
+use candidates::{Candidates, Hosts, Maker};
 pub use report::{Unreached, Why};
 pub(crate) use sample::matching;
 use solve::Solver;
@@ -123,10 +128,8 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
 /// The engine does not take the snapshot.
 pub fn generate(snapshot: &Arc<Snapshot>, boundaries: bool) -> Result<Generated, Failure> {
     let matchers = Observer::matchers(snapshot)?;
-    let mut engine = Brief::default();
-    engine.load(snapshot)?;
-    let mut solver = Solver::new(snapshot, &matchers, engine);
-    let made = Maker::new(&mut solver).make()?;
+    let mut solver = Solver::new(snapshot, &matchers)?;
+    let made = Maker::new(&mut solver).make(None)?;
     let (requests, goals) = pick(snapshot, &made, boundaries);
     let reached = reached(snapshot, &matchers, &requests)?;
     let catalogue = Catalogue::of(snapshot);
@@ -142,32 +145,58 @@ pub fn generate(snapshot: &Arc<Snapshot>, boundaries: bool) -> Result<Generated,
     })
 }
 
+/// The requests of [`generate`], with boundaries; of route configurations only those for these virtual
+/// hosts, where some are named.
+///
+/// # Errors
+/// The engine does not take the snapshot.
+pub(crate) fn requests(
+    snapshot: &Arc<Snapshot>,
+    hosts: Option<&Hosts>,
+) -> Result<Vec<Request>, Failure> {
+    let matchers = Observer::matchers(snapshot)?;
+    let mut solver = Solver::new(snapshot, &matchers)?;
+    let made = Maker::new(&mut solver).make(hosts)?;
+    Ok(pick(snapshot, &made, true).0)
+}
+
 /// The candidates that are needed, with ids that are unique.
 fn pick(
     snapshot: &Snapshot,
     made: &Candidates,
     boundaries: bool,
 ) -> (Vec<Request>, Vec<Vec<Goal>>) {
-    let is_wanted = |item: &&Item| boundaries || matches!(item, Item::Goal(_));
+    let is_wanted = |item: &usize| boundaries || made.items.goal(*item).is_some();
     // Requests that are equal but for their ids are one, which reaches what each of them does.
-    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
-    let mut distinct: Vec<(&Request, Vec<Item>)> = Vec::new();
+    let mut places: HashMap<Alike<'_>, usize> = HashMap::with_capacity(made.all.len());
+    let mut requests: Vec<&Request> = Vec::new();
+    let mut reached: Vec<Vec<usize>> = Vec::new();
     for candidate in &made.all {
-        let items = candidate.items.iter().filter(is_wanted).copied();
-        let place = *places.entry(key(&candidate.request)).or_insert_with(|| {
-            distinct.push((&candidate.request, Vec::new()));
-            distinct.len() - 1
-        });
-        if let Some((_, all)) = distinct.get_mut(place) {
-            all.extend(items);
+        let items = candidate.items.iter().copied().filter(is_wanted);
+        match places.entry(Alike::of(&candidate.request)) {
+            Entry::Vacant(place) => {
+                place.insert(requests.len());
+                requests.push(&candidate.request);
+                reached.push(items.collect());
+            }
+            Entry::Occupied(place) => {
+                if let Some(all) = reached.get_mut(*place.get()) {
+                    all.extend(items);
+                }
+            }
         }
     }
-    let items: Vec<Vec<Item>> = distinct.iter().map(|(_, items)| items.clone()).collect();
+    drop(places);
+    for items in &mut reached {
+        items.sort_unstable();
+        items.dedup();
+    }
     let mut ids: HashMap<&str, usize> = HashMap::new();
-    let mut requests = Vec::new();
+    let mut shares: HashMap<(usize, usize), Option<usize>> = HashMap::new();
+    let mut picked = Vec::new();
     let mut goals = Vec::new();
-    for index in cover::greedy(&items) {
-        let Some((request, items)) = distinct.get(index) else {
+    for index in cover::greedy(&reached, made.items.len()) {
+        let (Some(request), Some(items)) = (requests.get(index), reached.get(index)) else {
             continue;
         };
         let times = ids.entry(request.id.as_str()).or_default();
@@ -176,14 +205,16 @@ fn pick(
         if *times > 1 {
             numbered.id = format!("{} ({times})", request.id);
         }
-        let own = items.iter().filter_map(|item| match item {
-            Item::Goal(goal) => Some(*goal),
-            Item::Boundary(_) => None,
-        });
+        let own = items.iter().filter_map(|item| made.items.goal(*item));
         let own: Vec<Goal> = own.collect();
         let any = |fits: fn(&Goal) -> bool| own.iter().any(fits);
         let takes_shares = own.iter().any(|goal| match goal {
-            Goal::Route(at) => depends_on_shares(snapshot, *at),
+            Goal::Route(at) => {
+                let host = (at.configuration, at.virtual_host);
+                let first = shares.entry(host);
+                let first = first.or_insert_with(|| first_share(snapshot, host.0, host.1));
+                first.is_some_and(|first| first <= at.route)
+            }
             _ => false,
         });
         if any(|goal| matches!(goal, Goal::Route(_)))
@@ -193,41 +224,21 @@ fn pick(
             // It chooses endpoints only: drawn for each request, it reaches more of them.
             numbered.random = None;
         }
-        requests.push(numbered);
+        picked.push(numbered);
         goals.push(own);
     }
-    (requests, goals)
+    (picked, goals)
 }
 
-/// Whether the random number decides that a request gets to the route: it, or one before it, takes
-/// a share of the requests (`runtime_fraction`).
-fn depends_on_shares(snapshot: &Snapshot, at: RouteAt) -> bool {
-    let configuration = snapshot.route_configurations.get(at.configuration);
-    let host = configuration.and_then(|it| it.config.virtual_hosts.get(at.virtual_host));
-    let routes = host.map_or(&[][..], |host| host.routes.as_slice());
-    let mut matches = routes
-        .iter()
-        .take(at.route + 1)
-        .filter_map(|route| route.r#match.as_ref());
-    matches.any(|matched| !is_always_taken(matched) && !is_never_taken(matched))
-}
-
-/// All of a request but its id.
-pub(crate) fn key(request: &Request) -> Vec<u8> {
-    let connection = (
-        &request.listener,
-        &request.route_config,
-        request.destination,
-        request.source,
-        &request.sni,
-        &request.alpn,
-        (request.tls, request.client_certificate),
-        &request.scheme,
-        request.random,
-    );
-    let mut key = request.head();
-    key.extend(format!("{connection:?}").into_bytes());
-    key
+/// The first route of the virtual host that takes a share of the requests (`runtime_fraction`), so that the
+/// random number decides that a request gets to it, or to one behind it.
+fn first_share(snapshot: &Snapshot, configuration: usize, host: usize) -> Option<usize> {
+    let configuration = snapshot.route_configurations.get(configuration)?;
+    let host = configuration.config.virtual_hosts.get(host)?;
+    host.routes.iter().position(|route| {
+        let matched = route.r#match.as_ref();
+        matched.is_some_and(|it| !is_always_taken(it) && !is_never_taken(it))
+    })
 }
 
 fn reached(

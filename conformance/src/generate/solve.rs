@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::route::v3::{RouteMatch, VirtualHost};
 use twinmesh_engine::{Answer, Chain, Engine, Outcome, Request};
@@ -57,7 +58,7 @@ pub(crate) struct Solved {
 
 /// The snapshot, and who decides by it.
 pub(crate) struct Solver<'a> {
-    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) snapshot: &'a Arc<Snapshot>,
     pub(crate) matchers: &'a Matchers,
     engine: Brief,
     /// Of the routes of one virtual host.
@@ -66,14 +67,21 @@ pub(crate) struct Solver<'a> {
 }
 
 impl<'a> Solver<'a> {
-    pub(crate) fn new(snapshot: &'a Snapshot, matchers: &'a Matchers, engine: Brief) -> Self {
-        Self {
+    /// # Errors
+    /// The engine does not take the snapshot.
+    pub(crate) fn new(
+        snapshot: &'a Arc<Snapshot>,
+        matchers: &'a Matchers,
+    ) -> Result<Self, Failure> {
+        let mut engine = Brief::default();
+        engine.load(snapshot)?;
+        Ok(Self {
             snapshot,
             matchers,
             engine,
             options: HashMap::new(),
             options_of: (usize::MAX, usize::MAX),
-        }
+        })
     }
 
     /// What the engine says.

@@ -169,20 +169,6 @@ fn fingerprint(finding: &Finding, seen: &mut BTreeMap<String, usize>) -> String 
     format!("{text}:{number}")
 }
 
-/// A field path without its indices, which move when something is put in before.
-pub fn without_indices(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((before, after)) = rest.split_once('[') {
-        text.push_str(before);
-        text.push('[');
-        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
-        rest = after.get(digits..).unwrap_or_default();
-    }
-    text.push_str(rest);
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,15 +194,6 @@ mod tests {
         let other = fingerprint(&finding("b"), &mut seen);
         assert!(one != two && one != other && two != other);
         assert_eq!(one, fingerprint(&finding("a"), &mut BTreeMap::new()));
-    }
-
-    #[test]
-    fn indices_go_and_keys_stay() {
-        assert_eq!(
-            without_indices("a[0].b[12][\"k[3]\"].c"),
-            "a[].b[][\"k[]\"].c"
-        );
-        assert_eq!(without_indices(""), "");
     }
 
     #[test]

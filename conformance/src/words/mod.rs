@@ -38,3 +38,31 @@ pub fn request_line(request: &Request) -> String {
         None => format!("{} {} without a host", request.method, request.path),
     }
 }
+
+/// A field's path, or a text with some, without the indices, which move when something is put in before.
+pub fn without_indices(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('[') {
+        out.push_str(before);
+        out.push('[');
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        rest = after.get(digits..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_go_and_keys_stay() {
+        assert_eq!(
+            without_indices("a[0].b[12][\"k[3]\"].c"),
+            "a[].b[][\"k[]\"].c"
+        );
+        assert_eq!(without_indices(""), "");
+    }
+}

@@ -1,14 +1,14 @@
 //! Every divergence: both decisions, and both traces side by side.
 
-use super::super::Report;
 use super::super::divergent::{Divergent, SideBySide};
+use super::super::grouping::{self, listed};
 use crate::comparison::{Field, Fields};
 
-/// The divergences of a case and engine.
+/// The divergences of a case that the same engines show.
 pub struct Group<'a> {
     pub anchor: String,
     pub case: &'a str,
-    pub engine: &'static str,
+    pub engines: String,
     pub count: usize,
     /// Those with their traces.
     pub told: Vec<Told<'a>>,
@@ -24,7 +24,7 @@ pub struct Told<'a> {
     pub fields: String,
     pub site: Option<String>,
     /// Who decided, over the columns of `lines`.
-    pub deciders: Vec<&'static str>,
+    pub deciders: Vec<String>,
     pub lines: Vec<FieldLine>,
     pub reasons: Vec<(&'static str, &'a str)>,
     pub traces: &'a SideBySide,
@@ -46,41 +46,49 @@ pub struct Listed<'a> {
     pub site: Option<String>,
 }
 
-pub fn of(report: &Report) -> Vec<Group<'_>> {
-    let rows = report.rows.iter().filter(|row| row.counts.divergences > 0);
-    rows.map(|row| {
-        let mut told = Vec::new();
-        let mut listed = Vec::new();
-        for divergent in &row.observed.divergents {
-            let fields = fields(divergent);
-            let site = divergent.site.as_ref().map(ToString::to_string);
-            match &divergent.told {
-                Some(traces) => told.push(tell(divergent, traces, fields, site)),
-                None => listed.push(Listed {
-                    divergent,
-                    fields,
-                    site,
-                }),
-            }
-        }
-        let reproducer = row
-            .details
-            .iter()
-            .find_map(|detail| detail.reproducer.as_ref());
-        Group {
-            anchor: super::anchor(report, &row.case, row.engine),
-            case: &row.case,
-            engine: row.engine,
-            count: row.counts.divergences,
-            told,
-            listed,
-            reproducer: reproducer.map(|written| match written {
-                Ok(folder) => format!("Reproducer: {}", folder.display()),
-                Err(message) => format!("No reproducer: {message}"),
+pub fn of<'a>(groups: &[grouping::Group<'a>]) -> Vec<Group<'a>> {
+    let groups = groups.iter().enumerate();
+    groups.map(|(place, group)| one(place, group)).collect()
+}
+
+fn one<'a>(place: usize, group: &grouping::Group<'a>) -> Group<'a> {
+    let engines = listed(&group.engines());
+    let mut told = Vec::new();
+    let mut listed = Vec::new();
+    for all in &group.requests {
+        let Some(first) = all.first().copied() else {
+            continue;
+        };
+        let fields = fields(first);
+        let site = first.site.as_ref().map(ToString::to_string);
+        let traces = all.iter().filter_map(|divergent| divergent.told.as_ref());
+        // Two traces say more than one, and most where they part.
+        let most = |traces: &&SideBySide| (traces.left.is_some(), traces.part());
+        match traces.max_by_key(most) {
+            Some(traces) => told.push(tell(first, traces, &engines, fields, site)),
+            None => listed.push(Listed {
+                divergent: first,
+                fields,
+                site,
             }),
         }
-    })
-    .collect()
+    }
+    let details = group.rows.iter().flat_map(|row| &row.details);
+    let reproducer = details
+        .filter_map(|detail| detail.reproducer.as_ref())
+        .next();
+    Group {
+        anchor: super::anchor(place),
+        case: group.case(),
+        count: group.requests.len(),
+        engines,
+        told,
+        listed,
+        reproducer: reproducer.map(|written| match written {
+            Ok(folder) => format!("Reproducer: {}", folder.display()),
+            Err(message) => format!("No reproducer: {message}"),
+        }),
+    }
 }
 
 fn fields(divergent: &Divergent) -> String {
@@ -100,6 +108,7 @@ fn fields(divergent: &Divergent) -> String {
 fn tell<'a>(
     divergent: &'a Divergent,
     traces: &'a SideBySide,
+    engines: &str,
     fields: String,
     site: Option<String>,
 ) -> Told<'a> {
@@ -125,7 +134,7 @@ fn tell<'a>(
         divergent,
         fields,
         site,
-        deciders: divergent.decisions.iter().map(|(who, _)| *who).collect(),
+        deciders: deciders(divergent, engines),
         lines,
         reasons: divergent
             .decisions
@@ -133,6 +142,16 @@ fn tell<'a>(
             .filter_map(|(who, decision)| Some((*who, decision.reason.as_deref()?)))
             .collect(),
         traces,
-        traces_equal: traces.left.is_some() && !traces.rows.iter().any(|row| row.parts),
+        traces_equal: traces.left.is_some() && !traces.part(),
     }
+}
+
+/// Who decided: the last column is of all engines.
+fn deciders(divergent: &Divergent, engines: &str) -> Vec<String> {
+    let all = divergent.decisions.iter();
+    let mut all: Vec<String> = all.map(|(who, _)| (*who).to_owned()).collect();
+    if let Some(last) = all.last_mut() {
+        engines.clone_into(last);
+    }
+    all
 }

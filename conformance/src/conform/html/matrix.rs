@@ -1,5 +1,6 @@
 //! Case by engine, with counts.
 
+use super::super::grouping::Group;
 use super::super::{Counts, Report, Row};
 use super::numbers::duration;
 
@@ -31,7 +32,7 @@ pub struct Cell {
     pub latency: String,
 }
 
-pub fn of(report: &Report) -> Matrix<'_> {
+pub fn of<'a>(report: &'a Report, groups: &[Group<'_>]) -> Matrix<'a> {
     let engines = super::engines(report);
     let mut lines: Vec<Line<'_>> = Vec::new();
     for row in &report.rows {
@@ -45,7 +46,7 @@ pub fn of(report: &Report) -> Matrix<'_> {
         if let (Some(line), Some(place)) = (lines.last_mut(), place)
             && let Some(slot) = line.cells.get_mut(place)
         {
-            *slot = Some(cell(report, row));
+            *slot = Some(cell(row, groups));
         }
     }
     let totals = engines.iter().map(|engine| total(report, engine)).collect();
@@ -56,13 +57,14 @@ pub fn of(report: &Report) -> Matrix<'_> {
     }
 }
 
-fn cell(report: &Report, row: &Row) -> Cell {
+fn cell(row: &Row, groups: &[Group<'_>]) -> Cell {
+    let place = groups.iter().position(|group| group.is_of(row));
     let latencies = row.observed.latencies.as_ref();
     Cell {
         counts: row.counts,
         is_reference: row.against.is_empty(),
         against: row.against.join(" and "),
-        anchor: super::anchor(report, &row.case, row.engine),
+        anchor: super::anchor(place.unwrap_or(0)),
         latency: latencies.map_or_else(String::new, |latencies| {
             format!(
                 "median {}, 99 % within {}",

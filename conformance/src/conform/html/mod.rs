@@ -12,6 +12,7 @@ mod shares;
 
 use askama::Template;
 
+use super::grouping;
 use super::wilson::CONFIDENCE_PERCENT;
 use super::{Counts, Report};
 use crate::failure::Failure;
@@ -35,14 +36,15 @@ struct Page<'a> {
 /// The report as one page.
 pub fn write(report: &Report) -> Result<String, Failure> {
     let compared = report.rows.iter().filter(|row| !row.against.is_empty());
+    let groups = grouping::groups(report);
     let page = Page {
         version: env!("CARGO_PKG_VERSION"),
         confidence: CONFIDENCE_PERCENT,
         agrees: report.errors.is_empty() && !report.diverges(),
         counts: compared.fold(Counts::default(), |counts, row| counts.plus(row.counts)),
         report,
-        matrix: matrix::of(report),
-        divergences: divergences::of(report),
+        matrix: matrix::of(report, &groups),
+        divergences: divergences::of(&groups),
         splits: shares::of(report, shares::Kind::Clusters),
         endpoints: shares::of(report, shares::Kind::Endpoints),
         latencies: latency::of(report),
@@ -64,8 +66,6 @@ fn engines(report: &Report) -> Vec<&'static str> {
 }
 
 /// What a group of divergences is called in links; case names are any text.
-fn anchor(report: &Report, case: &str, engine: &str) -> String {
-    let of_row = |row: &super::Row| row.case == case && row.engine == engine;
-    let place = report.rows.iter().position(of_row).unwrap_or(0);
+fn anchor(place: usize) -> String {
     format!("divergences-{place}")
 }
