@@ -1,12 +1,10 @@
 //! What of a request settles a choice that is otherwise drawn.
 
+use super::managed::Managed;
 use envoy_types::pb::envoy::config::route::v3::{
     RouteAction, WeightedCluster, route_action::hash_policy::PolicySpecifier,
     weighted_cluster::RandomValueSpecifier,
 };
-use twinmesh_engine::Request;
-
-use super::managed::Managed;
 
 /// Whether something is settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,16 +19,14 @@ pub enum Settled {
 
 /// Whether the request settles which of the weighted clusters is chosen: by one header that is a
 /// number, or by a hash.
-pub fn is_pinned(
-    managed: &Managed<'_>,
-    action: &RouteAction,
-    weighted: &WeightedCluster,
-) -> Settled {
+pub fn is_pinned(managed: &Managed, action: &RouteAction, weighted: &WeightedCluster) -> Settled {
+    if !managed.is_known() {
+        return Settled::Perhaps;
+    }
     match &weighted.random_value_specifier {
         Some(RandomValueSpecifier::HeaderName(name)) => {
-            let mut values = values(&managed.request, name);
-            let settled = match (values.next(), values.next()) {
-                (Some(value), None) if is_number(value) => Settled::Yes,
+            let settled = match &managed.values(name)[..] {
+                [value] if is_number(value) => Settled::Yes,
                 _ => Settled::No,
             };
             settled.min(most(managed, name))
@@ -41,21 +37,24 @@ pub fn is_pinned(
 }
 
 /// Whether one of the route's hash policies makes a hash of the request.
-pub fn has_hash(managed: &Managed<'_>, action: &RouteAction) -> Settled {
-    let request = &*managed.request;
+pub fn has_hash(managed: &Managed, action: &RouteAction) -> Settled {
+    if !managed.is_known() {
+        return Settled::Perhaps;
+    }
     let policies = action.hash_policy.iter();
     let hashes = policies.map(|policy| match &policy.policy_specifier {
         Some(PolicySpecifier::Header(header)) => {
             let name = &header.header_name;
-            all_say(values(request, name)).min(most(managed, name))
+            let values = managed.values(name);
+            all_say(values.iter().map(String::as_str)).min(most(managed, name))
         }
         Some(PolicySpecifier::Cookie(cookie)) => {
-            let pairs = values(request, "cookie").flat_map(|line| line.split(';'));
+            let lines = managed.values("cookie");
+            let pairs = lines.iter().flat_map(|line| line.split(';'));
             all_say(pairs.filter_map(|pair| value_of(pair, &cookie.name)))
         }
         Some(PolicySpecifier::QueryParameter(parameter)) => {
-            let query = request.path.split_once('?').map_or("", |(_, query)| query);
-            let pairs = query.split('&');
+            let pairs = managed.query().split('&');
             let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
             let named = pairs.filter(|(name, _)| *name == parameter.name);
             all_say(named.map(|(_, value)| value))
@@ -75,7 +74,7 @@ fn value_of<'a>(cookie: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// What a header settles at most.
-fn most(managed: &Managed<'_>, name: &str) -> Settled {
+fn most(managed: &Managed, name: &str) -> Settled {
     let mut uncertain = managed.uncertain.iter();
     match uncertain.any(|it| it.eq_ignore_ascii_case(name)) {
         true => Settled::Perhaps,
@@ -94,21 +93,6 @@ fn all_say<'a>(values: impl Iterator<Item = &'a str>) -> Settled {
         }
     });
     said.min().unwrap_or(Settled::No)
-}
-
-fn values<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let pseudo = match name.to_ascii_lowercase().as_str() {
-        ":path" => Some(request.path.as_str()),
-        ":method" => Some(request.method.as_str()),
-        ":authority" | "host" => request.authority.as_deref(),
-        _ => None,
-    };
-    let headers = request
-        .headers
-        .iter()
-        .filter(move |(header, _)| header.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_str());
-    pseudo.into_iter().chain(headers)
 }
 
 /// As absl::SimpleAtoi reads a 64-bit number.
