@@ -16,9 +16,7 @@ use super::probes::{self, Probe};
 use super::solve::{Place, Solver, Want};
 use super::tree;
 use crate::failure::Failure;
-use crate::reach::{
-    self, Goal, Part, RouteAt, Way, criteria, entries, match_undecided, parts, passed,
-};
+use crate::reach::{self, Goal, Part, RouteAt, Way, criteria, entries, match_undecided, parts};
 
 /// What a candidate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,7 +77,7 @@ impl<'a, 's> Maker<'a, 's> {
     }
 
     fn add(&mut self, id: String, request: &Request, answer: &Answer, more: Vec<Item>) {
-        let goals = passed(self.solver.snapshot, request, answer).into_iter();
+        let goals = self.solver.passed(request, answer).into_iter();
         // Which endpoint is picked depends on the requests before.
         let mut items: Vec<Item> = goals
             .filter(|goal| !matches!(goal, Goal::Endpoint { .. }))
@@ -114,7 +112,7 @@ impl<'a, 's> Maker<'a, 's> {
             for mut request in connections::to_chain(snapshot, listener, chain) {
                 request.authority = Some(self.first_host(listener, chain));
                 let answer = self.solver.decide(&request)?;
-                if passed(snapshot, &request, &answer).contains(&wanted) {
+                if self.solver.passed(&request, &answer).contains(&wanted) {
                     taken = Some((request, answer));
                     break;
                 }
@@ -233,7 +231,7 @@ impl<'a, 's> Maker<'a, 's> {
                         self.made.missed += 1;
                         continue;
                     }
-                    let is_in = passed(snapshot, &request, &answer).contains(&goal);
+                    let is_in = self.solver.passed(&request, &answer).contains(&goal);
                     if is_in && authority.is_none() {
                         authority = Some(request.clone());
                     }

@@ -16,7 +16,7 @@ use twinmesh_xds::Snapshot;
 use super::draft::{Dimension, Draft};
 use super::probes;
 use crate::failure::Failure;
-use crate::reach::{Brief, Part, Way};
+use crate::reach::{Brief, Goal, Part, Passing, Way};
 
 /// How many earlier routes are looked at before a way past them is given up.
 const MOST_BLOCKERS: usize = 24;
@@ -60,6 +60,7 @@ pub(crate) struct Solver<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) matchers: &'a Matchers,
     engine: Brief,
+    passing: Passing<'a>,
     /// Of the routes of one virtual host.
     options: HashMap<usize, Rc<Options>>,
     options_of: (usize, usize),
@@ -71,6 +72,7 @@ impl<'a> Solver<'a> {
             snapshot,
             matchers,
             engine,
+            passing: Passing::new(snapshot),
             options: HashMap::new(),
             options_of: (usize::MAX, usize::MAX),
         }
@@ -85,6 +87,11 @@ impl<'a> Solver<'a> {
             self.engine.release(held)?;
         }
         Ok(answer)
+    }
+
+    /// What a decided request reaches by itself.
+    pub(crate) fn passed(&mut self, request: &Request, answer: &Answer) -> Vec<Goal> {
+        self.passing.goals(request, answer)
     }
 
     /// A request that does as wanted at the route, or the routes that took all that were tried.

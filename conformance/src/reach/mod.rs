@@ -6,9 +6,11 @@
 
 mod brief;
 mod catalogue;
+mod domains;
 mod goal;
 mod name;
 mod observer;
+mod passing;
 mod refusals;
 
 pub use brief::Brief;
@@ -19,5 +21,5 @@ pub use observer::Observer;
 
 pub(crate) use catalogue::{criteria, entries, match_undecided, parts};
 pub(crate) use name::route;
-pub(crate) use observer::{Way, passed};
+pub(crate) use passing::{Passing, Way};
 pub(crate) use refusals::{exact, folds_case, takes_any_path};
