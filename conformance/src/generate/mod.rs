@@ -1,5 +1,6 @@
 //! `twinmesh generate`: the traffic that reaches everything in a snapshot.
 
+mod behind;
 mod candidates;
 mod chain_tree;
 mod connections;

@@ -7,6 +7,7 @@ use twinmesh_spec::reading::{Matchers, is_never_taken};
 use twinmesh_xds::{Snapshot, Unsupported};
 
 use super::Generated;
+use super::behind;
 use super::candidates::route_label;
 use super::shadow;
 use crate::output::Style;
@@ -174,6 +175,7 @@ pub(crate) fn lines(snapshot: &Snapshot, generated: &Generated, style: Style) ->
             generated.boundaries, generated.missed
         ));
     }
+    lines.extend(behind::lines(snapshot, style));
     let (proved, open): (Vec<&Unreached>, Vec<&Unreached>) = generated
         .unreached
         .iter()
