@@ -13,6 +13,7 @@ mod sample;
 mod shadow;
 mod solve;
 mod tree;
+mod wish;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write as _;
