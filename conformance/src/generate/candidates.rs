@@ -1,6 +1,6 @@
 //! Requests for every goal of a snapshot, each verified by the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteMatch, WeightedCluster, route::Action, route_action::ClusterSpecifier,
@@ -12,11 +12,14 @@ use twinmesh_xds::{Snapshot, Terminal};
 use super::connections;
 use super::draft::{Dimension, Draft};
 use super::hosts;
+use super::policies::Bases;
 use super::probes::{self, Probe};
 use super::solve::{Place, Solver, Want};
 use super::tree;
 use crate::failure::Failure;
-use crate::reach::{self, Goal, Part, RouteAt, Way, criteria, entries, match_undecided, parts};
+use crate::reach::{
+    self, Catalogue, Goal, Part, RouteAt, Way, criteria, entries, match_undecided, parts,
+};
 
 /// What a candidate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +44,8 @@ pub(crate) struct Candidates {
     pub(crate) all: Vec<Candidate>,
     /// Routes that no request took, each with those that took what was tried.
     pub(crate) blocked: BTreeMap<RouteAt, Vec<usize>>,
+    /// Requests that reach a goal when so many of them come at once.
+    pub(crate) bursts: Vec<(Request, usize, Goal)>,
     /// Boundaries that are verified.
     pub(crate) boundaries: usize,
     /// Boundaries that an earlier route, or another rule, keeps requests from.
@@ -51,6 +56,9 @@ pub(crate) struct Candidates {
 pub(crate) struct Maker<'a, 's> {
     pub(crate) solver: &'s mut Solver<'a>,
     pub(crate) made: Candidates,
+    /// What is reached of filters and routes.
+    pub(crate) seen: HashSet<Goal>,
+    pub(crate) bases: Bases,
     /// The first way into each route configuration.
     ways: BTreeMap<usize, (Request, Way)>,
 }
@@ -60,12 +68,14 @@ impl<'a, 's> Maker<'a, 's> {
         Self {
             solver,
             made: Candidates::default(),
+            seen: HashSet::new(),
+            bases: Bases::default(),
             ways: BTreeMap::new(),
         }
     }
 
     /// All candidates of the snapshot.
-    pub(crate) fn make(mut self) -> Result<Candidates, Failure> {
+    pub(crate) fn make(mut self, catalogue: &Catalogue) -> Result<Candidates, Failure> {
         let snapshot = self.solver.snapshot;
         for listener in 0..snapshot.listeners.len() {
             self.listener(listener)?;
@@ -73,17 +83,26 @@ impl<'a, 's> Maker<'a, 's> {
         for configuration in 0..snapshot.route_configurations.len() {
             self.configuration(configuration)?;
         }
+        self.policies(catalogue)?;
         Ok(self.made)
     }
 
-    fn add(&mut self, id: String, request: &Request, answer: &Answer, more: Vec<Item>) {
-        let goals = self.solver.passed(request, answer).into_iter();
+    pub(crate) fn add(&mut self, id: String, request: &Request, answer: &Answer, more: Vec<Item>) {
+        let passed = self.solver.passed(request, answer);
+        let unmatched = self.solver.unmatched(&passed);
+        let goals = passed.goals.into_iter().chain(unmatched);
         // Which endpoint is picked depends on the requests before.
         let mut items: Vec<Item> = goals
             .filter(|goal| !matches!(goal, Goal::Endpoint { .. }))
             .map(Item::Goal)
             .collect();
         items.extend(more);
+        self.seen.extend(items.iter().filter_map(|item| match item {
+            Item::Goal(goal @ (Goal::Policy { .. } | Goal::Answer(_) | Goal::Route(_))) => {
+                Some(*goal)
+            }
+            _ => None,
+        }));
         let mut request = request.clone();
         request.id = id;
         self.made.all.push(Candidate { request, items });
@@ -112,7 +131,12 @@ impl<'a, 's> Maker<'a, 's> {
             for mut request in connections::to_chain(snapshot, listener, chain) {
                 request.authority = Some(self.first_host(listener, chain));
                 let answer = self.solver.decide(&request)?;
-                if self.solver.passed(&request, &answer).contains(&wanted) {
+                if self
+                    .solver
+                    .passed(&request, &answer)
+                    .goals
+                    .contains(&wanted)
+                {
                     taken = Some((request, answer));
                     break;
                 }
@@ -121,7 +145,37 @@ impl<'a, 's> Maker<'a, 's> {
                 continue;
             };
             self.add(format!("{id}: takes"), &request, &answer, Vec::new());
-            let way = Way::of(&answer);
+            let (mut request, mut way) = (request, Way::of(&answer));
+            if answer.decision.outcome == Outcome::Unsupported && request.source.is_none() {
+                // A filter may look at the ends of the connection.
+                let mut known = request.clone();
+                known.source = Some(connections::SOURCE);
+                known
+                    .destination
+                    .get_or_insert(connections::bound(Some(resource)));
+                let answer = self.solver.decide(&known)?;
+                let there = Way::of(&answer);
+                if (there.listener, there.chain) == (way.listener, way.chain)
+                    && answer.decision.outcome != Outcome::Unsupported
+                {
+                    self.add(
+                        format!("{id}: takes, between known ends"),
+                        &known,
+                        &answer,
+                        Vec::new(),
+                    );
+                    (request, way) = (known, there);
+                }
+            }
+            if way.closed.is_some()
+                && let Some(found) = self.let_on(&Draft::new(request.clone()))?
+            {
+                // No network filter closes it.
+                let id = format!("{id}: takes and lets on");
+                self.add(id, &found.request, &found.answer, Vec::new());
+                (request, way) = (found.request, Way::of(&found.answer));
+            }
+            self.bases.chain(listener, chain, &request);
             if let Some(configuration) = way.configuration {
                 let way = (request.clone(), way);
                 self.ways.entry(configuration).or_insert(way);
@@ -231,7 +285,7 @@ impl<'a, 's> Maker<'a, 's> {
                         self.made.missed += 1;
                         continue;
                     }
-                    let is_in = self.solver.passed(&request, &answer).contains(&goal);
+                    let is_in = self.solver.passed(&request, &answer).goals.contains(&goal);
                     if is_in && authority.is_none() {
                         authority = Some(request.clone());
                     }
@@ -330,11 +384,20 @@ impl<'a, 's> Maker<'a, 's> {
             Ok(solved) => {
                 let name = id;
                 let id = format!("{id}: takes");
-                self.add(id, &solved.request, &solved.answer, Vec::new());
-                if is_weighted(&solved.answer) {
-                    self.weights(route, at, &solved.draft, name)?;
+                self.add(id.clone(), &solved.request, &solved.answer, Vec::new());
+                let (mut draft, mut answer) = (solved.draft, solved.answer);
+                if Way::of(&answer).answered.is_some()
+                    && let Some(found) = self.let_on(&draft)?
+                {
+                    let id = format!("{id}, and filters let on");
+                    self.add(id, &found.request, &found.answer, Vec::new());
+                    (draft, answer) = (found.draft, found.answer);
                 }
-                solved.draft
+                self.bases.route(at, &draft);
+                if is_weighted(&answer) {
+                    self.weights(route, at, &draft, name)?;
+                }
+                draft
             }
             Err(blockers) => {
                 self.made.blocked.insert(at, blockers);
@@ -431,6 +494,7 @@ impl<'a, 's> Maker<'a, 's> {
                 }
                 let request = draft.request();
                 let answer = self.solver.decide(&request)?;
+                self.bases.entry(at, entry, &draft);
                 let is_there = Way::of(&answer).route() == Some(at)
                     && answer.trace.steps.iter().any(|step| {
                         matches!(step, Step::WeightedCluster { entry: chosen, value, .. }

@@ -7,13 +7,12 @@ use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
 use twinmesh_engine::Request;
 use twinmesh_xds::Listener;
 
-use super::connections::{Connection, boundaries, inside, plain};
+use super::connections::{Connection, SOURCE, boundaries, inside, plain};
 use super::wish::{self, Asked, Wish};
 use crate::matcher_tree::{decoded, walk};
 
-/// Where a connection goes and comes from where nothing is asked of it.
+/// Where a connection goes where nothing is asked of it.
 const DESTINATION: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 255, 0, 1)), 80);
-const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 40_000);
 
 /// What a connection is to have, on the way down a tree.
 #[derive(Debug, Clone, Default)]

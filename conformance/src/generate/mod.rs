@@ -7,15 +7,17 @@ mod connections;
 mod cover;
 mod draft;
 mod hosts;
+mod policies;
 mod probes;
 mod report;
 mod sample;
+mod setting;
 mod shadow;
 mod solve;
 mod tree;
 mod wish;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -26,17 +28,21 @@ use twinmesh_engine::format::traffic;
 use twinmesh_engine::{Engine as _, Replay, Request};
 use twinmesh_spec::reading::{Matchers, is_always_taken, is_never_taken};
 use twinmesh_xds::Snapshot;
+use twinmesh_xds::http_filter::FilterKind;
 
 use crate::failure::{Failure, Status};
 use crate::input;
 use crate::output::{self, Output, Style};
 use crate::profile::ProfileArgument;
-use crate::reach::{Brief, Catalogue, Goal, Observer, RouteAt};
+use crate::reach::{Brief, Catalogue, Filter, Goal, Observer, RouteAt, filter_chain};
 
 use candidates::{Candidates, Item, Maker};
 pub use report::{Unreached, Why};
 pub(crate) use sample::matching;
 use solve::Solver;
+
+/// A day in microseconds.
+pub(crate) const DAY_US: u64 = 86_400_000_000;
 
 /// Writes the traffic that reaches everything in a snapshot that can be reached.
 ///
@@ -76,6 +82,8 @@ pub struct Generated {
     pub reached: BTreeSet<Goal>,
     /// All there is to reach.
     pub catalogue: Catalogue,
+    /// Routes of which a request was answered by an HTTP filter before their action, and by which.
+    pub answered: BTreeMap<RouteAt, Filter>,
     /// Routes that none of them reaches.
     pub unreached: Vec<Unreached>,
     /// Boundaries that requests stand on.
@@ -128,16 +136,18 @@ pub fn generate(snapshot: &Arc<Snapshot>, boundaries: bool) -> Result<Generated,
     let mut engine = Brief::default();
     engine.load(snapshot)?;
     let mut solver = Solver::new(snapshot, &matchers, engine);
-    let made = Maker::new(&mut solver).make()?;
-    let (requests, goals) = pick(snapshot, &made, boundaries);
-    let reached = reached(snapshot, &matchers, &requests)?;
     let catalogue = Catalogue::of(snapshot);
-    let unreached = report::unreached(snapshot, &matchers, &catalogue, &reached, &made.blocked);
+    let made = Maker::new(&mut solver).make(&catalogue)?;
+    let (requests, goals) = pick(snapshot, &made, boundaries);
+    let (reached, answered) = reached(snapshot, &matchers, &requests)?;
+    let held = (&made.blocked, &answered);
+    let unreached = report::unreached(snapshot, &matchers, &catalogue, &reached, held);
     Ok(Generated {
         requests,
         goals,
         reached,
         catalogue,
+        answered,
         unreached,
         boundaries: if boundaries { made.boundaries } else { 0 },
         missed: made.missed,
@@ -165,6 +175,7 @@ fn pick(
         }
     }
     let items: Vec<Vec<Item>> = distinct.iter().map(|(_, items)| items.clone()).collect();
+    let apart = apart(snapshot);
     let mut ids: HashMap<&str, usize> = HashMap::new();
     let mut requests = Vec::new();
     let mut goals = Vec::new();
@@ -191,12 +202,27 @@ fn pick(
         if any(|goal| matches!(goal, Goal::Route(_)))
             && !any(|goal| matches!(goal, Goal::Weight(..)))
             && !takes_shares
+            && !own.iter().any(|goal| draws(snapshot, goal))
         {
             // It chooses endpoints only: drawn for each request, it reaches more of them.
             numbered.random = None;
         }
+        numbered.time_us = apart.map(|apart| apart * requests.len() as u64);
         requests.push(numbered);
         goals.push(own);
+    }
+    let mut time = apart.map(|apart| apart * requests.len() as u64);
+    for (request, count, goal) in &made.bursts {
+        for number in 1..=*count {
+            requests.push(Request {
+                id: format!("{} ({number} of {count} at once)", request.id),
+                time_us: time,
+                ..request.clone()
+            });
+            let is_last = number == *count;
+            goals.push(is_last.then_some(*goal).into_iter().collect());
+        }
+        time = time.zip(apart).map(|(time, apart)| time + apart);
     }
     (requests, goals)
 }
@@ -212,6 +238,35 @@ fn depends_on_shares(snapshot: &Snapshot, at: RouteAt) -> bool {
         .take(at.route + 1)
         .filter_map(|route| route.r#match.as_ref());
     matches.any(|matched| !is_always_taken(matched) && !is_never_taken(matched))
+}
+
+/// Whether the goal is a filter chain whose HTTP filters answer shares of the requests.
+fn draws(snapshot: &Snapshot, goal: &Goal) -> bool {
+    let Goal::FilterChain { listener, chain } = *goal else {
+        return false;
+    };
+    let at = Filter {
+        listener,
+        chain,
+        filter: 0,
+    };
+    let filters = filter_chain(snapshot, at).map_or(&[][..], |chain| &chain.http_filters);
+    filters.iter().any(|filter| {
+        matches!(
+            filter.config,
+            FilterKind::Fault(_) | FilterKind::LocalRateLimit(_) | FilterKind::Cors(_)
+        )
+    })
+}
+
+/// How far apart requests have to be in time for every token bucket to be full again; `None`: there are
+/// none.
+fn apart(snapshot: &Snapshot) -> Option<u64> {
+    let listeners = snapshot.listeners.iter();
+    let chains = listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
+    let mut filters = chains.flat_map(|chain| &chain.http_filters);
+    let limits = filters.any(|filter| matches!(filter.config, FilterKind::LocalRateLimit(_)));
+    limits.then_some(DAY_US)
 }
 
 /// All of a request but its id.
@@ -236,7 +291,7 @@ fn reached(
     snapshot: &Arc<Snapshot>,
     matchers: &Matchers,
     requests: &[Request],
-) -> Result<BTreeSet<Goal>, Failure> {
+) -> Result<(BTreeSet<Goal>, BTreeMap<RouteAt, Filter>), Failure> {
     let mut observer = Observer::new(snapshot, matchers);
     let replay = Replay {
         trace: true,
@@ -247,5 +302,5 @@ fn reached(
         observer.observe(decided.request, &decided.answer);
         ControlFlow::Continue(())
     })?;
-    Ok(observer.reached().clone())
+    Ok((observer.reached().clone(), observer.answered().clone()))
 }

@@ -43,9 +43,10 @@ pub(crate) fn of_way(way: &[Turn]) -> Vec<Vec<Wish>> {
 /// All that a tree asks for, whether it is to hold or to fail.
 pub(crate) fn asked(matcher: &Matcher) -> Vec<Wish> {
     let mut all = Vec::new();
-    walk(matcher, &mut |way, action| match (way.last(), action) {
-        (Some(turn), None) => asked_in_condition(&turn.condition, &mut all),
-        _ => {}
+    walk(matcher, &mut |way, action| {
+        if let (Some(turn), None) = (way.last(), action) {
+            asked_in_condition(&turn.condition, &mut all);
+        }
     });
     all
 }

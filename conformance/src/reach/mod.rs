@@ -11,15 +11,17 @@ mod goal;
 mod name;
 mod observer;
 mod passing;
+mod policy;
 mod refusals;
 
 pub use brief::Brief;
 pub use catalogue::{Catalogue, Undecided};
-pub use goal::{Goal, Kind, Part, RouteAt};
+pub use goal::{Filter, Goal, Kind, Part, PolicyOf, RouteAt};
 pub use name::{Name, name};
 pub use observer::Observer;
 
 pub(crate) use catalogue::{criteria, entries, match_undecided, parts};
-pub(crate) use name::route;
-pub(crate) use passing::{Passing, Way};
+pub(crate) use name::{http_filter, route};
+pub(crate) use passing::{Passed, Passing, Way};
+pub(crate) use policy::{Judging, filter_chain, judging, table};
 pub(crate) use refusals::{exact, folds_case, takes_any_path};

@@ -1,16 +1,16 @@
 //! What decided requests reach.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
-use twinmesh_engine::{Answer, Outcome, Request};
+use twinmesh_engine::{Answer, Request};
 use twinmesh_spec::reading::Matchers;
 use twinmesh_xds::Snapshot;
 
 use super::catalogue::{always_accepts, criteria, match_undecided, parts};
 use super::passing::{Passing, Way};
 use super::refusals::Refusals;
-use super::{Goal, RouteAt};
+use super::{Filter, Goal, RouteAt};
 use crate::failure::Failure;
 
 /// Collects what requests reach.
@@ -20,6 +20,7 @@ pub struct Observer<'a> {
     matchers: &'a Matchers,
     passing: Passing<'a>,
     reached: BTreeSet<Goal>,
+    answered: BTreeMap<RouteAt, Filter>,
     refusals: HashMap<(usize, usize), Refusals>,
     connections: HashSet<Connection>,
 }
@@ -41,8 +42,9 @@ impl<'a> Observer<'a> {
         Self {
             snapshot,
             matchers,
-            passing: Passing::new(snapshot),
+            passing: Passing::new(snapshot, matchers),
             reached: BTreeSet::new(),
+            answered: BTreeMap::new(),
             refusals: HashMap::new(),
             connections: HashSet::new(),
         }
@@ -58,8 +60,14 @@ impl<'a> Observer<'a> {
 
     /// Adds what a request reaches, by the trace of its decision.
     pub fn observe(&mut self, request: &Request, answer: &Answer) {
-        self.reached.extend(self.passing.goals(request, answer));
+        let passed = self.passing.passed(request, answer);
+        self.reached.extend(self.passing.unmatched(&passed));
+        self.reached.extend(passed.goals);
         let way = Way::of(answer);
+        let answered = way.answered.and_then(|filter| way.filter(filter));
+        if let (Some(at), Some(filter)) = (way.route(), answered) {
+            self.answered.entry(at).or_insert(filter);
+        }
         self.criteria(request, way);
         self.refused(request, answer, way);
     }
@@ -108,10 +116,8 @@ impl<'a> Observer<'a> {
         let Some(host) = found.config.virtual_hosts.get(virtual_host) else {
             return;
         };
-        let end = match way.route {
-            Some(route) => route,
-            None if answer.decision.outcome == Outcome::NoRoute => host.routes.len(),
-            None => return,
+        let Some(end) = way.end(host, answer) else {
+            return;
         };
         let Some(seen) = way.seen(self.snapshot, request) else {
             return;
@@ -156,6 +162,12 @@ impl<'a> Observer<'a> {
             };
             reached.insert(Goal::Refuses(at, part));
         });
+    }
+
+    /// Routes of which a request was answered by an HTTP filter before their action, and by which: of
+    /// several the first.
+    pub fn answered(&self) -> &BTreeMap<RouteAt, Filter> {
+        &self.answered
     }
 
     /// All that was reached.
