@@ -93,9 +93,13 @@ impl Bases {
                 let Some(first) = self.chains.get(&(at.listener, at.chain)) else {
                     return Vec::new();
                 };
-                let table = reach::table(snapshot, at).into_iter();
-                let routes = table.flat_map(|table| within(table, None, None));
-                let routes = routes.map(|draft| draft.through(first));
+                let table = reach::table(snapshot, at);
+                let mut routes: Vec<_> = self.routes.iter().collect();
+                routes.retain(|(route, _)| table == Some(route.configuration));
+                // What routes say to the filter themselves takes the place of its own policies.
+                routes.sort_by_key(|(route, _)| reach::is_spoken_to(snapshot, at, **route));
+                let routes = routes.into_iter().take(MOST_BASES);
+                let routes = routes.map(|(_, draft)| draft.through(first));
                 std::iter::once(first.clone()).chain(routes).collect()
             }
             PolicyOf::Level {

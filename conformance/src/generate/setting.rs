@@ -91,7 +91,17 @@ impl Sampler<'_> {
             }
             place += 1;
         });
+        // Where nothing is asked for, or something has to fail on the way.
+        all.extend(self.beside(matcher));
         all
+    }
+
+    /// Ways to have what a tree asks for fail: all of it at once, then one part after the other.
+    fn beside(self, matcher: &Matcher) -> Vec<Settings> {
+        let asked = wish::asked(matcher);
+        let beside: Vec<Settings> = asked.iter().map(refused).collect();
+        let all = beside.concat();
+        std::iter::once(all).chain(beside).take(2 * MOST).collect()
     }
 
     fn permission(self, permission: &Permission, holds: bool) -> Vec<Settings> {
@@ -310,6 +320,41 @@ fn client(ip: IpAddr) -> [Settings; 2] {
         vec![Setting::Source(ip)],
         vec![Setting::Part(name, vec![ip.to_string()])],
     ]
+}
+
+/// What has an input say something else.
+fn refused((input, asked): &Wish) -> Settings {
+    if let Some(name) = &input.header {
+        let dimension = Dimension::of_header(name).into_iter();
+        let value = match asked {
+            Asked::Text(text) => format!("{text}~"),
+            Asked::Range(_) => "~".to_owned(),
+        };
+        return dimension
+            .map(|dimension| Setting::Part(dimension, vec![value.clone()]))
+            .collect();
+    }
+    let ip = match asked {
+        Asked::Text(text) => ELSEWHERE.iter().find(|it| *it != text),
+        Asked::Range(range) => {
+            let is_v4 = range.address_prefix.contains('.');
+            ELSEWHERE.iter().find(|it| it.contains('.') == is_v4)
+        }
+    };
+    let ip = || ip.and_then(|ip| ip.parse::<IpAddr>().ok());
+    let port = match asked {
+        Asked::Text(text) => text.parse::<u16>().map_or(1, |port| port.wrapping_add(1)),
+        Asked::Range(_) => 1,
+    };
+    let setting = match input.kind.as_str() {
+        "DestinationIPInput" => ip().map(Setting::Destination),
+        "DestinationPortInput" => Some(Setting::DestinationPort(port)),
+        "SourceIPInput" | "DirectSourceIPInput" => ip().map(Setting::Source),
+        "SourcePortInput" => Some(Setting::SourcePort(port)),
+        "ServerNameInput" => Some(Setting::ServerName("nobody.invalid".to_owned())),
+        _ => None,
+    };
+    setting.into_iter().collect()
 }
 
 /// What has an input say this.

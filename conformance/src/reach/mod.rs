@@ -23,5 +23,5 @@ pub use observer::Observer;
 pub(crate) use catalogue::{criteria, entries, match_undecided, parts};
 pub(crate) use name::{http_filter, route};
 pub(crate) use passing::{Passed, Passing, Way};
-pub(crate) use policy::{Judging, filter_chain, judging, table};
+pub(crate) use policy::{Judging, filter_chain, is_spoken_to, judging, table};
 pub(crate) use refusals::{exact, folds_case, takes_any_path};

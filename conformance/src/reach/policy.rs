@@ -1,7 +1,7 @@
 //! The policies of RBAC filters, wherever they stand.
 
 use envoy_types::pb::envoy::config::rbac::v3::{
-    Action as TreeAction, Policy, Principal, Rbac as Rules, permission::Rule,
+    Action as TreeAction, Permission, Policy, Principal, Rbac as Rules, permission::Rule,
     principal::Identifier, rbac::Action,
 };
 use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::Rbac;
@@ -11,7 +11,7 @@ use twinmesh_xds::http_filter::{FilterKind, Level};
 use twinmesh_xds::network_rbac::Judge;
 use twinmesh_xds::{FilterChain, Snapshot, Terminal};
 
-use super::goal::{Filter, PolicyOf};
+use super::goal::{Filter, PolicyOf, RouteAt};
 use super::name::quoted;
 use crate::matcher_tree;
 
@@ -145,6 +145,23 @@ pub(crate) fn table(snapshot: &Snapshot, at: Filter) -> Option<usize> {
     }
 }
 
+/// Whether the route, or what it stands in, speaks to the HTTP filter.
+pub(crate) fn is_spoken_to(snapshot: &Snapshot, at: Filter, route: RouteAt) -> bool {
+    let filters = filter_chain(snapshot, at).map_or(&[][..], |chain| &chain.http_filters);
+    let name = filters.iter().find(|it| it.index == at.filter);
+    let name = name.map_or("", |filter| filter.name.as_str());
+    let found = snapshot.route_configurations.get(route.configuration);
+    let levels = [
+        Level::RouteConfiguration,
+        Level::VirtualHost(route.virtual_host),
+        Level::Route(route.virtual_host, route.route),
+    ];
+    let mut said = levels
+        .iter()
+        .filter_map(|level| found?.per_filters.get(level));
+    said.any(|said| said.contains_key(name))
+}
+
 /// What speaks to RBAC filters on a level of a route configuration, where one by that name is in front.
 pub(crate) fn on_level(snapshot: &Snapshot, configuration: usize, level: Level) -> Vec<PolicyOf> {
     let found = snapshot.route_configurations.get(configuration);
@@ -175,10 +192,25 @@ fn is_in_front(snapshot: &Snapshot, configuration: usize, name: &str) -> bool {
 
 /// Whether the policy matches everything that it is asked about.
 pub(crate) fn takes_all(policy: &Policy) -> bool {
-    let mut permissions = policy.permissions.iter();
-    let mut principals = policy.principals.iter();
-    permissions.any(|it| matches!(it.rule, Some(Rule::Any(true))))
-        && principals.any(|it| matches!(it.identifier, Some(Identifier::Any(true))))
+    policy.permissions.iter().any(is_any) && policy.principals.iter().any(is_anybody)
+}
+
+fn is_any(permission: &Permission) -> bool {
+    match &permission.rule {
+        Some(Rule::Any(any)) => *any,
+        Some(Rule::AndRules(set)) => set.rules.iter().all(is_any),
+        Some(Rule::OrRules(set)) => set.rules.iter().any(is_any),
+        _ => false,
+    }
+}
+
+fn is_anybody(principal: &Principal) -> bool {
+    match &principal.identifier {
+        Some(Identifier::Any(any)) => *any,
+        Some(Identifier::AndIds(set)) => set.ids.iter().all(is_anybody),
+        Some(Identifier::OrIds(set)) => set.ids.iter().any(is_anybody),
+        _ => false,
+    }
 }
 
 /// Whether it takes a peer's certificate to match the policy.
