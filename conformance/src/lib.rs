@@ -20,6 +20,7 @@ pub mod judge;
 pub mod kmesh;
 pub mod known;
 pub mod man;
+mod matcher_tree;
 pub mod output;
 pub mod place;
 pub mod profile;

@@ -47,7 +47,7 @@ type Refusals<'a> = dyn FnMut(&mut Memory, u64) -> Vec<Step> + 'a;
 
 impl Sim {
     /// Decides one request and traces it, but for the routes that did not match: telling those
-    /// costs time in their number. Virtual time stands still.
+    /// costs time in their number.
     ///
     /// # Errors
     /// As [`Engine::decide`].
@@ -55,8 +55,9 @@ impl Sim {
         &mut self,
         request: &Request,
         random: u64,
+        now_us: u64,
     ) -> Result<Answer, EngineError> {
-        self.run(request, random, 0, Some(&mut |_, _| Vec::new()))
+        self.run(request, random, now_us, Some(&mut |_, _| Vec::new()))
     }
 
     /// `refusals` tells, where there is a trace, the routes before the one given.

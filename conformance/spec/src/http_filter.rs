@@ -36,11 +36,15 @@ pub(crate) struct Filters<'a> {
 
 /// The route that took a request, by its indices.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct At {
-    pub(crate) configuration: usize,
-    pub(crate) host: usize,
-    pub(crate) route: usize,
-    pub(crate) entry: Option<usize>,
+pub struct At {
+    /// Index into `Snapshot::route_configurations`.
+    pub configuration: usize,
+    /// Index into `RouteConfiguration.virtual_hosts`.
+    pub host: usize,
+    /// Index into `VirtualHost.routes`.
+    pub route: usize,
+    /// Index into `WeightedCluster.clusters`, where one was chosen.
+    pub entry: Option<usize>,
 }
 
 /// A filter by listener, filter chain, and its index in the connection manager.
@@ -122,7 +126,7 @@ impl<'a> Run<'a> {
             return true;
         };
         for filter in met.filters {
-            let Some((config, level)) = self.effective(filter, self.at) else {
+            let Some((config, level)) = effective(self.snapshot, filter, self.at) else {
                 continue;
             };
             let (listener, chain) = met.place;
@@ -171,12 +175,8 @@ impl<'a> Run<'a> {
                 FilterKind::Rbac(rbac) => {
                     let asked = self.asked(message, met);
                     if self.traces {
-                        self.judged.push(rbac::Judged {
-                            filter: filter.index,
-                            level,
-                            by_matcher: rbac.matcher.is_some(),
-                            policy: rbac::policy(rbac, &asked),
-                        });
+                        let judged = rbac::judged(rbac, &asked, filter, level);
+                        self.judged.push(judged);
                     }
                     rbac::verdict(rbac, &asked)
                 }
@@ -222,50 +222,6 @@ impl<'a> Run<'a> {
         true
     }
 
-    /// The configuration by which a filter runs, and the level that has it, where that is not the
-    /// filter's own; `None` where it does not run.
-    fn effective(
-        &self,
-        filter: &'a HttpFilter,
-        at: Option<At>,
-    ) -> Option<(&'a FilterKind, Option<Level>)> {
-        let said = self.said(filter, at);
-        let is_off = said
-            .first()
-            .map_or(filter.disabled, |(_, said)| said.disabled);
-        if is_off {
-            return None;
-        }
-        let mut own = said.iter().filter_map(|(level, said)| {
-            let config = said.config.as_ref()?;
-            config
-                .is_like(&filter.config)
-                .then_some((config, Some(*level)))
-        });
-        Some(own.next().unwrap_or((&filter.config, None)))
-    }
-
-    /// What the levels of the route say to a filter, the most specific first.
-    fn said(&self, filter: &HttpFilter, at: Option<At>) -> Vec<(Level, &'a PerFilter)> {
-        let snapshot = self.snapshot;
-        let found =
-            at.and_then(|at| Some((at, snapshot.route_configurations.get(at.configuration)?)));
-        let Some((at, configuration)) = found else {
-            return Vec::new();
-        };
-        let entry = at.entry.map(|entry| Level::Entry(at.host, at.route, entry));
-        let levels = entry.into_iter().chain([
-            Level::Route(at.host, at.route),
-            Level::VirtualHost(at.host),
-            Level::RouteConfiguration,
-        ]);
-        let of_level = |level| {
-            let said = configuration.per_filters.get(&level)?.get(&filter.name)?;
-            Some((level, said))
-        };
-        levels.filter_map(of_level).collect()
-    }
-
     /// The virtual host and the action of a route that forwards.
     fn forwarding_route(&self) -> Option<(&'a VirtualHost, &'a RouteAction)> {
         let at = self.at?;
@@ -288,7 +244,7 @@ impl<'a> Run<'a> {
         if !route.is_some_and(|route| matches!(route.action, Some(Action::Route(_)))) {
             return Vec::new();
         }
-        let said = self.said(filter, self.at).into_iter();
+        let said = said(self.snapshot, filter, self.at).into_iter();
         said.filter_map(|(_, said)| match said.config.as_ref()? {
             FilterKind::Cors(policy) => policy.as_deref(),
             _ => None,
@@ -302,18 +258,7 @@ impl<'a> Run<'a> {
         'a: 'm,
     {
         let of_connection = self.asked_of_connection(met.place.0);
-        let source = of_connection.source;
-        let is_said = client_address::said(met.manager, message).is_some();
-        rbac::Asked {
-            message: Some(message),
-            client: client_address::client(met.manager, message, source),
-            // A header says no port.
-            client_port: match is_said {
-                true => Some(0),
-                false => of_connection.source_port,
-            },
-            ..of_connection
-        }
+        asked(met.manager, message, of_connection)
     }
 
     /// Faults are of the filter, whichever configuration counts.
@@ -364,4 +309,70 @@ impl<'a> Run<'a> {
             self.memory.faults.entry(place).or_default().push(end);
         }
     }
+}
+
+/// What rules may look at of a request on the connection.
+pub(crate) fn asked<'m>(
+    manager: &HttpConnectionManager,
+    message: &'m Message,
+    of_connection: rbac::Asked<'m>,
+) -> rbac::Asked<'m> {
+    let source = of_connection.source;
+    let is_said = client_address::said(manager, message).is_some();
+    rbac::Asked {
+        message: Some(message),
+        client: client_address::client(manager, message, source),
+        // A header says no port.
+        client_port: match is_said {
+            true => Some(0),
+            false => of_connection.source_port,
+        },
+        ..of_connection
+    }
+}
+
+/// The configuration by which a filter runs, and the level that has it, where that is not the
+/// filter's own; `None` where it does not run.
+pub(crate) fn effective<'a>(
+    snapshot: &'a Snapshot,
+    filter: &'a HttpFilter,
+    at: Option<At>,
+) -> Option<(&'a FilterKind, Option<Level>)> {
+    let said = said(snapshot, filter, at);
+    let is_off = said
+        .first()
+        .map_or(filter.disabled, |(_, said)| said.disabled);
+    if is_off {
+        return None;
+    }
+    let mut own = said.iter().filter_map(|(level, said)| {
+        let config = said.config.as_ref()?;
+        config
+            .is_like(&filter.config)
+            .then_some((config, Some(*level)))
+    });
+    Some(own.next().unwrap_or((&filter.config, None)))
+}
+
+/// What the levels of the route say to a filter, the most specific first.
+fn said<'a>(
+    snapshot: &'a Snapshot,
+    filter: &HttpFilter,
+    at: Option<At>,
+) -> Vec<(Level, &'a PerFilter)> {
+    let found = at.and_then(|at| Some((at, snapshot.route_configurations.get(at.configuration)?)));
+    let Some((at, configuration)) = found else {
+        return Vec::new();
+    };
+    let entry = at.entry.map(|entry| Level::Entry(at.host, at.route, entry));
+    let levels = entry.into_iter().chain([
+        Level::Route(at.host, at.route),
+        Level::VirtualHost(at.host),
+        Level::RouteConfiguration,
+    ]);
+    let of_level = |level| {
+        let said = configuration.per_filters.get(&level)?.get(&filter.name)?;
+        Some((level, said))
+    };
+    levels.filter_map(of_level).collect()
 }

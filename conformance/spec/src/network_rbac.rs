@@ -6,12 +6,13 @@
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{
     TcpProxy, UpstreamConnectMode,
 };
-use twinmesh_engine::{Outcome, Step};
-use twinmesh_xds::FilterChain;
+use twinmesh_engine::{Outcome, Request, Step};
 use twinmesh_xds::network_rbac::{Judge, NetworkRbac};
+use twinmesh_xds::{FilterChain, Listener};
 
 use crate::listener::{canonical, ip_and_port};
 use crate::rbac::{self, Asked};
+use crate::regex::Regexes;
 use crate::run::Run;
 
 /// Whether a TCP proxy waits for the first data before it looks for an endpoint.
@@ -69,29 +70,40 @@ impl<'a> Run<'a> {
         (decision.endpoint, decision.priority, decision.locality) = (None, None, None);
     }
 
-    /// What rules may look at before there is a request. A client is then who connects.
+    /// What rules may look at before there is a request.
     pub(crate) fn asked_of_connection<'m>(&self, listener: usize) -> Asked<'m>
     where
         'a: 'm,
     {
         let listener = self.snapshot.listeners.get(listener);
-        let bound = listener.and_then(|it| ip_and_port(&it.config.address));
-        let bound = bound.map(|(address, _)| address);
-        let destination = self.request.destination.or(bound);
-        let from = self.request.source.map(canonical);
-        let from = from.filter(|it| !it.ip().is_unspecified());
-        let source = from.map(|it| it.ip());
-        let source_port = from.map(|it| it.port());
-        Asked {
-            message: None,
-            destination: destination.map(canonical),
-            source,
-            source_port,
-            client: source,
-            client_port: source_port,
-            server_name: self.server_name.clone(),
-            is_tls: self.request.is_tls(),
-            regexes: self.regexes,
-        }
+        let server_name = self.server_name.clone();
+        asked(self.request, listener, server_name, self.regexes)
+    }
+}
+
+/// What rules may look at of a connection. A client is then who connects.
+pub(crate) fn asked<'a>(
+    request: &Request,
+    listener: Option<&Listener>,
+    server_name: String,
+    regexes: &'a Regexes,
+) -> Asked<'a> {
+    let bound = listener.and_then(|it| ip_and_port(&it.config.address));
+    let bound = bound.map(|(address, _)| address);
+    let destination = request.destination.or(bound);
+    let from = request.source.map(canonical);
+    let from = from.filter(|it| !it.ip().is_unspecified());
+    let source = from.map(|it| it.ip());
+    let source_port = from.map(|it| it.port());
+    Asked {
+        message: None,
+        destination: destination.map(canonical),
+        source,
+        source_port,
+        client: source,
+        client_port: source_port,
+        server_name,
+        is_tls: request.is_tls(),
+        regexes,
     }
 }

@@ -18,7 +18,7 @@ use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
 use prost::Message as _;
 use twinmesh_engine::address_text;
-use twinmesh_xds::http_filter::Level;
+use twinmesh_xds::http_filter::{HttpFilter, Level};
 
 use crate::header;
 use crate::http_filter::Verdict;
@@ -38,12 +38,17 @@ const NOT_DECIDED: &str = "a condition of a filter is not decided";
 pub struct Judged {
     /// Index in `HttpConnectionManager.http_filters`.
     pub filter: usize,
+    /// `HttpFilter.name`, by which route configurations speak to it.
+    pub name: String,
     /// The level of the route configuration whose configuration counts; `None`: the filter's own.
     pub level: Option<Level>,
     /// By a matcher tree, not by rules.
     pub by_matcher: bool,
     /// The policy that matches, or the action that the tree leads to; `None` where none does.
     pub policy: Option<String>,
+    /// Its place in the order of their names; of the actions: depth first, a map's in the order of its
+    /// keys, and what `on_no_match` leads to last.
+    pub place: Option<usize>,
 }
 
 /// What rules may look at.
@@ -80,23 +85,44 @@ pub(crate) fn verdict(rbac: &Rbac, asked: &Asked<'_>) -> Verdict {
     }
 }
 
-/// The policy that matches, or the action that the matcher tree leads to, by its name.
-pub(crate) fn policy(rbac: &Rbac, asked: &Asked<'_>) -> Option<String> {
-    if let Some(matcher) = &rbac.matcher {
-        let input = |any: &Any| asked.input(any);
-        let tree = matcher_tree::Asked {
-            input: &input,
-            regexes: asked.regexes,
-        };
-        let found = tree.leads(matcher).ok()??;
-        let action = TreeAction::decode(found.action.value.as_slice());
-        return action.ok().map(|action| action.name);
+/// What a filter went by that let a request on or answered it; `level` is whose configuration counts.
+pub(crate) fn judged(
+    rbac: &Rbac,
+    asked: &Asked<'_>,
+    filter: &HttpFilter,
+    level: Option<Level>,
+) -> Judged {
+    let found = match &rbac.matcher {
+        Some(matcher) => action(matcher, asked),
+        None => rbac.rules.as_ref().and_then(|rules| {
+            let (_, place) = judge(rules, asked).ok()?;
+            let mut names: Vec<&String> = rules.policies.keys().collect();
+            names.sort_unstable();
+            let name = names.get(place?)?;
+            Some(((*name).clone(), place?))
+        }),
+    };
+    let (policy, place) = found.unzip();
+    Judged {
+        filter: filter.index,
+        name: filter.name.clone(),
+        level,
+        by_matcher: rbac.matcher.is_some(),
+        policy,
+        place,
     }
-    let rules = rbac.rules.as_ref()?;
-    let (_, place) = judge(rules, asked).ok()?;
-    let mut names: Vec<&String> = rules.policies.keys().collect();
-    names.sort_unstable();
-    names.get(place?).map(|name| (*name).clone())
+}
+
+/// The action that a matcher tree leads to: its name, and its place among those of the tree.
+fn action(matcher: &Matcher, asked: &Asked<'_>) -> Option<(String, usize)> {
+    let input = |any: &Any| asked.input(any);
+    let tree = matcher_tree::Asked {
+        input: &input,
+        regexes: asked.regexes,
+    };
+    let found = tree.leads(matcher).ok()??;
+    let action = TreeAction::decode(found.action.value.as_slice());
+    Some((action.ok()?.name, found.places.start))
 }
 
 /// Whether the rules let on what they are asked about, and which policy matches, by its place in the

@@ -1,6 +1,7 @@
 //! What a route's matchers say of a request one by one, for whoever asks beyond the first that
 //! refuses.
 
+mod filter;
 mod seen;
 
 use std::ops::Range;
@@ -22,6 +23,7 @@ use crate::regex::Regexes;
 use crate::route;
 use crate::tls_context;
 
+pub use crate::http_filter::At;
 pub use seen::Seen;
 
 /// The matchers of a snapshot's routes.

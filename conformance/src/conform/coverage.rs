@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use twinmesh_engine::{Engine, Step};
+use twinmesh_engine::{Did, Engine, Step};
 use twinmesh_xds::Snapshot;
 
 use crate::failure::Failure;
@@ -29,16 +29,27 @@ pub struct HostCoverage {
     pub name: String,
     /// How many requests it took.
     pub requests: u64,
-    /// The name of each of its routes, or `#i`, and how many requests it took.
-    pub routes: Vec<(String, u64)>,
+    /// Its routes, in order.
+    pub routes: Vec<RouteCoverage>,
+}
+
+/// What came to a route.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteCoverage {
+    /// Its name, or `#i`.
+    pub name: String,
+    /// How many requests it took that got to its action.
+    pub requests: u64,
+    /// How many an HTTP filter answered before.
+    pub answered: u64,
 }
 
 impl Coverage {
-    /// How many routes took a request, and how many there are.
+    /// How many routes took a request to their action, and how many there are.
     pub fn reached(&self) -> (usize, usize) {
         let routes = || self.hosts.iter().flat_map(|host| &host.routes);
         (
-            routes().filter(|(_, count)| *count > 0).count(),
+            routes().filter(|route| route.requests > 0).count(),
             routes().count(),
         )
     }
@@ -47,7 +58,7 @@ impl Coverage {
 /// Counts by an engine's traces, over all requests of the question.
 pub fn count(question: &Question<'_>, engine: &mut dyn Engine) -> Result<Coverage, Failure> {
     let mut hosts: BTreeMap<(usize, usize), u64> = BTreeMap::new();
-    let mut routes: BTreeMap<(usize, usize, usize), u64> = BTreeMap::new();
+    let mut routes: BTreeMap<(usize, usize, usize), RouteCoverage> = BTreeMap::new();
     let mut elsewhere = 0;
     let replaced_at = question.schedule.and_then(|schedule| {
         let times = schedule.replacements().map(|(time, _)| time);
@@ -62,6 +73,15 @@ pub fn count(question: &Question<'_>, engine: &mut dyn Engine) -> Result<Coverag
             return;
         }
         let (mut configuration, mut host) = (None, None);
+        let is_answered = decided.answer.trace.steps.iter().any(|step| {
+            matches!(
+                step,
+                Step::Filter {
+                    did: Did::Answer(_),
+                    ..
+                }
+            )
+        });
         for step in &decided.answer.trace.steps {
             match step {
                 Step::RouteConfiguration(index) => configuration = Some(*index),
@@ -73,7 +93,12 @@ pub fn count(question: &Question<'_>, engine: &mut dyn Engine) -> Result<Coverag
                 }
                 Step::Route(route) => {
                     if let Some((configuration, host)) = host {
-                        *routes.entry((configuration, host, *route)).or_default() += 1;
+                        let route = routes.entry((configuration, host, *route)).or_default();
+                        if is_answered {
+                            route.answered += 1;
+                        } else {
+                            route.requests += 1;
+                        }
                     }
                 }
                 _ => {}
@@ -90,7 +115,7 @@ pub fn count(question: &Question<'_>, engine: &mut dyn Engine) -> Result<Coverag
 fn named(
     snapshot: &Arc<Snapshot>,
     hosts: &BTreeMap<(usize, usize), u64>,
-    routes: &BTreeMap<(usize, usize, usize), u64>,
+    routes: &BTreeMap<(usize, usize, usize), RouteCoverage>,
 ) -> Vec<HostCoverage> {
     let mut named = Vec::new();
     for (at, configuration) in snapshot.route_configurations.iter().enumerate() {
@@ -101,8 +126,11 @@ fn named(
                 } else {
                     route.name.clone()
                 };
-                let count = routes.get(&(at, place, index)).copied();
-                (name, count.unwrap_or(0))
+                let found = routes.get(&(at, place, index)).cloned();
+                RouteCoverage {
+                    name,
+                    ..found.unwrap_or_default()
+                }
             });
             named.push(HostCoverage {
                 configuration: configuration.name.clone(),

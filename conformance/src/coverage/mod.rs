@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,14 +15,16 @@ use twinmesh_xds::Snapshot;
 use crate::failure::{Failure, Status};
 use crate::output::{self, Output, Style};
 use crate::profile::ProfileArgument;
-use crate::reach::{Brief, Catalogue, Goal, Observer};
+use crate::reach::{Brief, Catalogue, Filter, Goal, Observer, RouteAt};
 use crate::{engines, input, start};
 
 /// Tells what of a snapshot traffic reaches: routes, both sides of every matcher, clusters, weighted
 /// ones too, endpoints.
 ///
 /// A matcher accepts where its route takes a request, and it refuses where a request gets as far as
-/// its route and it alone keeps the request from it. What this build does not decide is not counted.
+/// its route and it alone keeps the request from it. A route is reached where a request gets to its
+/// action: that an HTTP filter answered every one that it matched is told apart. What this build does not
+/// decide is not counted.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The snapshot, in any of the forms.
@@ -72,6 +74,8 @@ pub struct Coverage {
     pub catalogue: Catalogue,
     /// What is reached.
     pub reached: BTreeSet<Goal>,
+    /// Routes that are matched, and the HTTP filter that answered before their action.
+    pub answered: BTreeMap<RouteAt, Filter>,
     /// How many requests there were.
     pub requests: usize,
     /// How many of them the engine did not decide.
@@ -79,6 +83,14 @@ pub struct Coverage {
 }
 
 impl Coverage {
+    /// The HTTP filter that answered every request that the route matched.
+    pub fn answered(&self, goal: &Goal) -> Option<Filter> {
+        match goal {
+            Goal::Route(at) if !self.reached.contains(goal) => self.answered.get(at).copied(),
+            _ => None,
+        }
+    }
+
     /// Reached, and all that could be, of the goals that fit.
     pub fn count(&self, fits: impl Fn(&Goal) -> bool) -> (usize, usize) {
         let goals = self.catalogue.goals.iter();
@@ -198,5 +210,6 @@ pub fn measure(
         })?;
     }
     coverage.reached.clone_from(observer.reached());
+    coverage.answered.clone_from(observer.answered());
     Ok(coverage)
 }

@@ -7,7 +7,7 @@ use twinmesh_xds::Snapshot;
 use super::{Arguments, Coverage};
 use crate::failure::Failure;
 use crate::output::Style;
-use crate::reach::{Goal, Kind, Name, name};
+use crate::reach::{Goal, Kind, Name, http_filter, name};
 use crate::words::counted;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -15,6 +15,8 @@ use crate::words::counted;
 enum State {
     Reached,
     Missing,
+    /// A route that requests match, each of which an HTTP filter answered.
+    Answered,
     Undecided,
 }
 
@@ -24,6 +26,8 @@ impl State {
             Self::Undecided
         } else if coverage.reached.contains(goal) {
             Self::Reached
+        } else if coverage.answered(goal).is_some() {
+            Self::Answered
         } else {
             Self::Missing
         }
@@ -33,6 +37,7 @@ impl State {
         match self {
             Self::Reached => "reached",
             Self::Missing => "missing",
+            Self::Answered => "answered",
             Self::Undecided => "not decided",
         }
     }
@@ -64,7 +69,7 @@ struct Entry {
     state: State,
     #[serde(flatten)]
     name: Name,
-    /// Why it is not decided.
+    /// Why it is not decided, or who answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -85,6 +90,18 @@ fn counts(coverage: &Coverage) -> Vec<Count> {
         .collect()
 }
 
+/// Why the goal is not decided, or who answered the requests before it.
+fn reason(snapshot: &Snapshot, coverage: &Coverage, goal: &Goal) -> Option<String> {
+    if let Some(reason) = coverage.catalogue.undecided.get(goal) {
+        return Some(reason.clone());
+    }
+    let filter = coverage.answered(goal)?;
+    Some(format!(
+        "each request that it matches is answered by the HTTP filter {} before its action",
+        http_filter(snapshot, filter)
+    ))
+}
+
 /// The report as JSON.
 pub(super) fn json(
     snapshot: &Snapshot,
@@ -95,7 +112,7 @@ pub(super) fn json(
         kind: goal.kind(),
         state: State::of(coverage, goal),
         name: name(snapshot, goal),
-        reason: coverage.catalogue.undecided.get(goal).cloned(),
+        reason: reason(snapshot, coverage, goal),
     });
     let goals = goals.filter(|entry| !arguments.only_missing || entry.state != State::Reached);
     let files = arguments.traffic.iter();
@@ -124,7 +141,7 @@ pub(super) fn lines(
     let mut resource = String::new();
     for goal in &coverage.catalogue.goals {
         let state = State::of(coverage, goal);
-        if only_missing && state != State::Missing {
+        if only_missing && !matches!(state, State::Missing | State::Answered) {
             continue;
         }
         let name = name(snapshot, goal);
@@ -135,7 +152,7 @@ pub(super) fn lines(
         let word = format!("{:<11}", state.word());
         let word = match state {
             State::Reached => style.green(&word),
-            State::Missing => style.red(&word),
+            State::Missing | State::Answered => style.red(&word),
             State::Undecided => style.yellow(&word),
         };
         let text = [name.path, name.what].join(" ");
@@ -143,7 +160,7 @@ pub(super) fn lines(
             "" => "the resource itself",
             text => text,
         };
-        let reason = coverage.catalogue.undecided.get(goal);
+        let reason = reason(snapshot, coverage, goal);
         let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
         lines.push(format!("  {word} {text}{reason}"));
     }

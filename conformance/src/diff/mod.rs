@@ -185,6 +185,12 @@ fn generated(
         }
     }
     drop((known, ids));
+    // Each comes after those before it.
+    if let Some(last) = all.last().and_then(|request| request.time_us) {
+        for request in &mut more {
+            request.time_us = request.time_us.map(|time| last + generate::DAY_US + time);
+        }
+    }
     all.extend(more);
     let only = |snapshot: &Snapshot| {
         snapshot.listeners.is_empty() && snapshot.route_configurations.len() == 1

@@ -14,12 +14,13 @@ use super::draft::{Dimension, Draft};
 use super::halves::halves;
 use super::hosts;
 use super::items::{Item, Items};
+use super::policies::Bases;
 use super::probes::{self, Probe};
 use super::solve::{Place, Solver, Want};
 use super::tree;
 use crate::failure::Failure;
 use crate::reach::{
-    self, Goal, Part, RouteAt, Way, criteria, entries, match_undecided, parts, passed,
+    self, Catalogue, Goal, Part, RouteAt, Way, criteria, entries, match_undecided, parts,
 };
 
 /// A verified request.
@@ -38,6 +39,8 @@ pub(crate) struct Candidates {
     pub(crate) items: Items,
     /// Routes that no request took, each with those that took what was tried.
     pub(crate) blocked: BTreeMap<RouteAt, Vec<usize>>,
+    /// Requests that reach a goal when so many of them come at once.
+    pub(crate) bursts: Vec<(Request, usize, Goal)>,
     /// Boundaries that are verified.
     pub(crate) boundaries: usize,
     /// Boundaries that an earlier route, or another rule, keeps requests from.
@@ -59,6 +62,7 @@ impl Candidates {
             }
         }));
         self.blocked.extend(others.blocked);
+        self.bursts.extend(others.bursts);
         self.boundaries += others.boundaries;
         self.missed += others.missed;
     }
@@ -71,6 +75,9 @@ pub(crate) type Hosts = HashSet<(usize, usize)>;
 pub(crate) struct Maker<'a, 's> {
     pub(crate) solver: &'s mut Solver<'a>,
     pub(crate) made: Candidates,
+    /// What is reached of filters and routes.
+    pub(crate) seen: HashSet<Goal>,
+    pub(crate) bases: Bases,
     /// The first way into each route configuration.
     ways: BTreeMap<usize, (Request, Way)>,
 }
@@ -80,12 +87,18 @@ impl<'a, 's> Maker<'a, 's> {
         Self {
             solver,
             made: Candidates::default(),
+            seen: HashSet::new(),
+            bases: Bases::default(),
             ways: BTreeMap::new(),
         }
     }
 
     /// All candidates of the snapshot; of virtual hosts those for these alone, where some are named.
-    pub(crate) fn make(mut self, hosts: Option<&Hosts>) -> Result<Candidates, Failure> {
+    pub(crate) fn make(
+        mut self,
+        catalogue: &Catalogue,
+        hosts: Option<&Hosts>,
+    ) -> Result<Candidates, Failure> {
         let snapshot = self.solver.snapshot;
         for listener in 0..snapshot.listeners.len() {
             self.listener(listener)?;
@@ -107,24 +120,37 @@ impl<'a, 's> Maker<'a, 's> {
                     let mut maker = Maker::new(&mut solver);
                     maker.ways = ways;
                     maker.configuration(configuration, others)?;
-                    Ok::<Candidates, Failure>(maker.made)
+                    Ok::<_, Failure>((maker.made, maker.seen, maker.bases))
                 });
                 self.configuration(configuration, own)?;
                 let panicked = |_| Failure("a thread that makes requests panicked".to_owned());
                 others.join().map_err(panicked)?
             })?;
-            self.made.add(others);
+            let (made, seen, bases) = others;
+            self.made.add(made);
+            self.seen.extend(seen);
+            self.bases.add(bases);
         }
+        self.policies(catalogue)?;
         Ok(self.made)
     }
 
-    fn add(&mut self, id: String, request: &Request, answer: &Answer, more: Vec<Item>) {
-        let goals = passed(self.solver.snapshot, request, answer).into_iter();
+    pub(crate) fn add(&mut self, id: String, request: &Request, answer: &Answer, more: Vec<Item>) {
+        let passed = self.solver.passed(request, answer);
+        let unmatched = self.solver.unmatched(&passed);
+        let goals = passed.goals.into_iter().chain(unmatched);
         // Which endpoint is picked depends on the requests before.
         let goals = goals
             .filter(|goal| !matches!(goal, Goal::Endpoint { .. }))
             .map(Item::Goal);
-        let items = goals.chain(more);
+        let items: Vec<Item> = goals.chain(more).collect();
+        self.seen.extend(items.iter().filter_map(|item| match item {
+            Item::Goal(goal @ (Goal::Policy { .. } | Goal::Answer(_) | Goal::Route(_))) => {
+                Some(*goal)
+            }
+            _ => None,
+        }));
+        let items = items.into_iter();
         let mut items: Vec<usize> = items.map(|item| self.made.items.number(item)).collect();
         items.sort_unstable();
         items.dedup();
@@ -156,7 +182,12 @@ impl<'a, 's> Maker<'a, 's> {
             for mut request in connections::to_chain(snapshot, listener, chain) {
                 request.authority = Some(self.first_host(listener, chain));
                 let answer = self.solver.decide(&request)?;
-                if passed(snapshot, &request, &answer).contains(&wanted) {
+                if self
+                    .solver
+                    .passed(&request, &answer)
+                    .goals
+                    .contains(&wanted)
+                {
                     taken = Some((request, answer));
                     break;
                 }
@@ -165,7 +196,37 @@ impl<'a, 's> Maker<'a, 's> {
                 continue;
             };
             self.add(format!("{id}: takes"), &request, &answer, Vec::new());
-            let way = Way::of(&answer);
+            let (mut request, mut way) = (request, Way::of(&answer));
+            if answer.decision.outcome == Outcome::Unsupported && request.source.is_none() {
+                // A filter may look at the ends of the connection.
+                let mut known = request.clone();
+                known.source = Some(connections::SOURCE);
+                known
+                    .destination
+                    .get_or_insert(connections::bound(Some(resource)));
+                let answer = self.solver.decide(&known)?;
+                let there = Way::of(&answer);
+                if (there.listener, there.chain) == (way.listener, way.chain)
+                    && answer.decision.outcome != Outcome::Unsupported
+                {
+                    self.add(
+                        format!("{id}: takes, between known ends"),
+                        &known,
+                        &answer,
+                        Vec::new(),
+                    );
+                    (request, way) = (known, there);
+                }
+            }
+            if way.closed.is_some()
+                && let Some(found) = self.let_on(&Draft::new(request.clone()))?
+            {
+                // No network filter closes it.
+                let id = format!("{id}: takes and lets on");
+                self.add(id, &found.request, &found.answer, Vec::new());
+                (request, way) = (found.request, Way::of(&found.answer));
+            }
+            self.bases.chain(listener, chain, &request);
             if let Some(configuration) = way.configuration {
                 let way = (request.clone(), way);
                 self.ways.entry(configuration).or_insert(way);
@@ -279,7 +340,7 @@ impl<'a, 's> Maker<'a, 's> {
                         self.made.missed += 1;
                         continue;
                     }
-                    let is_in = passed(snapshot, &request, &answer).contains(&goal);
+                    let is_in = self.solver.passed(&request, &answer).goals.contains(&goal);
                     if is_in && authority.is_none() {
                         authority = Some(request.clone());
                     }
@@ -378,11 +439,20 @@ impl<'a, 's> Maker<'a, 's> {
             Ok(solved) => {
                 let name = id;
                 let id = format!("{id}: takes");
-                self.add(id, &solved.request, &solved.answer, Vec::new());
-                if is_weighted(&solved.answer) {
-                    self.weights(route, at, &solved.draft, name)?;
+                self.add(id.clone(), &solved.request, &solved.answer, Vec::new());
+                let (mut draft, mut answer) = (solved.draft, solved.answer);
+                if Way::of(&answer).answered.is_some()
+                    && let Some(found) = self.let_on(&draft)?
+                {
+                    let id = format!("{id}, and filters let on");
+                    self.add(id, &found.request, &found.answer, Vec::new());
+                    (draft, answer) = (found.draft, found.answer);
                 }
-                solved.draft
+                self.bases.route(at, &draft);
+                if is_weighted(&answer) {
+                    self.weights(route, at, &draft, name)?;
+                }
+                draft
             }
             Err(blockers) => {
                 self.made.blocked.insert(at, blockers);
@@ -479,6 +549,7 @@ impl<'a, 's> Maker<'a, 's> {
                 }
                 let request = draft.request();
                 let answer = self.solver.decide(&request)?;
+                self.bases.entry(at, entry, &draft);
                 let is_there = Way::of(&answer).route() == Some(at)
                     && answer.trace.steps.iter().any(|step| {
                         matches!(step, Step::WeightedCluster { entry: chosen, value, .. }

@@ -3,33 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use envoy_types::pb::envoy::config::core::v3::CidrRange;
-use envoy_types::pb::envoy::extensions::matching::input_matchers::ip::v3::Ip;
-use envoy_types::pb::google::protobuf::UInt32Value;
-use envoy_types::pb::xds::core::v3::TypedExtensionConfig;
-use envoy_types::pb::xds::r#type::matcher::v3::{
-    Matcher, StringMatcher,
-    matcher::{
-        MatcherType, OnMatch,
-        matcher_list::{
-            Predicate,
-            predicate::{MatchType, SinglePredicate, single_predicate},
-        },
-        matcher_tree::TreeType,
-        on_match,
-    },
-    string_matcher::MatchPattern,
-};
-use prost::Message as _;
+use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
 use twinmesh_engine::Request;
 use twinmesh_xds::Listener;
-use twinmesh_xds::rbac_matcher::IpMatcher;
 
-use super::connections::{Connection, boundaries, inside, plain};
-use super::sample;
+use super::connections::{Connection, SOURCE, boundaries, inside, plain};
+use super::wish::{self, Asked, Wish};
+use crate::matcher_tree::{decoded, walk};
 
-/// Where a connection goes and comes from where nothing is asked of it.
+/// Where a connection goes where nothing is asked of it.
 const DESTINATION: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 255, 0, 1)), 80);
-const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 40_000);
 
 /// What a connection is to have, on the way down a tree.
 #[derive(Debug, Clone, Default)]
@@ -47,8 +30,13 @@ struct Hints {
 /// Connections that the chain of this name may take, or none that a name leads to: the likeliest first.
 /// `None` is the default chain.
 pub(super) fn to_chain(listener: &Listener, matcher: &Matcher, name: Option<&str>) -> Vec<Request> {
-    let mut leads = Vec::new();
-    in_matcher(matcher, &Hints::default(), &mut leads);
+    let mut leads: Vec<(Hints, Option<String>)> = Vec::new();
+    walk(matcher, &mut |way, action| {
+        if let Some(action) = action {
+            let ways = wish::of_way(way).into_iter();
+            leads.extend(ways.map(|wishes| (Hints::of(&wishes), decoded(action))));
+        }
+    });
     let mut found: Vec<Request> = Vec::new();
     let mut add = |hints: &Hints| {
         let request = hints.request(listener);
@@ -92,8 +80,6 @@ const MOST: usize = 16;
 /// The connection that the tree led somewhere, varied by one value at a time: at what the tree asks for, and
 /// right beside.
 pub(super) fn variations(matcher: &Matcher, taken: &Request) -> Vec<Connection> {
-    let mut asked = Vec::new();
-    asked_in_matcher(matcher, &mut asked);
     let to = taken.destination.unwrap_or(DESTINATION);
     let from = taken.source.unwrap_or(SOURCE);
     let mut out: Vec<Connection> = Vec::new();
@@ -104,7 +90,8 @@ pub(super) fn variations(matcher: &Matcher, taken: &Request) -> Vec<Connection> 
             out.push(Connection { label, request });
         }
     };
-    for (input, value) in asked {
+    for (input, value) in wish::asked(matcher) {
+        let input = input.kind;
         match (input.as_str(), value) {
             ("DestinationIPInput", Asked::Range(range)) => {
                 for (label, ip) in boundaries(&range) {
@@ -151,6 +138,17 @@ pub(super) fn variations(matcher: &Matcher, taken: &Request) -> Vec<Connection> 
 }
 
 impl Hints {
+    fn of(wishes: &[Wish]) -> Self {
+        let mut hints = Self::default();
+        for (input, asked) in wishes {
+            match asked {
+                Asked::Text(text) => hints.say(&input.kind, text),
+                Asked::Range(range) => hints.range(&input.kind, range),
+            }
+        }
+        hints
+    }
+
     fn request(&self, listener: &Listener) -> Request {
         let mut request = plain();
         request.listener = Some(listener.name.clone());
@@ -212,194 +210,5 @@ impl Hints {
         if let Some(ip) = inside(range) {
             self.say(input, &ip.to_string());
         }
-    }
-}
-
-/// What a part of a tree asks an input for.
-enum Asked {
-    Text(String),
-    Range(CidrRange),
-}
-
-fn in_matcher(matcher: &Matcher, above: &Hints, leads: &mut Vec<(Hints, Option<String>)>) {
-    match &matcher.matcher_type {
-        Some(MatcherType::MatcherList(list)) => {
-            for field in &list.matchers {
-                for own in field.predicate.iter().flat_map(|it| ways(it, above)) {
-                    in_on_match(field.on_match.as_ref(), &own, leads);
-                }
-            }
-        }
-        Some(MatcherType::MatcherTree(tree)) => {
-            let input = input(tree.input.as_ref());
-            for (asked, on_match) in keys(tree.tree_type.as_ref()) {
-                let mut own = above.clone();
-                match &asked {
-                    Asked::Text(text) => own.say(&input, text),
-                    Asked::Range(range) => own.range(&input, range),
-                }
-                in_on_match(Some(&on_match), &own, leads);
-            }
-        }
-        None => {}
-    }
-    in_on_match(matcher.on_no_match.as_deref(), above, leads);
-}
-
-fn in_on_match(on_match: Option<&OnMatch>, own: &Hints, leads: &mut Vec<(Hints, Option<String>)>) {
-    match on_match.and_then(|it| it.on_match.as_ref()) {
-        Some(on_match::OnMatch::Matcher(matcher)) => in_matcher(matcher, own, leads),
-        Some(on_match::OnMatch::Action(action)) => {
-            let config = action.typed_config.as_ref();
-            let name = config.and_then(|it| String::decode(it.value.as_slice()).ok());
-            leads.push((own.clone(), name));
-        }
-        None => {}
-    }
-}
-
-/// What a map, or a tree of address ranges, asks for.
-fn keys(tree: Option<&TreeType>) -> Vec<(Asked, OnMatch)> {
-    match tree {
-        Some(TreeType::ExactMatchMap(map) | TreeType::PrefixMatchMap(map)) => {
-            let mut entries: Vec<(&String, &OnMatch)> = map.map.iter().collect();
-            entries.sort_by_key(|(key, _)| *key);
-            let entries = entries.into_iter();
-            entries
-                .map(|(key, on_match)| (Asked::Text(key.clone()), on_match.clone()))
-                .collect()
-        }
-        Some(TreeType::CustomMatch(custom)) => {
-            let matcher: IpMatcher = decoded(custom).unwrap_or_default();
-            let mut found = Vec::new();
-            for leads in matcher.range_matchers {
-                for range in leads.ranges {
-                    let length = range.prefix_len.map(|length| UInt32Value {
-                        value: length.value,
-                    });
-                    let range = CidrRange {
-                        address_prefix: range.address_prefix,
-                        prefix_len: length,
-                    };
-                    let on_match = leads.on_match.clone().unwrap_or_default();
-                    found.push((Asked::Range(range), on_match));
-                }
-            }
-            found
-        }
-        None => Vec::new(),
-    }
-}
-
-/// What has a predicate hold: one of each way to it. What has to fail is not told.
-fn ways(predicate: &Predicate, above: &Hints) -> Vec<Hints> {
-    match &predicate.match_type {
-        Some(MatchType::SinglePredicate(single)) => {
-            let input = input(single.input.as_ref());
-            let asked = asked_by(single);
-            let ways = asked.into_iter().map(|asked| {
-                let mut own = above.clone();
-                match &asked {
-                    Asked::Text(text) => own.say(&input, text),
-                    Asked::Range(range) => own.range(&input, range),
-                }
-                own
-            });
-            ways.collect()
-        }
-        Some(MatchType::AndMatcher(list)) => {
-            let mut own = above.clone();
-            for one in &list.predicate {
-                own = ways(one, &own).into_iter().next().unwrap_or(own);
-            }
-            vec![own]
-        }
-        Some(MatchType::OrMatcher(list)) => {
-            let all = list.predicate.iter();
-            all.flat_map(|one| ways(one, above)).collect()
-        }
-        Some(MatchType::NotMatcher(_)) | None => vec![above.clone()],
-    }
-}
-
-fn asked_by(single: &SinglePredicate) -> Vec<Asked> {
-    match &single.matcher {
-        Some(single_predicate::Matcher::ValueMatch(matcher)) => {
-            value(matcher).map(Asked::Text).into_iter().collect()
-        }
-        Some(single_predicate::Matcher::CustomMatch(custom)) => {
-            let ip: Ip = decoded(custom).unwrap_or_default();
-            ip.cidr_ranges.into_iter().map(Asked::Range).collect()
-        }
-        None => Vec::new(),
-    }
-}
-
-/// All that a tree asks for, by input.
-fn asked_in_matcher(matcher: &Matcher, found: &mut Vec<(String, Asked)>) {
-    match &matcher.matcher_type {
-        Some(MatcherType::MatcherList(list)) => {
-            for field in &list.matchers {
-                if let Some(predicate) = &field.predicate {
-                    asked_in_predicate(predicate, found);
-                }
-                asked_in_on_match(field.on_match.as_ref(), found);
-            }
-        }
-        Some(MatcherType::MatcherTree(tree)) => {
-            let input = input(tree.input.as_ref());
-            for (asked, on_match) in keys(tree.tree_type.as_ref()) {
-                found.push((input.clone(), asked));
-                asked_in_on_match(Some(&on_match), found);
-            }
-        }
-        None => {}
-    }
-    asked_in_on_match(matcher.on_no_match.as_deref(), found);
-}
-
-fn asked_in_on_match(on_match: Option<&OnMatch>, found: &mut Vec<(String, Asked)>) {
-    if let Some(on_match::OnMatch::Matcher(matcher)) = on_match.and_then(|it| it.on_match.as_ref())
-    {
-        asked_in_matcher(matcher, found);
-    }
-}
-
-fn asked_in_predicate(predicate: &Predicate, found: &mut Vec<(String, Asked)>) {
-    match &predicate.match_type {
-        Some(MatchType::SinglePredicate(single)) => {
-            let input = input(single.input.as_ref());
-            found.extend(asked_by(single).into_iter().map(|it| (input.clone(), it)));
-        }
-        Some(MatchType::OrMatcher(list) | MatchType::AndMatcher(list)) => {
-            for one in &list.predicate {
-                asked_in_predicate(one, found);
-            }
-        }
-        Some(MatchType::NotMatcher(not)) => asked_in_predicate(not, found),
-        None => {}
-    }
-}
-
-/// The name of an input's type, without where it is from.
-fn input(input: Option<&TypedExtensionConfig>) -> String {
-    let config = input.and_then(|input| input.typed_config.as_ref());
-    let url = config.map_or("", |config| config.type_url.as_str());
-    url.rsplit('.').next().unwrap_or(url).to_owned()
-}
-
-fn decoded<T: prost::Message + Default>(extension: &TypedExtensionConfig) -> Option<T> {
-    T::decode(extension.typed_config.as_ref()?.value.as_slice()).ok()
-}
-
-/// A value that the matcher accepts.
-fn value(matcher: &StringMatcher) -> Option<String> {
-    match matcher.match_pattern.as_ref()? {
-        MatchPattern::Exact(text)
-        | MatchPattern::Prefix(text)
-        | MatchPattern::Suffix(text)
-        | MatchPattern::Contains(text) => Some(text.clone()),
-        MatchPattern::SafeRegex(regex) => sample::matching(&regex.regex).into_iter().next(),
-        MatchPattern::Custom(_) => None,
     }
 }

@@ -13,6 +13,10 @@ use twinmesh_xds::{Listener, Snapshot};
 
 use super::chain_tree;
 
+/// Where connections come from that say nothing else.
+pub(super) const SOURCE: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 40_000);
+
 /// A connection, and what is particular about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
@@ -96,7 +100,7 @@ fn at(listener: &Listener, asked: &FilterChainMatch, range: usize, name: usize) 
         let ip = match narrowest.and_then(inside) {
             Some(ip) => ip,
             None if local => Ipv4Addr::LOCALHOST.into(),
-            None => Ipv4Addr::new(192, 0, 2, 1).into(),
+            None => SOURCE.ip(),
         };
         let port = asked.source_ports.first().copied().unwrap_or(40_000);
         request.source = Some(SocketAddr::new(ip, u16::try_from(port).unwrap_or(0)));
@@ -133,6 +137,17 @@ fn socket(listener: &Listener) -> Option<(IpAddr, u16)> {
         return None;
     };
     Some((socket.address.parse().ok()?, u16::try_from(port).ok()?))
+}
+
+/// Where connections to the listener go that say nothing else.
+pub(super) fn bound(listener: Option<&Listener>) -> SocketAddr {
+    match listener {
+        Some(listener) => {
+            let port = socket(listener).map_or(80, |(_, port)| port);
+            SocketAddr::new(address(listener, None), port)
+        }
+        None => SocketAddr::new(Ipv4Addr::new(10, 255, 0, 1).into(), 80),
+    }
 }
 
 /// An address inside the range, or else the listener's, or one that it may take.
@@ -221,9 +236,7 @@ pub(crate) fn variations(listener: &Listener, chain: usize, taken: &Request) -> 
         address(listener, None),
         port(listener, asked),
     ));
-    let from = taken
-        .source
-        .unwrap_or(SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 40_000));
+    let from = taken.source.unwrap_or(SOURCE);
     if let Some(port) = &asked.destination_port {
         let other = u16::try_from(port.value).unwrap_or(0).wrapping_add(1);
         vary("destination_port: the port behind".to_owned(), &|request| {

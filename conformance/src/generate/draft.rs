@@ -1,8 +1,14 @@
 //! A request in the making: every part that a matcher asks about can be set by itself.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use twinmesh_engine::{ClientCertificate, Request};
+use twinmesh_xds::Snapshot;
+
+use super::connections;
+use super::policies;
+use super::setting::Setting;
 
 /// Stands for the path of a CONNECT request, which has none.
 pub(crate) const CONNECT: &str = "CONNECT";
@@ -112,6 +118,54 @@ impl Draft {
                 }
             }
         }
+    }
+
+    /// Has the request be as the setting says.
+    pub(crate) fn apply(&mut self, setting: &Setting, snapshot: &Snapshot) {
+        let bound = policies::bound(snapshot, &self.connection);
+        let connection = &mut self.connection;
+        let to = connection.destination.unwrap_or(bound);
+        let from = connection.source.unwrap_or(connections::SOURCE);
+        match setting {
+            Setting::Part(dimension, values) => self.set(dimension, values),
+            Setting::Source(ip) => connection.source = Some(SocketAddr::new(*ip, from.port())),
+            Setting::SourcePort(port) => {
+                connection.source = Some(SocketAddr::new(from.ip(), *port));
+            }
+            Setting::Destination(ip) => {
+                connection.destination = Some(SocketAddr::new(*ip, to.port()));
+            }
+            Setting::DestinationPort(port) => {
+                connection.destination = Some(SocketAddr::new(to.ip(), *port));
+            }
+            Setting::ServerName(name) => {
+                connection.sni = Some(name.clone());
+                connection.tls = Some(true);
+            }
+            Setting::InTheClear => {
+                connection.tls = None;
+                (connection.sni, connection.alpn) = (None, None);
+                connection.client_certificate = None;
+            }
+        }
+    }
+
+    /// The path without its query.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The same request on the connection of another.
+    pub(crate) fn through(&self, other: &Self) -> Self {
+        let mut draft = self.clone();
+        let (own, other) = (&mut draft.connection, &other.connection);
+        own.listener.clone_from(&other.listener);
+        own.route_config.clone_from(&other.route_config);
+        (own.destination, own.source) = (other.destination, other.source);
+        own.sni.clone_from(&other.sni);
+        own.alpn.clone_from(&other.alpn);
+        (own.tls, own.client_certificate) = (other.tls, other.client_certificate);
+        draft
     }
 
     /// Sets the request's random number.

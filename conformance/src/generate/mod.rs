@@ -1,6 +1,7 @@
 //! `twinmesh generate`: the traffic that reaches everything in a snapshot.
 
 mod alike;
+mod behind;
 mod candidates;
 mod chain_tree;
 mod connections;
@@ -9,15 +10,18 @@ mod draft;
 mod halves;
 mod hosts;
 mod items;
+mod policies;
 mod probes;
 mod report;
 mod sample;
+mod setting;
 mod shadow;
 mod solve;
 mod tree;
+mod wish;
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -28,18 +32,22 @@ use twinmesh_engine::format::traffic;
 use twinmesh_engine::{Replay, Request};
 use twinmesh_spec::reading::{Matchers, is_always_taken, is_never_taken};
 use twinmesh_xds::Snapshot;
+use twinmesh_xds::http_filter::FilterKind;
 
 use crate::failure::{Failure, Status};
 use crate::input;
 use crate::output::{self, Output, Style};
 use crate::profile::ProfileArgument;
-use crate::reach::{Brief, Catalogue, Goal, Observer};
+use crate::reach::{Brief, Catalogue, Filter, Goal, Observer, RouteAt, filter_chain};
 
 pub(crate) use alike::Alike;
 use candidates::{Candidates, Hosts, Maker};
 pub use report::{Unreached, Why};
 pub(crate) use sample::matching;
 use solve::Solver;
+
+/// A day in microseconds.
+pub(crate) const DAY_US: u64 = 86_400_000_000;
 
 /// Writes the traffic that reaches everything in a snapshot that can be reached.
 ///
@@ -79,6 +87,8 @@ pub struct Generated {
     pub reached: BTreeSet<Goal>,
     /// All there is to reach.
     pub catalogue: Catalogue,
+    /// Routes of which a request was answered by an HTTP filter before their action, and by which.
+    pub answered: BTreeMap<RouteAt, Filter>,
     /// Routes that none of them reaches.
     pub unreached: Vec<Unreached>,
     /// Boundaries that requests stand on.
@@ -129,16 +139,18 @@ pub fn run(arguments: &Arguments, style: Style) -> Result<Status, Failure> {
 pub fn generate(snapshot: &Arc<Snapshot>, boundaries: bool) -> Result<Generated, Failure> {
     let matchers = Observer::matchers(snapshot)?;
     let mut solver = Solver::new(snapshot, &matchers)?;
-    let made = Maker::new(&mut solver).make(None)?;
-    let (requests, goals) = pick(snapshot, &made, boundaries);
-    let reached = reached(snapshot, &matchers, &requests)?;
     let catalogue = Catalogue::of(snapshot);
-    let unreached = report::unreached(snapshot, &matchers, &catalogue, &reached, &made.blocked);
+    let made = Maker::new(&mut solver).make(&catalogue, None)?;
+    let (requests, goals) = pick(snapshot, &made, boundaries);
+    let (reached, answered) = reached(snapshot, &matchers, &requests)?;
+    let held = (&made.blocked, &answered);
+    let unreached = report::unreached(snapshot, &matchers, &catalogue, &reached, held);
     Ok(Generated {
         requests,
         goals,
         reached,
         catalogue,
+        answered,
         unreached,
         boundaries: if boundaries { made.boundaries } else { 0 },
         missed: made.missed,
@@ -156,7 +168,7 @@ pub(crate) fn requests(
 ) -> Result<Vec<Request>, Failure> {
     let matchers = Observer::matchers(snapshot)?;
     let mut solver = Solver::new(snapshot, &matchers)?;
-    let made = Maker::new(&mut solver).make(hosts)?;
+    let made = Maker::new(&mut solver).make(&Catalogue::of(snapshot), hosts)?;
     Ok(pick(snapshot, &made, true).0)
 }
 
@@ -191,6 +203,7 @@ fn pick(
         items.sort_unstable();
         items.dedup();
     }
+    let apart = apart(snapshot);
     let mut ids: HashMap<&str, usize> = HashMap::new();
     let mut shares: HashMap<(usize, usize), Option<usize>> = HashMap::new();
     let mut picked = Vec::new();
@@ -220,12 +233,27 @@ fn pick(
         if any(|goal| matches!(goal, Goal::Route(_)))
             && !any(|goal| matches!(goal, Goal::Weight(..)))
             && !takes_shares
+            && !own.iter().any(|goal| draws(snapshot, goal))
         {
             // It chooses endpoints only: drawn for each request, it reaches more of them.
             numbered.random = None;
         }
+        numbered.time_us = apart.map(|apart| apart * picked.len() as u64);
         picked.push(numbered);
         goals.push(own);
+    }
+    let mut time = apart.map(|apart| apart * picked.len() as u64);
+    for (request, count, goal) in &made.bursts {
+        for number in 1..=*count {
+            picked.push(Request {
+                id: format!("{} ({number} of {count} at once)", request.id),
+                time_us: time,
+                ..request.clone()
+            });
+            let is_last = number == *count;
+            goals.push(is_last.then_some(*goal).into_iter().collect());
+        }
+        time = time.zip(apart).map(|(time, apart)| time + apart);
     }
     (picked, goals)
 }
@@ -241,11 +269,40 @@ fn first_share(snapshot: &Snapshot, configuration: usize, host: usize) -> Option
     })
 }
 
+/// Whether the goal is a filter chain whose HTTP filters answer shares of the requests.
+fn draws(snapshot: &Snapshot, goal: &Goal) -> bool {
+    let Goal::FilterChain { listener, chain } = *goal else {
+        return false;
+    };
+    let at = Filter {
+        listener,
+        chain,
+        filter: 0,
+    };
+    let filters = filter_chain(snapshot, at).map_or(&[][..], |chain| &chain.http_filters);
+    filters.iter().any(|filter| {
+        matches!(
+            filter.config,
+            FilterKind::Fault(_) | FilterKind::LocalRateLimit(_) | FilterKind::Cors(_)
+        )
+    })
+}
+
+/// How far apart requests have to be in time for every token bucket to be full again; `None`: there are
+/// none.
+fn apart(snapshot: &Snapshot) -> Option<u64> {
+    let mut filters = snapshot
+        .all_filter_chains()
+        .flat_map(|chain| &chain.http_filters);
+    let limits = filters.any(|filter| matches!(filter.config, FilterKind::LocalRateLimit(_)));
+    limits.then_some(DAY_US)
+}
+
 fn reached(
     snapshot: &Arc<Snapshot>,
     matchers: &Matchers,
     requests: &[Request],
-) -> Result<BTreeSet<Goal>, Failure> {
+) -> Result<(BTreeSet<Goal>, BTreeMap<RouteAt, Filter>), Failure> {
     let mut observer = Observer::new(snapshot, matchers);
     let replay = Replay {
         trace: true,
@@ -256,5 +313,5 @@ fn reached(
         observer.observe(decided.request, &decided.answer);
         ControlFlow::Continue(())
     })?;
-    Ok(observer.reached().clone())
+    Ok((observer.reached().clone(), observer.answered().clone()))
 }

@@ -283,7 +283,7 @@ fn fits_a_query(value: &str) -> bool {
 
 /// A path that no connection manager changes: what it would make of dots and escapes is not the
 /// matcher's business.
-fn is_a_path(path: &str) -> bool {
+pub(crate) fn is_a_path(path: &str) -> bool {
     path.starts_with('/')
         && path
             .bytes()

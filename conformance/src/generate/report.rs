@@ -7,10 +7,13 @@ use twinmesh_spec::reading::{Matchers, is_never_taken};
 use twinmesh_xds::{Snapshot, Unsupported};
 
 use super::Generated;
+use super::behind;
 use super::candidates::route_label;
 use super::shadow;
 use crate::output::Style;
-use crate::reach::{Catalogue, Goal, Kind, RouteAt, match_undecided, name, route};
+use crate::reach::{
+    Catalogue, Filter, Goal, Kind, RouteAt, http_filter, match_undecided, name, route,
+};
 use crate::words::counted;
 
 /// How often two routes are held against each other, at most: beyond that only those are looked at
@@ -37,6 +40,8 @@ pub enum Why {
     Never,
     /// Proved: every path starts with a slash, and this one does not.
     NoSuchPath,
+    /// Not proved; requests match it, and this HTTP filter answered each of them before its action.
+    Answered(Filter),
     /// Not proved; these routes of the virtual host took what was tried.
     Taken(Vec<usize>),
     /// Not proved: nothing that was tried satisfies all of its matchers, or gets to the virtual
@@ -57,7 +62,7 @@ pub(crate) fn unreached(
     matchers: &Matchers,
     catalogue: &Catalogue,
     reached: &BTreeSet<Goal>,
-    blocked: &BTreeMap<RouteAt, Vec<usize>>,
+    (blocked, answered): (&BTreeMap<RouteAt, Vec<usize>>, &BTreeMap<RouteAt, Filter>),
 ) -> Vec<Unreached> {
     let mut budget = MOST_COMPARISONS;
     let goals = catalogue.goals.iter();
@@ -69,7 +74,10 @@ pub(crate) fn unreached(
         })
         .map(|at| {
             let took = blocked.get(&at).map_or(&[][..], Vec::as_slice);
-            let why = why(snapshot, matchers, at, took, &mut budget);
+            let why = match answered.get(&at) {
+                Some(filter) => Why::Answered(*filter),
+                None => why(snapshot, matchers, at, took, &mut budget),
+            };
             Unreached { route: at, why }
         })
         .collect()
@@ -174,6 +182,7 @@ pub(crate) fn lines(snapshot: &Snapshot, generated: &Generated, style: Style) ->
             generated.boundaries, generated.missed
         ));
     }
+    lines.extend(behind::lines(snapshot, style));
     let (proved, open): (Vec<&Unreached>, Vec<&Unreached>) = generated
         .unreached
         .iter()
@@ -219,6 +228,10 @@ fn because(snapshot: &Snapshot, unreached: &Unreached) -> String {
         }
         Why::NoSuchPath => "its path does not start with a slash, as every path does".to_owned(),
         Why::Never => "match.runtime_fraction lets nothing through".to_owned(),
+        Why::Answered(filter) => format!(
+            "requests match it, and each of them was answered by the HTTP filter {} before its action",
+            http_filter(snapshot, *filter)
+        ),
         Why::Taken(routes) => {
             let mut shown: Vec<String> = routes.iter().take(SHOWN).map(label).collect();
             if routes.len() > SHOWN {
@@ -239,6 +252,8 @@ fn others(snapshot: &Snapshot, generated: &Generated, style: Style) -> Vec<Strin
     for kind in [
         Kind::FilterChains,
         Kind::Criteria,
+        Kind::Policies,
+        Kind::Answers,
         Kind::Domains,
         Kind::Matchers,
         Kind::WeightedClusters,

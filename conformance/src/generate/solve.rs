@@ -10,14 +10,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::route::v3::{RouteMatch, VirtualHost};
-use twinmesh_engine::{Answer, Chain, Engine, Outcome, Request};
+use twinmesh_engine::{Answer, Chain, Engine, Request};
 use twinmesh_spec::reading::{Matchers, Seen};
 use twinmesh_xds::Snapshot;
 
+use super::DAY_US;
 use super::draft::{Dimension, Draft};
 use super::probes;
 use crate::failure::Failure;
-use crate::reach::{Brief, Part, Way};
+use crate::reach::{Brief, Goal, Part, Passed, Passing, Way};
 
 /// How many earlier routes are looked at before a way past them is given up.
 const MOST_BLOCKERS: usize = 24;
@@ -61,6 +62,8 @@ pub(crate) struct Solver<'a> {
     pub(crate) snapshot: &'a Arc<Snapshot>,
     pub(crate) matchers: &'a Matchers,
     engine: Brief,
+    passing: Passing<'a>,
+    now_us: u64,
     /// Of the routes of one virtual host.
     options: HashMap<usize, Rc<Options>>,
     options_of: (usize, usize),
@@ -79,6 +82,8 @@ impl<'a> Solver<'a> {
             snapshot,
             matchers,
             engine,
+            passing: Passing::new(snapshot, matchers),
+            now_us: 0,
             options: HashMap::new(),
             options_of: (usize::MAX, usize::MAX),
         })
@@ -86,13 +91,30 @@ impl<'a> Solver<'a> {
 
     /// What the engine says.
     pub(crate) fn decide(&mut self, request: &Request) -> Result<Answer, Failure> {
+        // So late that every token bucket is full, and no delayed request goes on.
+        self.now_us += DAY_US;
+        self.decide_at_once(request)
+    }
+
+    /// What the engine says if the request comes at the time of the one before.
+    pub(crate) fn decide_at_once(&mut self, request: &Request) -> Result<Answer, Failure> {
         let answer = self
             .engine
-            .decide(request, request.random.unwrap_or(0), 0, true)?;
+            .decide(request, request.random.unwrap_or(0), self.now_us, true)?;
         if let Some(held) = answer.held {
             self.engine.release(held)?;
         }
         Ok(answer)
+    }
+
+    /// What a decided request reaches by itself.
+    pub(crate) fn passed(&mut self, request: &Request, answer: &Answer) -> Passed {
+        self.passing.passed(request, answer)
+    }
+
+    /// The sides of policies that do not match, each the first time.
+    pub(crate) fn unmatched(&mut self, passed: &Passed) -> Vec<Goal> {
+        self.passing.unmatched(passed)
     }
 
     /// A request that does as wanted at the route, or the routes that took all that were tried.
@@ -124,10 +146,8 @@ impl<'a> Solver<'a> {
             let way = Way::of(&answer);
             let there = way.configuration == Some(place.configuration)
                 && way.virtual_host == Some(place.virtual_host);
-            let end = match way.route {
-                Some(taken) => taken,
-                None if answer.decision.outcome == Outcome::NoRoute => place.config.routes.len(),
-                None => return Ok(Err(blockers)),
+            let Some(end) = way.end(place.config, &answer) else {
+                return Ok(Err(blockers));
             };
             let is_done = match want {
                 Want::Take => end == route,

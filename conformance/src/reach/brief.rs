@@ -35,7 +35,7 @@ impl Engine for Brief {
         trace: bool,
     ) -> Result<Answer, EngineError> {
         if trace {
-            self.0.decide_briefly(request, random)
+            self.0.decide_briefly(request, random, now_us)
         } else {
             self.0.decide(request, random, now_us, false)
         }

@@ -8,9 +8,16 @@ use envoy_types::pb::envoy::config::route::v3::{
     route_match::TlsContextMatchOptions,
 };
 use twinmesh_spec::reading::{is_never_taken, undecided_match};
-use twinmesh_xds::{Snapshot, Unsupported};
+use twinmesh_xds::http_filter::{FilterKind, HttpFilter, Level};
+use twinmesh_xds::network_rbac::Judge;
+use twinmesh_xds::{FilterChain, Snapshot, Terminal, Unsupported};
 
+use super::goal::{Filter, PolicyOf};
+use super::policy::{Judging, asks_for_peer, judging, on_level, takes_all};
 use super::{Goal, Part, RouteAt};
+
+/// Why nobody can say whether such a policy matches.
+const PEER: &str = "who the peer of a TLS connection is, is not decided";
 
 /// Why nobody can say here whether a goal is reached.
 pub type Undecided = String;
@@ -68,6 +75,12 @@ impl Catalogue {
                     chain: Some(chain),
                 };
                 self.add(goal, undecided.clone());
+                self.filters(
+                    snapshot,
+                    (listener, Some(chain)),
+                    resource,
+                    undecided.as_ref(),
+                );
                 // Beside a matcher tree they are not asked.
                 let asked = resource.config.filter_chain_match.as_ref();
                 let asked = asked.filter(|_| !by_tree);
@@ -80,12 +93,86 @@ impl Catalogue {
                     self.add(goal, undecided.clone());
                 }
             }
-            if resource.default_filter_chain.is_some() {
+            if let Some(chain) = &resource.default_filter_chain {
                 let goal = Goal::FilterChain {
                     listener,
                     chain: None,
                 };
-                self.add(goal, undecided);
+                self.add(goal, undecided.clone());
+                self.filters(snapshot, (listener, None), chain, undecided.as_ref());
+            }
+        }
+    }
+
+    /// The filters of a filter chain that may close its connections or answer its requests.
+    fn filters(
+        &mut self,
+        snapshot: &Snapshot,
+        (listener, chain): (usize, Option<usize>),
+        resource: &FilterChain,
+        of_listener: Option<&Undecided>,
+    ) {
+        let undecided = reason(resource.unsupported.as_ref());
+        let undecided = of_listener.cloned().or(undecided);
+        let at = |filter| Filter {
+            listener,
+            chain,
+            filter,
+        };
+        for filter in &resource.network_rbac {
+            let judging = match &filter.judge {
+                Judge::Rules(rules) => Judging::Rules(rules),
+                Judge::Matcher(matcher) => Judging::Matcher(matcher),
+            };
+            let of = PolicyOf::Network(at(filter.index));
+            self.policies(of, judging, undecided.as_ref());
+        }
+        for filter in &resource.http_filters {
+            let at = at(filter.index);
+            match &filter.config {
+                FilterKind::Rbac(rbac) => {
+                    if let Some(judging) = Judging::of(rbac) {
+                        self.policies(PolicyOf::Http(at), judging, undecided.as_ref());
+                    }
+                }
+                FilterKind::Undecided => {}
+                _ => {
+                    if may_answer(snapshot, resource, filter) {
+                        self.add(Goal::Answer(at), undecided.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn policies(&mut self, of: PolicyOf, judging: Judging<'_>, undecided: Option<&Undecided>) {
+        for (policy, found) in judging.policies().into_iter().enumerate() {
+            let asks_for_peer = found.policy.is_some_and(asks_for_peer);
+            let peer = asks_for_peer.then(|| PEER.to_owned());
+            let side = |matches| Goal::Policy {
+                of,
+                policy,
+                matches,
+            };
+            self.add(side(true), undecided.cloned().or(peer));
+            // What matches everything has one side.
+            if !found.policy.is_some_and(takes_all) {
+                self.add(side(false), undecided.cloned());
+            }
+        }
+    }
+
+    /// The policies that a level of a route configuration has for filters in front of it.
+    fn on_level(
+        &mut self,
+        snapshot: &Snapshot,
+        configuration: usize,
+        level: Level,
+        undecided: Option<&Undecided>,
+    ) {
+        for of in on_level(snapshot, configuration, level) {
+            if let Some(judging) = judging(snapshot, of) {
+                self.policies(of, judging, undecided);
             }
         }
     }
@@ -95,6 +182,12 @@ impl Catalogue {
             return;
         };
         let all = reason(resource.unsupported.as_ref());
+        self.on_level(
+            snapshot,
+            configuration,
+            Level::RouteConfiguration,
+            all.as_ref(),
+        );
         for (virtual_host, host) in resource.config.virtual_hosts.iter().enumerate() {
             for domain in 0..host.domains.len() {
                 let goal = Goal::Domain {
@@ -107,6 +200,8 @@ impl Catalogue {
             let marks = resource.virtual_hosts.get(virtual_host);
             let of_host = marks.and_then(|marks| reason(marks.unsupported.as_ref()));
             let of_host = all.clone().or(of_host);
+            let level = Level::VirtualHost(virtual_host);
+            self.on_level(snapshot, configuration, level, of_host.as_ref());
             for (route, config) in host.routes.iter().enumerate() {
                 let mark = marks.and_then(|marks| marks.routes.get(route)?.as_ref());
                 let at = RouteAt {
@@ -115,6 +210,13 @@ impl Catalogue {
                     route,
                 };
                 self.route(at, config, mark, of_host.as_ref());
+                let undecided = of_host.clone().or_else(|| reason(mark));
+                let level = Level::Route(virtual_host, route);
+                self.on_level(snapshot, configuration, level, undecided.as_ref());
+                for entry in entries(config) {
+                    let level = Level::Entry(virtual_host, route, entry);
+                    self.on_level(snapshot, configuration, level, undecided.as_ref());
+                }
             }
         }
     }
@@ -140,6 +242,29 @@ impl Catalogue {
             self.add(Goal::Weight(at, entry), undecided);
         }
     }
+}
+
+/// Whether a filter answers some request by its own configuration or by one that a route has for it.
+fn may_answer(snapshot: &Snapshot, chain: &FilterChain, filter: &HttpFilter) -> bool {
+    let answers = |config: &FilterKind| match config {
+        // A delay alone answers nothing.
+        FilterKind::Fault(fault) => fault.abort.is_some(),
+        config => config.acts(),
+    };
+    let table = match chain.terminal {
+        Terminal::Http {
+            route_configuration,
+            ..
+        } => route_configuration,
+        _ => None,
+    };
+    let table = table.and_then(|index| snapshot.route_configurations.get(index));
+    let said = table.into_iter().flat_map(|it| it.per_filters.values());
+    let said = said.filter_map(|level| level.get(&filter.name));
+    let is_enabled = !filter.disabled || said.clone().any(|said| !said.disabled);
+    let own = said.filter_map(|said| said.config.as_ref());
+    is_enabled
+        && (answers(&filter.config) || own.filter(|it| it.is_like(&filter.config)).any(answers))
 }
 
 fn reason(unsupported: Option<&Unsupported>) -> Option<Undecided> {

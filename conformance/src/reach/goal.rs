@@ -1,6 +1,7 @@
 //! What a request can reach.
 
 use serde::Serialize;
+use twinmesh_xds::http_filter::Level;
 
 /// Where a route stands, in indices into the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +16,35 @@ pub struct RouteAt {
 
 /// A matcher of a route: the one that would fail.
 pub use twinmesh_engine::Failed as Part;
+
+/// A filter of a filter chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Filter {
+    /// Index into `Snapshot::listeners`.
+    pub listener: usize,
+    /// Index into `Listener.filter_chains`; `None`: the default filter chain.
+    pub chain: Option<usize>,
+    /// Index into `HttpConnectionManager.http_filters` or `FilterChain.filters`.
+    pub filter: usize,
+}
+
+/// Where policies of RBAC stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyOf {
+    /// In an HTTP filter.
+    Http(Filter),
+    /// In a network filter.
+    Network(Filter),
+    /// In what a level of a route configuration says to an HTTP filter.
+    Level {
+        /// Index into `Snapshot::route_configurations`.
+        configuration: usize,
+        /// The level.
+        level: Level,
+        /// The place of the filter's name among those that the level speaks to, in their order.
+        name: usize,
+    },
+}
 
 /// One thing that a request reaches or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +67,18 @@ pub enum Goal {
         /// The field of `FilterChainMatch`.
         criterion: &'static str,
     },
+    /// A policy of RBAC is asked about a request or a connection, and matches or does not; of a matcher
+    /// tree, it leads to this action or to another one.
+    Policy {
+        /// Where it stands.
+        of: PolicyOf,
+        /// Its place in the order of the names; of actions: depth first.
+        policy: usize,
+        /// Which side.
+        matches: bool,
+    },
+    /// An HTTP filter that is none of RBAC answers a request.
+    Answer(Filter),
     /// The domain brings a request to its virtual host.
     Domain {
         /// Index into `Snapshot::route_configurations`.
@@ -46,7 +88,7 @@ pub enum Goal {
         /// Index into `VirtualHost.domains`.
         domain: usize,
     },
-    /// The route takes a request.
+    /// The route takes a request, and nothing answers it before the route's action.
     Route(RouteAt),
     /// The route takes a request through this matcher: the side on which it accepts.
     Accepts(RouteAt, Part),
@@ -77,6 +119,10 @@ pub enum Kind {
     FilterChains,
     /// Criteria of filter chains, on the side on which they refuse.
     Criteria,
+    /// Policies of RBAC, each side counted.
+    Policies,
+    /// HTTP filters that are none of RBAC, on the side on which they answer.
+    Answers,
     /// Domains of virtual hosts.
     Domains,
     /// Routes.
@@ -93,10 +139,12 @@ pub enum Kind {
 
 impl Kind {
     /// All, in the order of the tables.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Listeners,
         Self::FilterChains,
         Self::Criteria,
+        Self::Policies,
+        Self::Answers,
         Self::Domains,
         Self::Routes,
         Self::Matchers,
@@ -111,6 +159,8 @@ impl Kind {
             Self::Listeners => "listeners",
             Self::FilterChains => "filter chains",
             Self::Criteria => "filter chain criteria",
+            Self::Policies => "RBAC policy sides",
+            Self::Answers => "filters that answer",
             Self::Domains => "domains",
             Self::Routes => "routes",
             Self::Matchers => "matcher sides",
@@ -128,6 +178,8 @@ impl Goal {
             Self::Listener(_) => Kind::Listeners,
             Self::FilterChain { .. } => Kind::FilterChains,
             Self::Criterion { .. } => Kind::Criteria,
+            Self::Policy { .. } => Kind::Policies,
+            Self::Answer(_) => Kind::Answers,
             Self::Domain { .. } => Kind::Domains,
             Self::Route(_) => Kind::Routes,
             Self::Accepts(..) | Self::Refuses(..) => Kind::Matchers,

@@ -6,6 +6,8 @@ use serde::Serialize;
 use twinmesh_engine::endpoint;
 use twinmesh_xds::Snapshot;
 
+use super::goal::{Filter, PolicyOf};
+use super::policy::{filter_path, judging, level_path};
 use super::{Goal, Part, RouteAt};
 use crate::words;
 
@@ -64,6 +66,16 @@ pub fn name(snapshot: &Snapshot, goal: &Goal) -> Name {
             let path = format!("virtual_hosts[{virtual_host}].domains[{domain}]");
             let what = format!("{:?}", text.map_or("", String::as_str));
             (of_configuration(snapshot, configuration), path, what)
+        }
+        Goal::Policy {
+            of,
+            policy,
+            matches,
+        } => policy_side(snapshot, of, policy, matches),
+        Goal::Answer(at) => {
+            let (path, what) = filter_path(snapshot, at, true);
+            let what = format!("answers ({what})");
+            (of_listener(snapshot, at.listener), path, what)
         }
         Goal::Route(at) => (
             of_configuration(snapshot, at.configuration),
@@ -140,7 +152,7 @@ fn filter_chain(snapshot: &Snapshot, listener: usize, chain: Option<usize>) -> (
     (path, quoted(name))
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     if name.is_empty() {
         String::new()
     } else {
@@ -191,6 +203,57 @@ fn of_part(snapshot: &Snapshot, at: RouteAt, part: Part, side: &str) -> (String,
         format!("{}.match.{field}", route_path(snapshot, at)),
         format!("{side} ({text})"),
     )
+}
+
+fn policy_side(
+    snapshot: &Snapshot,
+    of: PolicyOf,
+    policy: usize,
+    matches: bool,
+) -> (String, String, String) {
+    let found = judging(snapshot, of).and_then(|it| it.policies().into_iter().nth(policy));
+    let (resource, (base, filter)) = match of {
+        PolicyOf::Http(at) => {
+            let (path, filter) = filter_path(snapshot, at, true);
+            let path = format!("{path}.typed_config");
+            (of_listener(snapshot, at.listener), (path, filter))
+        }
+        PolicyOf::Network(at) => {
+            let (path, filter) = filter_path(snapshot, at, false);
+            let path = format!("{path}.typed_config");
+            (of_listener(snapshot, at.listener), (path, filter))
+        }
+        PolicyOf::Level {
+            configuration,
+            level,
+            name,
+        } => (
+            of_configuration(snapshot, configuration),
+            level_path(snapshot, configuration, level, name),
+        ),
+    };
+    let (below, what) = match found {
+        Some(found) if found.policy.is_some() => {
+            let side = if matches { "matches" } else { "does not match" };
+            (found.path, format!("{side} (policy of {filter})"))
+        }
+        Some(found) => {
+            let side = if matches {
+                "is led to"
+            } else {
+                "is not led to"
+            };
+            (found.path, format!("{side} ({:?} of {filter})", found.name))
+        }
+        None => Default::default(),
+    };
+    (resource, format!("{base}.{below}"), what)
+}
+
+/// An HTTP filter in a report: its listener, its path and its name.
+pub(crate) fn http_filter(snapshot: &Snapshot, at: Filter) -> String {
+    let (path, name) = filter_path(snapshot, at, true);
+    format!("{name} ({} {path})", of_listener(snapshot, at.listener))
 }
 
 fn weight(snapshot: &Snapshot, at: RouteAt, entry: usize) -> String {

@@ -1,25 +1,26 @@
 //! What decided requests reach.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
-use twinmesh_engine::{Answer, Chain, Outcome, Request, Step};
-use twinmesh_spec::reading::{Matchers, Seen};
+use twinmesh_engine::{Answer, Request};
+use twinmesh_spec::reading::Matchers;
 use twinmesh_xds::Snapshot;
 
 use super::catalogue::{always_accepts, criteria, match_undecided, parts};
-use super::name::route;
+use super::passing::{Passing, Way};
 use super::refusals::Refusals;
-use super::{Goal, RouteAt};
+use super::{Filter, Goal, RouteAt};
 use crate::failure::Failure;
-use crate::words;
 
 /// Collects what requests reach.
 #[derive(Debug)]
 pub struct Observer<'a> {
     snapshot: &'a Snapshot,
     matchers: &'a Matchers,
+    passing: Passing<'a>,
     reached: BTreeSet<Goal>,
+    answered: BTreeMap<RouteAt, Filter>,
     refusals: HashMap<(usize, usize), Refusals>,
     connections: HashSet<Connection>,
 }
@@ -35,125 +36,15 @@ type Connection = (
     String,
 );
 
-/// Where a trace went, in indices into the snapshot.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Way {
-    pub(crate) listener: Option<usize>,
-    pub(crate) chain: Option<Chain>,
-    pub(crate) configuration: Option<usize>,
-    pub(crate) virtual_host: Option<usize>,
-    pub(crate) route: Option<usize>,
-}
-
-impl Way {
-    /// Of the trace.
-    pub(crate) fn of(answer: &Answer) -> Self {
-        let mut way = Self::default();
-        for step in &answer.trace.steps {
-            match step {
-                Step::Listener(index) => way.listener = Some(*index),
-                Step::FilterChain(chain) => way.chain = Some(*chain),
-                Step::RouteConfiguration(index) => way.configuration = Some(*index),
-                Step::VirtualHost { virtual_host, .. } => way.virtual_host = Some(*virtual_host),
-                Step::Route(index) => way.route = Some(*index),
-                _ => {}
-            }
-        }
-        way
-    }
-
-    /// The route that took the request.
-    pub(crate) fn route(&self) -> Option<RouteAt> {
-        Some(RouteAt {
-            configuration: self.configuration?,
-            virtual_host: self.virtual_host?,
-            route: self.route?,
-        })
-    }
-
-    /// As the routes of this way see the request.
-    pub(crate) fn seen(&self, snapshot: &Snapshot, request: &Request) -> Option<Seen> {
-        Seen::new(snapshot, request, self.listener.zip(self.chain))
-    }
-}
-
-/// What the steps of the trace reach, one by one.
-pub(crate) fn passed(snapshot: &Snapshot, request: &Request, answer: &Answer) -> Vec<Goal> {
-    let mut goals = Vec::new();
-    let way = Way::of(answer);
-    let mut last_cluster = None;
-    for step in &answer.trace.steps {
-        match step {
-            Step::Listener(index) => goals.push(Goal::Listener(*index)),
-            Step::FilterChain(chain) => {
-                if let Some(listener) = way.listener {
-                    let chain = match chain {
-                        Chain::Index(index) => Some(*index),
-                        Chain::Default => None,
-                    };
-                    goals.push(Goal::FilterChain { listener, chain });
-                }
-            }
-            Step::VirtualHost {
-                virtual_host,
-                domain,
-            } => goals.extend(domain_goal(snapshot, request, way, *virtual_host, *domain)),
-            Step::Route(_) => {
-                if let Some(at) = way.route() {
-                    goals.push(Goal::Route(at));
-                    let config = route(snapshot, at).and_then(|route| route.r#match.as_ref());
-                    let parts = config.into_iter().flat_map(parts);
-                    goals.extend(parts.map(|part| Goal::Accepts(at, part)));
-                }
-            }
-            Step::WeightedCluster { entry, .. } => {
-                goals.extend(way.route().map(|at| Goal::Weight(at, *entry)));
-            }
-            Step::Cluster(index) => {
-                last_cluster = Some(*index);
-                goals.push(Goal::Cluster(*index));
-            }
-            Step::Endpoint { locality, endpoint } => {
-                goals.extend(last_cluster.map(|cluster| Goal::Endpoint {
-                    cluster,
-                    locality: *locality,
-                    endpoint: *endpoint,
-                }));
-            }
-            _ => {}
-        }
-    }
-    goals
-}
-
-fn domain_goal(
-    snapshot: &Snapshot,
-    request: &Request,
-    way: Way,
-    virtual_host: usize,
-    kind: twinmesh_engine::Domain,
-) -> Option<Goal> {
-    let configuration = way.configuration?;
-    let found = snapshot.route_configurations.get(configuration)?;
-    let host = found.config.virtual_hosts.get(virtual_host)?;
-    let authority = way
-        .seen(snapshot, request)
-        .and_then(|seen| seen.values(":authority").into_iter().next());
-    let (domain, _) = words::domain(host, kind, &authority?)?;
-    Some(Goal::Domain {
-        configuration,
-        virtual_host,
-        domain,
-    })
-}
-
 impl<'a> Observer<'a> {
     /// Nothing is reached yet.
     pub fn new(snapshot: &'a Snapshot, matchers: &'a Matchers) -> Self {
         Self {
             snapshot,
             matchers,
+            passing: Passing::new(snapshot, matchers),
             reached: BTreeSet::new(),
+            answered: BTreeMap::new(),
             refusals: HashMap::new(),
             connections: HashSet::new(),
         }
@@ -169,8 +60,14 @@ impl<'a> Observer<'a> {
 
     /// Adds what a request reaches, by the trace of its decision.
     pub fn observe(&mut self, request: &Request, answer: &Answer) {
-        self.reached.extend(passed(self.snapshot, request, answer));
+        let passed = self.passing.passed(request, answer);
+        self.reached.extend(self.passing.unmatched(&passed));
+        self.reached.extend(passed.goals);
         let way = Way::of(answer);
+        let answered = way.answered.and_then(|filter| way.filter(filter));
+        if let (Some(at), Some(filter)) = (way.route(), answered) {
+            self.answered.entry(at).or_insert(filter);
+        }
         self.criteria(request, way);
         self.refused(request, answer, way);
     }
@@ -219,10 +116,8 @@ impl<'a> Observer<'a> {
         let Some(host) = found.config.virtual_hosts.get(virtual_host) else {
             return;
         };
-        let end = match way.route {
-            Some(route) => route,
-            None if answer.decision.outcome == Outcome::NoRoute => host.routes.len(),
-            None => return,
+        let Some(end) = way.end(host, answer) else {
+            return;
         };
         let Some(seen) = way.seen(self.snapshot, request) else {
             return;
@@ -267,6 +162,12 @@ impl<'a> Observer<'a> {
             };
             reached.insert(Goal::Refuses(at, part));
         });
+    }
+
+    /// Routes of which a request was answered by an HTTP filter before their action, and by which: of
+    /// several the first.
+    pub fn answered(&self) -> &BTreeMap<RouteAt, Filter> {
+        &self.answered
     }
 
     /// All that was reached.

@@ -15,6 +15,8 @@ pub fn domain<'a>(
     let bare = host
         .rsplit_once(':')
         .map_or(host.as_str(), |(bare, _)| bare);
+    // A wildcard stands for one character or more.
+    let leaves_some = |text: &str, host: &str| !text.is_empty() && text.len() < host.len();
     let find = |host: &str| {
         let fitting = virtual_host
             .domains
@@ -26,10 +28,10 @@ pub fn domain<'a>(
                     Domain::Exact => domain == host,
                     Domain::Suffix => domain
                         .strip_prefix('*')
-                        .is_some_and(|suffix| !suffix.is_empty() && host.ends_with(suffix)),
+                        .is_some_and(|it| leaves_some(it, host) && host.ends_with(it)),
                     Domain::Prefix => domain
                         .strip_suffix('*')
-                        .is_some_and(|prefix| !prefix.is_empty() && host.starts_with(prefix)),
+                        .is_some_and(|it| leaves_some(it, host) && host.starts_with(it)),
                     Domain::Any => domain == "*",
                 }
             });

@@ -25,6 +25,8 @@ pub struct Line<'a> {
     pub host: &'a str,
     pub route: &'a str,
     pub count: u64,
+    /// Requests that an HTTP filter answered before the route's action.
+    pub answered: u64,
 }
 
 pub fn of(report: &Report) -> Vec<CaseCoverage<'_>> {
@@ -51,12 +53,13 @@ pub fn of(report: &Report) -> Vec<CaseCoverage<'_>> {
 fn lines(coverage: &Coverage) -> Vec<Line<'_>> {
     let mut lines = Vec::new();
     for host in &coverage.hosts {
-        for (route, count) in &host.routes {
+        for route in &host.routes {
             lines.push(Line {
                 configuration: &host.configuration,
                 host: &host.name,
-                route,
-                count: *count,
+                route: &route.name,
+                count: route.requests,
+                answered: route.answered,
             });
         }
     }
