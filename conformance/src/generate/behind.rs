@@ -30,8 +30,7 @@ pub(crate) fn of(snapshot: &Snapshot) -> Vec<Behind<'_>> {
     let mut decided = Vec::new();
     let mut all = Vec::new();
     for listener in &snapshot.listeners {
-        let chains = listener.filter_chains.iter();
-        for chain in chains.chain(&listener.default_filter_chain) {
+        for chain in listener.all_filter_chains() {
             let why = listener.unsupported.as_ref();
             match why.or(chain.unsupported.as_ref()) {
                 Some(why) => all.push((listener, why, leads_to(chain))),

@@ -4,6 +4,7 @@ mod alike;
 mod behind;
 mod candidates;
 mod chain_tree;
+mod chains;
 mod connections;
 mod cover;
 mod draft;
