@@ -7,7 +7,7 @@
 use super::{
     Judged,
     Rule::{Decided, Inert, Judge, ReadOver},
-    Table, Verdict,
+    Table, Verdict, upstream,
 };
 use crate::{
     header_mutation, http_filter,
@@ -40,10 +40,7 @@ pub(super) const TABLES: &[Table] = &[
             ),
             ("respect_expected_rq_timeout", Inert),
             ("suppress_grpc_request_failure_code_stats", Inert),
-            (
-                "upstream_http_filters",
-                ReadOver("upstream filters run after the endpoint is chosen"),
-            ),
+            ("upstream_http_filters", Judge(upstream::of_router)),
             ("reject_connect_request_early_data", Inert),
         ],
     },

@@ -23,6 +23,7 @@ mod per_filter;
 mod rbac;
 mod route;
 
+mod upstream;
 use std::borrow::Cow;
 
 use crate::{view::View, wire::Raw};
