@@ -3,7 +3,7 @@
 use super::{
     ACCESS_LOG, Judged, METADATA,
     Rule::{Decided, Inert, Judge, Part, ReadOver, Unsupported},
-    STATISTICS, TIMING, TRACING, Table, Verdict, filter, unless_set,
+    STATISTICS, TIMING, TRACING, Table, Verdict, filter, inspector, unless_set,
 };
 use crate::network_rbac::NETWORK_RBAC;
 
@@ -433,11 +433,11 @@ fn internal_listener(judged: &Judged<'_>) -> Verdict {
 /// Listener filters find out what filter chains match on; a request says that outright.
 fn listener_filter(judged: &Judged<'_>) -> Verdict {
     const KNOWN: [&str; 5] = [
-        "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
+        inspector::HTTP_INSPECTOR,
         "envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
         "envoy.extensions.filters.listener.original_src.v3.OriginalSrc",
         PROXY_PROTOCOL,
-        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+        inspector::TLS_INSPECTOR,
     ];
     const PROXY_PROTOCOL: &str =
         "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol";
@@ -464,10 +464,7 @@ fn listener_filter(judged: &Judged<'_>) -> Verdict {
     }
     if KNOWN.contains(&kind.as_str()) {
         return if listener_filter.has("filter_disabled") {
-            Verdict::ReadOver(
-                "it is disabled for some connections; a request says itself what was found out"
-                    .into(),
-            )
+            inspector::judge(judged.parent, judged.index, &kind, name)
         } else {
             Verdict::Inert
         };

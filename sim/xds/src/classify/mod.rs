@@ -15,6 +15,7 @@ mod cors;
 mod fault;
 mod filter;
 mod header;
+mod inspector;
 mod listener;
 mod local_rate_limit;
 mod matcher_tree;
@@ -22,8 +23,8 @@ mod mutation;
 mod per_filter;
 mod rbac;
 mod route;
-
 mod upstream;
+
 use std::borrow::Cow;
 
 use crate::{view::View, wire::Raw};
