@@ -240,7 +240,7 @@ pub(super) const TABLES: &[Table] = &[
                 Unsupported("path normalisation by rules is not decided"),
             ),
             ("strip_trailing_host_dot", Decided),
-            ("proxy_status_config", Inert),
+            ("proxy_status_config", Decided),
             (
                 "typed_header_validation_config",
                 Unsupported("an extension validates headers"),
@@ -248,7 +248,21 @@ pub(super) const TABLES: &[Table] = &[
             ("append_x_forwarded_port", Decided),
             ("append_local_overload", Inert),
             ("add_proxy_protocol_connection_state", Inert),
-            ("forward_proto_config", Inert),
+            ("forward_proto_config", Judge(forward_proto)),
+        ],
+    },
+    Table {
+        message: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.ProxyStatusConfig",
+        fields: &[
+            ("remove_details", Inert),
+            ("remove_connection_termination_details", Inert),
+            ("remove_response_flags", Inert),
+            (
+                "set_recommended_response_code",
+                Judge(|judged| unless_set(judged, "it changes the status of Envoy's own replies")),
+            ),
+            ("use_node_id", Inert),
+            ("literal_proxy_name", Inert),
         ],
     },
     Table {
@@ -332,7 +346,10 @@ pub(super) const TABLES: &[Table] = &[
                 "allow_custom_methods",
                 Judge(|judged| unless_set(judged, "methods that Envoy does not know are accepted")),
             ),
-            ("ignore_http_11_upgrade", Inert),
+            (
+                "ignore_http_11_upgrade",
+                Unsupported("what some requests ask for by Upgrade is passed over"),
+            ),
         ],
     },
     Table {
@@ -415,6 +432,17 @@ fn local_reply(judged: &Judged<'_>) -> Verdict {
         Some(config) if config.has("body_format") => Verdict::ReadOver(
             "it writes the bodies of Envoy's own replies anew, which are then not decided".into(),
         ),
+        _ => Verdict::Inert,
+    }
+}
+
+/// It tells the scheme by the port of a destination that a listener filter has found out.
+fn forward_proto(judged: &Judged<'_>) -> Verdict {
+    const PORTS: [&str; 2] = ["https_destination_ports", "http_destination_ports"];
+    match judged.child {
+        Some(config) if PORTS.iter().any(|name| config.has(name)) => {
+            Verdict::Unsupported("the destination's port says what a request's scheme is".into())
+        }
         _ => Verdict::Inert,
     }
 }

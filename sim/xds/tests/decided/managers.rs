@@ -121,6 +121,72 @@ use crate::common::{listener, listeners, manager, read_ok};
     "- name: f\n  typed_config: {\"@type\": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/stats.PluginConfig, value: {a: [1, null]}}\n",
     None
 )]
+#[case::recommended_code(
+    "proxy_status_config: {set_recommended_response_code: true}",
+    "",
+    Some("proxy_status_config.set_recommended_response_code")
+)]
+#[case::proxy_status(
+    "proxy_status_config: {remove_details: true, literal_proxy_name: p}",
+    "",
+    None
+)]
+#[case::passed_over(
+    "http_protocol_options: {ignore_http_11_upgrade: [{exact: websocket}]}",
+    "",
+    Some("http_protocol_options.ignore_http_11_upgrade[0]")
+)]
+#[case::scheme_by_port(
+    "forward_proto_config: {https_destination_ports: [443]}",
+    "",
+    Some("forward_proto_config")
+)]
+#[case::scheme_by_no_port("forward_proto_config: {}", "", None)]
+#[case::grpc_bridge(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.grpc_http1_bridge.v3.Config, ignore_query_parameters: true}\n",
+    None
+)]
+#[case::grpc_bridge_that_upgrades(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.grpc_http1_bridge.v3.Config, upgrade_protobuf_to_grpc: true}\n",
+    Some("http_filters[0]")
+)]
+#[case::connect_bridge(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.connect_grpc_bridge.v3.FilterConfig}\n",
+    Some("http_filters[0]")
+)]
+#[case::buffer(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 5}\n",
+    Some("http_filters[0]")
+)]
+#[case::buffer_in_files(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig, request: {behavior: {fully_buffer: {}}}}\n",
+    Some("http_filters[0]")
+)]
+#[case::buffer_in_files_that_streams(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig, request: {behavior: {bypass: {}}}, response: {}}\n",
+    None
+)]
+#[case::header_mutation_in_a_struct(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, value: {}}\n",
+    Some("http_filters[0]")
+)]
+#[case::cors_in_a_struct(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors, value: {}}\n",
+    Some("http_filters[0]")
+)]
+#[case::behind_a_struct(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor, value: {}}\n- name: g\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}\n",
+    Some("http_filters[1]")
+)]
 #[case::unknown(
     "",
     "- name: f\n  typed_config: {\"@type\": type.googleapis.com/acme.Filter}\n",
