@@ -24,6 +24,7 @@ use envoy_types::pb::envoy::{
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
+use crate::header_filters::content_type;
 use crate::header_mutation;
 use crate::schema::type_name;
 
@@ -236,11 +237,12 @@ pub(crate) fn per_filters(config: &RouteConfigurationConfig) -> PerFilters {
 }
 
 /// Filters that may change headers, which those behind them would see changed.
-const CHANGE_HEADERS: [&str; 8] = [
+const CHANGE_HEADERS: [&str; 9] = [
     "envoy.extensions.filters.http.buffer.v3.Buffer",
     "envoy.extensions.filters.http.compressor.v3.Compressor",
     "envoy.extensions.filters.http.connect_grpc_bridge.v3.FilterConfig",
     "envoy.extensions.filters.http.decompressor.v3.Decompressor",
+    "envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig",
     "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
@@ -256,7 +258,7 @@ pub(crate) fn sees_changed<'m>(
     let mut filters = manager.http_filters.iter().enumerate();
     let (first, changing) = filters.find(|(_, filter)| {
         matches!(&filter.config_type, Some(ConfigType::TypedConfig(any))
-            if CHANGE_HEADERS.contains(&type_name(&any.type_url)))
+            if CHANGE_HEADERS.contains(&content_type(any).as_str()))
     })?;
     let behind = acting.iter().find(|filter| filter.index > first)?;
     Some((behind.index, changing.name.as_str()))
