@@ -74,7 +74,8 @@ pub enum FilterKind {
     Cors(Option<Box<CorsPolicy>>),
     /// `envoy.extensions.filters.http.health_check.v3`.
     HealthCheck(Box<HealthCheck>),
-    /// It is disabled, and not decided where a route enables it.
+    /// Of a filter: it is disabled, and not decided where a route enables it. Of a level: it is of
+    /// another type.
     Undecided,
 }
 
@@ -188,20 +189,48 @@ fn kind(any: &Any) -> Option<FilterKind> {
 }
 
 fn per_filter(any: &Any) -> PerFilter {
+    let of_any = |any: &Any| Some(kind(any).unwrap_or(FilterKind::Undecided));
     if type_name(&any.type_url) != FILTER_CONFIG {
         return PerFilter {
             disabled: false,
-            config: kind(any),
+            config: of_any(any),
         };
     }
     let wrapper = FilterConfig::decode(any.value.as_slice()).unwrap_or_default();
+    let config = wrapper.config.filter(|config| !config.type_url.is_empty());
     PerFilter {
         disabled: wrapper.disabled,
-        config: match &wrapper.config {
-            Some(config) if !wrapper.disabled => kind(config),
+        config: match &config {
+            Some(config) if !wrapper.disabled => of_any(config),
             _ => None,
         },
     }
+}
+
+/// Why what a level says to a connection manager's filter of this name leaves its requests undecided.
+pub(crate) fn level_undecided(
+    manager: &HttpConnectionManager,
+    acting: &[HttpFilter],
+    name: &str,
+    said: &PerFilter,
+) -> Option<String> {
+    let is_router = manager.http_filters.iter().any(|filter| {
+        filter.name == name
+            && matches!(&filter.config_type, Some(ConfigType::TypedConfig(any))
+                if content_type(any) == ROUTER)
+    });
+    if is_router && said.disabled {
+        return Some(format!(
+            "the router {name} is disabled, and requests are left without an answer"
+        ));
+    }
+    let config = said.config.as_ref().filter(|_| !said.disabled)?;
+    let mut filters = acting.iter().filter(|filter| filter.name == name);
+    // CORS alone goes on to the levels above.
+    let is_other = filters.any(|filter| {
+        !matches!(filter.config, FilterKind::Cors(_)) && !config.is_like(&filter.config)
+    });
+    is_other.then(|| format!("what it says to the filter {name} is the configuration of another"))
 }
 
 /// What a route configuration says to filters.

@@ -314,3 +314,36 @@ fn routers_with_upstream_filters(#[case] filter: &str, #[case] unsupported: Opti
 }
 
 const TAP: &str = "v3.Tap, common_config: {admin_config: {config_id: i}}";
+
+const RBAC: &str =
+    "{\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute}";
+const FAULT: &str =
+    "{\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault}";
+const BUFFER: &str = "{\"@type\": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute, disabled: true}";
+const OFF: &str =
+    "{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}";
+const ON: &str = "{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {}}";
+
+#[rstest]
+#[case::router("router", OFF, true)]
+#[case::router_that_is_on("router", ON, false)]
+#[case::its_own("f", FAULT, false)]
+#[case::another("f", RBAC, true)]
+#[case::another_that_does_nothing("f", BUFFER, true)]
+#[case::off("f", OFF, false)]
+#[case::on("f", ON, false)]
+#[case::of_nobody("g", RBAC, false)]
+fn what_routes_say_to_filters(#[case] name: &str, #[case] config: &str, #[case] unsupported: bool) {
+    let filter = "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, \
+                  abort: {http_status: 500, percentage: {numerator: 100}}}\n";
+    let of_route = format!(
+        "direct_response: {{status: 200}}\n              typed_per_filter_config: {{{name}: {config}}}"
+    );
+    let text = manager("", filter).replacen("direct_response: {status: 200}", &of_route, 1);
+    let snapshot = read_ok("f.yaml", &listeners(&text));
+    assert!(snapshot.listeners[0].filter_chains[0].unsupported.is_none());
+    let route = &snapshot.route_configurations[0].virtual_hosts[0].routes[0];
+    let found = route.as_ref().map(|it| it.path.as_str());
+    let expected = "virtual_hosts[0].routes[0].typed_per_filter_config";
+    assert_eq!(found, unsupported.then_some(expected));
+}
