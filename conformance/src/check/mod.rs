@@ -198,7 +198,7 @@ impl Report<'_> {
         };
         let plural = if findings.len() == 1 { "" } else { "s" };
         output.line(style.bold(&format!(
-            "{} finding{plural}: {} unsupported (requests that get that far are not decided), {} caution (not in force, or elsewhere: decisions are made without it), {} read over (they cannot influence a decision)",
+            "{} finding{plural}: {} unsupported (requests that get that far are not decided), {} caution (not in force, elsewhere, or not looked at: decisions are made without it), {} read over (they cannot influence a decision)",
             findings.len(),
             count(Effect::Unsupported),
             count(Effect::Caution),

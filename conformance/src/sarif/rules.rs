@@ -189,8 +189,8 @@ pub const NOT_IN_FORCE: Rule = Rule {
     id: "snapshot/not-in-force",
     title: "Decisions are made without this",
     help: "It is not in force (an update that is warming, draining or was refused; a listener that no \
-         connection reaches), or it stands outside the snapshot. Decisions follow from what is in \
-         force; an Envoy to which this applies decides otherwise.",
+         connection reaches), it stands outside the snapshot, or it is a load or a runtime value that is \
+         not looked at. Decisions follow from what is in force; an Envoy to which this applies decides otherwise.",
     level: Level::Warning,
 };
 

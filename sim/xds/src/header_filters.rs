@@ -74,7 +74,7 @@ fn writes_headers(any: &Any) -> bool {
 }
 
 /// The type of a filter's configuration, also where a TypedStruct stands for it.
-fn content_type(any: &Any) -> String {
+pub(crate) fn content_type(any: &Any) -> String {
     let name = type_name(&any.type_url);
     if !name.ends_with(".TypedStruct") {
         return name.to_owned();

@@ -24,6 +24,7 @@ use envoy_types::pb::envoy::{
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
+use crate::header_filters::content_type;
 use crate::header_mutation;
 use crate::schema::type_name;
 
@@ -73,7 +74,8 @@ pub enum FilterKind {
     Cors(Option<Box<CorsPolicy>>),
     /// `envoy.extensions.filters.http.health_check.v3`.
     HealthCheck(Box<HealthCheck>),
-    /// It is disabled, and not decided where a route enables it.
+    /// Of a filter: it is disabled, and not decided where a route enables it. Of a level: it is of
+    /// another type.
     Undecided,
 }
 
@@ -187,20 +189,48 @@ fn kind(any: &Any) -> Option<FilterKind> {
 }
 
 fn per_filter(any: &Any) -> PerFilter {
+    let of_any = |any: &Any| Some(kind(any).unwrap_or(FilterKind::Undecided));
     if type_name(&any.type_url) != FILTER_CONFIG {
         return PerFilter {
             disabled: false,
-            config: kind(any),
+            config: of_any(any),
         };
     }
     let wrapper = FilterConfig::decode(any.value.as_slice()).unwrap_or_default();
+    let config = wrapper.config.filter(|config| !config.type_url.is_empty());
     PerFilter {
         disabled: wrapper.disabled,
-        config: match &wrapper.config {
-            Some(config) if !wrapper.disabled => kind(config),
+        config: match &config {
+            Some(config) if !wrapper.disabled => of_any(config),
             _ => None,
         },
     }
+}
+
+/// Why what a level says to a connection manager's filter of this name leaves its requests undecided.
+pub(crate) fn level_undecided(
+    manager: &HttpConnectionManager,
+    acting: &[HttpFilter],
+    name: &str,
+    said: &PerFilter,
+) -> Option<String> {
+    let is_router = manager.http_filters.iter().any(|filter| {
+        filter.name == name
+            && matches!(&filter.config_type, Some(ConfigType::TypedConfig(any))
+                if content_type(any) == ROUTER)
+    });
+    if is_router && said.disabled {
+        return Some(format!(
+            "the router {name} is disabled, and requests are left without an answer"
+        ));
+    }
+    let config = said.config.as_ref().filter(|_| !said.disabled)?;
+    let mut filters = acting.iter().filter(|filter| filter.name == name);
+    // CORS alone goes on to the levels above.
+    let is_other = filters.any(|filter| {
+        !matches!(filter.config, FilterKind::Cors(_)) && !config.is_like(&filter.config)
+    });
+    is_other.then(|| format!("what it says to the filter {name} is the configuration of another"))
 }
 
 /// What a route configuration says to filters.
@@ -236,11 +266,12 @@ pub(crate) fn per_filters(config: &RouteConfigurationConfig) -> PerFilters {
 }
 
 /// Filters that may change headers, which those behind them would see changed.
-const CHANGE_HEADERS: [&str; 8] = [
+const CHANGE_HEADERS: [&str; 9] = [
     "envoy.extensions.filters.http.buffer.v3.Buffer",
     "envoy.extensions.filters.http.compressor.v3.Compressor",
     "envoy.extensions.filters.http.connect_grpc_bridge.v3.FilterConfig",
     "envoy.extensions.filters.http.decompressor.v3.Decompressor",
+    "envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig",
     "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
     "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
@@ -256,7 +287,7 @@ pub(crate) fn sees_changed<'m>(
     let mut filters = manager.http_filters.iter().enumerate();
     let (first, changing) = filters.find(|(_, filter)| {
         matches!(&filter.config_type, Some(ConfigType::TypedConfig(any))
-            if CHANGE_HEADERS.contains(&type_name(&any.type_url)))
+            if CHANGE_HEADERS.contains(&content_type(any).as_str()))
     })?;
     let behind = acting.iter().find(|filter| filter.index > first)?;
     Some((behind.index, changing.name.as_str()))

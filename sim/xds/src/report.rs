@@ -46,7 +46,8 @@ pub enum Effect {
     /// Requests that get this far have the outcome `unsupported`.
     Unsupported,
     /// Decisions follow from what is in force in the snapshot. This is not (an update that is warming
-    /// or was refused) or stands elsewhere, so that an Envoy may decide otherwise at another time.
+    /// or was refused), stands elsewhere, or is a value or a load that is not looked at, so that an Envoy
+    /// may decide otherwise.
     Caution,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     path::{Path, Segment},
-    schema::{Field, Message, Special, schema},
+    schema::{Field, Kind, Message, Special, schema},
     wire::{self, Raw},
 };
 
@@ -152,6 +152,32 @@ impl<'a> View<'a> {
                 }
             } else if let Some(child) = self.child(&field.name) {
                 child.regexes(found);
+            }
+        }
+    }
+
+    /// The names of the runtime's values that fields below this message give, also those in an Any.
+    pub(crate) fn runtime_keys(&self) -> Vec<&'a str> {
+        let mut found = Vec::new();
+        self.add_runtime_keys(&mut found);
+        found
+    }
+
+    fn add_runtime_keys(&self, found: &mut Vec<&'a str>) {
+        if self.message.special == Special::Any {
+            if let Some(content) = self.as_any().content() {
+                content.add_runtime_keys(found);
+            }
+            return;
+        }
+        for field in &self.message.fields {
+            if field.message().is_some() {
+                for child in self.children(&field.name) {
+                    child.add_runtime_keys(found);
+                }
+            } else if field.kind == Kind::String && field.name.contains("runtime") {
+                let name = self.text(&field.name);
+                found.extend((!name.is_empty()).then_some(name));
             }
         }
     }

@@ -7,9 +7,9 @@ use super::Assembly;
 use crate::{
     error::ReadError,
     header_mutation::hashed_header,
-    http_filter::{PerFilters, acts, sees_changed},
+    http_filter::{Level, PerFilters, acts, level_undecided, sees_changed},
     path::Path,
-    snapshot::{FilterChain, RouteConfiguration, Snapshot, Terminal},
+    snapshot::{FilterChain, Listener, RouteConfiguration, Snapshot, Terminal},
     view::View,
 };
 
@@ -37,7 +37,7 @@ impl Assembly<'_> {
 
     /// Looks at the filters of all connection managers.
     pub(super) fn http_filters(&mut self, snapshot: &mut Snapshot) {
-        let configurations = std::mem::take(&mut snapshot.route_configurations);
+        let mut configurations = std::mem::take(&mut snapshot.route_configurations);
         for listener in &mut snapshot.listeners {
             let resource = format!("listener {:?}", listener.name);
             let chains = listener.filter_chains.iter_mut().enumerate();
@@ -49,7 +49,55 @@ impl Assembly<'_> {
                 self.filters_of(chain, &configurations, &resource, "default_filter_chain");
             }
         }
+        for chain in snapshot
+            .listeners
+            .iter()
+            .flat_map(Listener::all_filter_chains)
+        {
+            self.levels_of(chain, &mut configurations);
+        }
         snapshot.route_configurations = configurations;
+    }
+
+    /// Marks what in a chain's route configuration is undecided by what it says to filters.
+    fn levels_of(&mut self, chain: &FilterChain, configurations: &mut [RouteConfiguration]) {
+        let Terminal::Http {
+            manager,
+            route_configuration: Some(used),
+        } = &chain.terminal
+        else {
+            return;
+        };
+        let Some(used) = configurations.get_mut(*used) else {
+            return;
+        };
+        let mut found = Vec::new();
+        for (level, said) in &used.per_filters {
+            for (name, said) in said {
+                let reason = level_undecided(manager, &chain.http_filters, name, said);
+                found.extend(reason.map(|reason| (*level, reason)));
+            }
+        }
+        let resource = format!("route configuration {:?}", used.name);
+        for (level, reason) in found {
+            let (place, slot) = match level {
+                Level::RouteConfiguration => (String::new(), Some(&mut used.unsupported)),
+                Level::VirtualHost(host) => {
+                    let slot = used.virtual_hosts.get_mut(host);
+                    let slot = slot.map(|host| &mut host.unsupported);
+                    (format!("virtual_hosts[{host}]."), slot)
+                }
+                Level::Route(host, route) | Level::Entry(host, route, _) => {
+                    let place = format!("{}.", used.route_path(host, route));
+                    let host = used.virtual_hosts.get_mut(host);
+                    (place, host.and_then(|host| host.routes.get_mut(route)))
+                }
+            };
+            let path = format!("{place}typed_per_filter_config");
+            if let Some(slot) = slot.filter(|slot| slot.is_none()) {
+                *slot = Some(self.unsupported(&resource, path, reason));
+            }
+        }
     }
 
     fn filters_of(

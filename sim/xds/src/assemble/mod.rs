@@ -9,6 +9,7 @@ mod listener;
 mod override_host;
 mod rewrite;
 mod route;
+mod runtime;
 
 pub(crate) use balancer::{balancing, first_known};
 pub(crate) use route::clusters_of;
@@ -43,7 +44,7 @@ struct Assembly<'s> {
 /// Puts a snapshot together. `validate_wrappers`: the form itself is one that Envoy reads, not one
 /// that it writes.
 pub(crate) fn assemble(
-    resources: Resources<'_>,
+    mut resources: Resources<'_>,
     validate_wrappers: bool,
     source: &Source<'_>,
 ) -> Result<Snapshot, ReadError> {
@@ -54,17 +55,19 @@ pub(crate) fn assemble(
         subsets: resources.clusters.iter().any(cluster::has_subsets),
         rate_limits: listener::has_rate_limits(&resources.listeners),
     };
+    let mut of_wrappers = None;
     for wrapper in &resources.wrappers {
         let name = wrapper.message.name.rsplit('.').next().unwrap_or_default();
-        Walker::new(
+        let walker = Walker::new(
             source,
             &mut assembly.report,
             name.to_owned(),
             validate_wrappers,
-        )
-        .wrapper(wrapper)?;
+        );
+        let found = walker.wrapper(wrapper)?;
+        of_wrappers = of_wrappers.or(found);
     }
-    for remark in resources.remarks {
+    for remark in std::mem::take(&mut resources.remarks) {
         assembly.remark(remark);
     }
     // Of two listeners of one name in a bootstrap, Envoy takes one without a word.
@@ -80,7 +83,7 @@ pub(crate) fn assemble(
     let mut snapshot = Snapshot {
         node_locality: resources.node_locality.clone(),
         local_cluster: resources.local_cluster.clone(),
-        warming_clusters: resources.warming_clusters,
+        warming_clusters: std::mem::take(&mut resources.warming_clusters),
         ..Snapshot::default()
     };
     for view in &resources.route_configurations {
@@ -107,6 +110,8 @@ pub(crate) fn assemble(
     snapshot.clusters = assembly.clusters(&resources.clusters, &held)?;
     assembly.leave_zones(&mut snapshot);
     assembly.leave_override_headers(&mut snapshot);
+    assembly.leave_runtime(&resources, &mut snapshot);
+    leave_all(&mut snapshot, of_wrappers);
     if resources.clusters_known && !resources.more_clusters {
         if resources.is_bootstrap {
             validate::route::clusters_exist(&snapshot, &resources.listeners, source)?;
@@ -172,6 +177,25 @@ impl Assembly<'_> {
 fn decode<T: Message + Default>(view: &View<'_>, source: &Source<'_>) -> Result<T, ReadError> {
     T::decode(view.bytes)
         .map_err(|error| source.wire(&view.path, &view.message.name, error.to_string()))
+}
+
+/// Marks all requests as undecided that a bootstrap says something about which is.
+fn leave_all(snapshot: &mut Snapshot, of_wrapper: Option<Unsupported>) {
+    let Some(found) = of_wrapper else {
+        return;
+    };
+    let found = Unsupported {
+        path: String::new(),
+        reason: format!("of the bootstrap, {found}"),
+    };
+    for listener in &mut snapshot.listeners {
+        listener.unsupported.get_or_insert_with(|| found.clone());
+    }
+    for configuration in &mut snapshot.route_configurations {
+        configuration
+            .unsupported
+            .get_or_insert_with(|| found.clone());
+    }
 }
 
 /// A form that does not say which clusters there are must not make them look absent.

@@ -3,7 +3,7 @@
 use super::{
     Judged, METADATA,
     Rule::{Decided, Inert, Judge, ReadOver, Unsupported},
-    STATISTICS, TIMING, Table, Verdict, filter, unless_set,
+    STATISTICS, TIMING, Table, Verdict, filter, unless_set, upstream,
 };
 use crate::view::View;
 
@@ -42,7 +42,7 @@ pub(super) const TABLES: &[Table] = &[
             ("common_http_protocol_options", PROTOCOL),
             ("http_protocol_options", PROTOCOL),
             ("http2_protocol_options", PROTOCOL),
-            ("typed_extension_protocol_options", PROTOCOL),
+            ("typed_extension_protocol_options", Judge(upstream::judge)),
             ("dns_refresh_rate", TIMING),
             ("dns_jitter", TIMING),
             ("dns_failure_refresh_rate", TIMING),
@@ -439,8 +439,7 @@ pub(crate) fn is_known_balancer(type_name: &str) -> bool {
 
 const TLS: super::Rule =
     ReadOver("how the endpoint is spoken to does not influence which one it is");
-const PROTOCOL: super::Rule =
-    ReadOver("how the endpoint is spoken to does not influence which one it is");
+const PROTOCOL: super::Rule = ReadOver(upstream::PROTOCOL);
 const ORIGINAL_DESTINATION: &str = "an original destination other than the connection's own";
 
 /// `Cluster.lb_policy`, which is not looked at beside `load_balancing_policy`.

@@ -7,7 +7,7 @@
 use super::{
     Judged,
     Rule::{Decided, Inert, Judge, ReadOver},
-    Table, Verdict,
+    Table, Verdict, upstream,
 };
 use crate::{
     header_mutation, http_filter,
@@ -40,10 +40,7 @@ pub(super) const TABLES: &[Table] = &[
             ),
             ("respect_expected_rq_timeout", Inert),
             ("suppress_grpc_request_failure_code_stats", Inert),
-            (
-                "upstream_http_filters",
-                ReadOver("upstream filters run after the endpoint is chosen"),
-            ),
+            ("upstream_http_filters", Judge(upstream::of_router)),
             ("reject_connect_request_early_data", Inert),
         ],
     },
@@ -79,7 +76,7 @@ const FILTERS: &[(&str, Effect)] = &[
     ),
     (
         "envoy.extensions.filters.http.buffer.v3.Buffer",
-        Effect::None("it waits for the body"),
+        Effect::Depends(|_| Some(LIMITS_BODIES)),
     ),
     (
         "envoy.extensions.filters.http.compressor.v3.Compressor",
@@ -87,11 +84,12 @@ const FILTERS: &[(&str, Effect)] = &[
     ),
     (
         "envoy.extensions.filters.http.connect_grpc_bridge.v3.FilterConfig",
-        Effect::None("it changes bodies"),
+        Effect::Depends(|_| Some("makes other requests of those of the Connect protocol")),
     ),
     (
         "envoy.extensions.filters.http.cors.v3.Cors",
-        Effect::None("it acts by the CORS policies of routes, which are looked at there"),
+        // Decided, but in a TypedStruct.
+        Effect::Depends(|_| None),
     ),
     (
         "envoy.extensions.filters.http.decompressor.v3.Decompressor",
@@ -99,11 +97,11 @@ const FILTERS: &[(&str, Effect)] = &[
     ),
     (
         "envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig",
-        Effect::None("it waits for the body"),
+        Effect::Depends(file_system_buffer),
     ),
     (
         "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config",
-        Effect::None("it changes responses"),
+        Effect::Depends(grpc_http1_bridge),
     ),
     (
         "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
@@ -115,7 +113,8 @@ const FILTERS: &[(&str, Effect)] = &[
     ),
     (
         "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-        Effect::None("it changes headers after the route is chosen"),
+        // Decided, but in a TypedStruct.
+        Effect::Depends(|_| None),
     ),
     (
         "envoy.extensions.filters.http.header_to_metadata.v3.Config",
@@ -266,6 +265,27 @@ pub(super) fn effect(any: &AnyView<'_>) -> Result<Option<&'static str>, &'static
         },
         (Effect::Depends(_), None) => Err(MAY),
     }
+}
+
+const LIMITS_BODIES: &str = "refuses bodies over its limit, and says the length of others";
+
+/// Without a behavior, or streaming, it only keeps what the other side does not take yet.
+fn file_system_buffer(config: &View<'_>) -> Option<&'static str> {
+    const HOLDS: [&str; 3] = [
+        "fully_buffer",
+        "fully_buffer_and_always_inject_content_length",
+        "inject_content_length_if_necessary",
+    ];
+    let holds = ["request", "response"].iter().any(|side| {
+        let behavior = config.child(side).and_then(|side| side.child("behavior"));
+        behavior.is_some_and(|behavior| HOLDS.iter().any(|name| behavior.has(name)))
+    });
+    holds.then_some(LIMITS_BODIES)
+}
+
+fn grpc_http1_bridge(config: &View<'_>) -> Option<&'static str> {
+    (config.number("upgrade_protobuf_to_grpc") != 0)
+        .then_some("makes gRPC requests of others, and has their route chosen anew")
 }
 
 fn health_check(config: &View<'_>) -> Option<&'static str> {

@@ -3,7 +3,7 @@
 use super::{
     ACCESS_LOG, Judged, METADATA,
     Rule::{Decided, Inert, Judge, Part, ReadOver, Unsupported},
-    STATISTICS, TIMING, TRACING, Table, Verdict, filter, unless_set,
+    STATISTICS, TIMING, TRACING, Table, Verdict, filter, inspector, unless_set,
 };
 use crate::network_rbac::NETWORK_RBAC;
 
@@ -240,7 +240,7 @@ pub(super) const TABLES: &[Table] = &[
                 Unsupported("path normalisation by rules is not decided"),
             ),
             ("strip_trailing_host_dot", Decided),
-            ("proxy_status_config", Inert),
+            ("proxy_status_config", Decided),
             (
                 "typed_header_validation_config",
                 Unsupported("an extension validates headers"),
@@ -248,7 +248,21 @@ pub(super) const TABLES: &[Table] = &[
             ("append_x_forwarded_port", Decided),
             ("append_local_overload", Inert),
             ("add_proxy_protocol_connection_state", Inert),
-            ("forward_proto_config", Inert),
+            ("forward_proto_config", Judge(forward_proto)),
+        ],
+    },
+    Table {
+        message: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.ProxyStatusConfig",
+        fields: &[
+            ("remove_details", Inert),
+            ("remove_connection_termination_details", Inert),
+            ("remove_response_flags", Inert),
+            (
+                "set_recommended_response_code",
+                Judge(|judged| unless_set(judged, "it changes the status of Envoy's own replies")),
+            ),
+            ("use_node_id", Inert),
+            ("literal_proxy_name", Inert),
         ],
     },
     Table {
@@ -332,7 +346,10 @@ pub(super) const TABLES: &[Table] = &[
                 "allow_custom_methods",
                 Judge(|judged| unless_set(judged, "methods that Envoy does not know are accepted")),
             ),
-            ("ignore_http_11_upgrade", Inert),
+            (
+                "ignore_http_11_upgrade",
+                Unsupported("what some requests ask for by Upgrade is passed over"),
+            ),
         ],
     },
     Table {
@@ -419,6 +436,17 @@ fn local_reply(judged: &Judged<'_>) -> Verdict {
     }
 }
 
+/// It tells the scheme by the port of a destination that a listener filter has found out.
+fn forward_proto(judged: &Judged<'_>) -> Verdict {
+    const PORTS: [&str; 2] = ["https_destination_ports", "http_destination_ports"];
+    match judged.child {
+        Some(config) if PORTS.iter().any(|name| config.has(name)) => {
+            Verdict::Unsupported("the destination's port says what a request's scheme is".into())
+        }
+        _ => Verdict::Inert,
+    }
+}
+
 /// Requests name an internal listener, which has no address.
 fn internal_listener(judged: &Judged<'_>) -> Verdict {
     let hands_on = judged.parent.child("use_original_dst");
@@ -433,11 +461,11 @@ fn internal_listener(judged: &Judged<'_>) -> Verdict {
 /// Listener filters find out what filter chains match on; a request says that outright.
 fn listener_filter(judged: &Judged<'_>) -> Verdict {
     const KNOWN: [&str; 5] = [
-        "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
+        inspector::HTTP_INSPECTOR,
         "envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
         "envoy.extensions.filters.listener.original_src.v3.OriginalSrc",
         PROXY_PROTOCOL,
-        "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+        inspector::TLS_INSPECTOR,
     ];
     const PROXY_PROTOCOL: &str =
         "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol";
@@ -464,10 +492,7 @@ fn listener_filter(judged: &Judged<'_>) -> Verdict {
     }
     if KNOWN.contains(&kind.as_str()) {
         return if listener_filter.has("filter_disabled") {
-            Verdict::ReadOver(
-                "it is disabled for some connections; a request says itself what was found out"
-                    .into(),
-            )
+            inspector::judge(judged.parent, judged.index, &kind, name)
         } else {
             Verdict::Inert
         };

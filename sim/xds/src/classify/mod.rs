@@ -1,20 +1,24 @@
 //! What each field of each message on a decision's way means to a decision. One table a message;
 //! a field that is in no table is not decided, so a new one in Envoy's API is never passed over.
 //!
-//! There are four ways to take a field:
+//! There are five ways to take a field:
 //!  - *decided*: the engines act as it says;
 //!  - *inert*: what a decision says cannot depend on it at all (a timeout, a buffer's size, a name
 //!    for statistics), and it is not worth a finding;
 //!  - *read over*: it does something that no decision tells of (logging, retries), or
 //!    that is decided as if it did not act (circuit breakers); reported;
+//!  - *caution*: decisions are made without it, and an Envoy to which it applies may decide
+//!    otherwise; reported;
 //!  - *unsupported*: it could change the decision; what it stands in is not decided, and it is
 //!    reported.
 
+mod bootstrap;
 mod cluster;
 mod cors;
 mod fault;
 mod filter;
 mod header;
+mod inspector;
 mod listener;
 mod local_rate_limit;
 mod matcher_tree;
@@ -22,6 +26,7 @@ mod mutation;
 mod per_filter;
 mod rbac;
 mod route;
+mod upstream;
 
 use std::borrow::Cow;
 
@@ -76,6 +81,8 @@ pub(crate) enum Verdict {
     Inert,
     ReadOver(Cow<'static, str>),
     Unsupported(Cow<'static, str>),
+    /// Decisions are made without it, and an Envoy to which it applies may decide otherwise.
+    Caution(Cow<'static, str>),
 }
 
 /// A value to judge.
@@ -143,6 +150,7 @@ fn tables() -> impl Iterator<Item = &'static Table> {
         per_filter::TABLES,
         rbac::TABLES,
         cluster::TABLES,
+        bootstrap::TABLES,
     ]
     .into_iter()
     .flatten()

@@ -2,8 +2,8 @@
 
 use envoy_types::pb::envoy::config::core::v3::Locality;
 
-use super::{Remark, Resources};
-use crate::view::View;
+use super::{Remark, Resources, RuntimeKey};
+use crate::{path::Path, view::View};
 
 pub(super) fn collect<'a>(bootstrap: &View<'a>, resources: &mut Resources<'a>) {
     resources.clusters_known = true;
@@ -48,15 +48,41 @@ pub(super) fn around<'a>(bootstrap: &View<'a>, resources: &mut Resources<'a>) {
         return;
     };
     for layer in runtime.children("layers") {
-        let is_empty = layer
-            .child("static_layer")
-            .is_some_and(|layer| !layer.has("fields"));
-        if !is_empty {
+        if let Some(values) = layer.child("static_layer") {
+            let path = layer.path.field("static_layer");
+            runtime_keys(&values, "", &path, &mut resources.runtime);
+        } else if !layer.has("admin_layer") {
             resources.remarks.push(Remark {
                 resource: "bootstrap".to_owned(),
                 path: layer.path,
-                message: "runtime values are not looked at: defaults decide".to_owned(),
+                message: "the runtime values that come this way are not in the snapshot".to_owned(),
             });
+        }
+    }
+}
+
+/// The values of a layer. A struct may be a value, a percentage, or hold further ones.
+fn runtime_keys(values: &View<'_>, within: &str, path: &Path, found: &mut Vec<RuntimeKey>) {
+    const OF_A_PERCENTAGE: [&str; 2] = ["numerator", "denominator"];
+    for (name, value) in values.entries("fields") {
+        let key = format!("{within}{name}");
+        let inner = value.child("struct_value");
+        let is_percentage = inner.as_ref().is_some_and(|inner| {
+            let mut fields = inner.entries("fields").into_iter();
+            fields.any(|(name, _)| OF_A_PERCENTAGE.contains(&name))
+        });
+        match inner {
+            Some(inner) if !is_percentage => {
+                runtime_keys(&inner, &format!("{key}."), path, found);
+            }
+            _ => found.push(RuntimeKey {
+                // A double's bits, and those of a string or bool that is not there.
+                is_zero: !value.has("string_value")
+                    && !value.has("struct_value")
+                    && value.number("number_value") == 0,
+                key,
+                path: path.clone(),
+            }),
         }
     }
 }

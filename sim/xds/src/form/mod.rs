@@ -42,6 +42,18 @@ pub(crate) struct Resources<'a> {
     pub(crate) warming_clusters: BTreeSet<String>,
     /// What the form itself makes worth saying.
     pub(crate) remarks: Vec<Remark>,
+    /// The values that the bootstrap's static runtime layers set.
+    pub(crate) runtime: Vec<RuntimeKey>,
+}
+
+/// A value of the runtime.
+pub(crate) struct RuntimeKey {
+    /// Its name, those of the structs around it included, with dots between.
+    pub(crate) key: String,
+    /// Where the layer stands.
+    pub(crate) path: Path,
+    /// It is 0.
+    pub(crate) is_zero: bool,
 }
 
 /// Something in the form that is not in force, or that stands elsewhere.
@@ -52,6 +64,7 @@ pub(crate) struct Remark {
 }
 
 /// The messages of resources.
+pub(crate) const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
 pub(crate) const LISTENER: &str = "envoy.config.listener.v3.Listener";
 pub(crate) const ROUTE_CONFIGURATION: &str = "envoy.config.route.v3.RouteConfiguration";
 pub(crate) const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";

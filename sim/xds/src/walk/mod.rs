@@ -7,6 +7,7 @@ mod rules;
 use crate::{
     classify::{self, Context, Rule, Table, Verdict},
     error::ReadError,
+    form::BOOTSTRAP,
     matcher_tree::ROUTE,
     path::{Path, Segment},
     rbac_matcher,
@@ -41,6 +42,8 @@ pub(crate) struct Walker<'w> {
     depth: usize,
     total_depth: usize,
     scopes: Vec<Scope>,
+    /// What the wrapper says that is not decided, of all requests.
+    of_wrapper: Option<Unsupported>,
 }
 
 /// What a part of a resource came to: the resource itself, a filter chain, a route.
@@ -96,6 +99,7 @@ impl<'w> Walker<'w> {
             depth: 0,
             total_depth: 0,
             scopes: Vec::new(),
+            of_wrapper: None,
         }
     }
 
@@ -115,14 +119,16 @@ impl<'w> Walker<'w> {
         Ok(self.scopes.pop().unwrap_or_default())
     }
 
-    /// Walks over what holds resources, not over the resources themselves.
+    /// Walks over what holds resources, not over the resources themselves. What in it makes all
+    /// requests undecided is returned.
     ///
     /// # Errors
     /// The bytes are not the message.
-    pub(crate) fn wrapper(mut self, view: &View<'_>) -> Result<(), ReadError> {
+    pub(crate) fn wrapper(mut self, view: &View<'_>) -> Result<Option<Unsupported>, ReadError> {
         self.path = view.path.clone();
         self.root = self.path.len();
-        self.message(view, Mode::ReadOver)
+        self.message(view, Mode::ReadOver)?;
+        Ok(self.of_wrapper)
     }
 
     fn finding(&mut self, kind: FindingKind, effect: Effect, message: impl Into<String>) {
@@ -133,11 +139,12 @@ impl<'w> Walker<'w> {
             effect,
             message: message.into(),
         };
-        if effect == Effect::Unsupported
-            && let Some(scope) = self.scopes.last_mut()
-            && scope.unsupported.is_none()
-        {
-            scope.unsupported = Some(Unsupported {
+        if effect == Effect::Unsupported {
+            let unsupported = match self.scopes.last_mut() {
+                Some(scope) => &mut scope.unsupported,
+                None => &mut self.of_wrapper,
+            };
+            unsupported.get_or_insert_with(|| Unsupported {
                 path: finding.path.clone(),
                 reason: finding.message.clone(),
             });
@@ -148,6 +155,10 @@ impl<'w> Walker<'w> {
     fn unknown(&mut self, kind: FindingKind, mode: Mode, message: String) {
         let (effect, end) = match mode {
             Mode::ReadOver => (Effect::ReadOver, "it stands where nothing decides"),
+            _ if self.scopes.is_empty() => (
+                Effect::Caution,
+                "an Envoy that knows it may decide otherwise",
+            ),
             _ => (
                 Effect::Unsupported,
                 "requests that get this far are not decided",
@@ -162,6 +173,13 @@ impl<'w> Walker<'w> {
         if in_wrapper && crate::form::is_resource(&view.message.name) {
             return Ok(());
         }
+        // Its own fields count wherever it stands in a dump.
+        let mode = match classify::table(&view.message.name) {
+            Some(table) if self.scopes.is_empty() && view.message.name == BOOTSTRAP => {
+                Mode::Decide(table)
+            }
+            _ => mode,
+        };
         let before = (self.depth, self.total_depth);
         self.depth += 1;
         self.total_depth += 1;
@@ -397,6 +415,10 @@ impl<'w> Walker<'w> {
             Verdict::Inert => Mode::ReadOver,
             Verdict::ReadOver(message) => {
                 self.finding(FindingKind::NotDecided, Effect::ReadOver, message);
+                Mode::ReadOver
+            }
+            Verdict::Caution(message) => {
+                self.finding(FindingKind::NotDecided, Effect::Caution, message);
                 Mode::ReadOver
             }
             Verdict::Unsupported(message) => {

@@ -64,6 +64,26 @@ const LEAST: Balancer = Balancer::LeastRequest {
     Balancer::Maglev(Maglev { table_size: 65537, hashing: HASHING }),
     Some("load_balancing_policy.policies[0].typed_extension_config.typed_config.consistent_hashing_lb_config")
 )]
+#[case::hash_policy_of_the_cluster(
+    "  lb_policy: RING_HASH\n  typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {\"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}, hash_policy: [{header: {header_name: a}}]}}",
+    RING,
+    Some("typed_extension_protocol_options[0]")
+)]
+#[case::hash_policy_that_nothing_asks_for(
+    "  typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {\"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}, hash_policy: [{header: {header_name: a}}]}}",
+    Balancer::RoundRobin,
+    None
+)]
+#[case::upstream_filters(
+    "  typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {\"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}, http_filters: [{name: f, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC}}, {name: c, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec}}]}}",
+    Balancer::RoundRobin,
+    Some("typed_extension_protocol_options[0]")
+)]
+#[case::upstream_codec(
+    "  typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {\"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}, http_filters: [{name: c, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec}}]}}",
+    Balancer::RoundRobin,
+    None
+)]
 #[case::slow(
     "  round_robin_lb_config: {slow_start_config: {slow_start_window: 1s, aggression: {default_value: 2, runtime_key: k}, min_weight_percent: {value: 5}}}",
     Balancer::RoundRobin,

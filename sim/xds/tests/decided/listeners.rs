@@ -153,3 +153,74 @@ fn a_listener_that_no_connection_reaches(
     let found = findings(&snapshot, Effect::Caution);
     assert_eq!(found, caution.as_slice());
 }
+
+#[rstest]
+#[case::any("{}", "tls", "{any_match: true}", false)]
+#[case::any_beside_names("{server_names: [a.test]}", "tls", "{any_match: true}", true)]
+#[case::any_beside_protocols("{transport_protocol: tls}", "tls", "{any_match: true}", true)]
+#[case::another_port(
+    "{destination_port: 443, server_names: [a.test]}",
+    "tls",
+    "{destination_port_range: {start: 80, end: 443}}",
+    false
+)]
+#[case::its_port(
+    "{destination_port: 443, server_names: [a.test]}",
+    "tls",
+    "{or_match: {rules: [{destination_port_range: {start: 80, end: 81}}, {destination_port_range: {start: 443, end: 444}}]}}",
+    true
+)]
+#[case::not(
+    "{destination_port: 443, server_names: [a.test]}",
+    "tls",
+    "{not_match: {any_match: true}}",
+    true
+)]
+#[case::of_http(
+    "{application_protocols: [http/1.1]}",
+    "http",
+    "{any_match: true}",
+    true
+)]
+#[case::of_http_beside_names("{server_names: [a.test]}", "http", "{any_match: true}", false)]
+fn inspectors_that_are_disabled(
+    #[case] matched: &str,
+    #[case] inspector: &str,
+    #[case] predicate: &str,
+    #[case] unsupported: bool,
+) {
+    let name = match inspector {
+        "tls" => "tls_inspector.v3.TlsInspector",
+        _ => "http_inspector.v3.HttpInspector",
+    };
+    let filter = format!(
+        "  listener_filters:\n  - name: i\n    filter_disabled: {predicate}\n    typed_config: {{\"@type\": \
+         type.googleapis.com/envoy.extensions.filters.listener.{name}}}\n  filter_chains:\n"
+    );
+    let text = listener(&[matched]).replacen("  filter_chains:\n", &filter, 1);
+    let text = format!("{}  clusters: [{{name: c}}]\n", listeners(&text));
+    let snapshot = read_ok("f.yaml", &text);
+    let found = snapshot.listeners[0].unsupported.as_ref();
+    let expected = unsupported.then_some("listener_filters[0]");
+    assert_eq!(found.map(|it| it.path.as_str()), expected);
+}
+
+#[test]
+fn a_chain_with_the_port_hides_those_without() {
+    let filter = "  listener_filters:\n  - name: i\n    filter_disabled: {destination_port_range: {start: 80, end: 81}}\n    \
+         typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}\n  \
+         filter_chains:\n";
+    let decided = |chains: &[&str]| {
+        let text = listener(chains).replacen("  filter_chains:\n", filter, 1);
+        let text = format!("{}  clusters: [{{name: c}}]\n", listeners(&text));
+        read_ok("f.yaml", &text).listeners[0].unsupported.is_none()
+    };
+    assert!(decided(&[
+        "{destination_port: 80}",
+        "{server_names: [a.test]}"
+    ]));
+    assert!(!decided(&[
+        "{destination_port: 81}",
+        "{server_names: [a.test]}"
+    ]));
+}

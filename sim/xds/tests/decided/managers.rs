@@ -121,6 +121,72 @@ use crate::common::{listener, listeners, manager, read_ok};
     "- name: f\n  typed_config: {\"@type\": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/stats.PluginConfig, value: {a: [1, null]}}\n",
     None
 )]
+#[case::recommended_code(
+    "proxy_status_config: {set_recommended_response_code: true}",
+    "",
+    Some("proxy_status_config.set_recommended_response_code")
+)]
+#[case::proxy_status(
+    "proxy_status_config: {remove_details: true, literal_proxy_name: p}",
+    "",
+    None
+)]
+#[case::passed_over(
+    "http_protocol_options: {ignore_http_11_upgrade: [{exact: websocket}]}",
+    "",
+    Some("http_protocol_options.ignore_http_11_upgrade[0]")
+)]
+#[case::scheme_by_port(
+    "forward_proto_config: {https_destination_ports: [443]}",
+    "",
+    Some("forward_proto_config")
+)]
+#[case::scheme_by_no_port("forward_proto_config: {}", "", None)]
+#[case::grpc_bridge(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.grpc_http1_bridge.v3.Config, ignore_query_parameters: true}\n",
+    None
+)]
+#[case::grpc_bridge_that_upgrades(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.grpc_http1_bridge.v3.Config, upgrade_protobuf_to_grpc: true}\n",
+    Some("http_filters[0]")
+)]
+#[case::connect_bridge(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.connect_grpc_bridge.v3.FilterConfig}\n",
+    Some("http_filters[0]")
+)]
+#[case::buffer(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 5}\n",
+    Some("http_filters[0]")
+)]
+#[case::buffer_in_files(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig, request: {behavior: {fully_buffer: {}}}}\n",
+    Some("http_filters[0]")
+)]
+#[case::buffer_in_files_that_streams(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig, request: {behavior: {bypass: {}}}, response: {}}\n",
+    None
+)]
+#[case::header_mutation_in_a_struct(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, value: {}}\n",
+    Some("http_filters[0]")
+)]
+#[case::cors_in_a_struct(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors, value: {}}\n",
+    Some("http_filters[0]")
+)]
+#[case::behind_a_struct(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor, value: {}}\n- name: g\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: {}}\n",
+    Some("http_filters[1]")
+)]
 #[case::unknown(
     "",
     "- name: f\n  typed_config: {\"@type\": type.googleapis.com/acme.Filter}\n",
@@ -226,3 +292,58 @@ fn routers_that_check_headers(
 
 const INSIDE: &str =
     "internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}";
+
+#[rstest]
+#[case("header_mutation.v3.HeaderMutation", Some("upstream_http_filters[0]"))]
+#[case("rbac.v3.RBAC", Some("upstream_http_filters[0]"))]
+#[case("tap.v3.Tap", None)]
+fn routers_with_upstream_filters(#[case] filter: &str, #[case] unsupported: Option<&str>) {
+    let kind = "type.googleapis.com/envoy.extensions.filters.http";
+    let text = format!(
+        "{}            upstream_http_filters: [{{name: f, typed_config: {{\"@type\": {kind}.{filter}}}}}, \
+         {{name: c, typed_config: {{\"@type\": {kind}.upstream_codec.v3.UpstreamCodec}}}}]\n",
+        manager("", "")
+    );
+    let snapshot = read_ok("f.yaml", &listeners(&text.replace("v3.Tap", TAP)));
+    let chain = &snapshot.listeners[0].filter_chains[0];
+    let found = chain.unsupported.as_ref().map(|it| it.path.as_str());
+    let expected = unsupported.map(|field| {
+        format!("filter_chains[0].filters[0].typed_config.http_filters[0].typed_config.{field}")
+    });
+    assert_eq!(found, expected.as_deref());
+}
+
+const TAP: &str = "v3.Tap, common_config: {admin_config: {config_id: i}}";
+
+const RBAC: &str =
+    "{\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute}";
+const FAULT: &str =
+    "{\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault}";
+const BUFFER: &str = "{\"@type\": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute, disabled: true}";
+const OFF: &str =
+    "{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}";
+const ON: &str = "{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {}}";
+
+#[rstest]
+#[case::router("router", OFF, true)]
+#[case::router_that_is_on("router", ON, false)]
+#[case::its_own("f", FAULT, false)]
+#[case::another("f", RBAC, true)]
+#[case::another_that_does_nothing("f", BUFFER, true)]
+#[case::off("f", OFF, false)]
+#[case::on("f", ON, false)]
+#[case::of_nobody("g", RBAC, false)]
+fn what_routes_say_to_filters(#[case] name: &str, #[case] config: &str, #[case] unsupported: bool) {
+    let filter = "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, \
+                  abort: {http_status: 500, percentage: {numerator: 100}}}\n";
+    let of_route = format!(
+        "direct_response: {{status: 200}}\n              typed_per_filter_config: {{{name}: {config}}}"
+    );
+    let text = manager("", filter).replacen("direct_response: {status: 200}", &of_route, 1);
+    let snapshot = read_ok("f.yaml", &listeners(&text));
+    assert!(snapshot.listeners[0].filter_chains[0].unsupported.is_none());
+    let route = &snapshot.route_configurations[0].virtual_hosts[0].routes[0];
+    let found = route.as_ref().map(|it| it.path.as_str());
+    let expected = "virtual_hosts[0].routes[0].typed_per_filter_config";
+    assert_eq!(found, unsupported.then_some(expected));
+}

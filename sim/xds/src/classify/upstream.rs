@@ -1,0 +1,59 @@
+//! `Cluster.typed_extension_protocol_options`, and the HTTP filters that run once an endpoint is chosen.
+//!
+//! Those filters may answer in the endpoint's place, and change what the route has written.
+
+use super::{Judged, Verdict, filter};
+use crate::view::View;
+
+pub(super) const PROTOCOL: &str =
+    "how the endpoint is spoken to does not influence which one it is";
+const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// Upstream filters that neither answer nor change a header.
+const IDLE: [&str; 2] = [
+    "envoy.extensions.filters.http.tap.v3.Tap",
+    "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+];
+
+/// One entry of the map.
+pub(super) fn judge(judged: &Judged<'_>) -> Verdict {
+    let any = judged.child.and_then(|entry| entry.any("value"));
+    let options = any
+        .filter(|any| any.type_name() == OPTIONS)
+        .and_then(|any| any.content());
+    let Some(options) = options else {
+        return Verdict::ReadOver(PROTOCOL.into());
+    };
+    if judged.context.by_hash && options.has("hash_policy") {
+        return Verdict::Unsupported(
+            "the cluster's own hash_policy counts before the route's, and is not decided".into(),
+        );
+    }
+    match options.children("http_filters").iter().find(|it| acts(it)) {
+        Some(filter) => Verdict::Unsupported(what(filter)),
+        None => Verdict::ReadOver(PROTOCOL.into()),
+    }
+}
+
+/// An element of `Router.upstream_http_filters`.
+pub(super) fn of_router(judged: &Judged<'_>) -> Verdict {
+    match judged.child {
+        Some(filter) if acts(filter) => Verdict::Unsupported(what(filter)),
+        _ => Verdict::Inert,
+    }
+}
+
+fn acts(filter: &View<'_>) -> bool {
+    let any = filter.any("typed_config");
+    let kind = any.as_ref().map(filter::content_type).unwrap_or_default();
+    let reports = any.as_ref().is_some_and(filter::is_reporting_wasm);
+    !IDLE.contains(&kind.as_str()) && !filter::is_istio_inert(&kind) && !reports
+}
+
+fn what(filter: &View<'_>) -> std::borrow::Cow<'static, str> {
+    format!(
+        "the upstream filter {} may answer requests itself or change their headers",
+        filter.text("name")
+    )
+    .into()
+}
