@@ -75,7 +75,7 @@ fn inspects_tls(listener: &ListenerConfig) -> bool {
 }
 
 /// Whether a listener filter has this extension name, or this message as its configuration.
-fn has_filter(listener: &ListenerConfig, name: &str, message: &str) -> bool {
+pub(crate) fn has_filter(listener: &ListenerConfig, name: &str, message: &str) -> bool {
     use envoy_types::pb::envoy::config::listener::v3::listener_filter::ConfigType;
 
     listener.listener_filters.iter().any(|filter| {

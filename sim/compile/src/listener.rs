@@ -64,7 +64,7 @@ pub fn inspects_tls(config: &ListenerConfig) -> bool {
 }
 
 /// Whether a listener filter has this name, or a configuration of this message.
-fn has_filter(config: &ListenerConfig, name: &str, message: &str) -> bool {
+pub(crate) fn has_filter(config: &ListenerConfig, name: &str, message: &str) -> bool {
     config.listener_filters.iter().any(|filter| {
         let typed = matches!(&filter.config_type, Some(ConfigType::TypedConfig(any))
             if any.type_url.ends_with(&format!(".{message}")));

@@ -108,6 +108,12 @@ impl Compiled {
         if code != outcome::FORWARD && code != outcome::FORWARD_TO_DESTINATION {
             return None;
         }
+        let listener = self.index(record.word(work::CHOSEN_LISTENER));
+        if code == outcome::FORWARD_TO_DESTINATION
+            && self.original_destination(came, listener).is_none()
+        {
+            return None;
+        }
         if self.snapshot.profile == Profile::Grpc {
             return Some(Err("attempts of gRPC's calls are not decided".to_owned()));
         }
