@@ -301,6 +301,12 @@ fn filter_chains_have_the_criterion_by_which_they_are_out() {
         "    - filters:",
         "    - name: tls\n      filter_chain_match: {server_names: [a.test], application_protocols: [h2]}\n      filters:",
     );
+    let because =
+        "server_names a.test: the connection's is not read, as the listener has no TLS inspector";
+    let lines = told(&matching, &["--authority", "h", "--sni", "a.test"]);
+    assert_told(&lines, &[&format!("filter_chains[0] \"tls\": {because}")]);
+    let inspector = "    listener_filters: [{name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}}]\n    filter_chains:";
+    let matching = matching.replace("    filter_chains:", inspector);
     for (sni, because) in [
         (
             "a.test",

@@ -98,3 +98,51 @@ fn several_that_catch_all_must_be_told_apart() {
         assert_eq!(decide(&snapshot, destination), expected);
     }
 }
+
+/// A listener whose filter chains ask for what only TLS tells, with a TLS inspector or without.
+fn of_tls(inspects: bool) -> Arc<Snapshot> {
+    let mut text = listener("l", "127.0.0.1", 80, false);
+    let last = text["filter_chains"][0]["filters"].clone();
+    let asks = [
+        ("name", json!({"server_names": ["A.com", "*.B.com"]})),
+        (
+            "protocol",
+            json!({"transport_protocol": "tls", "application_protocols": ["h2"]}),
+        ),
+        ("tls", json!({"transport_protocol": "tls"})),
+        ("clear", json!({"transport_protocol": "raw_buffer"})),
+    ];
+    let chains = asks
+        .map(|(name, asked)| json!({"name": name, "filter_chain_match": asked, "filters": last}));
+    text["filter_chains"] = json!(chains);
+    if inspects {
+        let kind =
+            "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+        text["listener_filters"] = json!([{"name": "tls", "typed_config": {"@type": kind}}]);
+    }
+    snapshot(&[text])
+}
+
+/// Measured: Envoy adds no TLS inspector for what filter chains ask for, and compares names in lower case.
+#[rstest]
+#[case(json!({"sni": "a.com"}), "name")]
+#[case(json!({"sni": "x.b.COM"}), "name")]
+#[case(json!({"alpn": "h2"}), "protocol")]
+#[case(json!({"tls": true}), "tls")]
+#[case(json!({}), "clear")]
+fn of_tls_only_an_inspector_knows(#[case] asked: Value, #[case] chain: &str) {
+    for (inspects, chain) in [(true, chain), (false, "clear")] {
+        let mut line = json!({"id": "r", "listener": "l"});
+        for (field, value) in asked.as_object().into_iter().flatten() {
+            line[field] = value.clone();
+        }
+        let request: Request = serde_json::from_value(line).expect("a line of traffic");
+        let engines: [&mut dyn Engine; 2] = [&mut Spec::default(), &mut Sim::default()];
+        for engine in engines {
+            engine.load(&of_tls(inspects)).expect("it loads");
+            let answer = engine.decide(&request, 1, 0, false).expect("it decides");
+            let found = answer.decision.filter_chain;
+            assert_eq!(found.as_deref(), Some(chain), "{asked}, {inspects}");
+        }
+    }
+}

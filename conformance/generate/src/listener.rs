@@ -260,8 +260,10 @@ fn listener() -> BoxedStrategy<Value> {
     });
     let matcher = filter_chain_matcher::matcher().prop_map(Some);
     let by_tree = (named, matcher, any::<bool>());
-    prop_oneof![7 => by_matches, 1 => by_tree]
-        .prop_map(|((chains, default), matcher, reads_http)| {
+    let chosen = prop_oneof![7 => by_matches, 1 => by_tree];
+    // Without an inspector nothing of TLS is known: rare, as most chains are out of reach then.
+    (chosen, prop::bool::weighted(0.9))
+        .prop_map(|(((chains, default), matcher, reads_http), reads_tls)| {
             let mut taken = HashSet::new();
             let chains: Vec<Value> = chains
                 .into_iter()
@@ -272,7 +274,10 @@ fn listener() -> BoxedStrategy<Value> {
                     object([name, ("filter_chain_match", matched), ("filters", filters)])
                 })
                 .collect();
-            let mut inspectors = vec![json!({"name": "tls", "typed_config": {"@type": INSPECTOR}})];
+            let mut inspectors = Vec::new();
+            if reads_tls {
+                inspectors.push(json!({"name": "tls", "typed_config": {"@type": INSPECTOR}}));
+            }
             if reads_http {
                 inspectors.push(json!({"name": "http", "typed_config": {"@type": HTTP_INSPECTOR}}));
             }

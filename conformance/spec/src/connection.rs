@@ -68,25 +68,14 @@ fn application_protocols(request: &Request) -> Vec<String> {
         .collect()
 }
 
-/// Whether the listener reads the ClientHello: its TLS inspector is configured, or Envoy adds one
-/// because a filter chain asks for what only it can tell. Where a matcher tree chooses the chain, nothing
-/// that chains ask for counts, and none is added for the tree.
+/// Whether the listener reads the ClientHello. Envoy adds no TLS inspector for filter chains that ask for
+/// what only it can tell.
 fn inspects_tls(listener: &ListenerConfig) -> bool {
-    let asks = listener
-        .filter_chains
-        .iter()
-        .filter_map(|chain| chain.filter_chain_match.as_ref())
-        .any(|chain| {
-            chain.transport_protocol == "tls"
-                || (chain.transport_protocol.is_empty()
-                    && !(chain.server_names.is_empty() && chain.application_protocols.is_empty()))
-        });
-    let by_tree = listener.filter_chain_matcher.is_some();
-    (asks && !by_tree) || has_filter(listener, "tls_inspector", "TlsInspector")
+    has_filter(listener, "tls_inspector", "TlsInspector")
 }
 
 /// Whether a listener filter has this extension name, or this message as its configuration.
-fn has_filter(listener: &ListenerConfig, name: &str, message: &str) -> bool {
+pub(crate) fn has_filter(listener: &ListenerConfig, name: &str, message: &str) -> bool {
     use envoy_types::pb::envoy::config::listener::v3::listener_filter::ConfigType;
 
     listener.listener_filters.iter().any(|filter| {

@@ -213,7 +213,8 @@ fn by_server_name<'a>(candidates: Vec<Candidate<'a>>, name: &str) -> Vec<Candida
     let names = |m: &'a FilterChainMatch, wanted: &str| {
         m.server_names
             .iter()
-            .any(|listed| listed.strip_prefix('*').unwrap_or(listed) == wanted)
+            .map(|listed| listed.strip_prefix('*').unwrap_or(listed))
+            .any(|listed| listed.eq_ignore_ascii_case(wanted))
     };
     let dots = name.match_indices('.').map(|(at, _)| at);
     // A wildcard covers at least one character, and its domain is more than the dot.

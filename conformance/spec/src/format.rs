@@ -6,11 +6,12 @@ mod query;
 use std::net::{IpAddr, SocketAddr};
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
-use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
+use envoy_types::pb::envoy::config::endpoint::v3::LbEndpoint;
 use envoy_types::pb::envoy::config::route::v3::{Route, VirtualHost};
 
 use twinmesh_engine::address_text;
 
+use crate::cluster::hostname;
 use crate::lines::{Known, Lines, Undecided};
 
 /// What a format may ask for.
@@ -287,11 +288,9 @@ impl Told<'_> {
             "UPSTREAM_HOST_NAME" => match self.endpoint {
                 None => None,
                 Some((address, endpoint)) => {
-                    let name = match endpoint.and_then(|it| it.host_identifier.as_ref()) {
-                        Some(HostIdentifier::Endpoint(endpoint)) => endpoint.hostname.as_str(),
-                        _ => "",
-                    };
-                    named(name).or_else(|| named(address))
+                    let both = self.cluster.zip(endpoint);
+                    let name = both.map(|(cluster, endpoint)| hostname(cluster, endpoint));
+                    named(&name.unwrap_or_default()).or_else(|| named(address))
                 }
             },
             "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Some(progress?.attempts.to_string()),

@@ -52,6 +52,7 @@ mod mirror;
 mod murmur;
 mod mutation;
 mod network_rbac;
+mod original_destination;
 mod overload;
 mod override_host;
 mod path;

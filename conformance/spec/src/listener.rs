@@ -141,7 +141,7 @@ fn position_by_name(snapshot: &Snapshot, name: &str) -> Option<usize> {
         .position(|listener| listener.name == name)
 }
 
-fn uses_original_destination(listener: &Listener) -> bool {
+pub(crate) fn uses_original_destination(listener: &Listener) -> bool {
     listener
         .config
         .use_original_dst

@@ -13,8 +13,8 @@ use crate::criteria::Criteria;
 use crate::draw::{self, draw};
 use crate::hash_balancer::Laid;
 use crate::hash_policy;
-use crate::listener::canonical;
 use crate::locality::{self, Effective, Locality};
+use crate::original_destination::original_destination;
 use crate::overload;
 use crate::override_host;
 use crate::policy::{Balancing, Policy};
@@ -116,8 +116,11 @@ impl<'a> Run<'a> {
                 return Picked::Undecided;
             }
             Policy::OriginalDestination => {
-                let destination = self.request.destination.map(canonical);
-                return self.original_destination(destination);
+                let taking = self.answer.decision.listener.as_ref();
+                let listener =
+                    taking.and_then(|name| snapshot.listeners.iter().find(|it| it.name == *name));
+                let destination = original_destination(self.request, listener);
+                return self.to_original_destination(destination);
             }
             Policy::RoundRobin | Policy::LeastRequest(_) | Policy::Hash(_) | Policy::Random => {}
         }
@@ -414,7 +417,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn original_destination(&mut self, destination: Option<SocketAddr>) -> Picked {
+    fn to_original_destination(&mut self, destination: Option<SocketAddr>) -> Picked {
         let Some(destination) = destination else {
             return Picked::Nothing;
         };

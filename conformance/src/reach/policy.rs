@@ -179,10 +179,7 @@ pub(crate) fn on_level(snapshot: &Snapshot, configuration: usize, level: Level) 
 
 /// Whether a filter chain that leads to the route configuration has an RBAC filter of this name.
 fn is_in_front(snapshot: &Snapshot, configuration: usize, name: &str) -> bool {
-    let listeners = snapshot.listeners.iter();
-    let mut chains =
-        listeners.flat_map(|it| it.filter_chains.iter().chain(&it.default_filter_chain));
-    chains.any(|chain| {
+    snapshot.all_filter_chains().any(|chain| {
         let leads = matches!(&chain.terminal, Terminal::Http { route_configuration, .. }
             if *route_configuration == Some(configuration));
         let mut filters = chain.http_filters.iter();

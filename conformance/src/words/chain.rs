@@ -3,6 +3,7 @@
 use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::listener::v3::FilterChainMatch;
 use twinmesh_engine::Request;
+use twinmesh_xds::Listener;
 
 /// What a filter chain asks of a connection, in the order in which Envoy asks.
 pub fn criteria(criteria: &FilterChainMatch) -> String {
@@ -53,9 +54,24 @@ pub fn criteria(criteria: &FilterChainMatch) -> String {
 
 /// Why a filter chain does not take the request's connection: what it asks for by the criterion
 /// that it is out by, and what the connection has.
-pub fn not_taken(asked: &FilterChainMatch, criterion: &str, request: &Request) -> String {
+pub fn not_taken(
+    asked: &FilterChainMatch,
+    criterion: &str,
+    listener: &Listener,
+    request: &Request,
+) -> String {
     let only = only(asked, criterion);
-    let has = connection_has(criterion, request);
+    let is_of_tls = [
+        "server_names",
+        "transport_protocol",
+        "application_protocols",
+    ];
+    let has = if is_of_tls.contains(&criterion) && request.is_tls() && !listener.has_tls_inspector()
+    {
+        "not read, as the listener has no TLS inspector".to_owned()
+    } else {
+        connection_has(criterion, request)
+    };
     if only == FilterChainMatch::default() {
         return format!(
             "{criterion}: it asks for none, and another filter chain's takes the connection's, {has}"

@@ -299,6 +299,7 @@ impl<'a> Narrator<'a> {
                     because: super::chain::not_taken(
                         &asked.unwrap_or_default(),
                         out.criterion,
+                        listener,
                         self.request,
                     ),
                 }

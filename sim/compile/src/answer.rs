@@ -353,10 +353,9 @@ impl Compiled {
         steps.push(Step::Cluster(index));
         if code == outcome::FORWARD_TO_DESTINATION {
             let routed = record.word(work::CHOSEN_ROUTE) != 0;
-            match request.destination {
+            let listener = self.index(record.word(work::CHOSEN_LISTENER));
+            match self.original_destination(request, listener) {
                 Some(address) => {
-                    let address =
-                        std::net::SocketAddr::new(address.ip().to_canonical(), address.port());
                     let name = address.to_string();
                     decision.endpoint = Some(name.clone());
                     decision.priority = Some(0);

@@ -1,5 +1,9 @@
 //! What an endpoint is called: in decisions, where it is hashed, and where a host is rewritten to it.
 
+use envoy_types::pb::envoy::config::cluster::v3::{
+    Cluster,
+    cluster::{ClusterDiscoveryType, DiscoveryType},
+};
 use envoy_types::pb::envoy::config::core::v3::{
     EnvoyInternalAddress, Locality, address::Address as AddressKind,
     envoy_internal_address::AddressNameSpecifier, socket_address::PortSpecifier,
@@ -20,10 +24,23 @@ pub(crate) fn locality_name(locality: &Locality) -> Option<String> {
     })
 }
 
-/// The name that `auto_host_rewrite` takes.
-pub(crate) fn hostname(endpoint: &LbEndpoint) -> &str {
-    match &endpoint.host_identifier {
-        Some(HostIdentifier::Endpoint(endpoint)) => &endpoint.hostname,
+/// The name that `auto_host_rewrite` takes: the endpoint's `hostname`, else what DNS resolves, a literal
+/// address too.
+pub(crate) fn hostname<'a>(cluster: &Cluster, endpoint: &'a LbEndpoint) -> &'a str {
+    let Some(HostIdentifier::Endpoint(endpoint)) = &endpoint.host_identifier else {
+        return "";
+    };
+    let kind = match cluster.cluster_discovery_type {
+        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(kind),
+        _ => Ok(DiscoveryType::Static),
+    };
+    let address = endpoint.address.as_ref();
+    match (kind, address.and_then(|it| it.address.as_ref())) {
+        _ if !endpoint.hostname.is_empty() => &endpoint.hostname,
+        (
+            Ok(DiscoveryType::StrictDns | DiscoveryType::LogicalDns),
+            Some(AddressKind::SocketAddress(socket)),
+        ) => &socket.address,
         _ => "",
     }
 }

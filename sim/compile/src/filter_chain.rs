@@ -208,13 +208,18 @@ impl Compiler<'_> {
     }
 
     fn server_names(&mut self, chains: &[Chain]) -> u64 {
-        let groups = group(chains, |matched| texts(&matched.server_names));
+        let groups = group(chains, |matched| {
+            // Envoy compares them in lower case.
+            let names = matched.server_names.iter();
+            let names: Vec<String> = names.map(|it| it.to_ascii_lowercase()).collect();
+            texts(&names)
+        });
         let mut exact = Keys::default();
         let mut suffixes = Keys::default();
         let mut default = 0;
         for (name, chains) in groups {
             let node = self.transport_protocols(&chains);
-            match name.map(|name| name.to_ascii_lowercase()) {
+            match name {
                 None => default = node,
                 // Envoy files `*.x` as `.x` among the exact names, which a client may send too.
                 Some(name) => {

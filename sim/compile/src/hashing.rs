@@ -1,7 +1,6 @@
 //! What the hash balancers choose from, laid out as Envoy does: the ring, and Maglev's table. Sums
 //! are doubles, added up in Envoy's order, so that they round alike.
 
-use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::core::v3::{
     Locality as LocalityConfig, Metadata, address, socket_address::PortSpecifier,
 };
@@ -13,7 +12,7 @@ use twinmesh_xds::{Cluster, RingHash};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::address_text;
-use crate::endpoint_name::internal_name;
+use crate::endpoint_name::{hostname, internal_name};
 use crate::locality::{self, Locality};
 use crate::{CapacityError, capacity, murmur};
 
@@ -100,18 +99,8 @@ fn key(cluster: &Cluster, endpoint: &LbEndpoint, by_hostname: bool) -> String {
             return String::new();
         };
         let address = host.address.and_then(|address| address.address);
-        let resolved = matches!(
-            cluster.config.cluster_discovery_type,
-            Some(ClusterDiscoveryType::Type(kind))
-                if kind == DiscoveryType::StrictDns as i32
-                    || kind == DiscoveryType::LogicalDns as i32
-        );
         match address {
-            _ if by_hostname && !host.hostname.is_empty() => host.hostname,
-            Some(address::Address::SocketAddress(socket)) if by_hostname && resolved => {
-                socket.address
-            }
-            _ if by_hostname => String::new(),
+            _ if by_hostname => hostname(&cluster.config, endpoint).to_owned(),
             Some(address::Address::SocketAddress(socket)) => {
                 let port = match socket.port_specifier {
                     Some(PortSpecifier::PortValue(port)) => port,

@@ -48,6 +48,7 @@ mod names;
 mod network_rbac;
 mod normalize;
 mod numbers;
+mod original_destination;
 mod override_host;
 mod path;
 mod plain;

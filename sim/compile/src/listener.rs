@@ -58,26 +58,13 @@ pub fn uses_original_dst(listener: &Listener) -> bool {
         .is_some_and(|value| value.value)
 }
 
-/// Whether the ClientHello is read: by a configured TLS inspector, or by the one that Envoy adds
-/// where a filter chain match needs it. A matcher tree takes their place, for which none is added.
+/// Whether the ClientHello is read: only by a configured TLS inspector, whatever filter chains ask for.
 pub fn inspects_tls(config: &ListenerConfig) -> bool {
-    let chains = match &config.filter_chain_matcher {
-        Some(_) => &[][..],
-        None => &config.filter_chains,
-    };
-    let mut matches = chains
-        .iter()
-        .filter_map(|chain| chain.filter_chain_match.as_ref());
-    let needs = matches.any(|matched| match matched.transport_protocol.as_str() {
-        "tls" => true,
-        "" => !matched.server_names.is_empty() || !matched.application_protocols.is_empty(),
-        _ => false,
-    });
-    needs || has_filter(config, "tls_inspector", "TlsInspector")
+    has_filter(config, "tls_inspector", "TlsInspector")
 }
 
 /// Whether a listener filter has this name, or a configuration of this message.
-fn has_filter(config: &ListenerConfig, name: &str, message: &str) -> bool {
+pub(crate) fn has_filter(config: &ListenerConfig, name: &str, message: &str) -> bool {
     config.listener_filters.iter().any(|filter| {
         let typed = matches!(&filter.config_type, Some(ConfigType::TypedConfig(any))
             if any.type_url.ends_with(&format!(".{message}")));

@@ -17,10 +17,13 @@ pub(crate) const HTTP_RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 /// What matches lead to.
 pub(crate) const ACTION: &str = "envoy.config.rbac.v3.Action";
 
+/// The address of who is connected, a proxy that sends a PROXY header too.
+pub(crate) const DIRECT_SOURCE_INPUT: &str =
+    "envoy.extensions.matching.common_inputs.network.v3.DirectSourceIPInput";
 /// Inputs that are addresses.
 pub(crate) const ADDRESSES: [&str; 3] = [
     "envoy.extensions.matching.common_inputs.network.v3.DestinationIPInput",
-    "envoy.extensions.matching.common_inputs.network.v3.DirectSourceIPInput",
+    DIRECT_SOURCE_INPUT,
     "envoy.extensions.matching.common_inputs.network.v3.SourceIPInput",
 ];
 /// Inputs of the connection that are decided.

@@ -12,7 +12,9 @@ use envoy_types::pb::envoy::config::{
     cluster::v3::{Cluster as ClusterConfig, cluster::LbSubsetConfig},
     core::v3::Locality,
     endpoint::v3::ClusterLoadAssignment,
-    listener::v3::{FilterChain as FilterChainConfig, Listener as ListenerConfig},
+    listener::v3::{
+        FilterChain as FilterChainConfig, Listener as ListenerConfig, listener_filter::ConfigType,
+    },
     route::v3::RouteConfiguration as RouteConfigurationConfig,
 };
 use envoy_types::pb::envoy::extensions::filters::network::{
@@ -110,6 +112,16 @@ impl Listener {
     /// Its filter chains in order, the default one last.
     pub fn all_filter_chains(&self) -> impl Iterator<Item = &FilterChain> + Clone {
         self.filter_chains.iter().chain(&self.default_filter_chain)
+    }
+
+    /// Whether `Listener.listener_filters` has a TLS inspector: without one nothing of TLS is known where a
+    /// filter chain is chosen.
+    pub fn has_tls_inspector(&self) -> bool {
+        self.config.listener_filters.iter().any(|filter| {
+            let is_typed = matches!(&filter.config_type, Some(ConfigType::TypedConfig(any))
+                if any.type_url.ends_with(".TlsInspector"));
+            is_typed || filter.name == "envoy.filters.listener.tls_inspector"
+        })
     }
 }
 

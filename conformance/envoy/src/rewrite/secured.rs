@@ -31,9 +31,11 @@ impl Secured {
             let chains = chains.map(|(place, chain)| (Some(place), chain));
             let default = listener.default_filter_chain.iter().map(|it| (None, it));
             let all = chains.chain(default);
-            // What the chains ask for themselves does not count beside a tree.
-            let by_tree = listener.config.filter_chain_matcher.is_some();
-            all.map(move |(place, chain)| ((index, place), (!by_tree).then_some(chain)))
+            // What the chains ask for themselves does not count beside a tree, and tells nothing of TLS
+            // where nobody reads the ClientHello.
+            let counts =
+                listener.config.filter_chain_matcher.is_none() && listener.has_tls_inspector();
+            all.map(move |(place, chain)| ((index, place), counts.then_some(chain)))
         });
         let secured = chains.filter(|(_, chain)| {
             let only = chain.and_then(only_tls);

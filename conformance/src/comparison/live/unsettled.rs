@@ -14,7 +14,7 @@ use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
 use prost::Message as _;
 use twinmesh_engine::{Decision, Outcome};
 use twinmesh_xds::network_rbac::Judge;
-use twinmesh_xds::{Listener, Snapshot, Terminal, http_filter::FilterKind};
+use twinmesh_xds::{Balancer, Listener, Snapshot, Terminal, http_filter::FilterKind};
 
 use super::super::{
     Field, Verdict,
@@ -51,6 +51,7 @@ pub(super) fn leave(
                 && (fate && by_filter(expected, found) || delays_otherwise(expected, found))
             || fields.contains(Field::Cluster) && draws_both(snapshot, expected, found)
             || is_of_a_zone(snapshot, expected, found)
+            || lacks_original_destination(snapshot, expected)
             || takes_another_chain(snapshot, expected, found)
         {
             *verdict = Verdict::Unsupported;
@@ -144,6 +145,15 @@ fn is_of_a_zone(snapshot: &Snapshot, expected: &Decision, found: &Decision) -> b
     expected.outcome == found.outcome
         && expected.cluster == found.cluster
         && cluster.is_some_and(|cluster| snapshot.spreads_by_zone(cluster))
+}
+
+/// Whether a cluster of kind ORIGINAL_DST is told of no address: the server is told each request's by a
+/// PROXY header.
+fn lacks_original_destination(snapshot: &Snapshot, expected: &Decision) -> bool {
+    let cluster = expected.cluster.as_deref();
+    let cluster = cluster.and_then(|name| snapshot.cluster(name));
+    expected.outcome == Outcome::NoHealthyUpstream
+        && cluster.is_some_and(|cluster| cluster.balancer == Balancer::OriginalDestination)
 }
 
 /// Whether a TCP proxy that draws a cluster may come to both of these.

@@ -156,15 +156,6 @@ impl ListenerPlan {
             .use_original_dst
             .as_ref()
             .is_some_and(|value| value.value);
-        let matches = config
-            .filter_chains
-            .iter()
-            .filter_map(|chain| chain.filter_chain_match.as_ref());
-        for matched in matches {
-            tls |= !matched.server_names.is_empty()
-                || !matched.application_protocols.is_empty()
-                || matched.transport_protocol == "tls";
-        }
         warnings.note(
             config.filter_chain_matcher.is_some(),
             "filter_chain_matcher",

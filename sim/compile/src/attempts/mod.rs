@@ -108,6 +108,12 @@ impl Compiled {
         if code != outcome::FORWARD && code != outcome::FORWARD_TO_DESTINATION {
             return None;
         }
+        let listener = self.index(record.word(work::CHOSEN_LISTENER));
+        if code == outcome::FORWARD_TO_DESTINATION
+            && self.original_destination(came, listener).is_none()
+        {
+            return None;
+        }
         if self.snapshot.profile == Profile::Grpc {
             return Some(Err("attempts of gRPC's calls are not decided".to_owned()));
         }
@@ -186,19 +192,14 @@ impl Compiled {
         decision: &mut Decision,
     ) -> Option<Held> {
         let (cluster, locality, endpoint) = (*self.endpoints.get(number as usize)?)?;
-        let assignment = self
-            .snapshot
-            .clusters
-            .get(cluster)?
-            .load_assignment
-            .as_ref()?;
-        let group = assignment.endpoints.get(locality)?;
+        let of = self.snapshot.clusters.get(cluster)?;
+        let group = of.load_assignment.as_ref()?.endpoints.get(locality)?;
         let found = group.lb_endpoints.get(endpoint)?;
         decision.endpoint = endpoint_name(found);
         decision.priority = Some(group.priority);
         decision.locality = group.locality.as_ref().and_then(locality_name);
         if let Some(otherwise) = &plan.authority {
-            let authority = match hostname(found) {
+            let authority = match hostname(&of.config, found) {
                 "" => otherwise,
                 name => name,
             };

@@ -277,10 +277,12 @@ impl Asked<'_> {
             "UPSTREAM_HOST" => Said::or_nothing(self.endpoint.as_ref().map(|it| it.0.clone())),
             "UPSTREAM_HOST_NAME" => match &self.endpoint {
                 None => Said::Nothing,
-                Some((address, endpoint)) => match endpoint.map_or("", hostname) {
-                    "" => Said::name(address),
-                    name => Said::name(name),
-                },
+                Some((address, endpoint)) => {
+                    match self.cluster.zip(*endpoint).map(|(of, it)| hostname(of, it)) {
+                        None | Some("") => Said::name(address),
+                        Some(name) => Said::name(name),
+                    }
+                }
             },
             "UPSTREAM_REMOTE_ADDRESS"
             | "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT"

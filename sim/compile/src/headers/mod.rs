@@ -421,7 +421,12 @@ impl<'a> Taken<'a> {
         };
         let mut entries = self.finalized(action)?;
         let endpoint = self.endpoint.as_ref().and_then(|(_, endpoint)| *endpoint);
-        let name = endpoint.map_or("", hostname);
+        let cluster = self.cluster;
+        let cluster = cluster.and_then(|index| self.compiled.snapshot.clusters.get(index));
+        let name = cluster.zip(endpoint);
+        let name = name.map_or("", |(cluster, endpoint)| {
+            hostname(&cluster.config, endpoint)
+        });
         if let Some(HostRewriteSpecifier::AutoHostRewrite(auto)) = &action.host_rewrite_specifier
             && auto.value
             && !name.is_empty()

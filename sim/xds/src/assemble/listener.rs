@@ -19,7 +19,9 @@ use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::{Assembly, decode};
 use crate::{
-    classify::{LOCAL_RATE_LIMIT, MANAGER, ROUTER, TCP_PROXY},
+    classify::{
+        LOCAL_RATE_LIMIT, MANAGER, ORIGINAL_DST, PROXY_PROTOCOL, ROUTER, TCP_PROXY, content_type,
+    },
     error::ReadError,
     filter_chain_matcher, header_mutation,
     http_filter::{FilterKind, filters},
@@ -38,6 +40,25 @@ pub(super) fn has_rate_limits(listeners: &[View<'_>]) -> bool {
     let name = LOCAL_RATE_LIMIT.as_bytes();
     let mut listeners = listeners.iter();
     listeners.any(|it| it.bytes.windows(name.len()).any(|window| window == name))
+}
+
+/// Whether some listener may take PROXY headers.
+pub(super) fn may_be_proxied(listeners: &[View<'_>]) -> bool {
+    let mut listeners = listeners.iter();
+    listeners.any(|it| has_listener_filter(it, PROXY_PROTOCOL))
+}
+
+/// Whether one of `Listener.listener_filters` is configured by this message.
+fn has_listener_filter(listener: &View<'_>, message: &str) -> bool {
+    let filters = listener.children("listener_filters");
+    let mut configs = filters.iter().filter_map(|it| it.any("typed_config"));
+    configs.any(|config| content_type(&config) == message)
+}
+
+/// Whether connections come to an address and a port.
+fn has_socket(config: &ListenerConfig) -> bool {
+    let address = config.address.as_ref().and_then(|it| it.address.as_ref());
+    matches!(address, Some(address::Address::SocketAddress(_)))
 }
 
 /// Listeners, and the route configurations that were written inline in them.
@@ -204,6 +225,11 @@ impl Assembly<'_> {
         let mut walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
         walker.context.subsets = self.subsets;
         walker.context.rate_limits = self.rate_limits;
+        let has = |kind| has_listener_filter(view, kind);
+        walker.context.proxied = has(PROXY_PROTOCOL);
+        walker.context.without_addresses =
+            !has_socket(&config) && !has(PROXY_PROTOCOL) && !has(ORIGINAL_DST);
+        walker.context.by_tree = config.filter_chain_matcher.is_some();
         let mut scope = walker.resource(view)?;
         validate::listener::check(&config, &view.path, self.source)?;
         let mut listener = Listener {
@@ -241,6 +267,15 @@ impl Assembly<'_> {
             listener.default_filter_chain = Some(self.filter_chain(chain, named, inline)?);
         }
         listener.unsupported = scope.unsupported;
+        if config.filter_chain_matcher.is_none() {
+            // Whether another chain takes a connection hangs on what each asks for.
+            let mut of_chains = listener
+                .filter_chains
+                .iter()
+                .filter_map(|chain| chain.unsupported.as_ref());
+            let asked = of_chains.find(|found| found.path.contains("].filter_chain_match."));
+            listener.unsupported = listener.unsupported.or_else(|| asked.cloned());
+        }
         listener.config = config;
         Ok(listener)
     }

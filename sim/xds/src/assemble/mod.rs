@@ -39,6 +39,8 @@ struct Assembly<'s> {
     subsets: bool,
     /// Some listener may have a local rate limit filter.
     rate_limits: bool,
+    /// Some listener may take PROXY headers.
+    proxied: bool,
 }
 
 /// Puts a snapshot together. `validate_wrappers`: the form itself is one that Envoy reads, not one
@@ -54,6 +56,7 @@ pub(crate) fn assemble(
         regexes: Regexes::default(),
         subsets: resources.clusters.iter().any(cluster::has_subsets),
         rate_limits: listener::has_rate_limits(&resources.listeners),
+        proxied: listener::may_be_proxied(&resources.listeners),
     };
     let mut of_wrappers = None;
     for wrapper in &resources.wrappers {

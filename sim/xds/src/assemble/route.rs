@@ -32,6 +32,7 @@ impl Assembly<'_> {
         let mut walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
         walker.context.subsets = self.subsets;
         walker.context.rate_limits = self.rate_limits;
+        walker.context.proxied = self.proxied;
         let mut scope = walker.resource(view)?;
         let mut config = decode(view, self.source)?;
         matcher_tree::list_routes(&mut config, view, self.source)?;

@@ -134,8 +134,8 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         message: "envoy.config.listener.v3.FilterChainMatch",
         fields: &[
-            ("destination_port", Decided),
-            ("prefix_ranges", Decided),
+            ("destination_port", ADDRESS),
+            ("prefix_ranges", ADDRESS),
             (
                 "address_suffix",
                 Unsupported("address suffixes are not decided"),
@@ -144,10 +144,10 @@ pub(super) const TABLES: &[Table] = &[
                 "suffix_len",
                 Unsupported("address suffixes are not decided"),
             ),
-            ("direct_source_prefix_ranges", Decided),
-            ("source_type", Decided),
-            ("source_prefix_ranges", Decided),
-            ("source_ports", Decided),
+            ("direct_source_prefix_ranges", Judge(direct_source)),
+            ("source_type", ADDRESS),
+            ("source_prefix_ranges", ADDRESS),
+            ("source_ports", ADDRESS),
             ("server_names", Decided),
             ("transport_protocol", Decided),
             ("application_protocols", Decided),
@@ -413,6 +413,25 @@ pub(super) const TABLES: &[Table] = &[
     },
 ];
 
+/// What a filter chain asks of a connection's addresses.
+const ADDRESS: super::Rule = Judge(address);
+
+fn address(judged: &Judged<'_>) -> Verdict {
+    match judged.context.without_addresses && !judged.context.by_tree {
+        true => Verdict::Unsupported(
+            "connections to a pipe or an internal listener have no address to match".into(),
+        ),
+        false => Verdict::Decided,
+    }
+}
+
+fn direct_source(judged: &Judged<'_>) -> Verdict {
+    match address(judged) {
+        Verdict::Decided if !judged.context.by_tree => super::direct_peer(judged),
+        verdict => verdict,
+    }
+}
+
 /// Mappers may change the status of what Envoy answers itself.
 fn codec_type(judged: &Judged<'_>) -> Verdict {
     const HTTP2: u64 = 2;
@@ -462,13 +481,11 @@ fn internal_listener(judged: &Judged<'_>) -> Verdict {
 fn listener_filter(judged: &Judged<'_>) -> Verdict {
     const KNOWN: [&str; 5] = [
         inspector::HTTP_INSPECTOR,
-        "envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
+        ORIGINAL_DST,
         "envoy.extensions.filters.listener.original_src.v3.OriginalSrc",
         PROXY_PROTOCOL,
         inspector::TLS_INSPECTOR,
     ];
-    const PROXY_PROTOCOL: &str =
-        "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol";
     const LIMIT: &str = "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit";
     let Some(listener_filter) = judged.child else {
         return Verdict::Decided;
@@ -506,6 +523,10 @@ fn listener_filter(judged: &Judged<'_>) -> Verdict {
     )
 }
 
+pub(crate) const ORIGINAL_DST: &str =
+    "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
+pub(crate) const PROXY_PROTOCOL: &str =
+    "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol";
 pub(crate) const MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 pub(crate) const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";

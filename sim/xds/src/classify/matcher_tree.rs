@@ -3,13 +3,13 @@
 use super::{
     Judged,
     Rule::{Decided, Inert, Judge, Part, Unsupported},
-    STATISTICS, Table, Verdict, header,
+    STATISTICS, Table, Verdict, direct_peer, header,
 };
 use crate::filter_chain_matcher::{OF_FILTER_CHAINS, STRING_VALUE};
 use crate::matcher_tree::{FILTER_STATE_INPUT, HEADER_INPUT, IP_MATCHER, IP_RANGES, ROUTE_LIST};
 use crate::rbac_matcher::{
-    ACTION, ADDRESSES, CEL_INPUT, CERTIFICATES, ENVIRONMENT_INPUT, METADATA_INPUT, NAMESPACE_INPUT,
-    OF_CONNECTIONS,
+    ACTION, ADDRESSES, CEL_INPUT, CERTIFICATES, DIRECT_SOURCE_INPUT, ENVIRONMENT_INPUT,
+    METADATA_INPUT, NAMESPACE_INPUT, OF_CONNECTIONS,
 };
 
 /// The input of a predicate or a tree.
@@ -161,6 +161,7 @@ fn input(judged: &Judged<'_>) -> Verdict {
     let reason = match name {
         // What is not decided of the filter state says its own table.
         HEADER_INPUT | FILTER_STATE_INPUT => return Verdict::Decided,
+        DIRECT_SOURCE_INPUT => return direct_peer(judged),
         _ if OF_CONNECTIONS.contains(&name)
             || OF_FILTER_CHAINS.contains(&name)
             || CERTIFICATES.contains(&name) =>

@@ -37,7 +37,7 @@ pub(crate) use cluster::{
     SUBSET, WRR_LOCALITY, is_known_balancer,
 };
 pub(crate) use filter::{ROUTER, content_type, is_istio_inert};
-pub(crate) use listener::{MANAGER, TCP_PROXY};
+pub(crate) use listener::{MANAGER, ORIGINAL_DST, PROXY_PROTOCOL, TCP_PROXY};
 pub(crate) use local_rate_limit::LOCAL_RATE_LIMIT;
 
 /// The fields of one message.
@@ -129,6 +129,12 @@ pub(crate) struct Context {
     pub(crate) subsets: bool,
     /// Some listener may have a local rate limit filter.
     pub(crate) rate_limits: bool,
+    /// Connections may come with a PROXY header, whose sender a request does not say.
+    pub(crate) proxied: bool,
+    /// Connections come to a pipe or from inside, and nothing gives them addresses.
+    pub(crate) without_addresses: bool,
+    /// A listener's `filter_chain_matcher` chooses the filter chain, whatever chains ask for.
+    pub(crate) by_tree: bool,
 }
 
 /// The table of a message, where it has one.
@@ -168,6 +174,16 @@ fn unless_set(judged: &Judged<'_>, what: &'static str) -> Verdict {
         Verdict::Inert
     } else {
         Verdict::Unsupported(what.into())
+    }
+}
+
+/// What asks for the connection's own peer, where that may be a proxy.
+fn direct_peer(judged: &Judged<'_>) -> Verdict {
+    match judged.context.proxied {
+        true => Verdict::Unsupported(
+            "it asks for the peer that sends the PROXY header, which a request does not say".into(),
+        ),
+        false => Verdict::Decided,
     }
 }
 

@@ -105,7 +105,7 @@ pub(super) const TABLES: &[Table] = &[
             ("any", Decided),
             ("authenticated", Decided),
             ("source_ip", Decided),
-            ("direct_remote_ip", Decided),
+            ("direct_remote_ip", Judge(super::direct_peer)),
             ("remote_ip", Decided),
             ("header", Decided),
             ("url_path", Decided),

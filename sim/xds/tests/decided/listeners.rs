@@ -224,3 +224,91 @@ fn a_chain_with_the_port_hides_those_without() {
         "{server_names: [a.test]}"
     ]));
 }
+
+/// Envoy takes connections that have no addresses for ones from and to 255.255.255.255.
+#[rstest]
+#[case("address: {pipe: {path: /p}}", "", false)]
+#[case("internal_listener: {}", "", false)]
+#[case(
+    "address: {socket_address: {address: 127.0.0.1, port_value: 80}}",
+    "",
+    true
+)]
+#[case("address: {pipe: {path: /p}}", "proxy_protocol.v3.ProxyProtocol", true)]
+#[case("internal_listener: {}", "original_dst.v3.OriginalDst", true)]
+fn filter_chains_may_ask_for_addresses_that_are_there(
+    #[case] at: &str,
+    #[case] filter: &str,
+    #[case] is_decided: bool,
+) {
+    let filters = match filter {
+        "" => String::new(),
+        filter => inspected(filter),
+    };
+    for asked in [
+        "prefix_ranges: [{address_prefix: 255.0.0.0, prefix_len: 8}]",
+        "destination_port: 80",
+        "source_type: EXTERNAL",
+        "source_prefix_ranges: [{address_prefix: 255.0.0.0, prefix_len: 8}]",
+        "source_ports: [1]",
+    ] {
+        let chains = listener(&[&format!("{{{asked}}}")]);
+        let place = "  address: {socket_address: {address: 127.0.0.1, port_value: 80}}\n";
+        let text = chains.replace(place, &format!("  {at}\n{filters}"));
+        let snapshot = read_ok("f.yaml", &listeners(&text));
+        let found = &snapshot.listeners[0].unsupported;
+        let path = found.as_ref().map(|found| found.path.as_str());
+        let field = asked.split(':').next().unwrap_or_default();
+        let expected = format!("filter_chains[0].filter_chain_match.{field}");
+        let fits = path.is_some_and(|path| path.starts_with(&expected));
+        assert_eq!(
+            (path.is_none(), fits),
+            (is_decided, !is_decided),
+            "{asked}: {path:?}"
+        );
+    }
+}
+
+fn inspected(filter: &str) -> String {
+    format!(
+        "  listener_filters: [{{name: f, typed_config: {{\"@type\": \
+         type.googleapis.com/envoy.extensions.filters.listener.{filter}}}}}]\n"
+    )
+}
+
+/// A request's source is the one that the PROXY header names.
+#[test]
+fn who_sends_the_proxy_header_is_not_known() {
+    let range = "{address_prefix: 127.0.0.0, prefix_len: 8}";
+    let input = "type.googleapis.com/envoy.extensions.matching.common_inputs.network.v3.DirectSourceIPInput";
+    let by_match = listener(&[&format!("{{direct_source_prefix_ranges: [{range}]}}")]);
+    let guard = |fields: &str| {
+        let filter = format!(
+            "    filters:\n    - name: guard\n      typed_config: {{\"@type\": \
+             type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC, stat_prefix: s, {fields}}}\n"
+        );
+        listener(&["{}"]).replacen("    filters:\n", &filter, 1)
+    };
+    let by_rules = guard(&format!(
+        "rules: {{policies: {{p: {{permissions: [{{any: true}}], principals: [{{direct_remote_ip: {range}}}]}}}}}}"
+    ));
+    let by_tree = guard(&format!(
+        "matcher: {{matcher_tree: {{input: {{name: i, typed_config: {{\"@type\": {input}}}}}, exact_match_map: {{map: {{a: {{matcher: {{}}}}}}}}}}}}"
+    ));
+    for text in [by_match, by_rules, by_tree] {
+        let proxied = text.replace(
+            "  filter_chains:\n",
+            &format!(
+                "{}  filter_chains:\n",
+                inspected("proxy_protocol.v3.ProxyProtocol")
+            ),
+        );
+        for (text, is_decided) in [(text, true), (proxied, false)] {
+            let snapshot = read_ok("f.yaml", &listeners(&text));
+            let taking = &snapshot.listeners[0];
+            let of_chain = taking.filter_chains[0].unsupported.as_ref();
+            let found = taking.unsupported.as_ref().or(of_chain);
+            assert_eq!(found.is_none(), is_decided, "{text}");
+        }
+    }
+}
