@@ -47,14 +47,18 @@ pub fn read_bytes(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<Sna
                 file: name,
                 document: Some(&document),
             };
-            assemble(&input, &source)?
+            assemble(&input, options.profile, &source)?
         }
         None => {
             let source = Source {
                 file: name,
                 document: None,
             };
-            assemble(&form::detect_binary(&source, bytes)?, &source)?
+            assemble(
+                &form::detect_binary(&source, bytes)?,
+                options.profile,
+                &source,
+            )?
         }
     };
     snapshot.take_profile(options.profile);
@@ -67,7 +71,12 @@ pub fn read_bytes(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<Sna
     Ok(snapshot)
 }
 
-fn assemble(input: &form::Input, source: &Source<'_>) -> Result<Snapshot, ReadError> {
-    let resources = form::collect(input, source)?;
+fn assemble(
+    input: &form::Input,
+    profile: Profile,
+    source: &Source<'_>,
+) -> Result<Snapshot, ReadError> {
+    let mut resources = form::collect(input, source)?;
+    resources.profile = profile;
     assemble::assemble(resources, input.form != Form::ConfigDump, source)
 }

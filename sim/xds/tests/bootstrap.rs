@@ -3,7 +3,7 @@
 mod common;
 
 use rstest::rstest;
-use twinmesh_xds::{Effect, Snapshot};
+use twinmesh_xds::{Effect, Profile, ReadOptions, Snapshot, read_bytes};
 
 use common::{listeners, manager, read_ok};
 
@@ -93,6 +93,7 @@ const LIMIT: &str = "- name: f\n  typed_config: {\"@type\": type.googleapis.com/
 #[case("a.b: 0", LIMIT, [true, false, false], false)]
 #[case("a.b: 0", "", [false, false, false], true)]
 #[case("envoy.reloadable_features.match_headers_individually: false", "", [true, false, false], false)]
+#[case("envoy.reloadable_features.match_headers_individually: true", "", [false, false, false], false)]
 #[case("envoy.reloadable_features.http_reject_path_with_fragment: false", "", [false, false, false], true)]
 #[case("overload.global_downstream_max_connections: 50000", "", [false, false, false], false)]
 #[case("overload.global_downstream_max_connections: 0", "", [true, false, false], false)]
@@ -118,4 +119,29 @@ fn values_of_the_runtime(
         undecided.contains(&true)
     );
     assert_eq!(has(&snapshot, Effect::Caution), caution);
+}
+
+#[rstest]
+#[case(Profile::Envoy138, false, false)]
+#[case(Profile::Envoy138, true, true)]
+#[case(Profile::Envoy140, false, true)]
+#[case(Profile::Envoy140, true, false)]
+fn the_runtime_may_say_what_the_profile_does(
+    #[case] profile: Profile,
+    #[case] value: bool,
+    #[case] undecided: bool,
+) {
+    let text = format!(
+        "static_resources: {{listeners: [{{name: l, address: {{socket_address: {{address: 127.0.0.1, port_value: 80}}}}, \
+         filter_chains: [{{}}]}}]}}\nlayered_runtime: {{layers: [{{name: s, static_layer: \
+         {{envoy.reloadable_features.match_headers_individually: {value}}}}}]}}\n"
+    );
+    let options = ReadOptions {
+        profile,
+        ..ReadOptions::default()
+    };
+    let snapshot = read_bytes("f.yaml", text.as_bytes(), &options).expect("it is read");
+    let mut findings = snapshot.report.findings.iter();
+    let found = findings.any(|it| it.resource == "bootstrap" && it.effect == Effect::Unsupported);
+    assert_eq!(found, undecided);
 }

@@ -4,9 +4,13 @@
 use super::Assembly;
 use crate::{
     form::{Remark, Resources, RuntimeKey},
+    profile::Profile,
     snapshot::{Snapshot, Unsupported},
     view::View,
 };
+
+/// Whether header matchers see the lines of a repeated header one by one, as Envoy 1.39 and later do.
+const INDIVIDUALLY: &str = "envoy.reloadable_features.match_headers_individually";
 
 /// What a key of Envoy's own has a say over.
 enum Concerns {
@@ -44,7 +48,7 @@ fn concerns(key: &str, is_zero: bool) -> Concerns {
         };
     }
     const FEATURES: [&str; 3] = [
-        "envoy.reloadable_features.match_headers_individually",
+        INDIVIDUALLY,
         "envoy.reloadable_features.max_request_headers_count",
         "envoy.reloadable_features.max_request_headers_size_kb",
     ];
@@ -66,6 +70,11 @@ fn concerns(key: &str, is_zero: bool) -> Concerns {
         return Concerns::Clusters;
     }
     Concerns::Unknown
+}
+
+/// Whether the value is the one by which the profile's rules go.
+fn is_of_the_profile(of: &RuntimeKey, profile: Profile) -> bool {
+    of.key == INDIVIDUALLY && of.flag == Some(profile != Profile::Envoy138)
 }
 
 /// A resource that a key may concern.
@@ -98,6 +107,7 @@ impl Assembly<'_> {
         let keys: Vec<(&RuntimeKey, Concerns)> = resources
             .runtime
             .iter()
+            .filter(|it| !is_of_the_profile(it, resources.profile))
             .map(|it| (it, concerns(&it.key, it.is_zero)))
             .filter(|(_, by)| !matches!(by, Concerns::Nothing))
             .collect();

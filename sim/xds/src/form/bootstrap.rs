@@ -80,6 +80,9 @@ fn runtime_keys(values: &View<'_>, within: &str, path: &Path, found: &mut Vec<Ru
                 is_zero: !value.has("string_value")
                     && !value.has("struct_value")
                     && value.number("number_value") == 0,
+                flag: value
+                    .has("bool_value")
+                    .then(|| value.number("bool_value") != 0),
                 key,
                 path: path.clone(),
             }),

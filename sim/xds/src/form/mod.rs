@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use envoy_types::pb::envoy::config::core::v3::Locality;
 
-use crate::{error::ReadError, path::Path, source::Source, view::View};
+use crate::{error::ReadError, path::Path, profile::Profile, source::Source, view::View};
 
 pub(crate) use detect::{Form, Input, as_text, detect, detect_binary, document, unreadable};
 
@@ -38,6 +38,8 @@ pub(crate) struct Resources<'a> {
     /// Everything that stands in the file and is no resource, to be looked through for what is
     /// not known.
     pub(crate) wrappers: Vec<View<'a>>,
+    /// Whose rules are to decide.
+    pub(crate) profile: Profile,
     /// Clusters that are not in use yet.
     pub(crate) warming_clusters: BTreeSet<String>,
     /// What the form itself makes worth saying.
@@ -54,6 +56,8 @@ pub(crate) struct RuntimeKey {
     pub(crate) path: Path,
     /// It is 0.
     pub(crate) is_zero: bool,
+    /// It is `true` or `false`.
+    pub(crate) flag: Option<bool>,
 }
 
 /// Something in the form that is not in force, or that stands elsewhere.
