@@ -198,7 +198,7 @@ fn evaluate(command: &str, context: &Context<'_>) -> Value {
 /// The first value of the header, or of the one behind the question mark.
 fn header(names: &str, lines: &Lines) -> Value {
     for name in names.splitn(2, '?') {
-        let found = lines.first(name)?;
+        let found = lines.told(name)?;
         if found.is_some() {
             return Ok(found);
         }

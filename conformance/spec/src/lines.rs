@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::envoy::extensions::filters::{
+    http::router::v3::Router,
+    network::http_connection_manager::v3::{HttpConnectionManager, http_filter::ConfigType},
+};
+use prost::Message as _;
 use twinmesh_xds::{HeaderFilters, header_filters};
 
 use crate::message::{self, Message};
@@ -141,7 +145,16 @@ pub struct Lines {
     /// Headers that were taken away or written as a whole: nothing foreign is left of them.
     settled: BTreeSet<String>,
     is_response: bool,
+    /// `Router.suppress_envoy_headers`.
+    forgets_originals: bool,
+    /// `SchemeHeaderTransformation.match_upstream`: the endpoint's transport socket says the scheme.
+    matches_upstream: bool,
 }
+
+const ROUTER: &str = "/envoy.extensions.filters.http.router.v3.Router";
+
+/// What the router keeps of a path and a host that it rewrites.
+const ORIGINALS: [&str; 2] = ["x-envoy-original-path", "x-envoy-original-host"];
 
 impl Lines {
     /// The lines of these headers.
@@ -183,7 +196,38 @@ impl Lines {
             true => Foreign::All,
             false => Foreign::Request(more),
         };
+        // An edge takes them off, unless the client is inside.
+        for name in ORIGINALS {
+            let is_sent = message.headers.iter().any(|(other, _)| other == name);
+            if is_sent && manager.use_remote_address.is_some_and(|it| it.value) {
+                lines.lose(
+                    name,
+                    Undecided::new(format!("use_remote_address may take {name} off")),
+                );
+            }
+        }
+        let scheme = manager.scheme_header_transformation.as_ref();
+        lines.matches_upstream = scheme.is_some_and(|scheme| scheme.match_upstream);
+        lines.forgets_originals = forgets_originals(manager);
         lines
+    }
+
+    /// What a format says of a header: its first value.
+    ///
+    /// # Errors
+    /// It is not known.
+    pub(crate) fn told(&self, name: &str) -> Known<Option<String>> {
+        if self.matches_upstream && name.eq_ignore_ascii_case(":scheme") {
+            return Err(Undecided::new("the scheme is that of the endpoint"));
+        }
+        self.first(name)
+    }
+
+    /// Writes what a rewrite replaces, where the router does that.
+    pub(crate) fn remember(&mut self, name: &str, value: String) {
+        if !self.forgets_originals {
+            self.set(name, value);
+        }
     }
 
     /// A response of this status: one that Envoy makes itself, or an endpoint's.
@@ -298,6 +342,18 @@ impl Lines {
     }
 }
 
+fn forgets_originals(manager: &HttpConnectionManager) -> bool {
+    let filters = manager.http_filters.iter();
+    filters
+        .filter_map(|filter| match &filter.config_type {
+            Some(ConfigType::TypedConfig(any)) if any.type_url.ends_with(ROUTER) => {
+                Router::decode(any.value.as_slice()).ok()
+            }
+            _ => None,
+        })
+        .any(|router| router.suppress_envoy_headers)
+}
+
 /// The name that a header goes by: Envoy keeps Host as `:authority`.
 fn key(name: &str) -> String {
     let name = name.to_ascii_lowercase();
@@ -309,6 +365,10 @@ fn key(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use envoy_types::pb::envoy::config::core::v3::SchemeHeaderTransformation;
+    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
+    use envoy_types::pb::google::protobuf::{Any, BoolValue};
+
     use super::*;
     use crate::message::tests::message;
 
@@ -328,6 +388,59 @@ mod tests {
             lines.first("x-forwarded-proto"),
             Ok(Some("http".to_owned()))
         );
+    }
+
+    #[test]
+    fn originals_are_lost_at_an_edge_and_not_written_where_suppressed() {
+        let sent = message(&[("x-envoy-original-path", "/q")]);
+        let plain = HttpConnectionManager::default();
+        let edge = HttpConnectionManager {
+            use_remote_address: Some(BoolValue { value: true }),
+            ..HttpConnectionManager::default()
+        };
+        let router = Router {
+            suppress_envoy_headers: true,
+            ..Router::default()
+        };
+        let suppressed = HttpConnectionManager {
+            http_filters: vec![HttpFilter {
+                config_type: Some(ConfigType::TypedConfig(Any {
+                    type_url: format!("type.googleapis.com{ROUTER}"),
+                    value: router.encode_to_vec(),
+                })),
+                ..HttpFilter::default()
+            }],
+            ..HttpConnectionManager::default()
+        };
+        for (manager, before, after) in [
+            (plain, Some("/q"), "/a"),
+            (edge, None, "/a"),
+            (suppressed, Some("/q"), "/q"),
+        ] {
+            let mut lines = Lines::of_message(&sent, &manager);
+            let found = lines.first("x-envoy-original-path").ok().flatten();
+            assert_eq!(found.as_deref(), before);
+            assert_eq!(lines.first("x-envoy-original-host"), Ok(None));
+            lines.remember("x-envoy-original-path", "/a".to_owned());
+            assert_eq!(
+                lines.first("x-envoy-original-path"),
+                Ok(Some(after.to_owned()))
+            );
+        }
+    }
+
+    #[test]
+    fn formats_do_not_know_the_scheme_of_an_endpoint() {
+        let manager = |match_upstream| HttpConnectionManager {
+            scheme_header_transformation: Some(SchemeHeaderTransformation {
+                match_upstream,
+                ..SchemeHeaderTransformation::default()
+            }),
+            ..HttpConnectionManager::default()
+        };
+        let told = |manager| Lines::of_message(&message(&[]), &manager).told(":scheme");
+        assert!(told(manager(true)).is_err());
+        assert_eq!(told(manager(false)), Ok(Some("http".to_owned())));
     }
 
     #[test]

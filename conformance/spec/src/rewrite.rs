@@ -108,7 +108,7 @@ pub(crate) fn finalize(rewriting: Rewriting<'_>, lines: &mut Lines) -> Known<()>
         new.map(|new| format!("{new}{query}"))
     };
     if let Some(path) = path {
-        lines.set("x-envoy-original-path", message.path);
+        lines.remember("x-envoy-original-path", message.path);
         lines.set(":path", path);
     }
     Ok(())
@@ -153,7 +153,7 @@ fn set_host(action: &RouteAction, host: String, lines: &mut Lines) -> Known<()> 
     if action.append_x_forwarded_host {
         lines.add("x-forwarded-host", old.clone());
     }
-    lines.set("x-envoy-original-host", old);
+    lines.remember("x-envoy-original-host", old);
     lines.set(":authority", host);
     Ok(())
 }

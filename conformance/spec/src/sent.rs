@@ -508,7 +508,7 @@ impl<'a> Run<'a> {
             crate::redirect::rewritten_path(action, route_match, message, self.substitutions);
         drop(facts);
         if let Some(path) = rewritten {
-            lines.set("x-envoy-original-path", message.path.clone());
+            lines.remember("x-envoy-original-path", message.path.clone());
             lines.set(":path", path);
         }
         self.decision().location = Some(location);

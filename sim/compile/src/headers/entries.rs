@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::envoy::extensions::filters::{
+    http::router::v3::Router,
+    network::http_connection_manager::v3::{HttpConnectionManager, http_filter::ConfigType},
+};
+use prost::Message;
 use twinmesh_engine::Request;
 use twinmesh_xds::header_filters;
 
@@ -70,6 +74,23 @@ pub struct Entries {
     is_open: bool,
     /// Lines by name; `None`: not known.
     known: BTreeMap<String, Option<Vec<String>>>,
+    /// The router writes `x-envoy-original-` headers where it rewrites.
+    keeps_originals: bool,
+    /// The scheme that formats say is one that the cluster chooses
+    /// (`SchemeHeaderTransformation.match_upstream`).
+    scheme_of_cluster: bool,
+}
+
+/// Whether the router has `suppress_envoy_headers`.
+fn is_quiet(manager: &HttpConnectionManager) -> bool {
+    let Some(last) = manager.http_filters.last() else {
+        return false;
+    };
+    let Some(ConfigType::TypedConfig(any)) = &last.config_type else {
+        return false;
+    };
+    let router = Router::decode(any.value.as_slice());
+    router.is_ok_and(|router| router.suppress_envoy_headers)
 }
 
 impl Entries {
@@ -88,6 +109,8 @@ impl Entries {
             },
             is_open: header_filters(manager).change_any,
             known: BTreeMap::new(),
+            keeps_originals: true,
+            scheme_of_cluster: false,
         };
         for (name, value) in &request.headers {
             // On the wire a name ends at its first colon.
@@ -100,6 +123,18 @@ impl Entries {
             if name != "x-forwarded-proto" && !is_dropped && !entries.is_written(&name) {
                 entries.push(&name, value.trim_matches([' ', '\t']).to_owned());
             }
+        }
+        if manager.use_remote_address.is_some_and(|own| own.value) {
+            // They stay where the client is inside.
+            for name in ["x-envoy-original-host", "x-envoy-original-path"] {
+                if entries.known.contains_key(name) {
+                    entries.forget(name);
+                }
+            }
+        }
+        entries.keeps_originals = !is_quiet(manager);
+        if let Some(scheme) = &manager.scheme_header_transformation {
+            entries.scheme_of_cluster = scheme.match_upstream;
         }
         entries.write_pseudo(&request.method, seen);
         if !entries.is_open {
@@ -117,6 +152,8 @@ impl Entries {
             },
             is_open: true,
             known: BTreeMap::new(),
+            keeps_originals: true,
+            scheme_of_cluster: false,
         };
         entries.write_pseudo(method, seen);
         entries
@@ -146,6 +183,8 @@ impl Entries {
             },
             is_open: filters.change_any,
             known: BTreeMap::new(),
+            keeps_originals: true,
+            scheme_of_cluster: false,
         };
         entries.write(":status", status.to_string());
         entries
@@ -217,6 +256,12 @@ impl Entries {
         Some(values.into_iter().next())
     }
 
+    /// As [`Self::first`], of what a format names.
+    pub fn said(&self, name: &str) -> Option<Option<String>> {
+        let is_open = self.scheme_of_cluster && name.eq_ignore_ascii_case(":scheme");
+        if is_open { None } else { self.first(name) }
+    }
+
     /// A pseudo header's value, which is always known.
     pub fn pseudo(&self, name: &str) -> String {
         self.first(name).flatten().unwrap_or_default()
@@ -238,6 +283,13 @@ impl Entries {
         self.known.insert(name.to_owned(), Some(vec![value]));
     }
 
+    /// Puts what a rewrite replaces into one of the `x-envoy-original-` headers.
+    pub fn keep_original(&mut self, name: &str, value: String) {
+        if self.keeps_originals {
+            self.write(name, value);
+        }
+    }
+
     /// Takes all lines away.
     pub fn clear(&mut self, name: &str) {
         self.known.insert(name.to_owned(), Some(Vec::new()));
@@ -246,5 +298,74 @@ impl Entries {
     /// From here on the values are not known.
     pub fn forget(&mut self, name: &str) {
         self.known.insert(name.to_owned(), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::config::core::v3::SchemeHeaderTransformation;
+    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
+    use envoy_types::pb::google::protobuf::{Any, BoolValue};
+
+    use super::*;
+
+    const PATH: &str = "x-envoy-original-path";
+
+    fn entries(manager: &HttpConnectionManager) -> Entries {
+        let request = Request {
+            headers: vec![("X-Envoy-Original-Path".to_owned(), "/q".to_owned())],
+            ..Request::default()
+        };
+        Entries::of_request(&request, &Seen::default(), manager, false)
+    }
+
+    fn path(entries: &Entries) -> Option<Vec<String>> {
+        entries.values(PATH)
+    }
+
+    #[test]
+    fn the_original_path_goes_by_the_edge_and_the_router() {
+        let mut manager = HttpConnectionManager::default();
+        let mut plain = entries(&manager);
+        assert_eq!(path(&plain), Some(vec!["/q".to_owned()]));
+        plain.keep_original(PATH, "/a".to_owned());
+        assert_eq!(path(&plain), Some(vec!["/a".to_owned()]));
+
+        manager.use_remote_address = Some(BoolValue { value: true });
+        let mut edge = entries(&manager);
+        assert_eq!(path(&edge), None);
+        assert_eq!(edge.values("x-envoy-original-host"), Some(Vec::new()));
+        edge.keep_original(PATH, "/a".to_owned());
+        assert_eq!(path(&edge), Some(vec!["/a".to_owned()]));
+
+        let router = Router {
+            suppress_envoy_headers: true,
+            ..Router::default()
+        };
+        let manager = HttpConnectionManager {
+            http_filters: vec![HttpFilter {
+                config_type: Some(ConfigType::TypedConfig(Any {
+                    type_url: "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+                        .to_owned(),
+                    value: router.encode_to_vec(),
+                })),
+                ..HttpFilter::default()
+            }],
+            ..HttpConnectionManager::default()
+        };
+        let mut quiet = entries(&manager);
+        quiet.keep_original(PATH, "/a".to_owned());
+        assert_eq!(path(&quiet), Some(vec!["/q".to_owned()]));
+    }
+
+    #[test]
+    fn formats_do_not_say_a_scheme_that_the_cluster_chooses() {
+        let mut manager = HttpConnectionManager::default();
+        assert!(entries(&manager).said(":scheme").is_some());
+        manager.scheme_header_transformation = Some(SchemeHeaderTransformation {
+            match_upstream: true,
+            ..SchemeHeaderTransformation::default()
+        });
+        assert_eq!(entries(&manager).said(":Scheme"), None);
     }
 }

@@ -160,11 +160,11 @@ fn said(
 /// A header, or the one behind the question mark where it is not there.
 fn one_of(names: &str, entries: &Entries) -> Said {
     let (name, other) = names.split_once('?').unwrap_or((names, ""));
-    match entries.first(name) {
+    match entries.said(name) {
         None => Said::Unknown,
         Some(Some(value)) => Said::Text(value),
         Some(None) if other.is_empty() => Said::Nothing,
-        Some(None) => entries.first(other).map_or(Said::Unknown, Said::or_nothing),
+        Some(None) => entries.said(other).map_or(Said::Unknown, Said::or_nothing),
     }
 }
 

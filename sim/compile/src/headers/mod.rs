@@ -357,7 +357,7 @@ impl<'a> Taken<'a> {
             rehost(action, host, &mut entries);
         }
         if let Some(path) = self.path_of_route(action, &entries, &asked)? {
-            entries.write("x-envoy-original-path", self.seen.path.clone());
+            entries.keep_original("x-envoy-original-path", self.seen.path.clone());
             entries.write(":path", path);
         }
         Ok(entries)
@@ -532,6 +532,6 @@ fn rehost(action: &RouteAction, host: String, entries: &mut Entries) {
     if action.append_x_forwarded_host {
         entries.push("x-forwarded-host", old.clone());
     }
-    entries.write("x-envoy-original-host", old);
+    entries.keep_original("x-envoy-original-host", old);
     entries.write(":authority", host);
 }

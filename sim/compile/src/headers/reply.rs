@@ -145,7 +145,7 @@ impl Taken<'_> {
             _ => None,
         };
         if let Some(path) = path {
-            request.write("x-envoy-original-path", self.seen.path.clone());
+            request.keep_original("x-envoy-original-path", self.seen.path.clone());
             request.write(":path", path);
         }
         let status = redirect::status(action);

@@ -276,6 +276,7 @@ pub(super) const TABLES: &[Table] = &[
                 "scheme_to_overwrite",
                 Unsupported("the scheme is overwritten before a route is chosen"),
             ),
+            // What it writes formats alone can say: they do not know it then.
             ("match_upstream", Inert),
         ],
     },
