@@ -148,6 +148,8 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("bad network inside", yaml, listeners(&manager("internal_address_config: {cidr_ranges: [{address_prefix: x, prefix_len: 8}]}", ""))),
         ("ipv4_compat of an IPv4 address", yaml, listeners(&bound("a", "{address: 127.0.0.1, port_value: 80, ipv4_compat: true}", ""))),
         ("ipv4_compat of an IPv6 address", yaml, listeners(&bound("a", "{address: \"::1\", port_value: 80, ipv4_compat: true}", ""))),
+        ("access log by its name", yaml, listeners(&manager("access_log: [{name: envoy.access_loggers.file}]", ""))),
+        ("health check that keeps nothing", yaml, listeners(&manager("", "- name: h\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck, pass_through_mode: false, cache_time: 1s}\n"))),
         ("HTTP filter by its name", yaml, listeners(&manager("", "- name: envoy.filters.http.rbac\n"))),
         ("network filter by its name", yaml, listeners(&listener(&["{}"]).replacen("    filters:\n", "    filters:\n    - name: envoy.filters.network.rbac\n", 1))),
         ("listener filter by its name", yaml, listeners(&bound("a", "{address: 127.0.0.1, port_value: 80}", "listener_filters: [{name: envoy.filters.listener.tls_inspector}]"))),

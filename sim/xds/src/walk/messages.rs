@@ -45,6 +45,11 @@ pub(super) fn check(view: &View<'_>) -> Result<(), Fault> {
         "xds.type.matcher.v3.IPMatcher.IPRangeMatcher" => range_matcher(view),
         "envoy.extensions.matching.input_matchers.ip.v3.Ip" => ranges(view, "cidr_ranges"),
         TCP_PROXY => tcp_proxy(view),
+        "envoy.config.accesslog.v3.AccessLog" if !view.has("typed_config") => Err((
+            None,
+            "typed_config is required: Envoy finds no extension by its name".to_owned(),
+        )),
+        "envoy.extensions.filters.http.health_check.v3.HealthCheck" => health_check(view),
         "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol" => proxy_protocol(view),
         "envoy.config.rbac.v3.Permission" | "envoy.config.rbac.v3.Principal" => rbac_rule(view),
         _ => Ok(()),
@@ -57,6 +62,20 @@ fn tcp_proxy(view: &View<'_>) -> Result<(), Fault> {
         true => Err((
             Place::field("upstream_connect_mode"),
             "max_early_data_bytes is required beside it".to_owned(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Envoy counts milliseconds.
+fn health_check(view: &View<'_>) -> Result<(), Fault> {
+    let kept = view
+        .child("cache_time")
+        .is_some_and(|time| time.number("seconds") != 0 || time.number("nanos") >= 1_000_000);
+    match kept && view.wrapped("pass_through_mode") == Some(0) {
+        true => Err((
+            Place::field("cache_time"),
+            "it may stand only beside a pass_through_mode that is true".to_owned(),
         )),
         false => Ok(()),
     }
