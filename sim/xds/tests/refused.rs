@@ -18,6 +18,11 @@ fn matched(matched: &str) -> String {
     routes(&format!("- match: {matched}\n  route: {{cluster: c}}"))
 }
 
+fn tcp_proxy(fields: &str) -> String {
+    let more = format!("        cluster: c\n        {fields}\n");
+    listeners(&listener(&["{}"]).replacen("        cluster: c\n", &more, 1))
+}
+
 const ROUTER: &str = "- name: first\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}\n";
 
 fn cases() -> Vec<(&'static str, &'static str, String)> {
@@ -133,6 +138,22 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("timeout over 63 bits of nanoseconds", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, idle_timeout: 9223372036s}")),
         ("negative stream duration", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, max_stream_duration: {max_stream_duration: -1s}}")),
         ("negative timeout of a connection manager", yaml, listeners(&manager("request_timeout: -1s", ""))),
+        ("negative ttl of a cookie", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, hash_policy: [{cookie: {name: a, ttl: -1s}}]}")),
+        ("negative common timeout", yaml, listeners(&manager("common_http_protocol_options: {idle_timeout: -1s}", ""))),
+        ("negative slow start", yaml, clusters("- name: c\n  round_robin_lb_config: {slow_start_config: {slow_start_window: -1s}}")),
+        ("negative window of updates", yaml, clusters("- name: c\n  common_lb_config: {update_merge_window: -1s}")),
+        ("negative timeout of a TCP proxy", yaml, tcp_proxy("idle_timeout: -1s")),
+        ("late connections without early data", yaml, tcp_proxy("upstream_connect_mode: ON_DOWNSTREAM_DATA")),
+        ("one upgrade of a connection manager twice", yaml, listeners(&manager("upgrade_configs: [{upgrade_type: a}, {upgrade_type: A}]", ""))),
+        ("bad network inside", yaml, listeners(&manager("internal_address_config: {cidr_ranges: [{address_prefix: x, prefix_len: 8}]}", ""))),
+        ("ipv4_compat of an IPv4 address", yaml, listeners(&bound("a", "{address: 127.0.0.1, port_value: 80, ipv4_compat: true}", ""))),
+        ("ipv4_compat of an IPv6 address", yaml, listeners(&bound("a", "{address: \"::1\", port_value: 80, ipv4_compat: true}", ""))),
+        ("access log by its name", yaml, listeners(&manager("access_log: [{name: envoy.access_loggers.file}]", ""))),
+        ("health check that keeps nothing", yaml, listeners(&manager("", "- name: h\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck, pass_through_mode: false, cache_time: 1s}\n"))),
+        ("HTTP filter by its name", yaml, listeners(&manager("", "- name: envoy.filters.http.rbac\n"))),
+        ("network filter by its name", yaml, listeners(&listener(&["{}"]).replacen("    filters:\n", "    filters:\n    - name: envoy.filters.network.rbac\n", 1))),
+        ("listener filter by its name", yaml, listeners(&bound("a", "{address: 127.0.0.1, port_value: 80}", "listener_filters: [{name: envoy.filters.listener.tls_inspector}]"))),
+        ("no version of the PROXY protocol", yaml, listeners(&bound("a", "{address: 127.0.0.1, port_value: 80}", "listener_filters: [{name: p, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol, disallowed_versions: [V1, V2]}}]"))),
         ("mirror policy without a cluster", yaml, routes("- match: {prefix: /}\n  route: {cluster: c, request_mirror_policies: [{}]}")),
         ("mirror policy with two clusters", yaml, "virtual_hosts:\n- {name: a, domains: [a], request_mirror_policies: [{cluster: c, cluster_header: x}]}\n".into()),
         ("route that mirrors to no cluster", yaml, listeners(&manager("", "").replace("direct_response: {status: 200}", "route: {cluster: c, request_mirror_policies: [{cluster: c}, {cluster: nowhere}]}")) + "  clusters: [{name: c}]\n"),

@@ -232,6 +232,7 @@ impl Assembly<'_> {
         walker.context.by_tree = config.filter_chain_matcher.is_some();
         let mut scope = walker.resource(view)?;
         validate::listener::check(&config, &view.path, self.source)?;
+        validate::listener::check_configured(view, "listener_filters", self.source)?;
         let mut listener = Listener {
             name,
             ..Listener::default()
@@ -287,6 +288,7 @@ impl Assembly<'_> {
         inline: &mut Vec<RouteConfiguration>,
     ) -> Result<FilterChain, ReadError> {
         let routes = from.scope.parts_of("route_config").pop();
+        validate::listener::check_configured(&from.view, "filters", self.source)?;
         let mut chain = FilterChain {
             config: from.config.clone(),
             terminal: Terminal::Unknown,

@@ -10,6 +10,7 @@ mod override_host;
 mod rewrite;
 mod route;
 mod runtime;
+mod threshold;
 
 pub(crate) use balancer::{balancing, first_known};
 pub(crate) use route::clusters_of;
@@ -112,6 +113,7 @@ pub(crate) fn assemble(
     };
     snapshot.clusters = assembly.clusters(&resources.clusters, &held)?;
     assembly.leave_zones(&mut snapshot);
+    assembly.leave_thresholds(&mut snapshot);
     assembly.leave_override_headers(&mut snapshot);
     assembly.leave_runtime(&resources, &mut snapshot);
     leave_all(&mut snapshot, of_wrappers);

@@ -34,7 +34,10 @@ pub(crate) fn check(config: &Listener, path: &Path, source: &Source<'_>) -> Resu
             let problem = "an internal listener has internal_listener instead of an address";
             return Err(source.invalid(&path.field("address"), problem));
         }
-        Some(address) => check_address(address, &path.field("address"), source)?,
+        Some(address) => {
+            check_address(address, &path.field("address"), source)?;
+            check_compat(address, &path.field("address"), source)?;
+        }
         None if is_internal || config.api_listener.is_some() => {}
         None => return Err(source.invalid(path, "address is required")),
     }
@@ -42,6 +45,7 @@ pub(crate) fn check(config: &Listener, path: &Path, source: &Source<'_>) -> Resu
         if let Some(address) = &additional.address {
             let path = path.item("additional_addresses", index).field("address");
             check_address(address, &path, source)?;
+            check_compat(address, &path, source)?;
         }
     }
     let has_chains = !config.filter_chains.is_empty()
@@ -315,11 +319,63 @@ pub(crate) fn check_manager(
             "only one of strip_matching_host_port and strip_any_host_port may be set",
         ));
     }
+    let mut seen = HashSet::new();
+    for (index, config) in manager.upgrade_configs.iter().enumerate() {
+        if !seen.insert(config.upgrade_type.to_ascii_lowercase()) {
+            let path = path.item("upgrade_configs", index).field("upgrade_type");
+            let problem = format!("a second upgrade of the type {:?}", config.upgrade_type);
+            return Err(source.invalid(&path, problem));
+        }
+    }
+    let inside = manager.internal_address_config.iter();
+    for (index, range) in inside.flat_map(|it| &it.cidr_ranges).enumerate() {
+        let path = path.field("internal_address_config");
+        check_cidr(range, &path.item("cidr_ranges", index), source)?;
+    }
+    Ok(())
+}
+
+/// Refuses filters without a configuration: Envoy finds none by its name. `is_optional` makes it skip an
+/// HTTP filter instead.
+pub(crate) fn check_configured(
+    of: &View<'_>,
+    field: &'static str,
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    for filter in of.children(field) {
+        let is_given = filter.has("typed_config") || filter.has("config_discovery");
+        if !is_given && filter.number("is_optional") == 0 {
+            let problem = "typed_config is required: Envoy finds no extension by its name";
+            return Err(source.invalid(&filter.path, problem));
+        }
+    }
+    Ok(())
+}
+
+/// `ipv4_compat` is for `::` and for IPv4 addresses in IPv6 ones.
+fn check_compat(address: &Address, path: &Path, source: &Source<'_>) -> Result<(), ReadError> {
+    let Some(address::Address::SocketAddress(socket)) = &address.address else {
+        return Ok(());
+    };
+    let fits = match socket.address.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => address.is_unspecified() || address.to_ipv4_mapped().is_some(),
+        Ok(IpAddr::V4(_)) => false,
+        Err(_) => true,
+    };
+    if socket.ipv4_compat && !fits {
+        let path = path.field("socket_address").field("ipv4_compat");
+        let problem = format!(
+            "it may stand only beside :: and IPv4-mapped IPv6 addresses, {:?} found",
+            socket.address
+        );
+        return Err(source.invalid(&path, problem));
+    }
     Ok(())
 }
 
 /// A router ends its manager's filters: none stands after it, and it is not disabled.
 pub(crate) fn check_filters(manager: &View<'_>, source: &Source<'_>) -> Result<(), ReadError> {
+    check_configured(manager, "http_filters", source)?;
     let filters = manager.children("http_filters");
     for (index, filter) in filters.iter().enumerate() {
         let is_router = filter

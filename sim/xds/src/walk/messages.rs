@@ -3,7 +3,11 @@
 
 use std::net::IpAddr;
 
-use crate::{format, header_mutation, network_rbac::NETWORK_RBAC, view::View};
+use envoy_types::pb::envoy::config::core::v3::proxy_protocol_config::Version;
+use envoy_types::pb::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
+use prost::Message as _;
+
+use crate::{classify::TCP_PROXY, format, header_mutation, network_rbac::NETWORK_RBAC, view::View};
 
 /// A field of the message, or the message itself, and what is wrong with it.
 type Fault = (Option<Place>, String);
@@ -40,8 +44,55 @@ pub(super) fn check(view: &View<'_>) -> Result<(), Fault> {
         "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit" => local_rate_limit(view),
         "xds.type.matcher.v3.IPMatcher.IPRangeMatcher" => range_matcher(view),
         "envoy.extensions.matching.input_matchers.ip.v3.Ip" => ranges(view, "cidr_ranges"),
+        TCP_PROXY => tcp_proxy(view),
+        "envoy.config.accesslog.v3.AccessLog" if !view.has("typed_config") => Err((
+            None,
+            "typed_config is required: Envoy finds no extension by its name".to_owned(),
+        )),
+        "envoy.extensions.filters.http.health_check.v3.HealthCheck" => health_check(view),
+        "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol" => proxy_protocol(view),
         "envoy.config.rbac.v3.Permission" | "envoy.config.rbac.v3.Principal" => rbac_rule(view),
         _ => Ok(()),
+    }
+}
+
+fn tcp_proxy(view: &View<'_>) -> Result<(), Fault> {
+    let is_late = view.number("upstream_connect_mode") != 0;
+    match is_late && !view.has("max_early_data_bytes") {
+        true => Err((
+            Place::field("upstream_connect_mode"),
+            "max_early_data_bytes is required beside it".to_owned(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Envoy counts milliseconds.
+fn health_check(view: &View<'_>) -> Result<(), Fault> {
+    let kept = view
+        .child("cache_time")
+        .is_some_and(|time| time.number("seconds") != 0 || time.number("nanos") >= 1_000_000);
+    match kept && view.wrapped("pass_through_mode") == Some(0) {
+        true => Err((
+            Place::field("cache_time"),
+            "it may stand only beside a pass_through_mode that is true".to_owned(),
+        )),
+        false => Ok(()),
+    }
+}
+
+fn proxy_protocol(view: &View<'_>) -> Result<(), Fault> {
+    let config = ProxyProtocol::decode(view.bytes).unwrap_or_default();
+    let all = [Version::V1, Version::V2].map(|version| version as i32);
+    match all
+        .iter()
+        .all(|version| config.disallowed_versions.contains(version))
+    {
+        true => Err((
+            Place::field("disallowed_versions"),
+            "all versions are disallowed".to_owned(),
+        )),
+        false => Ok(()),
     }
 }
 
@@ -84,6 +135,39 @@ const DURATIONS: &[(&str, &[&str])] = &[
         &["listener_filters_timeout"],
     ),
     ("envoy.config.cluster.v3.Cluster", &["cleanup_interval"]),
+    (
+        "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+        &["update_merge_window"],
+    ),
+    (
+        "envoy.config.cluster.v3.Cluster.SlowStartConfig",
+        &["slow_start_window"],
+    ),
+    (
+        "envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig",
+        &["slow_start_window"],
+    ),
+    (
+        "envoy.config.core.v3.HttpProtocolOptions",
+        &[
+            "idle_timeout",
+            "max_connection_duration",
+            "max_stream_duration",
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RouteAction.HashPolicy.Cookie",
+        &["ttl"],
+    ),
+    (
+        TCP_PROXY,
+        &[
+            "idle_timeout",
+            "downstream_idle_timeout",
+            "upstream_idle_timeout",
+            "max_downstream_connection_duration",
+        ],
+    ),
     (NETWORK_RBAC, &["delay_deny"]),
 ];
 

@@ -3,7 +3,7 @@
 use rstest::rstest;
 use twinmesh_xds::{Balancer, Hashing, Maglev, RingHash};
 
-use crate::common::{clusters, heavy_endpoints, heavy_localities, read_ok};
+use crate::common::{clusters, heavy_endpoints, heavy_localities, listener, listeners, read_ok};
 
 const HASHING: Hashing = Hashing {
     by_hostname: false,
@@ -233,4 +233,69 @@ fn balancers(#[case] fields: &str, #[case] balancer: Balancer, #[case] unsupport
 fn weights_that_pass_32_bits_together_are_taken(#[case] text: String) {
     let snapshot = read_ok("f.yaml", &text);
     assert_eq!(snapshot.clusters[0].unsupported, None);
+}
+
+/// Measured: without connection pools there is no healthy upstream; a TCP proxy's connection is closed, and so
+/// are requests whose connections go ahead of them.
+#[rstest]
+#[case(
+    "circuit_breakers: {thresholds: [{max_connection_pools: 0}]}",
+    Some("circuit_breakers"),
+    true
+)]
+#[case(
+    "circuit_breakers: {thresholds: [{max_connection_pools: 1}]}",
+    None,
+    true
+)]
+#[case("circuit_breakers: {thresholds: [{max_connections: 0}]}", None, false)]
+#[case(
+    "circuit_breakers: {per_host_thresholds: [{max_connections: 0}]}",
+    None,
+    false
+)]
+#[case(
+    "circuit_breakers: {thresholds: [{max_pending_requests: 0}]}",
+    None,
+    false
+)]
+#[case(
+    "circuit_breakers: {thresholds: [{max_pending_requests: 0, priority: HIGH}]}",
+    None,
+    true
+)]
+#[case("circuit_breakers: {thresholds: [{max_requests: 0}]}", None, true)]
+#[case(
+    "circuit_breakers: {thresholds: [{max_pending_requests: 0}]}\n    preconnect_policy: {per_upstream_preconnect_ratio: 2}",
+    Some("preconnect_policy"),
+    false
+)]
+fn thresholds_of_0(
+    #[case] fields: &str,
+    #[case] of_cluster: Option<&str>,
+    #[case] takes_connections: bool,
+) {
+    let text = listeners(&listener(&["{}"]));
+    let snapshot = read_ok(
+        "f.yaml",
+        &format!("{text}\n  clusters:\n  - name: c\n    {fields}\n"),
+    );
+    let found = snapshot.clusters[0].unsupported.as_ref();
+    assert_eq!(found.map(|it| it.path.as_str()), of_cluster);
+    let chain = &snapshot.listeners[0].filter_chains[0];
+    let path = chain.unsupported.as_ref().map(|it| it.path.as_str());
+    let expected = (!takes_connections).then_some("filter_chains[0].filters[0]");
+    assert_eq!(path, expected);
+}
+
+#[test]
+fn tunnels_are_requests_to_thresholds() {
+    let tunnel = "        cluster: c\n        tunneling_config: {hostname: h}\n";
+    let text = listeners(&listener(&["{}"]).replacen("        cluster: c\n", tunnel, 1));
+    let breakers = "circuit_breakers: {thresholds: [{max_requests: 0}]}";
+    let snapshot = read_ok(
+        "f.yaml",
+        &format!("{text}\n  clusters:\n  - name: c\n    {breakers}\n"),
+    );
+    assert!(snapshot.listeners[0].filter_chains[0].unsupported.is_some());
 }
