@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
                 let listener =
                     taking.and_then(|name| snapshot.listeners.iter().find(|it| it.name == *name));
                 let destination = original_destination(self.request, listener);
-                return self.to_original_destination(destination);
+                return self.at_original_destination(destination);
             }
             Policy::RoundRobin | Policy::LeastRequest(_) | Policy::Hash(_) | Policy::Random => {}
         }
@@ -417,7 +417,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn to_original_destination(&mut self, destination: Option<SocketAddr>) -> Picked {
+    fn at_original_destination(&mut self, destination: Option<SocketAddr>) -> Picked {
         let Some(destination) = destination else {
             return Picked::Nothing;
         };
