@@ -14,6 +14,9 @@ pub(super) const HTTP_INSPECTOR: &str =
 pub(super) const TLS_INSPECTOR: &str =
     "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 
+/// The application protocols that an HTTP inspector finds out.
+const OF_HTTP: [&str; 3] = ["h2c", "http/1.0", "http/1.1"];
+
 /// Filters that change the destination that those behind them see.
 const READDRESS: [&[u8]; 2] = [
     b"envoy.extensions.filters.listener.original_dst.v3.OriginalDst",
@@ -48,8 +51,14 @@ pub(super) fn judge(listener: &View<'_>, index: usize, kind: &str, name: &str) -
     let chains = listener.children("filter_chains");
     let asks = |chain: &View<'_>| {
         let matched = chain.child("filter_chain_match");
-        matched.is_some_and(|matched| asked.iter().any(|field| matched.has(field)))
-            || kind == TLS_INSPECTOR && contains(chain.bytes, b"rbac.v3.RBAC")
+        let matched = matched.as_ref();
+        matched.is_some_and(|matched| match kind {
+            HTTP_INSPECTOR => matched
+                .texts("application_protocols")
+                .iter()
+                .any(|protocol| OF_HTTP.contains(protocol)),
+            _ => asked.iter().any(|field| matched.has(field)),
+        }) || kind == TLS_INSPECTOR && contains(chain.bytes, b"rbac.v3.RBAC")
     };
     let by_tree = listener.has("filter_chain_matcher") && !asked.is_empty();
     let by_default = listener.child("default_filter_chain");

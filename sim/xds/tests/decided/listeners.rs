@@ -182,6 +182,12 @@ fn a_listener_that_no_connection_reaches(
     "{any_match: true}",
     true
 )]
+#[case::of_http_beside_others(
+    "{application_protocols: [istio]}",
+    "http",
+    "{any_match: true}",
+    false
+)]
 #[case::of_http_beside_names("{server_names: [a.test]}", "http", "{any_match: true}", false)]
 fn inspectors_that_are_disabled(
     #[case] matched: &str,
