@@ -3,7 +3,7 @@
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use twinmesh_engine::Decision;
+use twinmesh_engine::{Decision, Outcome};
 
 use crate::snapshot::{both, cluster, group, request, route, script, snapshot};
 
@@ -303,4 +303,41 @@ fn passing_over_five() -> Value {
         "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
     json!({"host_selection_retry_max_attempts": "5",
         "retry_host_predicate": [{"name": "p", "typed_config": {"@type": kind}}]})
+}
+
+/// Envoy follows the redirect, retries by the cluster's policy, and does not retry what it does not keep.
+#[rstest]
+#[case::redirect(json!({"internal_redirect_policy": {}}), json!({}), "0", true)]
+#[case::of_the_cluster(json!({}), json!({"retry_policy": {"retry_on": "5xx"}}), "0", true)]
+#[case::kept(json!({"retry_policy": {"retry_on": "5xx"}}), json!({}), "5", false)]
+#[case::not_kept(json!({"retry_policy": {"retry_on": "5xx"}}), json!({}), "6", true)]
+fn what_is_not_played(
+    #[case] action: Value,
+    #[case] options: Value,
+    #[case] length: &str,
+    #[case] unsupported: bool,
+) {
+    const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let mut of_cluster = json!({
+        "@type": format!("type.googleapis.com/{OPTIONS}"),
+        "explicit_http_config": {"http_protocol_options": {}},
+    });
+    for (field, value) in options.as_object().into_iter().flatten() {
+        of_cluster[field] = value.clone();
+    }
+    let mut of_cluster = json!({"typed_extension_protocol_options": {OPTIONS: of_cluster}});
+    let cluster = cluster("one", &[group(1, 1, 0)], &of_cluster.take());
+    let mut route = route("/", "one", &action);
+    route["request_body_buffer_limit"] = json!(5);
+    let snapshot = snapshot(&[route], &[cluster], &json!({}), &json!({}));
+    let requests = [request(0, "/", &[("content-length", length)], 0)];
+    let rules = format!("[[endpoint]]\naddress = \"*\"\n[[endpoint.rule]]\nanswers = [{OK}]");
+    let answers = both(&snapshot, &requests, &script(&rules));
+    let outcome = answers[0].decision.outcome;
+    assert_eq!(
+        outcome == Outcome::Unsupported,
+        unsupported,
+        "{:?}",
+        answers[0].decision
+    );
 }

@@ -1,10 +1,12 @@
 //! What is known of a request when its first endpoint is chosen, as far as its way on depends on it.
 
+#![allow(deprecated)] // Envoy decides by what it has deprecated
+
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValueOption, RoutingPriority};
 use envoy_types::pb::envoy::config::route::v3::{
     RetryPolicy, Route, RouteAction, RouteConfiguration, VirtualHost,
-    route_action::ClusterSpecifier,
+    route_action::{ClusterSpecifier, InternalRedirectAction},
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::{
@@ -83,6 +85,8 @@ impl Plan {
         let virtual_host = forwarded.virtual_host;
         let action = forwarded.action;
         no_header_is_written(forwarded)?;
+        no_redirect_is_followed(action)?;
+        fits_the_buffer(forwarded)?;
         let told = internal::told(manager, request, &forwarded.message)?;
         let told = if told.is_internal {
             told
@@ -140,6 +144,40 @@ pub(super) fn microseconds(duration: Option<&Duration>) -> Option<u64> {
             .saturating_add(milliseconds)
             .saturating_mul(1000),
     )
+}
+
+/// A redirect that an endpoint answers with is followed instead.
+fn no_redirect_is_followed(action: &RouteAction) -> Result<(), String> {
+    let follows = InternalRedirectAction::HandleInternalRedirect as i32;
+    match action.internal_redirect_policy.is_some() || action.internal_redirect_action == follows {
+        true => Err("internal redirects are not decided".to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// A request whose body is over a limit is not kept for a retry.
+fn fits_the_buffer(forwarded: &Forwarded<'_>) -> Result<(), String> {
+    let (route, host) = (forwarded.route, forwarded.virtual_host);
+    let limits = [
+        route.request_body_buffer_limit.map(|it| it.value),
+        route
+            .per_request_buffer_limit_bytes
+            .map(|it| it.value.into()),
+        host.and_then(|it| it.request_body_buffer_limit)
+            .map(|it| it.value),
+        host.and_then(|it| it.per_request_buffer_limit_bytes)
+            .map(|it| it.value.into()),
+    ];
+    let Some(limit) = limits.into_iter().flatten().min() else {
+        return Ok(());
+    };
+    let message = &forwarded.message;
+    let mut lengths = message.values("content-length").into_iter();
+    let fits = lengths.all(|length| length.parse::<u64>().is_ok_and(|length| length <= limit));
+    match fits && message.values("transfer-encoding").is_empty() {
+        true => Ok(()),
+        false => Err("bodies over a route's buffer limit are not decided".to_owned()),
+    }
 }
 
 /// Headers that the route configuration writes are read by the router where they are its own.
@@ -212,6 +250,9 @@ fn speaks_http2(cluster: &ClusterConfig) -> Result<bool, String> {
     };
     let options = HttpProtocolOptions::decode(any.value.as_slice())
         .map_err(|_| format!("{PROTOCOL_OPTIONS} cannot be read"))?;
+    if options.retry_policy.is_some() {
+        return Err("the cluster's own retry_policy is not decided".to_owned());
+    }
     if options.outlier_detection.is_some() {
         return Err("what counts as an error of an endpoint is not decided".to_owned());
     }

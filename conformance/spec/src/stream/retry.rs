@@ -106,9 +106,9 @@ impl Retry {
             on.clear();
         }
         let configured = policy.num_retries.as_ref().map_or(1, |number| number.value);
-        let asked = told.max_retries.as_deref().and_then(|text| {
-            integer::unsigned(text).filter(|number| *number <= u64::from(u32::MAX))
-        });
+        // Envoy keeps the low 32 bits.
+        let asked = told.max_retries.as_deref().and_then(integer::unsigned);
+        let asked = asked.map(|number| number & u64::from(u32::MAX));
         let mut status_codes: Vec<u64> = policy
             .retriable_status_codes
             .iter()

@@ -61,7 +61,8 @@ impl Asked {
             per_try_ms: per_try.and_then(|it| number(&it)),
             other_status: other.is_some(),
             conditions: retry::conditions(&text(on)) | retry::grpc_conditions(&text(grpc_on)),
-            retries: most.and_then(|it| u32::try_from(number(&it)?).ok()),
+            // Of a greater number Envoy takes what 32 bits hold.
+            retries: most.and_then(|it| Some(number(&it)? as u32)),
             status_codes: text(codes)
                 .split(',')
                 .filter_map(|it| number(it.trim()))

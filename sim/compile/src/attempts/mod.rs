@@ -5,6 +5,7 @@
 
 mod asked;
 mod breakers;
+mod left;
 mod outliers;
 mod values;
 
@@ -155,6 +156,9 @@ impl Compiled {
                 "the route configuration writes {}, which the router may read",
                 header.key
             )));
+        }
+        if let Some(reason) = left::reason(host, route, action, request) {
+            return Some(Err(reason.to_owned()));
         }
         let policy = action.retry_policy.as_ref().or(host.retry_policy.as_ref());
         let asked = policy.map_or(&[][..], |policy| &policy.retriable_request_headers);
@@ -426,6 +430,9 @@ fn http2(cluster: &ClusterConfig) -> Result<bool, String> {
     let Ok(options) = HttpProtocolOptions::decode(any.value.as_slice()) else {
         return Err(format!("{PROTOCOL_OPTIONS} cannot be read"));
     };
+    if options.retry_policy.is_some() {
+        return Err("the cluster's own retry_policy is not decided".to_owned());
+    }
     if options.outlier_detection.is_some() {
         return Err("what counts as an error of an endpoint is not decided".to_owned());
     }

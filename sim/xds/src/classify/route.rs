@@ -246,15 +246,21 @@ pub(super) const TABLES: &[Table] = &[
             ("upgrade_configs", Decided),
             (
                 "internal_redirect_policy",
-                ReadOver("responses are not followed"),
+                ReadOver(
+                    "no response is followed; where endpoints follow a script (--endpoints) such requests are not decided",
+                ),
             ),
             (
                 "internal_redirect_action",
-                ReadOver("responses are not followed"),
+                ReadOver(
+                    "no response is followed; where endpoints follow a script (--endpoints) such requests are not decided",
+                ),
             ),
             (
                 "max_internal_redirects",
-                ReadOver("responses are not followed"),
+                ReadOver(
+                    "no response is followed; where endpoints follow a script (--endpoints) such requests are not decided",
+                ),
             ),
             ("hedge_policy", RETRIES),
             ("max_stream_duration", TIMING),
