@@ -100,7 +100,10 @@ fn ports(predicate: &View<'_>) -> Vec<Range<i64>> {
     }
     match predicate.child("destination_port_range") {
         // Int32Range, without its end.
-        Some(range) => vec![range.number("start") as i64..range.number("end") as i64],
+        Some(range) => Vec::from([Range {
+            start: range.number("start") as i64,
+            end: range.number("end") as i64,
+        }]),
         None => vec![ALL],
     }
 }
