@@ -540,7 +540,7 @@ fn strict_refuses_what_is_not_decided() {
     let snapshot = std::fs::read_to_string(case.folder.join("config_dump.yaml")).expect("yaml");
     let traced = snapshot.replace(
         "          stat_prefix: shop\n",
-        "          stat_prefix: shop\n          generate_request_id: false\n          access_log:\n          - name: envoy.access_loggers.stdout\n",
+        "          stat_prefix: shop\n          generate_request_id: false\n          access_log:\n          - name: stdout\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog}\n",
     );
     assert_ne!(snapshot, traced);
     std::fs::write(case.folder.join("config_dump.yaml"), traced).expect("yaml");

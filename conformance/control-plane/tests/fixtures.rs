@@ -2,12 +2,12 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::*;
 use rstest::rstest;
 use twinmesh_control_plane::Served;
-use twinmesh_xds::{ReadOptions, read};
+use twinmesh_xds::{Profile, ReadOptions, read};
 
 /// The configuration of all cases in fixtures/.
 fn cases() -> Vec<PathBuf> {
@@ -22,13 +22,27 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
+/// Whose rules decide the case: what its bootstrap has the runtime say to that does not go over ADS.
+fn profile(dump: &Path) -> Profile {
+    let case = std::fs::read_to_string(dump.with_file_name("case.toml")).expect("a case");
+    let named = Profile::ALL.into_iter().find(|profile| {
+        let line = format!("profile = \"{profile}\"");
+        case.lines().any(|it| it == line)
+    });
+    named.unwrap_or_default()
+}
+
 #[rstest]
 #[tokio::test]
 async fn every_case_is_the_same_policy_over_ads(#[values(false, true)] delta: bool) {
     let server = server().await;
     let mut agent = Agent::of(&server, delta);
     for (index, case) in cases().into_iter().enumerate() {
-        let expected = read(&case, &ReadOptions::default()).expect("it is read");
+        let options = ReadOptions {
+            profile: profile(&case),
+            ..ReadOptions::default()
+        };
+        let expected = read(&case, &options).expect("it is read");
         let served = Served::read(&case, Some(&format!("case {index}"))).expect("it is served");
         server.serve(served);
         let names = |names: &mut dyn Iterator<Item = &String>| {
