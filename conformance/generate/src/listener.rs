@@ -262,7 +262,7 @@ fn listener() -> BoxedStrategy<Value> {
     let by_tree = (named, matcher, any::<bool>());
     let chosen = prop_oneof![7 => by_matches, 1 => by_tree];
     // Without an inspector nothing of TLS is known: rare, as most chains are out of reach then.
-    (chosen, prop::bool::weighted(0.9))
+    (chosen, prop::bool::weighted(0.96))
         .prop_map(|(((chains, default), matcher, reads_http), reads_tls)| {
             let mut taken = HashSet::new();
             let chains: Vec<Value> = chains

@@ -144,7 +144,7 @@ fn agree(profile: Profile) {
         let undecided = counts.limits + counts.undecided;
         // The kernel's programs leave much to userspace.
         let (most, least, userspace, rare) = match *name {
-            "sim" => ((1, 5), (7, 20), USERSPACE_RULES, 400),
+            "sim" => ((1, 5), (1, 3), USERSPACE_RULES, 400),
             _ => ((2, 3), (1, 8), &[][..], 800),
         };
         assert!(

@@ -65,11 +65,18 @@ fn taken(answer: &Answer) -> Option<RouteAt> {
     })
 }
 
-/// What the reference sees one request reach, asked for each by itself.
-fn seen_by_reference(snapshot: &Arc<Snapshot>, request: &Request) -> BTreeSet<Goal> {
+/// What the reference sees one request reach, asked for each by itself, behind those that come with it.
+fn seen_by_reference(
+    snapshot: &Arc<Snapshot>,
+    before: &[Request],
+    request: &Request,
+) -> BTreeSet<Goal> {
     let matchers = Observer::matchers(snapshot).expect("the patterns are RE2's");
     let mut engine = Spec::new();
     engine.load(snapshot).expect("it loads");
+    for earlier in before {
+        decide(&mut engine, earlier).expect("it decides");
+    }
     let answer = decide(&mut engine, request).expect("it decides");
     let mut observer = Observer::new(snapshot, &matchers);
     observer.observe(request, &answer);
@@ -78,8 +85,13 @@ fn seen_by_reference(snapshot: &Arc<Snapshot>, request: &Request) -> BTreeSet<Go
 
 fn check_claims(snapshot: &Arc<Snapshot>, generated: &Generated) -> usize {
     let mut claims = 0;
-    for (request, goals) in generated.requests.iter().zip(&generated.goals) {
-        let seen = seen_by_reference(snapshot, request);
+    let requests = &generated.requests;
+    for (index, (request, goals)) in requests.iter().zip(&generated.goals).enumerate() {
+        let at_once = |it: &&Request| it.time_us.is_some() && it.time_us == request.time_us;
+        let earlier = requests.iter().take(index).rev();
+        let mut earlier: Vec<Request> = earlier.take_while(at_once).cloned().collect();
+        earlier.reverse();
+        let seen = seen_by_reference(snapshot, &earlier, request);
         for goal in goals {
             claims += 1;
             assert!(
