@@ -449,3 +449,33 @@ fn how_far(decision: &Decision) -> [bool; 5] {
         decision.endpoint.is_some(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// A filter in front of routes may have counted a request that got as far as the route configuration.
+    #[rstest]
+    #[case(Some("rc"), None, true)]
+    #[case(Some("rc"), Some("rc"), false)]
+    #[case(None, None, false)]
+    fn a_request_that_neither_decides(
+        #[case] expected: Option<&str>,
+        #[case] found: Option<&str>,
+        #[case] is_left_out: bool,
+    ) {
+        let [expected, found] = [(expected, "one"), (found, "another")].map(|(name, why)| Run {
+            decisions: vec![Decision {
+                outcome: Outcome::Unsupported,
+                route_config: name.map(str::to_owned),
+                reason: Some(why.to_owned()),
+                ..Decision::default()
+            }],
+            ..Run::default()
+        });
+        let over: Vec<bool> = over_limits(false, &expected, &found).collect();
+        assert_eq!(over, [is_left_out]);
+    }
+}
