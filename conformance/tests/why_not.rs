@@ -334,3 +334,60 @@ fn headers_of_insiders_are_taken_off() {
                   connection manager takes it off (internal_only_headers)";
     assert_told(&lines, &[failed]);
 }
+
+#[rstest]
+#[case::clear("tls", "", "its transport_socket is TLS, and the request says no TLS")]
+#[case::over_tls("tls", "--tls", "")]
+#[case::no_certificate(
+    "mutual",
+    "--tls",
+    "its transport_socket requires a client certificate"
+)]
+#[case::certificate("mutual", "--tls --client-certificate presented", "")]
+#[case::no_socket("none", "", "")]
+#[case::no_socket_over_tls(
+    "none",
+    "--sni a.test",
+    "it has no transport_socket, and the connection is TLS"
+)]
+fn a_connection_that_does_not_fit_its_filter_chain(
+    #[case] socket: &str,
+    #[case] arguments: &str,
+    #[case] said: &str,
+) {
+    const TLS: &str =
+        "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+    let requires = socket == "mutual";
+    let socket = match socket {
+        "none" => String::new(),
+        _ => format!(
+            "transport_socket: {{name: s, typed_config: {{\"@type\": {TLS}, require_client_certificate: {requires}}}}}"
+        ),
+    };
+    let snapshot =
+        snapshot("", "").replace("    - filters:", &format!("    - {socket}\n      filters:"));
+    let snapshot = match socket.is_empty() {
+        true => snapshot.replace("    - \n      filters:", "    - filters:"),
+        false => snapshot,
+    };
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let asked = [
+        &["--authority", "api.test", "--path", "/"],
+        arguments.as_slice(),
+    ]
+    .concat();
+    let explained = explain(&snapshot, &asked);
+    assert!(
+        explained.stdout.contains("cluster: c"),
+        "{}",
+        explained.stdout
+    );
+    match said {
+        "" => assert!(
+            !explained.stdout.contains("transport_socket"),
+            "{}",
+            explained.stdout
+        ),
+        said => assert!(explained.stdout.contains(said), "{}", explained.stdout),
+    }
+}

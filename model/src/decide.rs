@@ -132,11 +132,7 @@ pub fn connection<M: Machine>(machine: &mut M) -> u64 {
     machine.set_word(work::CHOSEN_LISTENER, found);
     let reason = low(machine.policy64(found.wrapping_add(listener::REASON)));
     let chain = if M::FILTERS && reason == unsupported::FILTER_CHAIN_MATCHER {
-        let chain = filter_chain_matcher::choose(machine, found);
-        if chain == 0 {
-            return 0;
-        }
-        chain
+        filter_chain_matcher::choose(machine, found)
     } else {
         if undecided(machine, reason) {
             return 0;
@@ -144,7 +140,6 @@ pub fn connection<M: Machine>(machine: &mut M) -> u64 {
         crate::filter_chain::choose(machine, found)
     };
     if chain == 0 {
-        end(machine, outcome::NO_FILTER_CHAIN, 0);
         return 0;
     }
     machine.set_word(work::CHOSEN_FILTER_CHAIN, chain);

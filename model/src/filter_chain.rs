@@ -2,11 +2,14 @@
 //! destination port, destination address, server name, transport protocol, application protocol,
 //! direct source address, source type, source address, source port. At each level the most
 //! specific that is there is taken, and there is no way back from it. A level at which no filter
-//! chain asks for anything is not there.
+//! chain asks for anything is not there. An end of the connection that is not known is undecided only at
+//! a level that asks for it.
 
 use crate::{
-    Machine, Span,
-    layout::{connection, filter_chain_node, high, input, listener, low, work},
+    Machine, Span, decide,
+    layout::{
+        connection, filter_chain_node, high, input, listener, low, outcome, pair, unsupported, work,
+    },
     scan::{class, scan},
     trie::mode,
 };
@@ -14,7 +17,7 @@ use crate::{
 /// Application protocols of a client that are looked at.
 const PROTOCOLS: u64 = 64;
 
-/// The offset of the filter chain's record, or 0.
+/// The offset of the filter chain's record; 0 where none takes the connection, and the outcome is left.
 #[inline(always)]
 pub fn choose<M: Machine>(machine: &mut M, record: u64) -> u64 {
     let chains = machine.policy64(record.wrapping_add(listener::CHAINS));
@@ -30,19 +33,31 @@ pub fn choose<M: Machine>(machine: &mut M, record: u64) -> u64 {
             return node;
         }
         node = machine.filter_chain_level(node, level, flags);
+        if high(node) != 0 {
+            decide::end(machine, outcome::UNSUPPORTED, high(node));
+            return 0;
+        }
         index += 1;
     }
-    high(chains)
+    let default = high(chains);
+    if default == 0 {
+        decide::end(machine, outcome::NO_FILTER_CHAIN, 0);
+    }
+    default
 }
 
 /// Levels, and the filter chain's own record below them.
 const LEVELS: u64 = filter_chain_node::SOURCE_PORT + 1;
 
 /// One level: the node of the connection's key, else of its longest prefix, else the default; or
-/// 0. `flags` are the listener's.
+/// 0. High, where what it asks for is not known: the number of the reason. `flags` are the listener's.
 #[inline(always)]
 pub fn level<M: Machine>(machine: &mut M, node: u64, level: u64, flags: u64) -> u64 {
     let bits = machine.word(work::CONNECTION);
+    let reason = not_known(machine, level, bits);
+    if reason != 0 {
+        return pair(0, reason);
+    }
     // What no listener filter reads is not known.
     let tls = bits & connection::TLS != 0 && flags & listener::INSPECTS_TLS != 0;
     let found = match level {
@@ -87,6 +102,43 @@ pub fn level<M: Machine>(machine: &mut M, node: u64, level: u64, flags: u64) -> 
     } else {
         low(machine.policy64(node.wrapping_add(filter_chain_node::DEFAULT)))
     }
+}
+
+/// The reason why a level cannot be decided: it asks for an end of the connection that is not known. 0 where
+/// it can.
+#[inline(always)]
+fn not_known<M: Machine>(machine: &M, level: u64, bits: u64) -> u64 {
+    let has_destination = bits & (connection::DESTINATION_V4 | connection::DESTINATION_V6) != 0;
+    let known = match level {
+        filter_chain_node::DESTINATION_PORT => has_destination,
+        filter_chain_node::DESTINATION_ADDRESS => {
+            has_destination && is_specified(machine, input::DESTINATION_ADDRESS)
+        }
+        filter_chain_node::SERVER_NAME
+        | filter_chain_node::TRANSPORT_PROTOCOL
+        | filter_chain_node::APPLICATION_PROTOCOL => true,
+        _ => {
+            let has_source = bits & (connection::SOURCE_V4 | connection::SOURCE_V6) != 0;
+            if !has_source || !is_specified(machine, input::SOURCE_ADDRESS) {
+                return unsupported::CLIENT_ADDRESS;
+            }
+            // A source that is not local may yet be the destination.
+            level != filter_chain_node::SOURCE_TYPE
+                || bits & connection::LOCAL != 0
+                || has_destination && is_specified(machine, input::DESTINATION_ADDRESS)
+        }
+    };
+    if known { 0 } else { unsupported::DESTINATION }
+}
+
+/// Whether an address is another than 0.0.0.0 and `::`.
+#[inline(always)]
+fn is_specified<M: Machine>(machine: &M, offset: u64) -> bool {
+    // 0.0.0.0 inside an IPv6 address, as it is laid out.
+    const UNSPECIFIED_V4: u64 = u64::from_le_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+    let first = machine.input64(offset);
+    let second = machine.input64(offset.wrapping_add(8));
+    first != 0 || second != 0 && second != UNSPECIFIED_V4
 }
 
 /// A level of ports. `known` is 0 where the connection's is not.

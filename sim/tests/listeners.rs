@@ -146,3 +146,70 @@ fn of_tls_only_an_inspector_knows(#[case] asked: Value, #[case] chain: &str) {
         }
     }
 }
+
+/// Connections that say neither end, one or both, to a listener of any address without a listener filter.
+#[rstest]
+#[case::port(json!({"destination_port": 80}), json!({}), Ok("asks"))]
+#[case::port_elsewhere(json!({"destination_port": 81}), json!({"source": "10.0.0.9:5"}), Ok("any"))]
+#[case::address(json!({"prefix_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}),
+    json!({"source": "10.0.0.9:5"}), Err("destination"))]
+#[case::address_said(json!({"prefix_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}),
+    json!({"destination": "10.0.0.1:80"}), Ok("asks"))]
+#[case::direct_source(json!({"direct_source_prefix_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}),
+    json!({"destination": "10.0.0.1:80"}), Err("source"))]
+#[case::all_direct_sources(json!({"direct_source_prefix_ranges": [{"address_prefix": "0.0.0.0", "prefix_len": 0}]}),
+    json!({}), Err("source"))]
+#[case::source(json!({"source_prefix_ranges": [{"address_prefix": "fd00::", "prefix_len": 8}]}),
+    json!({}), Err("source"))]
+#[case::source_said(json!({"source_prefix_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}),
+    json!({"source": "10.0.0.9:5"}), Ok("asks"))]
+#[case::unspecified(json!({"source_prefix_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}),
+    json!({"source": "[::]:5"}), Err("source"))]
+#[case::source_in_v6(json!({"source_ports": [5]}), json!({"source": "[::1:0:0]:5"}), Ok("asks"))]
+#[case::source_port(json!({"source_ports": [5]}), json!({}), Err("source"))]
+#[case::local(json!({"source_type": "SAME_IP_OR_LOOPBACK"}), json!({}), Err("source"))]
+#[case::external(json!({"source_type": "EXTERNAL"}), json!({"source": "10.0.0.9:5"}), Err("destination"))]
+#[case::loopback(json!({"source_type": "EXTERNAL"}), json!({"source": "127.0.0.1:5"}), Ok("any"))]
+#[case::both_said(json!({"source_type": "EXTERNAL"}),
+    json!({"source": "10.0.0.9:5", "destination": "10.0.0.1:80"}), Ok("asks"))]
+#[case::not_asked(json!({"server_names": ["a.com"], "source_ports": [5]}), json!({}), Ok("any"))]
+fn what_filter_chains_ask_of_an_unknown_end_is_undecided(
+    #[case] asked: Value,
+    #[case] said: Value,
+    #[case] expected: Result<&str, &str>,
+) {
+    let mut text = listener("l", "0.0.0.0", 80, false);
+    let last = text["filter_chains"][0]["filters"].clone();
+    text["filter_chains"] = json!([
+        {"name": "asks", "filter_chain_match": asked, "filters": last},
+        {"name": "any", "filters": last},
+    ]);
+    let kind =
+        "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+    text["listener_filters"] = json!([{"name": "tls", "typed_config": {"@type": kind}}]);
+    let snapshot = snapshot(&[text]);
+    let mut line = json!({"id": "r", "listener": "l"});
+    for (field, value) in said.as_object().into_iter().flatten() {
+        line[field] = value.clone();
+    }
+    let request: Request = serde_json::from_value(line).expect("a line of traffic");
+    let engines: [&mut dyn Engine; 2] = [&mut Spec::default(), &mut Sim::default()];
+    for engine in engines {
+        engine.load(&snapshot).expect("it loads");
+        let answer = engine.decide(&request, 1, 0, false).expect("it decides");
+        let decision = answer.decision;
+        let reason = decision.reason.unwrap_or_default();
+        match expected {
+            Ok(chain) => assert_eq!(decision.filter_chain.as_deref(), Some(chain), "{reason}"),
+            Err(end) => {
+                assert_eq!(
+                    decision.outcome,
+                    Outcome::Unsupported,
+                    "{:?}",
+                    decision.filter_chain
+                );
+                assert!(reason.contains(&format!("looks at the {end}")), "{reason}");
+            }
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! `FilterChainMatch`: which filter chain of a listener takes a connection.
 //!
 //! One criterion after the other narrows the chains to those that name its most specific value;
-//! there is no way back to a less specific one, even when none of the chains left fits.
+//! there is no way back to a less specific one, even when none of the chains left fits. What one of
+//! them asks of an end of the connection that is not known is undecided.
 
 use std::net::IpAddr;
 
@@ -16,8 +17,16 @@ use crate::connection::Connection;
 /// A filter chain that is still in the running.
 type Candidate<'a> = (usize, &'a FilterChainMatch);
 
-/// The filter chain for the connection; `None` where neither a chain nor a default fits.
-pub(crate) fn select(listener: &Listener, connection: &Connection) -> Option<Chain> {
+const NO_SOURCE: &str = "a filter chain looks at the source, which the request does not say";
+const NO_DESTINATION: &str =
+    "a filter chain looks at the destination, which the request does not say";
+
+/// The filter chain for the connection; `None` where neither a chain nor a default fits. The error is why
+/// that is not decided.
+pub(crate) fn select(
+    listener: &Listener,
+    connection: &Connection,
+) -> Result<Option<Chain>, &'static str> {
     let any = FilterChainMatch::default();
     let candidates = listener
         .filter_chains
@@ -25,13 +34,14 @@ pub(crate) fn select(listener: &Listener, connection: &Connection) -> Option<Cha
         .map(|chain| chain.config.filter_chain_match.as_ref().unwrap_or(&any))
         .enumerate()
         .collect();
-    match by_all_criteria(candidates, connection, None).first() {
+    let left = by_all_criteria(candidates, connection, None)?;
+    Ok(match left.first() {
         Some((index, _)) => Some(Chain::Index(*index)),
         None => listener
             .default_filter_chain
             .as_ref()
             .map(|_| Chain::Default),
-    }
+    })
 }
 
 /// A filter chain that does not take a connection.
@@ -45,7 +55,7 @@ pub struct NotTaken {
 }
 
 /// The filter chains of a listener that do not take the request's connection, in the order in which
-/// they are out.
+/// they are out; up to the first criterion that is not decided.
 pub fn not_taken(listener: &Listener, request: &Request) -> Vec<NotTaken> {
     if listener.config.filter_chain_matcher.is_some() {
         // Nothing is asked of the chains themselves.
@@ -58,12 +68,11 @@ pub fn not_taken(listener: &Listener, request: &Request) -> Vec<NotTaken> {
         .enumerate()
         .collect();
     let mut out = Vec::new();
-    by_all_criteria(
-        candidates,
-        &Connection::new(request, listener),
-        Some(&mut out),
-    );
-    out
+    let connection = Connection::new(request, listener);
+    match by_all_criteria(candidates, &connection, Some(&mut out)) {
+        // What is left, and what is not decided, is not out.
+        Ok(_) | Err(_) => out,
+    }
 }
 
 /// Narrows the candidates by one criterion, and notes which are out where that is asked for.
@@ -95,11 +104,20 @@ fn by_all_criteria<'a>(
     candidates: Vec<Candidate<'a>>,
     connection: &Connection,
     mut out: Option<&mut Vec<NotTaken>>,
-) -> Vec<Candidate<'a>> {
+) -> Result<Vec<Candidate<'a>>, &'static str> {
     let (source, destination) = (connection.source, connection.destination);
+    let asks = |left: &[Candidate<'_>], asks: fn(&FilterChainMatch) -> bool| {
+        left.iter().any(|(_, matched)| asks(matched))
+    };
+    if asks(&candidates, |m| destination_port(m).is_some()) && !connection.knows_destination {
+        return Err(NO_DESTINATION);
+    }
     let left = narrow(candidates, &mut out, "destination_port", |left| {
         by_destination_port(left, destination.port())
     });
+    if asks(&left, |m| !m.prefix_ranges.is_empty()) && destination.ip().is_unspecified() {
+        return Err(NO_DESTINATION);
+    }
     let left = narrow(left, &mut out, "prefix_ranges", |left| {
         by_prefix(left, destination.ip(), |m| &m.prefix_ranges)
     });
@@ -124,25 +142,50 @@ fn by_all_criteria<'a>(
             m.application_protocols.iter().map(String::as_str).collect()
         })
     });
+    let no_source = source.ip().is_unspecified();
+    if asks(&left, |m| !m.direct_source_prefix_ranges.is_empty()) && no_source {
+        return Err(NO_SOURCE);
+    }
     let left = narrow(left, &mut out, "direct_source_prefix_ranges", |left| {
         by_prefix(left, source.ip(), |m| &m.direct_source_prefix_ranges)
     });
+    if asks(&left, |m| m.source_type != ConnectionSourceType::Any as i32) {
+        if no_source {
+            return Err(NO_SOURCE);
+        }
+        // A source that is not local may yet be the destination.
+        if destination.ip().is_unspecified() && !is_same_ip_or_loopback(connection) {
+            return Err(NO_DESTINATION);
+        }
+    }
     let left = narrow(left, &mut out, "source_type", |left| {
         by_source_type(left, connection)
     });
+    if asks(&left, |m| !m.source_prefix_ranges.is_empty()) && no_source {
+        return Err(NO_SOURCE);
+    }
     let left = narrow(left, &mut out, "source_prefix_ranges", |left| {
         by_prefix(left, source.ip(), |m| &m.source_prefix_ranges)
     });
-    narrow(left, &mut out, "source_ports", |left| {
+    if asks(&left, |m| !m.source_ports.is_empty()) && no_source {
+        return Err(NO_SOURCE);
+    }
+    Ok(narrow(left, &mut out, "source_ports", |left| {
         by_value(left, &[u32::from(source.port())], |m| {
             m.source_ports.clone()
         })
-    })
+    }))
+}
+
+/// The port that a chain asks for.
+fn destination_port(matched: &FilterChainMatch) -> Option<u32> {
+    let port = matched.destination_port.as_ref()?;
+    Some(port.value)
 }
 
 fn by_destination_port(candidates: Vec<Candidate<'_>>, port: u16) -> Vec<Candidate<'_>> {
     by_value(candidates, &[u32::from(port)], |m| {
-        m.destination_port.iter().map(|port| port.value).collect()
+        destination_port(m).into_iter().collect()
     })
 }
 
@@ -364,8 +407,9 @@ mod tests {
 
     fn chosen(matches: Vec<FilterChainMatch>, connection: &Connection) -> Option<usize> {
         match select(&listener(matches), connection) {
-            Some(Chain::Index(index)) => Some(index),
-            _ => None,
+            Ok(Some(Chain::Index(index))) => Some(index),
+            Ok(_) => None,
+            Err(reason) => panic!("{reason}"),
         }
     }
 
@@ -401,6 +445,7 @@ mod tests {
         let mut out = Vec::new();
         let candidates = matches.iter().enumerate().collect();
         let left = by_all_criteria(candidates, &connection(), Some(&mut out));
+        let left = left.expect("all of the connection is known");
         let others = (0..matches.len()).filter(|index| Some(*index) != expected);
         let mut not_taken: Vec<usize> = out.iter().map(|out| out.filter_chain).collect();
         not_taken.sort_unstable();
@@ -421,7 +466,8 @@ mod tests {
         ];
         let mut out = Vec::new();
         let candidates = matches.iter().enumerate().collect();
-        by_all_criteria(candidates, &connection(), Some(&mut out));
+        let left = by_all_criteria(candidates, &connection(), Some(&mut out));
+        assert_eq!(left, Ok(Vec::new()));
         let out: Vec<_> = out
             .iter()
             .map(|out| (out.filter_chain, out.criterion))
@@ -492,8 +538,8 @@ mod tests {
     #[test]
     fn the_default_takes_what_no_chain_takes() {
         let mut listener = listener(vec![port(81)]);
-        assert_eq!(select(&listener, &connection()), None);
+        assert_eq!(select(&listener, &connection()), Ok(None));
         listener.default_filter_chain = Some(FilterChain::default());
-        assert_eq!(select(&listener, &connection()), Some(Chain::Default));
+        assert_eq!(select(&listener, &connection()), Ok(Some(Chain::Default)));
     }
 }

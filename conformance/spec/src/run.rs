@@ -272,7 +272,13 @@ impl<'a> Run<'a> {
     fn filter_chain(&mut self, listener: &Listener, connection: &Connection) -> Option<Chain> {
         let mut why = "no filter chain matches, and there is no default".to_owned();
         let chain = match &listener.config.filter_chain_matcher {
-            None => filter_chain::select(listener, connection),
+            None => match filter_chain::select(listener, connection) {
+                Ok(chain) => chain,
+                Err(reason) => {
+                    self.undecided(reason);
+                    return None;
+                }
+            },
             Some(matcher) => {
                 match filter_chain_matcher::choose(listener, matcher, connection, self.regexes) {
                     Ok(Chosen::Named(action, chain)) => {

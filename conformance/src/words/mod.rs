@@ -11,6 +11,7 @@ mod mutation;
 mod narrator;
 mod nearest;
 mod place;
+mod transport_socket;
 mod tree;
 mod upstream;
 

@@ -6,7 +6,7 @@ use twinmesh_engine::{Chain, Did, Request, Step, endpoint};
 use twinmesh_spec::{Judged, reading::Seen};
 use twinmesh_xds::{FilterChain, Snapshot, Terminal};
 
-use super::{action::action, filter, matcher, mutation, tree};
+use super::{action::action, filter, matcher, mutation, transport_socket, tree};
 
 /// One step in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,10 +267,12 @@ impl<'a> Narrator<'a> {
             Some(Terminal::Tcp(_)) => "; its last filter is a tcp_proxy",
             _ => "",
         };
+        let fits_not = found.and_then(|found| transport_socket::does_not_fit(found, self.request));
+        let fits_not = fits_not.map_or_else(String::new, |it| format!("; {it}"));
         Sentence {
             topic: "filter chain",
             choice,
-            because: format!("{how}{terminal}"),
+            because: format!("{how}{terminal}{fits_not}"),
         }
     }
 

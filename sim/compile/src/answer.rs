@@ -457,10 +457,10 @@ impl Compiled {
                 "the filter chain has filters that may answer or close connections, which this engine does not run".to_owned()
             }
             unsupported::CLIENT_ADDRESS => {
-                "the client's address is asked for, which the request does not say".to_owned()
+                "a filter or a filter chain looks at the source, which the request does not say".to_owned()
             }
             unsupported::DESTINATION => {
-                "a filter or a filter chain matcher looks at the destination, which the request does not say".to_owned()
+                "a filter or a filter chain looks at the destination, which the request does not say".to_owned()
             }
             unsupported::PEER => {
                 "a filter looks at who a TLS connection's peer is, which is not decided".to_owned()

@@ -3,7 +3,7 @@
 use super::{
     ACCESS_LOG, Judged, METADATA,
     Rule::{Decided, Inert, Judge, Part, ReadOver, Unsupported},
-    STATISTICS, TIMING, TRACING, Table, Verdict, filter, inspector, unless_set,
+    STATISTICS, TIMING, TRACING, Table, Verdict, filter, inspector, transport_socket, unless_set,
 };
 use crate::network_rbac::NETWORK_RBAC;
 
@@ -123,10 +123,7 @@ pub(super) const TABLES: &[Table] = &[
                 ReadOver("a request's source and destination are already the connection's own"),
             ),
             ("metadata", METADATA),
-            (
-                "transport_socket",
-                ReadOver("TLS is decided as if handshakes succeed"),
-            ),
+            ("transport_socket", Judge(transport_socket::downstream)),
             ("transport_socket_connect_timeout", TIMING),
             ("name", Decided),
         ],

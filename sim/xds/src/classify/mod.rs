@@ -26,6 +26,7 @@ mod mutation;
 mod per_filter;
 mod rbac;
 mod route;
+mod transport_socket;
 mod upstream;
 
 use std::borrow::Cow;

@@ -155,6 +155,43 @@ fn a_listener_that_no_connection_reaches(
 }
 
 #[rstest]
+#[case::none("", None)]
+#[case::raw(
+    "typed_config: {\"@type\": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}",
+    None
+)]
+#[case::tls(
+    "typed_config: {\"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext}",
+    Some("connections are taken to fit it: Envoy closes one in the clear")
+)]
+#[case::mutual(
+    "typed_config: {\"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, require_client_certificate: true}",
+    Some(
+        "connections are taken to fit it: Envoy closes one in the clear, and one without the certificate that it requires of the client"
+    )
+)]
+#[case::start_tls(
+    "typed_config: {\"@type\": type.googleapis.com/envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig, tls_socket_config: {}}",
+    Some("connections are taken to fit it, whatever they are")
+)]
+fn connections_that_may_not_fit(#[case] socket: &str, #[case] expected: Option<&str>) {
+    let chain = match socket {
+        "" => "name: plain".to_owned(),
+        _ => format!("transport_socket: {{name: s, {socket}}}"),
+    };
+    let text = listeners(&bound("l", "{address: 127.0.0.1, port_value: 80}", ""));
+    let text = text.replace("- filter_chain_match: {}", &format!("- {chain}"));
+    let snapshot = read_ok("f.yaml", &text);
+    let cautions = snapshot.report.findings.iter();
+    let cautions = cautions.filter(|it| it.effect == Effect::Caution);
+    let said: Vec<_> = cautions
+        .map(|it| (it.path.as_str(), it.message.as_str()))
+        .collect();
+    let expected = expected.map(|it| ("filter_chains[0].transport_socket", it));
+    assert_eq!(said, expected.as_slice());
+}
+
+#[rstest]
 #[case::any("{}", "tls", "{any_match: true}", false)]
 #[case::any_beside_names("{server_names: [a.test]}", "tls", "{any_match: true}", true)]
 #[case::any_beside_protocols("{transport_protocol: tls}", "tls", "{any_match: true}", true)]
