@@ -322,3 +322,38 @@ fn a_choice_among_localities_that_is_too_long_is_undecided_in_the_tables() {
     });
     assert_eq!(outcomes, [Outcome::Forward, Outcome::Unsupported]);
 }
+
+/// What one healthy endpoint of many is worth may round to nothing. Measured: the first priority takes all
+/// of it, and no other.
+#[rstest]
+#[case::panic_disabled(json!({"common_lb_config": {"healthy_panic_threshold": {"value": 0}}}), 140, 220, "1111")]
+#[case::not_in_panic(json!({"common_lb_config": {"healthy_panic_threshold": {"value": 50}}}), 1, 2, "1111")]
+#[case::none(json!({"common_lb_config": {"healthy_panic_threshold": {"value": 0}}}), 140, 0, "----")]
+fn an_availability_that_rounds_to_nothing(
+    #[case] config: Value,
+    #[case] factor: u32,
+    #[case] others: u32,
+    #[case] expected: &str,
+) {
+    let unhealthy = |name| {
+        let mut endpoint = endpoint(name, 1);
+        endpoint["health_status"] = json!("UNHEALTHY");
+        endpoint
+    };
+    let endpoints = |first: u32| -> Vec<Value> {
+        let own = (others > 0).then(|| endpoint(first, 1));
+        let others = (1..others.max(1)).map(|other| unhealthy(first + 10 * other));
+        own.into_iter().chain(others).collect()
+    };
+    let mut second = group("z", 1, &endpoints(2));
+    second["priority"] = json!(1);
+    let assignment = json!({
+        "policy": {"overprovisioning_factor": factor},
+        "endpoints": [group("z", 1, &endpoints(1)), second]
+    });
+    let runs = both(&snapshot(&config, &assignment));
+    for mut run in runs {
+        let count = expected.len();
+        assert_eq!(run.picks("/", count), expected, "{}", run.engine.name());
+    }
+}

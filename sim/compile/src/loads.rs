@@ -105,9 +105,12 @@ impl Loads {
             return Self::total_panic(priorities, panic);
         }
         if total == 0 {
+            // Of some that are there a share may round to nothing: the first takes it all.
             let none = vec![0; priorities.len()];
+            let mut first = none.clone();
+            first.iter_mut().take(1).for_each(|load| *load = 100);
             return Self {
-                healthy: none.clone(),
+                healthy: first,
                 degraded: none,
                 panic,
             };
