@@ -172,3 +172,33 @@ fn a_filter_may_change_where_a_redirect_without_a_route_goes() {
         }
     }
 }
+
+/// Measured: an entry's own mutations see the host that came, those of the other levels the one that it
+/// writes, and a route's rewrite comes last.
+#[rstest::rstest]
+#[case::of_the_entry(json!({}), ["h.test", "w.test", "w.test"])]
+#[case::of_the_route_too(json!({"host_rewrite_literal": "r.test"}), ["h.test", "w.test", "r.test"])]
+fn a_weighted_cluster_writes_the_host_before_the_route_mutates(
+    #[case] more: Value,
+    #[case] expected: [&str; 3],
+) {
+    let add = |name: &str| json!([{"header": {"key": name, "value": "%REQ(:authority)%"}}]);
+    let mut action = json!({"weighted_clusters": {"clusters": [{"name": "c", "weight": 1,
+        "host_rewrite_literal": "w.test", "request_headers_to_add": add("x-entry")}]}});
+    for (field, value) in more.as_object().into_iter().flatten() {
+        action[field] = value.clone();
+    }
+    let route = json!({"match": {"prefix": "/"}, "route": action, "request_headers_to_add": add("x-route")});
+    let request = json!({"id": "r", "path": "/a", "authority": "h.test", "listener": "l"});
+    for decision in decided(&[], &route, &json!([]), &request) {
+        let headers = decision.request_headers.expect("mutations take part");
+        let value = |name| {
+            headers
+                .get(name)
+                .and_then(|it| it.as_ref()?.first().cloned())
+        };
+        let found = [value("x-entry"), value("x-route"), decision.authority];
+        let expected = expected.map(|it| Some(it.to_owned()));
+        assert_eq!(found, expected, "{:?}", decision.engine);
+    }
+}

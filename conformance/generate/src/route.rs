@@ -115,7 +115,7 @@ fn weighted_clusters() -> BoxedStrategy<Value> {
         select(CLUSTERS),
         prop::bool::weighted(0.1),
         asked,
-        mutations(),
+        (mutations(), prop::bool::weighted(0.1)),
     );
     vec((entry, 0..4u32), 1..5)
         .prop_map(|mut entries| {
@@ -127,19 +127,24 @@ fn weighted_clusters() -> BoxedStrategy<Value> {
             }
             let clusters: Vec<Value> = entries
                 .into_iter()
-                .map(|((name, by_header, asked, mutations), weight)| {
-                    let mut entry = match by_header {
-                        true => json!({"cluster_header": CLUSTER_HEADER, "weight": weight}),
-                        false => json!({"name": name, "weight": weight}),
-                    };
-                    if let Some(asked) = asked {
-                        set(&mut entry, "metadata_match", asked);
-                    }
-                    for (name, value) in mutations {
-                        set(&mut entry, name, value);
-                    }
-                    entry
-                })
+                .map(
+                    |((name, by_header, asked, (mutations, rewrites)), weight)| {
+                        let mut entry = match by_header {
+                            true => json!({"cluster_header": CLUSTER_HEADER, "weight": weight}),
+                            false => json!({"name": name, "weight": weight}),
+                        };
+                        if let Some(asked) = asked {
+                            set(&mut entry, "metadata_match", asked);
+                        }
+                        for (name, value) in mutations {
+                            set(&mut entry, name, value);
+                        }
+                        if rewrites {
+                            set(&mut entry, "host_rewrite_literal", json!("w.com"));
+                        }
+                        entry
+                    },
+                )
                 .collect();
             let clusters = object([("clusters", Value::Array(clusters))]);
             object([("weighted_clusters", clusters)])
@@ -189,6 +194,7 @@ fn rewrite() -> BoxedStrategy<Option<Value>> {
         prop_oneof![
             2 => select(PATHS).prop_map(|text| json!({"prefix_rewrite": text})),
             2 => Just(json!({"host_rewrite_literal": "z.com"})),
+            1 => Just(json!({"host_rewrite_literal": "z.com", "append_x_forwarded_host": true})),
             3 => format().prop_map(|format| json!({"path_rewrite": format})),
             3 => format().prop_map(|format| json!({"host_rewrite": format})),
             2 => Just(json!({"host_rewrite_header": "x-a"})),

@@ -5,10 +5,12 @@ use envoy_types::pb::envoy::config::route::v3::{
     RouteAction, RouteMatch, route_action::HostRewriteSpecifier, route_match::PathSpecifier,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+use twinmesh_engine::Level;
 
 use crate::format::{self, Context, Facts};
 use crate::lines::{Known, Lines, Undecided};
 use crate::message::Message;
+use crate::mutation::{self, Mutation};
 use crate::path;
 use crate::substitution::Substitutions;
 use crate::uri_template;
@@ -75,10 +77,25 @@ pub(crate) fn by_regex(
 pub(crate) struct Rewriting<'a> {
     pub(crate) action: &'a RouteAction,
     pub(crate) route_match: &'a RouteMatch,
-    /// `host_rewrite_literal` of the weighted cluster.
-    pub(crate) of_weighted_cluster: Option<&'a str>,
     pub(crate) substitutions: &'a Substitutions,
     pub(crate) facts: &'a Facts<'a>,
+}
+
+/// Changes a request by the mutations of all levels. Those of a weighted cluster see the host that came, and
+/// the others the one of its `host_rewrite_literal`, of which Envoy remembers no original.
+pub(crate) fn by_mutations(
+    mutations: Vec<Mutation<'_>>,
+    of_weighted_cluster: Option<&str>,
+    lines: &mut Lines,
+    facts: &Facts<'_>,
+) {
+    for mutation in mutations {
+        mutation::of_request(mutation, lines, facts);
+        let host = of_weighted_cluster.filter(|host| !host.is_empty());
+        if let Some(host) = host.filter(|_| mutation.level == Level::WeightedCluster) {
+            lines.set(":authority", host.to_owned());
+        }
+    }
 }
 
 /// Writes authority and path as they are sent upstream, and what Envoy remembers of the old ones.
@@ -88,10 +105,6 @@ pub(crate) struct Rewriting<'a> {
 /// It is not known what they come to.
 pub(crate) fn finalize(rewriting: Rewriting<'_>, lines: &mut Lines) -> Known<()> {
     let action = rewriting.action;
-    if let Some(host) = rewriting.of_weighted_cluster.filter(|it| !it.is_empty()) {
-        // Of this one Envoy remembers no original.
-        lines.set(":authority", host.to_owned());
-    }
     let host = host(rewriting, lines)?;
     if let Some(host) = host.filter(|host| !host.is_empty()) {
         set_host(action, host, lines)?;
@@ -264,11 +277,16 @@ mod tests {
         let rewriting = Rewriting {
             action: &action,
             route_match: &RouteMatch::default(),
-            of_weighted_cluster,
             substitutions: &substitutions(&["^/", ".*"]),
             facts: &Facts::OfTool,
         };
         let mut lines = Lines::of_message(&message, &HttpConnectionManager::default());
+        let own = Mutation {
+            level: Level::WeightedCluster,
+            add: &[],
+            remove: &[],
+        };
+        by_mutations(vec![own], of_weighted_cluster, &mut lines, &Facts::OfTool);
         finalize(rewriting, &mut lines).expect("it is decided");
         by_endpoint(&action, "e", &mut lines).expect("it is decided");
         assert_eq!(lines.text(":authority").as_deref(), Ok(expected));
@@ -318,7 +336,6 @@ mod tests {
         let rewriting = Rewriting {
             action: &action,
             route_match: &RouteMatch::default(),
-            of_weighted_cluster: None,
             substitutions: &Substitutions::default(),
             facts: &Facts::OfTool,
         };

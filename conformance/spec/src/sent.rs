@@ -242,13 +242,11 @@ impl<'a> Run<'a> {
     ) -> Known<Lines> {
         let mut lines = self.lines(message, Some(cluster));
         let facts = self.facts(self.told(message, Some(cluster), Some(TAKEN)));
-        for mutation in self.mutations(MutationOf::Request) {
-            mutation::of_request(mutation, &mut lines, &facts);
-        }
+        let mutations = self.mutations(MutationOf::Request);
+        rewrite::by_mutations(mutations, of_weighted_cluster, &mut lines, &facts);
         let rewriting = Rewriting {
             action,
             route_match,
-            of_weighted_cluster,
             substitutions: self.substitutions,
             facts: &facts,
         };

@@ -17,7 +17,7 @@ use crate::format::Facts;
 use crate::message::{Message, as_matched};
 use crate::mutation::{self, of_levels};
 use crate::regex::Regexes;
-use crate::rewrite::{Rewriting, finalize};
+use crate::rewrite::{Rewriting, by_mutations, finalize};
 use crate::substitution::Substitutions;
 use crate::{header, path, redirect, route, weighted_cluster};
 
@@ -76,16 +76,13 @@ impl<'a> At<'a> {
         routed.virtual_host.clone_from(&self.host.name);
         routed.timeout = Some(timeout(action));
         let weighted = weighted.map(|(_, weighted)| weighted);
-        for mutation in self.mutations(weighted, MutationOf::Request) {
-            mutation::of_request(mutation, &mut routed.request, &Facts::OfTool);
-        }
-        rewrite(
-            action,
-            weighted,
-            route_match,
-            self.substitutions,
-            &mut routed.request,
-        );
+        let of_entry = weighted.and_then(|entry| match &entry.host_rewrite_specifier {
+            Some(HostRewriteSpecifier::HostRewriteLiteral(literal)) => Some(literal.as_str()),
+            None => None,
+        });
+        let mutations = self.mutations(weighted, MutationOf::Request);
+        by_mutations(mutations, of_entry, &mut routed.request, &Facts::OfTool);
+        rewrite(action, route_match, self.substitutions, &mut routed.request);
         for mutation in self.mutations(weighted, MutationOf::Response) {
             let (request, response) = (&routed.request, &mut routed.response);
             mutation::of_response(mutation, request, response, &Facts::OfTool);
@@ -261,21 +258,13 @@ fn choose<'a>(
 /// Writes authority and path as they are sent upstream, and what Envoy remembers of the old ones.
 fn rewrite(
     action: &RouteAction,
-    weighted: Option<&ClusterWeight>,
     route_match: &RouteMatch,
     substitutions: &Substitutions,
     lines: &mut Lines,
 ) {
-    let of_weighted = weighted.and_then(|weighted| match &weighted.host_rewrite_specifier {
-        Some(HostRewriteSpecifier::HostRewriteLiteral(literal)) if !literal.is_empty() => {
-            Some(literal.as_str())
-        }
-        _ => None,
-    });
     let rewriting = Rewriting {
         action,
         route_match,
-        of_weighted_cluster: of_weighted,
         substitutions,
         facts: &Facts::OfTool,
     };

@@ -343,15 +343,22 @@ impl<'a> Taken<'a> {
     fn finalized(&self, action: &RouteAction) -> Result<Entries, NotKnown> {
         let mut entries = self.entries();
         let asked = self.asked(Some((1, 0, "", "-")), false, true);
-        for mutations in self.mutations(MutationOf::Request) {
-            mutations.change_request(&mut entries, &asked);
-        }
-        let weighted = self
+        let mut weighted = self
             .entry
             .and_then(|entry| of_weighted_cluster(action, entry));
-        if let Some(host) = weighted {
-            entries.write(":authority", host.to_owned());
+        let mut rewrite = |entries: &mut Entries| {
+            if let Some(host) = weighted.take() {
+                entries.write(":authority", host.to_owned());
+            }
+        };
+        for mutations in self.mutations(MutationOf::Request) {
+            // The entry's own mutations see the host that came, the others the one that it writes.
+            if mutations.level != Level::WeightedCluster {
+                rewrite(&mut entries);
+            }
+            mutations.change_request(&mut entries, &asked);
         }
+        rewrite(&mut entries);
         let host = self.host_of_route(action, &entries, &asked)?;
         if let Some(host) = host.filter(|host| !host.is_empty()) {
             rehost(action, host, &mut entries);

@@ -81,7 +81,10 @@ fn changed_hash(
         ":path" => is_path_rewritten,
         ":authority" | "host" => is_host_rewritten,
         name => {
-            names_changed(weighted, route, host, config).any(|it| it.eq_ignore_ascii_case(name))
+            let appended = action.append_x_forwarded_host && is_host_rewritten;
+            appended && name == "x-forwarded-host"
+                || names_changed(weighted, route, host, config)
+                    .any(|it| it.eq_ignore_ascii_case(name))
         }
     };
     action.hash_policy.iter().find_map(|policy| {

@@ -192,6 +192,16 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
     Some("route.hash_policy"),
     None
 )]
+#[case::appended_hash(
+    "route: {cluster: c, host_rewrite_literal: h, append_x_forwarded_host: true, hash_policy: [{header: {header_name: X-Forwarded-Host}}]}",
+    Some("route.hash_policy"),
+    None
+)]
+#[case::not_appended_hash(
+    "route: {cluster: c, host_rewrite_literal: h, hash_policy: [{header: {header_name: x-forwarded-host}}]}",
+    None,
+    None
+)]
 #[case::host_header("route: {cluster: c, host_rewrite_header: x}", None, None)]
 #[case::written_host_header(
     "route: {cluster: c, host_rewrite_header: x-envoy-y}",
