@@ -213,3 +213,51 @@ fn what_filter_chains_ask_of_an_unknown_end_is_undecided(
         }
     }
 }
+
+/// A request line that does not fit is not HTTP to the inspector, and the chain that takes the connection
+/// refuses it.
+#[rstest]
+#[case("CONNECT", "a.b:65535#", "other", 400)]
+#[case("CONNECT", "a.b:1/", "http", 400)]
+#[case("CONNECT", "a.b:1", "http", 404)]
+#[case("GET", "x", "other", 400)]
+#[case("GET", "*", "http", 400)]
+fn the_inspector_sees_the_line_that_came(
+    #[case] method: &str,
+    #[case] path: &str,
+    #[case] chain: &str,
+    #[case] status: u32,
+) {
+    const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
+    let manager = json!({
+        "@type": format!("{TYPES}.network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": "s",
+        "route_config": {"name": "r"},
+        "http_filters": [{"name": "router", "typed_config": {"@type": format!("{TYPES}.http.router.v3.Router")}}],
+    });
+    let filters = json!([{"name": "m", "typed_config": manager}]);
+    let mut text = listener("l", "127.0.0.1", 80, false);
+    text["listener_filters"] = json!([{"name": "http", "typed_config":
+        {"@type": format!("{TYPES}.listener.http_inspector.v3.HttpInspector")}}]);
+    text["filter_chains"] = json!([
+        {"name": "http", "filter_chain_match": {"application_protocols": ["http/1.1"]}, "filters": filters},
+        {"name": "other", "filters": filters},
+    ]);
+    let snapshot = snapshot(&[text]);
+    let line =
+        json!({"id": "r", "listener": "l", "method": method, "path": path, "authority": "a.b:1"});
+    let request: Request = serde_json::from_value(line).expect("a line of traffic");
+    let engines: [&mut dyn Engine; 2] = [&mut Spec::default(), &mut Sim::default()];
+    for engine in engines {
+        engine.load(&snapshot).expect("it loads");
+        let answer = engine.decide(&request, 1, 0, false).expect("it decides");
+        let found = answer.decision;
+        assert_eq!(
+            found.filter_chain.as_deref(),
+            Some(chain),
+            "{}",
+            engine.name()
+        );
+        assert_eq!(found.status, Some(status), "{}", engine.name());
+    }
+}

@@ -62,8 +62,11 @@ fn unescape_slashes(path: &str) -> String {
 /// The path without needless escapes and without dot segments; `None` where it has an escaped
 /// zero byte.
 fn canonical(path: &str) -> Option<String> {
+    let path = without_parameters_of_dots(path);
     let mut text = String::new();
-    let mut rest = path;
+    // Where a `%` stands that begins no escape.
+    let mut bare = Vec::new();
+    let mut rest = path.as_str();
     while let Some(character) = rest.chars().next() {
         rest = rest.get(character.len_utf8()..).unwrap_or_default();
         if character != '%' {
@@ -76,10 +79,34 @@ fn canonical(path: &str) -> Option<String> {
                 text.push(char::from(byte));
                 rest = rest.get(2..).unwrap_or_default();
             }
-            _ => text.push('%'),
+            found => {
+                if found.is_none() {
+                    bare.push(text.len());
+                }
+                text.push('%');
+            }
+        }
+    }
+    // What was decoded may have made it the start of one.
+    for at in bare.into_iter().rev() {
+        let behind = text.get(at + 1..).unwrap_or_default();
+        if escaped_byte(behind).is_some() {
+            text.insert_str(at + 1, "25");
         }
     }
     Some(without_dot_segments(&text))
+}
+
+/// Segments of one or two dots lose what a semicolon adds to them. A dot that is escaped is none here, nor is
+/// `\` a slash.
+fn without_parameters_of_dots(path: &str) -> String {
+    let segments = path
+        .split('/')
+        .map(|segment| match segment.split_once(';') {
+            Some((dots @ ("." | ".."), _)) => dots,
+            _ => segment,
+        });
+    segments.collect::<Vec<_>>().join("/")
 }
 
 /// The byte that the two digits at the start of a text stand for.
@@ -168,6 +195,22 @@ mod tests {
     #[case("/a%7e%2d%5f%2e", "/a~-_.")]
     #[case("/a\"<>{}|^`[]'b", "/a%22%3C%3E%7B%7D%7C%5E%60[]'b")]
     #[case("/a%", "/a%")]
+    #[case("/%0%41", "/%250A")]
+    #[case("/%%341", "/%2541")]
+    #[case("/%%34%31", "/%2541")]
+    #[case("/%%%41%41", "/%%25AA")]
+    #[case("/%2%65%2%65;/b", "/%252e%252e;/b")]
+    #[case("/a/%2e%2%65/b", "/a/.%252e/b")]
+    #[case("/%%34", "/%4")]
+    #[case("/a/..;/b", "/b")]
+    #[case("/a/.;x", "/a/")]
+    #[case("/a;x/..;y/b", "/b")]
+    #[case("/a//..;/b", "/a/b")]
+    #[case("/a/..;%2f/b", "/b")]
+    #[case("/a/%2E.;/b", "/a/..;/b")]
+    #[case("/a\\..;\\b", "/a/..;/b")]
+    #[case("/a/..;\\..\\b", "/")]
+    #[case("/a/...;/b", "/a/...;/b")]
     #[case("/a%2", "/a%2")]
     #[case("/a%zz", "/a%zz")]
     #[case("/a%2500b%25%2b", "/a%2500b%25%2b")]

@@ -509,7 +509,7 @@ impl<'a> Run<'a> {
             lines.remember("x-envoy-original-path", message.path.clone());
             lines.set(":path", path);
         }
-        self.decision().location = Some(location);
+        self.decision().location = Some(trimmed(location));
         let progress = Progress {
             details: "direct_response",
             ..progress
@@ -579,6 +579,7 @@ fn values(named: &BTreeSet<String>, lines: &Lines) -> Option<HeaderValues> {
 }
 
 /// A value as it is read: white space around it does not count.
+/// As a client reads a header's value.
 fn trimmed(value: String) -> String {
     value.trim_matches([' ', '\t']).to_owned()
 }

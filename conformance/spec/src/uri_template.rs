@@ -13,6 +13,8 @@ use prost::Name;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
+    /// A character of a text that a `*` follows: any number of it.
+    Repeated(char),
     /// `*`: one character or more, of one segment.
     Segment,
     /// `**`: any number of characters, slashes too.
@@ -66,7 +68,8 @@ impl Template {
                 parts.push(Part::Segments);
                 rest = after;
             } else if let Some(after) = rest.strip_prefix('*') {
-                parts.push(Part::Segment);
+                let part = Self::star(&mut parts);
+                parts.push(part);
                 rest = after;
             } else {
                 let end = rest.find(['{', '*']).unwrap_or(rest.len());
@@ -76,6 +79,16 @@ impl Template {
             }
         }
         Self { parts }
+    }
+
+    /// What a `*` stands for behind these parts: the last character of a text, or a segment.
+    fn star(before: &mut [Part]) -> Part {
+        match before.last_mut() {
+            Some(Part::Text(text)) if !text.ends_with('/') => {
+                text.pop().map_or(Part::Segment, Part::Repeated)
+            }
+            _ => Part::Segment,
+        }
     }
 
     /// Whether the whole path, which has no query, matches.
@@ -127,6 +140,10 @@ fn walk(parts: &[Part], path: &str, at: usize, places: &mut Vec<usize>) -> bool 
         Part::Begin(_) | Part::End(_) => walk(parts, path, at, places),
         Part::Text(text) => {
             rest.starts_with(text.as_str()) && walk(parts, path, at + text.len(), places)
+        }
+        Part::Repeated(one) => {
+            let most = rest.chars().take_while(|next| next == one).count();
+            longest(parts, path, at, most, 0, places)
         }
         Part::Segment => longest(parts, path, at, stretch(rest, false), 1, places),
         Part::Segments => longest(parts, path, at, stretch(rest, true), 0, places),
@@ -186,6 +203,11 @@ mod tests {
     #[case("/{x}.js", "/a.js", true)]
     #[case("/{x=v/*}/c", "/v/1/c", true)]
     #[case("/{x=v/*}/c", "/v/c", false)]
+    #[case("/x*", "/", true)]
+    #[case("/x*", "/xx", true)]
+    #[case("/x*", "/xy", false)]
+    #[case("/a-*b/*", "/a--b/c", true)]
+    #[case("/{a=b*}/c", "/bb/c", true)]
     fn matches(#[case] template: &str, #[case] path: &str, #[case] expected: bool) {
         assert_eq!(Template::new(template).matches(path), expected);
     }

@@ -30,7 +30,7 @@ use tables::{TableFinding, Tables};
 /// tells the sizes of the compiled tables and what of the snapshot the kernel can decide.
 ///
 /// A snapshot that Envoy would refuse is refused, with the path of what is wrong (exit code 2).
-/// What is read over cannot influence a decision; a request that gets as far as what is
+/// What is read over cannot influence a decision, or only by load or failures; a request that gets as far as what is
 /// unsupported has the outcome `unsupported`, with the reason.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -198,7 +198,7 @@ impl Report<'_> {
         };
         let plural = if findings.len() == 1 { "" } else { "s" };
         output.line(style.bold(&format!(
-            "{} finding{plural}: {} unsupported (requests that get that far are not decided), {} caution (not in force, elsewhere, or not looked at: decisions are made without it), {} read over (they cannot influence a decision)",
+            "{} finding{plural}: {} unsupported (requests that get that far are not decided), {} caution (not in force, elsewhere, or not looked at: decisions are made without it), {} read over (no decision tells of them, or only once load or failures make them act)",
             findings.len(),
             count(Effect::Unsupported),
             count(Effect::Caution),

@@ -10,8 +10,8 @@ use twinmesh_engine::Request;
 
 /// A type of upgrade that Envoy treats as a method of its own.
 pub(crate) const CONNECT_UDP: &str = "connect-udp";
-/// A target that no request line may have.
-const NO_TARGET: &str = "x";
+/// A target that no request line may have, whatever its method.
+const NO_TARGET: &str = "#";
 /// One that is refused once the head's lines are read.
 const REFUSED_TARGET: &str = "*";
 

@@ -506,7 +506,7 @@ fn unchanged_paths(manager: &HttpConnectionManager) -> Option<String> {
         // What normalisation decodes, escapes or turns, and the segments that it resolves.
         const CHANGED: &str = r#"%\\"<>^\x60{|}"#;
         let segment = format!(
-            r"(?:[^/.{CHANGED}][^/{CHANGED}]*|\.[^/.{CHANGED}][^/{CHANGED}]*|\.\.[^/{CHANGED}]+)"
+            r"(?:[^/.{CHANGED}][^/{CHANGED}]*|\.[^/.;{CHANGED}][^/{CHANGED}]*|\.\.[^/;{CHANGED}][^/{CHANGED}]*)"
         );
         return Some(if manager.merge_slashes {
             format!("(?:/{segment})*/{segment}?")

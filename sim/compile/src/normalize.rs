@@ -111,8 +111,21 @@ fn boundary(bytes: &[u8]) -> Option<usize> {
 fn resolve(path: &[u8]) -> Option<Vec<u8>> {
     let mut text: Vec<u8> = Vec::with_capacity(path.len());
     let mut at = 0;
+    // The last `%` in the text that begins no escape.
+    let mut bare = None;
     while let Some(&byte) = path.get(at) {
         let rest = path.get(at..).unwrap_or_default();
+        if at > 0 && path.get(at - 1) == Some(&b'/') {
+            let (up_too, length) = dots_with_parameters(rest);
+            if length != 0 {
+                if up_too {
+                    up(&mut text);
+                }
+                bare = None;
+                at += length;
+                continue;
+            }
+        }
         let after = |length: usize| rest.get(length..).unwrap_or_default();
         let first = dot(rest);
         if first != 0 && text.last() == Some(&b'/') {
@@ -125,6 +138,7 @@ fn resolve(path: &[u8]) -> Option<Vec<u8>> {
                 && let Some(slash) = boundary(after(both))
             {
                 up(&mut text);
+                bare = None;
                 at += both + slash;
                 continue;
             }
@@ -133,6 +147,7 @@ fn resolve(path: &[u8]) -> Option<Vec<u8>> {
             (_, Some(0)) => return None,
             (_, Some(plain)) if is_unreserved(plain) => {
                 text.push(plain);
+                separate(&mut text, bare, after(3));
                 3
             }
             (b'\\', _) => {
@@ -143,13 +158,44 @@ fn resolve(path: &[u8]) -> Option<Vec<u8>> {
                 text.extend_from_slice(format!("%{byte:02X}").as_bytes());
                 1
             }
-            _ => {
+            (_, escape) => {
+                if byte == b'%' && escape.is_none() {
+                    bare = Some(text.len());
+                }
                 text.push(byte);
                 1
             }
         };
     }
     Some(text)
+}
+
+/// Whether the segment that begins here is two dots, and the length up to the next segment, where it is one or
+/// two dots and parameters behind a semicolon; else 0. Escaped dots and backslashes do not count.
+fn dots_with_parameters(bytes: &[u8]) -> (bool, usize) {
+    let up_too = bytes.starts_with(b"..;");
+    if !up_too && !bytes.starts_with(b".;") {
+        return (false, 0);
+    }
+    let slash = bytes.iter().position(|byte| *byte == b'/');
+    (up_too, slash.map_or(bytes.len(), |slash| slash + 1))
+}
+
+/// Escapes the bare `%` at this place where the byte that was just decoded makes an escape of it, by itself
+/// or with the one that follows.
+fn separate(text: &mut Vec<u8>, bare: Option<usize>, follows: &[u8]) {
+    let Some(at) = bare else {
+        return;
+    };
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let second = match text.len() - at {
+        2 => follows.first(),
+        3 => text.get(at + 2),
+        _ => return,
+    };
+    if is_digit(text.get(at + 1)) && is_digit(second) {
+        text.splice(at + 1..at + 1, *b"25");
+    }
 }
 
 const fn is_unreserved(byte: u8) -> bool {
@@ -204,6 +250,13 @@ mod tests {
         ("/a%5C..%5cb", "/a%5C..%5cb", "/a%5C..%5cb", "/b"),
         ("/a%2f%2e%2e%2fb", "/a%2f..%2fb", "/a%2f%2e%2e%2fb", "/b"),
         ("/a%62%7E%3f\"", "/ab~%3f%22", "/a%62%7E%3f\"", "/ab~%3f%22"),
+        ("/%0%41", "/%250A", "/%0%41", "/%250A"),
+        ("/%%34%31", "/%2541", "/%%34%31", "/%2541"),
+        ("/%%341", "/%2541", "/%%341", "/%2541"),
+        ("/%%%41%41", "/%%25AA", "/%%%41%41", "/%%25AA"),
+        ("/a/..;%2f/b", "/b", "/a/..;%2f/b", "/b"),
+        ("/a/.;x", "/a/", "/a/.;x", "/a/"),
+        ("/a/..;\\..\\b", "/", "/a/..;\\..\\b", "/"),
         (
             "/a%?b/../%61",
             "/a%?b/../%61",

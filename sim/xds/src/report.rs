@@ -41,7 +41,7 @@ pub enum FindingKind {
 /// What follows from a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// It cannot influence a decision and is read over.
+    /// It cannot influence a decision, or only by load or failures (circuit breakers), and is read over.
     ReadOver,
     /// Requests that get this far have the outcome `unsupported`.
     Unsupported,

@@ -23,7 +23,9 @@ pub(super) fn path(matched: &Value, tape: &mut Tape<'_>) -> String {
     } else {
         of_regex(pattern, tape)
     };
-    let end = tape.text(&["", "", "", "", "", "/", "a", "/b", "b", "/A", "//", "/../a"]);
+    let end = tape.text(&[
+        "", "", "", "", "", "/", "a", "/b", "b", "/A", "//", "/../a", "/..;x/a", "/%%34%31",
+    ]);
     if !tape.is_aimed() || (matched.get("prefix").is_some() && !end.contains("/.")) {
         path.push_str(&end);
     }

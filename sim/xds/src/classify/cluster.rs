@@ -1,5 +1,7 @@
 //! Clusters, their load assignments and balancers.
 
+use std::net::Ipv6Addr;
+
 use super::{
     Judged, METADATA,
     Rule::{Decided, Inert, Judge, ReadOver, Unsupported},
@@ -47,7 +49,7 @@ pub(super) const TABLES: &[Table] = &[
             ("dns_jitter", TIMING),
             ("dns_failure_refresh_rate", TIMING),
             ("respect_dns_ttl", TIMING),
-            ("dns_lookup_family", Inert),
+            ("dns_lookup_family", Judge(dns_lookup_family)),
             ("dns_resolvers", Inert),
             ("use_tcp_for_dns_lookups", Inert),
             ("dns_resolution_config", Inert),
@@ -441,6 +443,29 @@ const TLS: super::Rule =
     ReadOver("how the endpoint is spoken to does not influence which one it is");
 const PROTOCOL: super::Rule = ReadOver(upstream::PROTOCOL);
 const ORIGINAL_DESTINATION: &str = "an original destination other than the connection's own";
+
+/// Which of a name's addresses count; also an address in the place of a name has to be of the family.
+fn dns_lookup_family(judged: &Judged<'_>) -> Verdict {
+    const V4_ONLY: u64 = 1;
+    const DNS: [u64; 2] = [1, 2];
+    let cluster = judged.parent;
+    if cluster.number("dns_lookup_family") != V4_ONLY || !DNS.contains(&cluster.number("type")) {
+        return Verdict::Inert;
+    }
+    let groups = cluster.child("load_assignment");
+    let groups = groups.map_or(Vec::new(), |it| it.children("endpoints"));
+    let endpoints = groups.iter().flat_map(|it| it.children("lb_endpoints"));
+    let mut addresses = endpoints.filter_map(|it| {
+        let address = it.child("endpoint")?.child("address")?;
+        Some(address.child("socket_address")?.text("address"))
+    });
+    match addresses.any(|it| it.parse::<Ipv6Addr>().is_ok()) {
+        true => {
+            Verdict::Unsupported("an IPv6 address is no endpoint of a cluster of V4_ONLY".into())
+        }
+        false => Verdict::Inert,
+    }
+}
 
 /// `Cluster.lb_policy`, which is not looked at beside `load_balancing_policy`.
 fn balancer(judged: &Judged<'_>) -> Verdict {

@@ -132,7 +132,7 @@ pub(super) fn name(judged: &Judged<'_>) -> Verdict {
 /// A header that is taken from requests that come from outside.
 pub(super) fn internal_only(judged: &Judged<'_>) -> Verdict {
     let name = judged.text().to_ascii_lowercase();
-    if name.starts_with(':') || ["host", "x-forwarded-proto"].contains(&name.as_str()) {
+    if name.starts_with(':') || ["host", "upgrade", "x-forwarded-proto"].contains(&name.as_str()) {
         return Verdict::Unsupported(
             format!("it is not decided what becomes of a request without {name}").into(),
         );

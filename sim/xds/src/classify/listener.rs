@@ -513,7 +513,7 @@ fn listener_filter(judged: &Judged<'_>) -> Verdict {
         };
     }
     if kind == LIMIT {
-        return Verdict::ReadOver("connections are decided as if its limit is not reached".into());
+        return Verdict::Caution("connections are decided as if its limit is not reached".into());
     }
     Verdict::Unsupported(
         format!("the listener filter {name} may close connections or change what chains match")
@@ -560,7 +560,7 @@ fn network_filter(judged: &Judged<'_>) -> Verdict {
         "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit",
     ];
     if limits.contains(&kind.as_str()) {
-        return Verdict::ReadOver("connections are decided as if its limit is not reached".into());
+        return Verdict::Caution("connections are decided as if its limit is not reached".into());
     }
     let watchers = [
         "envoy.extensions.filters.network.mongo_proxy.v3.MongoProxy",

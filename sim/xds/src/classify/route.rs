@@ -363,7 +363,7 @@ fn path_match(judged: &Judged<'_>) -> Verdict {
     let template = content.map_or("", |content| content.text("path_template"));
     if uri_template::has_star_in_text(template) {
         return Verdict::Unsupported(
-            "Envoy takes a `*` in a template's text as one of the regex's".into(),
+            "Envoy takes a `*` in a template's text as the regex's, and here it repeats more than a character".into(),
         );
     }
     only(judged, uri_template::MATCH, "the path match extension")

@@ -204,6 +204,16 @@ const LEAST: Balancer = Balancer::LeastRequest {
     Balancer::RoundRobin,
     None
 )]
+#[case::of_the_other_family(
+    "  type: LOGICAL_DNS\n  dns_lookup_family: V4_ONLY\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: \"::1\", port_value: 80}}}}]}]}",
+    Balancer::RoundRobin,
+    Some("dns_lookup_family")
+)]
+#[case::of_the_family(
+    "  type: LOGICAL_DNS\n  dns_lookup_family: V4_ONLY\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: \"127.0.0.1\", port_value: 80}}}}]}]}",
+    Balancer::RoundRobin,
+    None
+)]
 #[case::drops(
     "  load_assignment: {cluster_name: c, policy: {drop_overloads: [{category: a, drop_percentage: {numerator: 1}}]}}",
     Balancer::RoundRobin,

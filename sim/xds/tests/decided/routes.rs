@@ -63,7 +63,7 @@ use crate::{findings, first_route};
     None
 )]
 #[case::star_in_text(
-    "{path_match_policy: {name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig, path_template: \"/a*b\"}}}",
+    "{path_match_policy: {name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig, path_template: \"/a**\"}}}",
     Some("path_match_policy")
 )]
 #[case::connect("{connect_matcher: {}}", None)]
@@ -347,6 +347,7 @@ fn a_regex_over_the_cap_makes_its_route_undecided() {
 #[case("X-User", None)]
 #[case("X-Forwarded-Proto", Some("internal_only_headers[0]"))]
 #[case(":path", Some("internal_only_headers[0]"))]
+#[case("Upgrade", Some("internal_only_headers[0]"))]
 fn headers_that_are_taken_off_before_routing(
     #[case] name: &str,
     #[case] unsupported: Option<&str>,
