@@ -244,10 +244,12 @@ impl<'t> Parser<'t> {
         if let Some(bad) = text.chars().find(|it| !is_literal(*it)) {
             return Err(format!("{bad:?} may not stand in the segment {text:?}"));
         }
-        self.star |= text.starts_with('*') || text.contains("**");
+        let repeats_more = text.starts_with('*') || text.contains("**");
+        self.star |= repeats_more;
         for character in text.chars() {
             // Envoy takes a star as the regex's.
-            if !character.is_ascii_alphanumeric() && character != '*' {
+            let is_operator = character == '*' && !repeats_more;
+            if !character.is_ascii_alphanumeric() && !is_operator {
                 self.regex.push('\\');
             }
             self.regex.push(character);
