@@ -463,7 +463,13 @@ impl<'a> Run<'a> {
     /// it as a message.
     pub(crate) fn body(&mut self, action: &DirectResponseAction, message: &Message) {
         let local = self.http().local_reply_config.as_ref();
-        let rewritten = local.is_some_and(|local| local.body_format.is_some());
+        // A grpc_web filter makes a gRPC request of it, whose answers are messages.
+        let is_web = twinmesh_xds::header_filters(self.http()).change_any
+            && message
+                .values("content-type")
+                .iter()
+                .any(|kind| kind.starts_with("application/grpc-web"));
+        let rewritten = is_web || local.is_some_and(|local| local.body_format.is_some());
         self.decision().body = if message.method == "HEAD" || message.is_grpc() {
             Some(String::new())
         } else if rewritten {

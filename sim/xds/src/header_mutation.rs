@@ -19,6 +19,7 @@ use envoy_types::pb::envoy::extensions::filters::{
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
+use crate::header_filters::content_type;
 use crate::http_filter::Level;
 use crate::schema::type_name;
 
@@ -185,10 +186,42 @@ pub fn effective<'a>(
     filter.config.mutations.iter().chain(of_levels).collect()
 }
 
-/// The first route whose `hash_policy` takes a header that some filter changes in requests: the
-/// virtual host's index and its own, with the header's name.
+/// Filters that change headers of requests, which no decision but a hash of these may tell of.
+const CHANGED: [(&str, &[&str]); 3] = [
+    (
+        "envoy.extensions.filters.http.compressor.v3.Compressor",
+        &["accept-encoding"],
+    ),
+    (
+        "envoy.extensions.filters.http.decompressor.v3.Decompressor",
+        &["accept-encoding"],
+    ),
+    (
+        "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
+        &["accept", "content-type", "te"],
+    ),
+];
+
+/// The headers of requests that a connection manager's filters may change, but for those whose mutations are
+/// decided.
+pub(crate) fn changed_by_others(manager: &HttpConnectionManager) -> BTreeSet<String> {
+    let types = manager.http_filters.iter().filter_map(|filter| {
+        let Some(ConfigType::TypedConfig(any)) = &filter.config_type else {
+            return None;
+        };
+        Some(content_type(any))
+    });
+    types
+        .flat_map(|kind| CHANGED.iter().filter(move |(name, _)| *name == kind))
+        .flat_map(|(_, headers)| headers.iter().map(|header| (*header).to_owned()))
+        .collect()
+}
+
+/// The first route whose `hash_policy` takes a header that some filter changes in requests, or one of
+/// `others`: the virtual host's index and its own, with the header's name.
 pub(crate) fn hashed_header(
     filters: &[HeaderMutationFilter],
+    others: BTreeSet<String>,
     said: Option<&PerLevels>,
     config: Option<&RouteConfiguration>,
 ) -> Option<(usize, usize, String)> {
@@ -201,6 +234,7 @@ pub(crate) fn hashed_header(
         .chain(of_levels)
         .flat_map(of_request)
         .map(|change| change.name())
+        .chain(others)
         .collect();
     let hosts = config.map_or(&[][..], |config| &config.virtual_hosts);
     for (at, host) in hosts.iter().enumerate() {
@@ -350,8 +384,12 @@ mod tests {
             virtual_hosts: vec![host],
             ..RouteConfiguration::default()
         };
-        let found = hashed_header(&[filter(false, false)], None, Some(&config));
+        let none = BTreeSet::new;
+        let found = hashed_header(&[filter(false, false)], none(), None, Some(&config));
         assert_eq!(found, Some((0, 1, "Own".to_owned())));
-        assert_eq!(hashed_header(&[], None, Some(&config)), None);
+        assert_eq!(hashed_header(&[], none(), None, Some(&config)), None);
+        let others = BTreeSet::from(["own".to_owned()]);
+        let found = hashed_header(&[], others, None, Some(&config));
+        assert_eq!(found, Some((0, 1, "Own".to_owned())));
     }
 }

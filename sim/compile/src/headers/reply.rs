@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use twinmesh_engine::{Decision, MutationOf, Outcome, Step};
 use twinmesh_model::layout::{high, low, outcome, pair};
+use twinmesh_xds::header_filters;
 use twinmesh_xds::http_filter::FilterKind;
 
 use super::entries::Entries;
@@ -104,11 +105,22 @@ impl Taken<'_> {
             return Some(String::new());
         }
         let local = self.manager.local_reply_config.as_ref();
-        if local.is_some_and(|local| local.body_format.is_some()) {
+        if local.is_some_and(|local| local.body_format.is_some()) || self.may_be_grpc_web() {
             return None;
         }
         let asked = self.asked(Some((0, 0, "", "-")), false, false);
         body::body(action, &self.entries(), asked).ok()
+    }
+
+    /// Whether a filter may take the request for gRPC, whose answers are messages: `grpc_web` does.
+    fn may_be_grpc_web(&self) -> bool {
+        let mut lines = self.request.headers.iter();
+        header_filters(self.manager).change_any
+            && lines.any(|(name, value)| {
+                let value = value.trim_matches([' ', '\t']);
+                name.eq_ignore_ascii_case("content-type")
+                    && value.starts_with("application/grpc-web")
+            })
     }
 
     fn redirect(

@@ -3,6 +3,8 @@
 //!
 //! Usage: `twinmesh-xds-descriptors <envoy-types>/proto <output>`
 
+mod additions;
+
 use std::{
     collections::BTreeSet,
     error::Error,
@@ -121,7 +123,9 @@ impl FileResolver for Resolver {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
         for root in &self.roots {
             if let Ok(source) = fs::read_to_string(root.join(name)) {
-                return File::from_source(name, &source.replace(ABSOLUTE.0, ABSOLUTE.1));
+                let source = source.replace(ABSOLUTE.0, ABSOLUTE.1);
+                let source = additions::add_to(name, source).map_err(protox::Error::new)?;
+                return File::from_source(name, &source);
             }
         }
         self.well_known.open_file(name)

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::Assembly;
 use crate::{
     error::ReadError,
-    header_mutation::hashed_header,
+    header_mutation::{changed_by_others, hashed_header},
     http_filter::{Level, PerFilters, acts, level_undecided, sees_changed},
     path::Path,
     snapshot::{FilterChain, Listener, RouteConfiguration, Snapshot, Terminal},
@@ -119,10 +119,12 @@ impl Assembly<'_> {
         chain.http_filters.retain(|filter| acts(filter, said));
         let last = chain.config.filters.len().saturating_sub(1);
         let list = format!("{place}.filters[{last}].typed_config.http_filters");
-        if !chain.header_mutations.is_empty() && chain.unsupported.is_none() {
+        let others = changed_by_others(manager);
+        let changes = !chain.header_mutations.is_empty() || !others.is_empty();
+        if changes && chain.unsupported.is_none() {
             let levels = used.map(|used| &used.header_mutations);
             let config = used.map(|used| &used.config);
-            let hashed = hashed_header(&chain.header_mutations, levels, config);
+            let hashed = hashed_header(&chain.header_mutations, others, levels, config);
             if let Some((host, route, name)) = hashed {
                 let reason = format!(
                     "a filter changes the header {name:?}, which virtual_hosts[{host}].routes[{route}] hashes"

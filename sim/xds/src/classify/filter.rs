@@ -118,7 +118,7 @@ const FILTERS: &[(&str, Effect)] = &[
     ),
     (
         "envoy.extensions.filters.http.header_to_metadata.v3.Config",
-        Effect::None("it writes metadata, which no decided matcher reads"),
+        Effect::Depends(header_to_metadata),
     ),
     (
         "envoy.extensions.filters.http.health_check.v3.HealthCheck",
@@ -281,6 +281,13 @@ fn file_system_buffer(config: &View<'_>) -> Option<&'static str> {
         behavior.is_some_and(|behavior| HOLDS.iter().any(|name| behavior.has(name)))
     });
     holds.then_some(LIMITS_BODIES)
+}
+
+/// The metadata that it writes no decided matcher reads.
+fn header_to_metadata(config: &View<'_>) -> Option<&'static str> {
+    let rules = config.children("request_rules");
+    let removes = rules.iter().any(|rule| rule.number("remove") != 0);
+    removes.then_some("takes headers off requests")
 }
 
 fn grpc_http1_bridge(config: &View<'_>) -> Option<&'static str> {

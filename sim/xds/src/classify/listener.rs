@@ -231,6 +231,7 @@ pub(super) const TABLES: &[Table] = &[
             ("local_reply_config", Judge(local_reply)),
             ("strip_matching_host_port", Decided),
             ("strip_any_host_port", Decided),
+            ("record_route_resolution_stats", STATISTICS),
             ("stream_error_on_invalid_http_message", Inert),
             (
                 "path_normalization_options",

@@ -42,6 +42,10 @@ pub(super) const TABLES: &[Table] = &[
         fields: &[
             ("request_mutations", Decided),
             (
+                "formatters",
+                Unsupported("formats with commands of extensions are not decided"),
+            ),
+            (
                 "query_parameter_mutations",
                 Unsupported("a filter that changes the query is not decided"),
             ),

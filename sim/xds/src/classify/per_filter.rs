@@ -49,7 +49,6 @@ const INERT: &[&str] = &[
     "envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
     "envoy.extensions.filters.http.compressor.v3.CompressorPerRoute",
     "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
-    "envoy.extensions.filters.http.header_to_metadata.v3.Config",
     "envoy.extensions.filters.http.set_metadata.v3.Config",
 ];
 

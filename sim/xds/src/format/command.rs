@@ -43,6 +43,8 @@ enum Form {
     TextAlone,
     /// `query:header`, and a length.
     Path,
+    /// `source:host`, and no length.
+    ServerName,
     /// `ORIG` or `DECODED`, and a length.
     QueryParameters,
     /// `TYPE:namespace:key…`, and a length.
@@ -118,10 +120,10 @@ const FORMS: &[(Form, &[&str])] = &[
             "GRPC_STATUS",
             "GRPC_STATUS_NUMBER",
             "HOSTNAME",
+            "LISTENER_NAME",
             "LOCAL_REPLY_BODY",
             "PACKETS_RETRANSMITTED",
             "PROTOCOL",
-            "REQUESTED_SERVER_NAME",
             "REQUEST_DURATION",
             "REQUEST_HEADERS_BYTES",
             "REQUEST_TX_DURATION",
@@ -228,6 +230,7 @@ const FORMS: &[(Form, &[&str])] = &[
     ),
     (Form::TextAlone, &["CLUSTER_METADATA", "UPSTREAM_METADATA"]),
     (Form::Path, &["PATH"]),
+    (Form::ServerName, &["REQUESTED_SERVER_NAME"]),
     (Form::QueryParameters, &["QUERY_PARAMS"]),
     (Form::Metadata, &["METADATA"]),
     (Form::State, &["FILTER_STATE", "UPSTREAM_FILTER_STATE"]),
@@ -286,7 +289,6 @@ impl Command<'_> {
             | "DOWNSTREAM_LOCAL_PORT"
             | "DOWNSTREAM_DIRECT_LOCAL_ADDRESS"
             | "DOWNSTREAM_DIRECT_LOCAL_PORT"
-            | "REQUESTED_SERVER_NAME"
             | "CLUSTER_METADATA"
             | "FILTER_CHAIN_NAME"
             | "RESPONSE_CODE"
@@ -305,6 +307,7 @@ impl Command<'_> {
             | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT"
             | "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT"
             | "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT"
+            | "REQUESTED_SERVER_NAME"
             | "RESPONSE_CODE_DETAILS" => argument.is_empty(),
             name => name.starts_with("DOWNSTREAM_TLS_") || name.starts_with("DOWNSTREAM_PEER_"),
         }
@@ -315,7 +318,12 @@ impl Form {
     fn has_length(self) -> bool {
         !matches!(
             self,
-            Self::Plain | Self::Optional | Self::Time | Self::TextAlone | Self::Duration
+            Self::Plain
+                | Self::Optional
+                | Self::Time
+                | Self::TextAlone
+                | Self::Duration
+                | Self::ServerName
         )
     }
 
@@ -343,6 +351,10 @@ impl Form {
             Self::Path => {
                 ["", "WQ", "NQ"].contains(&field(0))
                     && ["", "PATH", "ORIG", "ORIG_OR_PATH"].contains(&field(1))
+            }
+            Self::ServerName => {
+                ["", "SNI_ONLY", "SNI_FIRST", "HOST_FIRST"].contains(&field(0))
+                    && ["", "ORIG", "HOST", "ORIG_OR_HOST"].contains(&field(1))
             }
             Self::QueryParameters => ["", "ORIG", "DECODED"].contains(&argument),
             Self::Metadata => {
@@ -401,6 +413,12 @@ mod tests {
         "PATH(NQ:ORIG:X)",
         "PATH(:ORIG_OR_PATH)",
         "PATH(NQ):3",
+        "LISTENER_NAME()",
+        "REQUESTED_SERVER_NAME()",
+        "REQUESTED_SERVER_NAME(SNI_FIRST)",
+        "REQUESTED_SERVER_NAME(HOST_FIRST:ORIG_OR_HOST)",
+        "REQUESTED_SERVER_NAME(:HOST)",
+        "REQUESTED_SERVER_NAME(SNI_ONLY:ORIG:x)",
         "QUERY_PARAM(a?b)",
         "QUERY_PARAM(a b)",
         "QUERY_PARAMS():3",
@@ -425,6 +443,11 @@ mod tests {
         "PER_REQUEST_STATE(a)",
     ];
     const REFUSED: &[&str] = &[
+        "LISTENER_NAME(x)",
+        "LISTENER_NAME:3",
+        "REQUESTED_SERVER_NAME(HOST_ONLY)",
+        "REQUESTED_SERVER_NAME(SNI_FIRST:x)",
+        "REQUESTED_SERVER_NAME(SNI_FIRST):3",
         "METADATA(route:a)",
         "METADATA()",
         "METADATA(FILTER_CHAIN:a)",

@@ -204,6 +204,11 @@ const LEAST: Balancer = Balancer::LeastRequest {
     Balancer::RoundRobin,
     None
 )]
+#[case::named_health_checks(
+    "  health_checks: [{name: a, timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}, {name: b, timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /, use_alpn_protocol: true}}]",
+    Balancer::RoundRobin,
+    None
+)]
 #[case::of_the_other_family(
     "  type: LOGICAL_DNS\n  dns_lookup_family: V4_ONLY\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: \"::1\", port_value: 80}}}}]}]}",
     Balancer::RoundRobin,

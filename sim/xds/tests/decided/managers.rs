@@ -121,6 +121,16 @@ use crate::common::{listener, listeners, manager, read_ok};
     "- name: f\n  typed_config: {\"@type\": type.googleapis.com/udpa.type.v1.TypedStruct, type_url: type.googleapis.com/stats.PluginConfig, value: {a: [1, null]}}\n",
     None
 )]
+#[case::metadata_of_headers(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config, request_rules: [{header: a, on_header_present: {key: b}, remove: false}]}\n",
+    None
+)]
+#[case::metadata_in_place_of_headers(
+    "",
+    "- name: f\n  typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config, request_rules: [{header: a, on_header_present: {key: b}, remove: true}]}\n",
+    Some("http_filters[0]")
+)]
 #[case::recommended_code(
     "proxy_status_config: {set_recommended_response_code: true}",
     "",
@@ -346,4 +356,39 @@ fn what_routes_say_to_filters(#[case] name: &str, #[case] config: &str, #[case] 
     let found = route.as_ref().map(|it| it.path.as_str());
     let expected = "virtual_hosts[0].routes[0].typed_per_filter_config";
     assert_eq!(found, unsupported.then_some(expected));
+}
+
+/// A hash takes a header as filters leave it.
+#[rstest]
+#[case("compressor.v3.Compressor", "accept-encoding", true)]
+#[case("compressor.v3.Compressor", "content-type", false)]
+#[case("decompressor.v3.Decompressor", "Accept-Encoding", true)]
+#[case("grpc_web.v3.GrpcWeb", "content-type", true)]
+#[case("grpc_stats.v3.FilterConfig", "content-type", false)]
+fn filters_that_change_what_a_hash_takes(
+    #[case] kind: &str,
+    #[case] header: &str,
+    #[case] unsupported: bool,
+) {
+    let library = match kind.contains("compressor") {
+        true => {
+            "{name: l, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.compression.gzip.compressor.v3.Gzip}}"
+        }
+        false => "",
+    };
+    let field = match kind {
+        "compressor.v3.Compressor" => format!(", compressor_library: {library}"),
+        "decompressor.v3.Decompressor" => format!(", decompressor_library: {library}"),
+        _ => String::new(),
+    };
+    let filter = format!(
+        "- name: f\n  typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.http.{kind}{field}}}\n"
+    );
+    let route = format!(
+        "route: {{cluster_header: x, hash_policy: [{{header: {{header_name: {header}}}}}]}}"
+    );
+    let text = manager("", &filter).replacen("direct_response: {status: 200}", &route, 1);
+    let snapshot = read_ok("f.yaml", &listeners(&text));
+    let found = &snapshot.listeners[0].filter_chains[0].unsupported;
+    assert_eq!(found.is_some(), unsupported, "{found:?}");
 }
