@@ -202,3 +202,38 @@ fn a_weighted_cluster_writes_the_host_before_the_route_mutates(
         assert_eq!(found, expected, "{:?}", decision.engine);
     }
 }
+
+/// What Envoy writes after the routes' mutations, or before.
+#[rstest::rstest]
+#[case::cors_removed(json!({"response_headers_to_remove": ["access-control-allow-origin"]}), None)]
+#[case::cors_overwritten(json!({"response_headers_to_add": [{"append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    "header": {"key": "access-control-allow-origin", "value": "a"}}]}), None)]
+#[case::grpc_timeout(json!({"request_headers_to_add": [{"header": {"key": "x", "value": "%REQ(grpc-timeout)%"}}]}),
+    Some(vec!["1S"]))]
+#[case::bounded_grpc_timeout(json!({"max_grpc_timeout": "1s",
+    "request_headers_to_add": [{"header": {"key": "x", "value": "%REQ(grpc-timeout)%"}}]}), None)]
+fn headers_that_envoy_writes_beside_mutations(
+    #[case] more: Value,
+    #[case] expected: Option<Vec<&str>>,
+) {
+    let cors =
+        json!({"name": "cors", "typed_config": {"@type": format!("{TYPES}.http.cors.v3.Cors")}});
+    let mut route = json!({"match": {"prefix": "/"}, "route": {"cluster": "c"}});
+    for (field, value) in more.as_object().into_iter().flatten() {
+        match field.as_str() {
+            "max_grpc_timeout" => route["route"][field] = value.clone(),
+            _ => route[field] = value.clone(),
+        }
+    }
+    let request = json!({"id": "r", "path": "/a", "authority": "h.test", "listener": "l",
+        "headers": [["content-type", "application/grpc"], ["grpc-timeout", "1S"]]});
+    for decision in decided(&[cors], &route, &json!([]), &request) {
+        let of_request = decision.request_headers.into_iter();
+        let mut headers = of_request.chain(decision.response_headers).flatten();
+        let (_, values) = headers.next().expect("a mutation takes part");
+        let expected = expected
+            .as_ref()
+            .map(|it| it.iter().map(|it| (*it).to_owned()).collect());
+        assert_eq!(values, expected, "{:?}", decision.engine);
+    }
+}

@@ -105,6 +105,11 @@ enum Foreign {
 }
 
 impl Foreign {
+    /// Whether what a mutation writes may be written over: the CORS filter acts behind the routes' mutations.
+    fn comes_later(&self, name: &str) -> bool {
+        matches!(self, Self::Response { cors: true, .. }) && name.starts_with("access-control-")
+    }
+
     fn has(&self, name: &str) -> bool {
         match self {
             Self::Nothing => false,
@@ -261,7 +266,8 @@ impl Lines {
         if let Some(reason) = self.unknown.get(&name) {
             return Err(reason.clone());
         }
-        if self.foreign.has(&name) && !self.settled.contains(&name) {
+        let settles = self.settled.contains(&name) && !self.foreign.comes_later(&name);
+        if self.foreign.has(&name) && !settles {
             return Err(Undecided::new(format!("Envoy itself may write {name}")));
         }
         let values: Vec<String> = self

@@ -81,6 +81,13 @@ pub(crate) struct Rewriting<'a> {
     pub(crate) facts: &'a Facts<'a>,
 }
 
+/// Whether the router writes `grpc-timeout` of a gRPC request anew, before there are mutations.
+pub(crate) fn writes_grpc_timeout(action: &RouteAction) -> bool {
+    let duration = action.max_stream_duration.as_ref();
+    action.max_grpc_timeout.is_some()
+        || duration.is_some_and(|duration| duration.grpc_timeout_header_max.is_some())
+}
+
 /// Changes a request by the mutations of all levels. Those of a weighted cluster see the host that came, and
 /// the others the one of its `host_rewrite_literal`, of which Envoy remembers no original.
 pub(crate) fn by_mutations(

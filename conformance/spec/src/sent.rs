@@ -241,6 +241,10 @@ impl<'a> Run<'a> {
         cluster: usize,
     ) -> Known<Lines> {
         let mut lines = self.lines(message, Some(cluster));
+        if rewrite::writes_grpc_timeout(action) {
+            let reason = "the router writes grpc-timeout anew";
+            lines.lose("grpc-timeout", Undecided::new(reason));
+        }
         let facts = self.facts(self.told(message, Some(cluster), Some(TAKEN)));
         let mutations = self.mutations(MutationOf::Request);
         rewrite::by_mutations(mutations, of_weighted_cluster, &mut lines, &facts);

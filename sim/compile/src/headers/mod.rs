@@ -342,6 +342,12 @@ impl<'a> Taken<'a> {
     /// The request as it goes to an endpoint.
     fn finalized(&self, action: &RouteAction) -> Result<Entries, NotKnown> {
         let mut entries = self.entries();
+        let of_stream = action.max_stream_duration.as_ref();
+        let bounded = of_stream.is_some_and(|it| it.grpc_timeout_header_max.is_some());
+        if bounded || action.max_grpc_timeout.is_some() {
+            // The router writes it anew, before the mutations.
+            entries.forget("grpc-timeout");
+        }
         let asked = self.asked(Some((1, 0, "", "-")), false, true);
         let mut weighted = self
             .entry

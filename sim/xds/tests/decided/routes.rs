@@ -197,6 +197,11 @@ fn matchers(#[case] matched: &str, #[case] unsupported: Option<&str>) {
     Some("route.hash_policy"),
     None
 )]
+#[case::bounded_hash(
+    "route: {cluster: c, max_stream_duration: {grpc_timeout_header_max: 1s}, hash_policy: [{header: {header_name: grpc-timeout}}]}",
+    Some("route.hash_policy"),
+    None
+)]
 #[case::not_appended_hash(
     "route: {cluster: c, host_rewrite_literal: h, hash_policy: [{header: {header_name: x-forwarded-host}}]}",
     None,
