@@ -105,11 +105,6 @@ enum Foreign {
 }
 
 impl Foreign {
-    /// Whether what a mutation writes may be written over: the CORS filter acts behind the routes' mutations.
-    fn comes_later(&self, name: &str) -> bool {
-        matches!(self, Self::Response { cors: true, .. }) && name.starts_with("access-control-")
-    }
-
     fn has(&self, name: &str) -> bool {
         match self {
             Self::Nothing => false,
@@ -257,6 +252,15 @@ impl Lines {
         lines
     }
 
+    /// Whether Envoy may write a response's header once all mutations are done: the CORS filter does, the
+    /// connection manager, and the codec.
+    fn comes_later(&self, name: &str) -> bool {
+        self.is_response
+            && (OF_RESPONSES.contains(&name)
+                || ["content-type", "x-envoy-attempt-count"].contains(&name)
+                || name.starts_with("access-control-"))
+    }
+
     /// All values of a header, those of separate lines apart unless Envoy joins them.
     ///
     /// # Errors
@@ -266,7 +270,7 @@ impl Lines {
         if let Some(reason) = self.unknown.get(&name) {
             return Err(reason.clone());
         }
-        let settles = self.settled.contains(&name) && !self.foreign.comes_later(&name);
+        let settles = self.settled.contains(&name) && !self.comes_later(&name);
         if self.foreign.has(&name) && !settles {
             return Err(Undecided::new(format!("Envoy itself may write {name}")));
         }

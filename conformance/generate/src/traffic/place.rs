@@ -84,7 +84,7 @@ pub(super) fn connection(
         request.listener = Some(text(listener, "/name").to_owned());
     }
     let asks = ["prefix_ranges", "destination_port"].map(|name| matched.get(name).is_some());
-    if request.listener.is_none() || tape.once_in(3) || asks.contains(&true) {
+    if request.listener.is_none() || tape.once_in(2) || asks.contains(&true) {
         let mut to = matched
             .get("destination_port")
             .map_or(bound, |it| port(Some(it)));
@@ -106,7 +106,8 @@ pub(super) fn connection(
     .concat();
     let kind = text(matched, "/source_type");
     let ports = list(matched, "source_ports");
-    if !sources.is_empty() || !kind.is_empty() || !ports.is_empty() || tape.once_in(3) {
+    // A source that is not said leaves undecided what other filter chains ask of it.
+    if !sources.is_empty() || !kind.is_empty() || !ports.is_empty() || !tape.once_in(5) {
         let choice = tape.below(8);
         let ip = match choice {
             _ if tape.is_aimed() && kind == "SAME_IP_OR_LOOPBACK" => IpAddr::from([127, 0, 0, 1]),

@@ -226,13 +226,35 @@ impl Entries {
         }
     }
 
+    /// Whether Envoy may write a header of a response once all mutations are done: the connection manager
+    /// does, the codec, and filters that the response passes last.
+    fn is_written_last(&self, name: &str) -> bool {
+        let Side::Response { is_local, cors, .. } = self.side else {
+            return false;
+        };
+        match name {
+            "content-type" => is_local || self.is_open,
+            "connection"
+            | "content-length"
+            | "date"
+            | "grpc-message"
+            | "grpc-status"
+            | "keep-alive"
+            | "proxy-connection"
+            | "server"
+            | "transfer-encoding"
+            | "upgrade"
+            | "via"
+            | "x-envoy-attempt-count"
+            | "x-request-id" => true,
+            _ => name.starts_with("access-control-") && (cors || self.is_open),
+        }
+    }
+
     /// The values of a header, whose name is in lower case; `None`: they are not known.
     pub fn values(&self, name: &str) -> Option<Vec<String>> {
         let name = if name == "host" { ":authority" } else { name };
-        // The CORS filter writes these once all mutations are done.
-        if matches!(self.side, Side::Response { cors: true, .. })
-            && name.starts_with("access-control-")
-        {
+        if self.is_written_last(name) {
             return None;
         }
         let Some(lines) = self.known.get(name) else {
