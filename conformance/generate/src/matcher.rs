@@ -83,10 +83,9 @@ pub fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     Value::Object(members.into_iter().collect())
 }
 
-/// What a pointer leads to through objects. (`Value::pointer` copies each name.)
-pub fn at<'a>(of: &'a Value, pointer: &str) -> Option<&'a Value> {
-    let mut names = pointer.split('/').skip(1);
-    names.try_fold(of, |of, name| of.get(name))
+/// What these names lead to through objects. (`Value::pointer` copies each name.)
+pub fn at<'a>(of: &'a Value, names: &[&str]) -> Option<&'a Value> {
+    names.iter().try_fold(of, |of, name| of.get(name))
 }
 
 /// Sets a member of an object.

@@ -8,7 +8,7 @@ use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
 
 use crate::Tape;
-use crate::matcher::{set, string, value};
+use crate::matcher::{at, set, string, value};
 use crate::texts::{HEADERS, PATHS, VALUES};
 
 const INPUT: &str = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput";
@@ -220,22 +220,20 @@ fn in_on_match<'a>(leads: Option<&'a mut Value>, found: &mut Vec<&'a mut Value>)
 /// The headers, and perhaps the path, with which a request goes some way down the tree.
 pub fn descend(matcher: &Value, tape: &mut Tape<'_>) -> Vec<(String, String)> {
     let mut given = Vec::new();
-    let mut at = matcher;
+    let mut place = matcher;
     for _ in 0..6 {
-        let fields = at
-            .pointer("/matcher_list/matchers")
-            .and_then(Value::as_array);
-        let tree = at.get("matcher_tree");
+        let fields = at(place, &["matcher_list", "matchers"]).and_then(Value::as_array);
+        let tree = place.get("matcher_tree");
         let leads = if let Some(field) = fields.and_then(|fields| tape.pick(fields)) {
             in_predicate(field.get("predicate"), &mut given, tape);
             field.get("on_match")
         } else if let Some(tree) = tree.filter(|_| !tape.once_in(5)) {
-            let maps = ["/exact_match_map/map", "/prefix_match_map/map"];
+            let maps = ["exact_match_map", "prefix_match_map"];
             let map = maps
                 .into_iter()
-                .find_map(|map| tree.pointer(map)?.as_object());
+                .find_map(|map| at(tree, &[map, "map"])?.as_object());
             let keys: Vec<&String> = map.into_iter().flat_map(Map::keys).collect();
-            let name = tree.pointer("/input/typed_config/header_name");
+            let name = at(tree, &["input", "typed_config", "header_name"]);
             let (Some(key), Some(name)) = (tape.pick(&keys), name.and_then(Value::as_str)) else {
                 break;
             };
@@ -244,10 +242,10 @@ pub fn descend(matcher: &Value, tape: &mut Tape<'_>) -> Vec<(String, String)> {
             given.push((name.to_owned(), text));
             map.and_then(|map| map.get(key.as_str()))
         } else {
-            at.get("on_no_match")
+            place.get("on_no_match")
         };
         match leads.and_then(|leads| leads.get("matcher")) {
-            Some(matcher) => at = matcher,
+            Some(matcher) => place = matcher,
             None => break,
         }
     }
@@ -259,20 +257,16 @@ fn in_predicate(predicate: Option<&Value>, given: &mut Vec<(String, String)>, ta
         return;
     };
     if let Some(single) = predicate.get("single_predicate") {
-        let name = single.pointer("/input/typed_config/header_name");
+        let name = at(single, &["input", "typed_config", "header_name"]);
         let string = single.get("value_match").cloned().unwrap_or_default();
         let asked = json!({"string_match": string});
         if let (Some(name), Some(value)) = (name.and_then(Value::as_str), value(&asked, tape)) {
             given.push((name.to_owned(), value));
         }
     }
-    for kind in ["/and_matcher/predicate", "/or_matcher/predicate"] {
-        for one in predicate
-            .pointer(kind)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+    for kind in ["and_matcher", "or_matcher"] {
+        let all = at(predicate, &[kind, "predicate"]).and_then(Value::as_array);
+        for one in all.into_iter().flatten() {
             in_predicate(Some(one), given, tape);
         }
     }

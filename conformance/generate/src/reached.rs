@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use twinmesh_engine::{BadRequest, Decision, Did, Outcome, Request, Step, Trace};
 
+use crate::matcher::at;
 use crate::upgrade;
 
 /// Every rule that is counted.
@@ -91,8 +92,8 @@ pub struct Reached {
     counts: BTreeMap<&'static str, usize>,
 }
 
-fn list<'a>(of: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
-    of.pointer(pointer)
+fn list<'a>(of: &'a Value, names: &[&str]) -> impl Iterator<Item = &'a Value> {
+    at(of, names)
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
@@ -103,22 +104,22 @@ fn named<'a>(mut of: impl Iterator<Item = &'a Value>, name: &str) -> Option<&'a 
 }
 
 /// The type of the first policy that Envoy has; of subsets the one that chooses in them.
-fn extension<'a>(of: &'a Value, policies: &str) -> Option<&'a str> {
+fn extension<'a>(of: &'a Value, policies: &[&str]) -> Option<&'a str> {
     let configs = list(of, policies)
-        .filter_map(|policy| policy.pointer("/typed_extension_config/typed_config"));
+        .filter_map(|policy| at(policy, &["typed_extension_config", "typed_config"]));
     let mut typed = configs.filter_map(|config| Some((config, config.get("@type")?.as_str()?)));
     let (config, kind) = typed.find(|(_, kind)| kind.contains("/envoy."))?;
     let within = match kind.rsplit('.').next() {
-        Some("Subset") => "/subset_lb_policy/policies",
-        Some("OverrideHost") => "/fallback_policy/policies",
+        Some("Subset") => "subset_lb_policy",
+        Some("OverrideHost") => "fallback_policy",
         _ => return Some(kind),
     };
-    extension(config, within)
+    extension(config, &[within, "policies"])
 }
 
 /// The name of a cluster's balancer, of those that userspace alone has.
 fn balancer(cluster: &Value) -> Option<&'static str> {
-    let kind = extension(cluster, "/load_balancing_policy/policies");
+    let kind = extension(cluster, &["load_balancing_policy", "policies"]);
     let name = kind.or(cluster.get("lb_policy").and_then(Value::as_str))?;
     let known = [
         ("RING_HASH", "RingHash", "ring hash"),
@@ -145,10 +146,10 @@ fn says(cluster: &Value, word: &str) -> bool {
 
 /// Whether a priority has several localities with endpoints and weights.
 fn has_weighted_localities(cluster: &Value, priority: u32) -> bool {
-    let groups = list(cluster, "/load_assignment/endpoints")
+    let groups = list(cluster, &["load_assignment", "endpoints"])
         .filter(|group| group.get("priority") == Some(&priority.into()))
         .filter(|group| group.get("load_balancing_weight").is_some())
-        .filter(|group| list(group, "/lb_endpoints").next().is_some());
+        .filter(|group| list(group, &["lb_endpoints"]).next().is_some());
     let names: BTreeSet<String> = groups
         .filter_map(|group| Some(group.get("locality")?.to_string()))
         .collect();
@@ -161,12 +162,12 @@ fn hashes(balancer: &str) -> bool {
 
 /// The connection managers.
 fn managers(bootstrap: &Value) -> impl Iterator<Item = &Value> {
-    list(bootstrap, "/static_resources/listeners")
+    list(bootstrap, &["static_resources", "listeners"])
         .flat_map(|listener| {
             let default = listener.get("default_filter_chain");
-            list(listener, "/filter_chains").chain(default)
+            list(listener, &["filter_chains"]).chain(default)
         })
-        .flat_map(|chain| list(chain, "/filters"))
+        .flat_map(|chain| list(chain, &["filters"]))
         .filter_map(|filter| filter.get("typed_config"))
 }
 
@@ -175,7 +176,7 @@ fn http_filter<'a>(bootstrap: &'a Value, decision: &Decision, index: usize) -> O
     let name = decision.route_config.as_deref()?;
     let mut managers = managers(bootstrap);
     let named =
-        |it: &&Value| it.pointer("/route_config/name").and_then(Value::as_str) == Some(name);
+        |it: &&Value| at(it, &["route_config", "name"]).and_then(Value::as_str) == Some(name);
     managers.find(named)?.get("http_filters")?.get(index)
 }
 
@@ -185,10 +186,10 @@ fn network_filter<'a>(
     decision: &Decision,
     index: usize,
 ) -> Option<&'a Value> {
-    let listeners = list(bootstrap, "/static_resources/listeners");
+    let listeners = list(bootstrap, &["static_resources", "listeners"]);
     let listener = named(listeners, decision.listener.as_deref()?)?;
     let default = listener.get("default_filter_chain");
-    let chains = list(listener, "/filter_chains").chain(default);
+    let chains = list(listener, &["filter_chains"]).chain(default);
     let chain = named(chains, decision.filter_chain.as_deref()?)?;
     chain.get("filters")?.get(index)
 }
@@ -197,7 +198,7 @@ fn network_filter<'a>(
 fn host<'a>(bootstrap: &'a Value, decision: &Decision) -> Option<&'a Value> {
     let configurations = managers(bootstrap).filter_map(|manager| manager.get("route_config"));
     let configuration = named(configurations, decision.route_config.as_deref()?)?;
-    let hosts = list(configuration, "/virtual_hosts");
+    let hosts = list(configuration, &["virtual_hosts"]);
     named(hosts, decision.virtual_host.as_deref()?)
 }
 
@@ -257,7 +258,7 @@ impl Reached {
             filter(|did| matches!(did, Did::Delay(_))),
         );
         let by_tree = named(
-            list(bootstrap, "/static_resources/listeners"),
+            list(bootstrap, &["static_resources", "listeners"]),
             decision.listener.as_deref().unwrap_or_default(),
         )
         .is_some_and(|listener| listener.get("filter_chain_matcher").is_some());
@@ -286,7 +287,7 @@ impl Reached {
                 ),
                 _ => continue,
             };
-            let by_tree = filter.and_then(|it| it.pointer("/typed_config/matcher"));
+            let by_tree = filter.and_then(|it| at(it, &["typed_config", "matcher"]));
             self.count_one(rule, by_tree.is_some());
         }
         self.count_one("HTTP filter that passes", passes);
@@ -315,7 +316,7 @@ impl Reached {
         let forwards = decision.outcome == Outcome::Forward;
         self.count_one("CONNECT", is_connect && forwards);
         let configs =
-            route(bootstrap, decision).and_then(|it| it.pointer("/route/upgrade_configs"));
+            route(bootstrap, decision).and_then(|it| at(it, &["route", "upgrade_configs"]));
         let mut configs = configs.and_then(Value::as_array).into_iter().flatten();
         let ends = configs.any(|config| config.get("connect_config").is_some());
         self.count_one("CONNECT that Envoy ends", is_connect && forwards && ends);
@@ -349,15 +350,15 @@ impl Reached {
         let secured = host.is_some_and(|host| host.get("require_tls").is_some());
         let redirected = decision.outcome == Outcome::Redirect && decision.route.is_none();
         self.count_one("TLS required", secured && redirected);
-        let clusters = list(bootstrap, "/static_resources/clusters");
+        let clusters = list(bootstrap, &["static_resources", "clusters"]);
         let cluster = decision
             .cluster
             .as_deref()
             .and_then(|name| named(clusters, name));
         if let (Some(cluster), Some(priority)) = (cluster, decision.priority) {
             self.endpoint(cluster, priority);
-            let own = bootstrap.pointer("/node/locality/zone").is_some();
-            let local = bootstrap.pointer("/cluster_manager/local_cluster_name");
+            let own = at(bootstrap, &["node", "locality", "zone"]).is_some();
+            let local = at(bootstrap, &["cluster_manager", "local_cluster_name"]);
             let is_other = local.is_some_and(|local| Some(local) != cluster.get("name"));
             let by_zone = says(cluster, "min_cluster_size") && decision.locality.is_some();
             self.count_one("own zone", priority == 0 && own && is_other && by_zone);
@@ -381,7 +382,7 @@ impl Reached {
         if decision.priority.is_some() && cluster.is_some_and(|it| says(it, "subset_selectors")) {
             let asked = |of: &Value| of.get("metadata_match").is_some();
             self.count_one("subset", route.get("route").is_some_and(asked));
-            let mut entries = list(route, "/route/weighted_clusters/clusters");
+            let mut entries = list(route, &["route", "weighted_clusters", "clusters"]);
             self.count_one("subset by a weighted cluster", entries.any(asked));
         }
         if let Some(matched) = route.get("match") {
@@ -394,9 +395,9 @@ impl Reached {
     /// How the endpoint was chosen.
     fn endpoint(&mut self, cluster: &Value, priority: u32) {
         let own = |locality: &&Value| locality.get("priority") == Some(&priority.into());
-        let weights: Vec<u64> = list(cluster, "/load_assignment/endpoints")
+        let weights: Vec<u64> = list(cluster, &["load_assignment", "endpoints"])
             .filter(own)
-            .flat_map(|locality| list(locality, "/lb_endpoints"))
+            .flat_map(|locality| list(locality, &["lb_endpoints"]))
             .map(|endpoint| {
                 let weight = endpoint.get("load_balancing_weight");
                 weight.and_then(Value::as_u64).unwrap_or(1)
@@ -416,8 +417,9 @@ impl Reached {
             self.count_one(name, several);
             return;
         }
-        let given = |name: &str| cluster.pointer(&format!("/least_request_lb_config/{name}"));
-        let biased = given("active_request_bias/default_value")
+        let given = |name: &str| at(cluster, &["least_request_lb_config", name]);
+        let biased = given("active_request_bias")
+            .and_then(|bias| bias.get("default_value"))
             .and_then(Value::as_f64)
             .is_some_and(|bias| bias != 1.0);
         self.count_one("round robin", several && !least && !is_weighted);
@@ -436,22 +438,25 @@ impl Reached {
 
     /// How the route chose the cluster, and what was hashed.
     fn action(&mut self, route: &Value, decision: &Decision, is_hashed: bool) {
-        let weighted = route.pointer("/route/weighted_clusters");
+        let weighted = at(route, &["route", "weighted_clusters"]);
         let by_hash = weighted.is_some_and(|it| it.get("use_hash_policy").is_some());
         self.count_one("weighted clusters by hash", by_hash);
         self.count_one(
             "cluster header",
-            route.pointer("/route/cluster_header").is_some() && decision.cluster.is_some(),
+            at(route, &["route", "cluster_header"]).is_some() && decision.cluster.is_some(),
         );
         self.count_one(
             "URI template rewrite",
-            route.pointer("/route/path_rewrite_policy").is_some(),
+            at(route, &["route", "path_rewrite_policy"]).is_some(),
         );
-        let fraction = route.pointer("/match/runtime_fraction/default_value/numerator");
+        let fraction = at(
+            route,
+            &["match", "runtime_fraction", "default_value", "numerator"],
+        );
         let fraction = fraction.and_then(Value::as_u64);
         self.count_one("runtime fraction", fraction.is_some_and(|it| it < 100));
         let is_decided = decision.outcome != Outcome::Unsupported;
-        for policy in list(route, "/route/hash_policy").filter(|_| is_decided) {
+        for policy in list(route, &["route", "hash_policy"]).filter(|_| is_decided) {
             for (rule, kind) in [
                 ("hash by header", "header"),
                 ("hash by cookie", "cookie"),
@@ -482,10 +487,10 @@ impl Reached {
         self.count_one("inverted dynamic metadata", asks("dynamic_metadata"));
         let yes = Value::Bool(true);
         let regex = |matcher: &Value| {
-            matcher.pointer("/string_match/safe_regex").is_some()
+            at(matcher, &["string_match", "safe_regex"]).is_some()
                 || matcher.get("safe_regex_match").is_some()
         };
-        let headers: Vec<&Value> = list(matched, "/headers").collect();
+        let headers: Vec<&Value> = list(matched, &["headers"]).collect();
         let any = |what: &dyn Fn(&Value) -> bool| headers.iter().any(|matcher| what(matcher));
         let is_repeated = |matcher: &Value| {
             let name = matcher.get("name").and_then(Value::as_str).unwrap_or("");
@@ -504,7 +509,7 @@ impl Reached {
             any(&is("treat_missing_header_as_empty")),
         );
         self.count_one("repeated header", any(&is_repeated));
-        let parameters: Vec<&Value> = list(matched, "/query_parameters").collect();
+        let parameters: Vec<&Value> = list(matched, &["query_parameters"]).collect();
         self.count_one("query parameter", !parameters.is_empty());
         self.count_one(
             "query parameter regex",

@@ -322,9 +322,10 @@ fn route() -> BoxedStrategy<Value> {
                 {
                     redirect.remove("prefix_rewrite");
                 }
-                if let Some(template) =
-                    at(&matched, "/path_match_policy/typed_config/path_template")
-                    && let Some(action) = route.get_mut("route").and_then(Value::as_object_mut)
+                if let Some(template) = at(
+                    &matched,
+                    &["path_match_policy", "typed_config", "path_template"],
+                ) && let Some(action) = route.get_mut("route").and_then(Value::as_object_mut)
                 {
                     // Envoy refuses a prefix's rewrite without a prefix, and two rewrites of one path.
                     action.remove("prefix_rewrite");

@@ -20,8 +20,9 @@ const MOST_JUMPS: u64 = 10_000_000;
 
 /// A function that waits for another's return.
 #[derive(Debug, Clone, Copy, Default)]
-struct Frame {
-    next: usize,
+struct Frame<'a> {
+    /// What follows the call, up to the program's end.
+    rest: &'a [Operation],
     saved: [u64; 4],
 }
 
@@ -134,29 +135,37 @@ pub fn run<L: Fn(u64, u64) -> u64>(
     registers[10] = Memory::address(STACK, FRAME_BYTES);
     let mut frames = [Frame::default(); FRAMES];
     let mut depth = 0;
-    let mut next = 0;
     let mut left = MOST_JUMPS;
+    // An iterator, since a place would be looked up anew for each operation.
+    let mut rest = program.iter();
     loop {
-        let Some(operation) = program.get(next) else {
-            return beyond(next);
+        let Some(operation) = rest.next() else {
+            return beyond(program.len());
         };
-        let at = next;
-        next += 1;
+        macro_rules! at {
+            () => {
+                program.len() - rest.len() - 1
+            };
+        }
         // Whatever has no end jumps or calls.
         macro_rules! jump {
             ($operation:ident) => {{
-                next = $operation.target as usize;
                 left -= 1;
                 if left == 0 {
-                    return endless(at);
+                    return endless(at!());
                 }
+                let target = $operation.target as usize;
+                let Some(follows) = program.get(target..) else {
+                    return beyond(target);
+                };
+                rest = follows.iter();
             }};
         }
         macro_rules! load {
             ($bytes:literal, $base:expr) => {{
                 let address = $base.wrapping_add_signed(i64::from(operation.target));
                 let Some(value) = memory.load(address, $bytes) else {
-                    return outside(at, "reads", address);
+                    return outside(at!(), "reads", address);
                 };
                 *to!(operation, registers) = value;
             }};
@@ -173,7 +182,7 @@ pub fn run<L: Fn(u64, u64) -> u64>(
                 let base = *to!(operation, registers);
                 let address = base.wrapping_add_signed(i64::from(operation.target));
                 if memory.store(address, $bytes, $given).is_none() {
-                    return outside(at, "writes", address);
+                    return outside(at!(), "writes", address);
                 }
             }};
         }
@@ -266,7 +275,7 @@ pub fn run<L: Fn(u64, u64) -> u64>(
                 let base = *to!(operation, registers);
                 let address = base.wrapping_add_signed(i64::from(operation.target));
                 let Some(was) = memory.fetch_add(address, from!(operation, registers)) else {
-                    return outside(at, "adds to", address);
+                    return outside(at!(), "adds to", address);
                 };
                 from!(operation, registers) = was;
             },
@@ -274,15 +283,15 @@ pub fn run<L: Fn(u64, u64) -> u64>(
             0x05 => jump!(operation),
             LOOKUP => {
                 let Some(key) = memory.load(registers[2], 4) else {
-                    return outside(at, "reads a key from", registers[2]);
+                    return outside(at!(), "reads a key from", registers[2]);
                 };
                 registers[0] = (around.lookup)(registers[1], key);
             },
             CALL => {
                 let Some(frame) = frames.get_mut(depth).filter(|_| depth + 1 < FRAMES) else {
-                    return too_deep(at);
+                    return too_deep(at!());
                 };
-                frame.next = next;
+                frame.rest = rest.as_slice();
                 frame.saved.copy_from_slice(&registers[6..10]);
                 registers[10] += FRAME_BYTES;
                 depth += 1;
@@ -294,11 +303,11 @@ pub fn run<L: Fn(u64, u64) -> u64>(
                 };
                 let frame = &frames[above];
                 depth = above;
-                next = frame.next;
+                rest = frame.rest.iter();
                 registers[6..10].copy_from_slice(&frame.saved);
                 registers[10] -= FRAME_BYTES;
             },
-            code => return unknown(at, code),
+            code => return unknown(at!(), code),
         }
     }
 }

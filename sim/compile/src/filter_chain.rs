@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use twinmesh_model::head::HEADERS;
 use twinmesh_model::layout::{filter_chain, filter_chain_node, pair, unsupported};
 use twinmesh_re2::{DEFAULT_STATE_CAP, Dfa};
-use twinmesh_xds::{FilterChain, Snapshot, Terminal, Unsupported};
+use twinmesh_xds::{FilterChain, Terminal, Unsupported};
 
 use crate::compiler::Compiler;
 use crate::trie::Keys;
@@ -55,7 +55,7 @@ impl Compiler<'_> {
                 if managed {
                     self.headers_in_userspace((listener, index), chain);
                 }
-                if let Some(pattern) = left_alone(chain, manager, self.snapshot) {
+                if let Some(pattern) = left_alone(managed, manager) {
                     match self.paths_dfa(pattern) {
                         Ok(dfa) => normal = dfa,
                         Err(too_large) => {
@@ -476,15 +476,11 @@ fn limits(manager: &HttpConnectionManager) -> u64 {
 }
 
 /// The regex of paths (without query) of the requests that the connection manager does not change; `None`
-/// where it changes none.
-pub fn left_alone(
-    chain: &FilterChain,
-    manager: &HttpConnectionManager,
-    snapshot: &Snapshot,
-) -> Option<String> {
+/// where it changes none. `managed`: what it does to headers may matter ([`managed_header::may_matter`]).
+pub fn left_alone(managed: bool, manager: &HttpConnectionManager) -> Option<String> {
     // No path has it.
     const NONE: &str = r"\x00";
-    match managed_header::may_matter(chain, snapshot) {
+    match managed {
         true => Some(NONE.to_owned()),
         false => unchanged_paths(manager),
     }

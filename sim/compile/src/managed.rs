@@ -144,14 +144,12 @@ impl Compiled {
             });
         }
         let manager = self.manager(&record)?;
-        let nothing = Managed::of(came);
-        let before = before.unwrap_or(&nothing);
-        let (request, bits) = (&before.request, before.bits);
-        let target = text(&request.head(), Span(record.word(work::TARGET)));
-        let mut managed = Managed {
-            bits: bits | connection::MANAGED,
-            ..before.clone()
-        };
+        if before.is_some_and(|before| before.bits & connection::MANAGED != 0) {
+            return None;
+        }
+        let mut managed = before.map_or_else(|| Managed::of(came), Managed::clone);
+        managed.bits |= connection::MANAGED;
+        let target = text(&managed.request.head(), Span(record.word(work::TARGET)));
         // The target of CONNECT is no path.
         let path = match connect::is_connect(came) {
             true => target.clone(),
@@ -161,15 +159,12 @@ impl Compiled {
             },
         };
         if path != target {
-            let given = request.path.trim_matches([' ', '\t']);
+            let given = managed.request.path.trim_matches([' ', '\t']);
             let before = given.strip_suffix(target.as_str())?;
             managed.request.path = format!("{before}{path}");
             if let Some(laid) = &mut managed.laid {
                 laid.path.clone_from(&managed.request.path);
             }
-        }
-        if bits == managed.bits {
-            return None;
         }
         self.manage(manager, &record, &mut managed)?;
         managed.fits(manager).then_some(managed)

@@ -26,6 +26,7 @@ use prost::Message;
 use twinmesh_xds::{FilterChain, Listener, Snapshot, Terminal};
 
 use crate::filter_chain::left_alone;
+use crate::managed_header;
 
 /// The name of the extension that says which protocol an upstream speaks.
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -207,7 +208,8 @@ pub fn connect_time(listener: &Listener, snapshot: &Snapshot, plain: &HashSet<St
             manager,
         } => {
             // Nobody looks at the requests, so none of them may have to be changed.
-            if left_alone(chain, manager, snapshot).is_some() {
+            let managed = managed_header::may_matter(chain, snapshot);
+            if left_alone(managed, manager).is_some() {
                 return false;
             }
             let Some(held) = snapshot.route_configurations.get(*index) else {

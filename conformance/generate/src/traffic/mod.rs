@@ -14,7 +14,10 @@ use crate::{Tape, connect, filter_chain_matcher, malformed, matcher_tree, upgrad
 
 use filter::filtered;
 use place::{authority, connection, secured};
-use route::{beside, hashed, headers, named_cluster, named_endpoints, path, query, random};
+use route::{
+    asks_for_endpoints, beside, hashed, headers, named_cluster, named_endpoints, path, query,
+    random,
+};
 
 /// Of so many requests one asks for an upgrade.
 const UPGRADES: usize = 15;
@@ -23,14 +26,18 @@ const UPGRADES: usize = 15;
 /// route's matchers take. Times grow, and some requests last.
 pub fn requests(bootstrap: &Value, tapes: &[Vec<u16>]) -> Vec<Request> {
     let mut now = 0;
-    let mut trees = Trees::default();
+    let mut ground = Ground {
+        bootstrap,
+        asks_for_endpoints: asks_for_endpoints(bootstrap),
+        trees: Trees::default(),
+    };
     tapes
         .iter()
         .enumerate()
         .map(|(index, choices)| {
             let mut tape = Tape::new(choices);
             let aim = Aim::of(&mut tape);
-            let mut request = aimed(bootstrap, aim, &mut trees, &mut tape);
+            let mut request = aimed(&mut ground, aim, &mut tape);
             request.id = format!("r{index}");
             now += [0, 1, 10][tape.below(3)];
             request.time_us = Some(now);
@@ -59,8 +66,8 @@ fn terminal(chain: &Value) -> &Value {
     config.unwrap_or(&Value::Null)
 }
 
-fn text<'a>(of: &'a Value, pointer: &str) -> &'a str {
-    at(of, pointer).and_then(Value::as_str).unwrap_or("")
+fn text<'a>(of: &'a Value, names: &[&str]) -> &'a str {
+    at(of, names).and_then(Value::as_str).unwrap_or("")
 }
 
 /// A request that says nothing but its method.
@@ -136,15 +143,19 @@ impl<'a> Trees<'a> {
     }
 }
 
-fn aimed<'a>(
+/// What requests are aimed at, and what of it is looked for only once.
+#[derive(Debug)]
+struct Ground<'a> {
     bootstrap: &'a Value,
-    aim: Aim,
-    trees: &mut Trees<'a>,
-    tape: &mut Tape<'_>,
-) -> Request {
+    /// Some cluster looks at the header that names endpoints.
+    asks_for_endpoints: bool,
+    trees: Trees<'a>,
+}
+
+fn aimed(ground: &mut Ground<'_>, aim: Aim, tape: &mut Tape<'_>) -> Request {
     let mut request = plain(tape);
     let none = &Value::Null;
-    let listeners = bootstrap.get("static_resources").unwrap_or(none);
+    let listeners = ground.bootstrap.get("static_resources").unwrap_or(none);
     let listener = tape.pick(list(listeners, "listeners")).unwrap_or(none);
     let mut chains: Vec<&Value> = list(listener, "filter_chains").iter().collect();
     chains.extend(listener.get("default_filter_chain"));
@@ -162,7 +173,7 @@ fn aimed<'a>(
     tape.aim(aim.hits(Part::Authority));
     request.authority = Some(authority(domain.unwrap_or("*"), tape));
     let routes = match host.get("matcher") {
-        Some(matcher) => trees.routes(matcher),
+        Some(matcher) => ground.trees.routes(matcher),
         None => list(host, "routes"),
     };
     let route = tape.pick(routes).unwrap_or(none);
@@ -173,7 +184,9 @@ fn aimed<'a>(
     headers(matched, &mut request, tape);
     named_cluster(route, &mut request, tape);
     hashed(route, &mut request, tape);
-    named_endpoints(bootstrap, &mut request, tape);
+    if ground.asks_for_endpoints {
+        named_endpoints(&mut request, tape);
+    }
     beside(matched, &mut request, tape);
     tape.aim(aim.hits(Part::Query));
     query(matched, &mut request, tape);

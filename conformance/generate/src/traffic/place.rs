@@ -46,7 +46,7 @@ pub(super) fn secured(host: &Value, request: &mut Request, tape: &mut Tape<'_>) 
 /// An address within one of the ranges, or right beside it.
 pub(super) fn address(ranges: &[Value], tape: &mut Tape<'_>) -> IpAddr {
     let range = tape.pick(ranges);
-    let base = match range.map(|range| text(range, "/address_prefix")) {
+    let base = match range.map(|range| text(range, &["address_prefix"])) {
         Some(base) if !tape.misses_once_in(4) => base,
         _ => tape.pick(RANGES).map_or("10.0.0.0", |(base, _)| base),
     };
@@ -79,9 +79,9 @@ pub(super) fn connection(
         let port = port.and_then(Value::as_u64);
         port.and_then(|port| u16::try_from(port).ok()).unwrap_or(80)
     };
-    let bound = port(at(listener, "/address/socket_address/port_value"));
+    let bound = port(at(listener, &["address", "socket_address", "port_value"]));
     if tape.is_aimed() || !tape.once_in(4) {
-        request.listener = Some(text(listener, "/name").to_owned());
+        request.listener = Some(text(listener, &["name"]).to_owned());
     }
     let asks = ["prefix_ranges", "destination_port"].map(|name| matched.get(name).is_some());
     if request.listener.is_none() || tape.once_in(2) || asks.contains(&true) {
@@ -91,7 +91,7 @@ pub(super) fn connection(
         if tape.misses_once_in(6) {
             to = tape.pick(PORTS).map_or(to, |port| *port as u16);
         }
-        let own = text(listener, "/address/socket_address/address").parse();
+        let own = text(listener, &["address", "socket_address", "address"]).parse();
         let to_own = request.listener.is_none() && tape.below(3) != 0;
         let ip = match own {
             Ok(own) if to_own => own,
@@ -104,7 +104,7 @@ pub(super) fn connection(
         list(matched, "direct_source_prefix_ranges"),
     ]
     .concat();
-    let kind = text(matched, "/source_type");
+    let kind = text(matched, &["source_type"]);
     let ports = list(matched, "source_ports");
     // A source that is not said leaves undecided what other filter chains ask of it.
     if !sources.is_empty() || !kind.is_empty() || !ports.is_empty() || !tape.once_in(5) {
@@ -150,7 +150,7 @@ pub(super) fn connection(
             _ => given,
         });
     }
-    let transport = text(matched, "/transport_protocol");
+    let transport = text(matched, &["transport_protocol"]);
     if !transport.is_empty() || tape.misses_once_in(10) {
         let tls = tape.below(2) == 0;
         request.tls = Some(if tape.is_aimed() {

@@ -12,13 +12,16 @@ use crate::texts::{
 };
 
 pub(super) fn path(matched: &Value, tape: &mut Tape<'_>) -> String {
-    let pattern = text(matched, "/safe_regex/regex");
-    let template = text(matched, "/path_match_policy/typed_config/path_template");
+    let pattern = text(matched, &["safe_regex", "regex"]);
+    let template = text(
+        matched,
+        &["path_match_policy", "typed_config", "path_template"],
+    );
     let mut path = if !template.is_empty() {
         of_template(template, tape)
     } else if pattern.is_empty() {
-        let kinds = ["/prefix", "/path", "/path_separated_prefix"];
-        let of: String = kinds.iter().map(|kind| text(matched, kind)).collect();
+        let kinds = ["prefix", "path", "path_separated_prefix"];
+        let of: String = kinds.iter().map(|kind| text(matched, &[kind])).collect();
         around(&of, tape)
     } else {
         of_regex(pattern, tape)
@@ -48,7 +51,7 @@ fn of_template(template: &str, tape: &mut Tape<'_>) -> String {
 
 pub(super) fn headers(matched: &Value, request: &mut Request, tape: &mut Tape<'_>) {
     for matcher in list(matched, "headers") {
-        let name = text(matcher, "/name");
+        let name = text(matcher, &["name"]);
         if name == ":scheme" {
             continue;
         }
@@ -101,14 +104,14 @@ pub(super) fn named_cluster(route: &Value, request: &mut Request, tape: &mut Tap
 pub(super) fn hashed(route: &Value, request: &mut Request, tape: &mut Tape<'_>) {
     let action = route.get("route").unwrap_or(&Value::Null);
     for policy in list(action, "hash_policy") {
-        let header = text(policy, "/header/header_name");
+        let header = text(policy, &["header", "header_name"]);
         if !header.is_empty() && !header.starts_with(':') && !tape.once_in(4) {
             for _ in 0..if tape.once_in(4) { 2 } else { 1 } {
                 let value = tape.text(VALUES) + &tape.text(&["", "1", "23", "456-long-enough"]);
                 request.headers.push((header.to_owned(), value));
             }
         }
-        let cookie = text(policy, "/cookie/name");
+        let cookie = text(policy, &["cookie", "name"]);
         if !cookie.is_empty() && !tape.once_in(4) {
             let before = tape.text(&["", "", "x=1; ", "a;", "b=\"2\" ;", ";"]);
             let value = tape.text(&["1", "2", "\"3\"", "", "\"", "a=b", "4 "]);
@@ -116,7 +119,7 @@ pub(super) fn hashed(route: &Value, request: &mut Request, tape: &mut Tape<'_>) 
             let line = format!("{before}{cookie}={value}{after}");
             request.headers.push(("cookie".to_owned(), line));
         }
-        let parameter = text(policy, "/query_parameter/name");
+        let parameter = text(policy, &["query_parameter", "name"]);
         if !parameter.is_empty() && !request.path.contains('?') && !tape.once_in(4) {
             let value = tape.text(&["=1", "=2", "", "=", "=%31", "=1&a=2"]);
             request.path.push_str(&format!("?{parameter}{value}"));
@@ -141,17 +144,20 @@ pub(super) fn hashed(route: &Value, request: &mut Request, tape: &mut Tape<'_>) 
     }
 }
 
-/// The header that names endpoints, where some cluster looks at it.
-pub(super) fn named_endpoints(bootstrap: &Value, request: &mut Request, tape: &mut Tape<'_>) {
-    let policy = "/load_balancing_policy/policies/0/typed_extension_config/typed_config";
-    let resources = bootstrap.pointer("/static_resources");
-    let mut clusters = list(resources.unwrap_or(&Value::Null), "clusters").iter();
-    let asks = |cluster: &Value| {
-        cluster
-            .pointer(&format!("{policy}/override_host_sources"))
-            .is_some()
-    };
-    if !clusters.any(asks) || !tape.once_in(3) {
+/// Whether some cluster of a bootstrap looks at the header that names endpoints.
+pub(super) fn asks_for_endpoints(bootstrap: &Value) -> bool {
+    let policies = &["load_balancing_policy", "policies"];
+    let resources = bootstrap.get("static_resources").unwrap_or(&Value::Null);
+    list(resources, "clusters").iter().any(|cluster| {
+        let policy = at(cluster, policies).and_then(|policies| policies.get(0));
+        let config = policy.and_then(|it| at(it, &["typed_extension_config", "typed_config"]));
+        config.is_some_and(|it| it.get("override_host_sources").is_some())
+    })
+}
+
+/// The header that names endpoints, for a cluster that looks at it.
+pub(super) fn named_endpoints(request: &mut Request, tape: &mut Tape<'_>) {
+    if !tape.once_in(3) {
         return;
     }
     for _ in 0..if tape.once_in(8) { 2 } else { 1 } {
@@ -196,7 +202,7 @@ pub(super) fn beside(matched: &Value, request: &mut Request, tape: &mut Tape<'_>
         let Some(value) = value(matcher, tape) else {
             continue;
         };
-        let name = text(matcher, "/name");
+        let name = text(matcher, &["name"]);
         let before = tape.text(&["", "", "", "x=1; ", ";"]);
         let line = match tape.below(8) {
             0 => format!("{before}{name}=\"{value}\""),
@@ -231,7 +237,7 @@ pub(super) fn query(matched: &Value, request: &mut Request, tape: &mut Tape<'_>)
         }
         let times = if tape.once_in(8) { 2 } else { 1 };
         for _ in 0..times {
-            let name = text(matcher, "/name");
+            let name = text(matcher, &["name"]);
             let name = if tape.misses_once_in(10) {
                 around(name, tape)
             } else {
@@ -262,10 +268,10 @@ pub(super) fn query(matched: &Value, request: &mut Request, tape: &mut Tape<'_>)
 
 /// A random number: at the edges of the weighted clusters' intervals, or any.
 pub(super) fn random(route: &Value, tape: &mut Tape<'_>) -> u64 {
-    let clusters = at(route, "/route/weighted_clusters").unwrap_or(&Value::Null);
+    let clusters = at(route, &["route", "weighted_clusters"]).unwrap_or(&Value::Null);
     let weight = |entry: &Value| entry.get("weight").and_then(Value::as_u64).unwrap_or(0);
     let mut total: u64 = list(clusters, "clusters").iter().map(weight).sum();
-    let fraction = "/match/runtime_fraction/default_value/numerator";
+    let fraction = &["match", "runtime_fraction", "default_value", "numerator"];
     if let Some(numerator) = at(route, fraction).and_then(Value::as_u64)
         && tape.once_in(2)
     {

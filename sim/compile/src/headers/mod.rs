@@ -458,11 +458,13 @@ impl<'a> Taken<'a> {
         let headers = self.tell(MutationOf::Request, &entries, steps);
         decision.request_headers = headers.filter(|_| !ends);
         self.mirror(action, &entries, decision, steps)?;
-        let response = Entries::of_response(200, false, self.manager);
-        // What Envoy says of a response to an upgrade hangs on what the endpoint makes of it.
-        let upgrades = is_tunnel || asks_for_upgrade(self.came);
-        let state = (!upgrades).then_some((1, 200, "via_upstream", "-"));
-        self.respond(&entries, response, state, true, decision, steps);
+        if self.changes_response() {
+            let response = Entries::of_response(200, false, self.manager);
+            // What Envoy says of a response to an upgrade hangs on what the endpoint makes of it.
+            let upgrades = is_tunnel || asks_for_upgrade(self.came);
+            let state = (!upgrades).then_some((1, 200, "via_upstream", "-"));
+            self.respond(&entries, response, state, true, decision, steps);
+        }
         Ok(())
     }
 
@@ -486,6 +488,12 @@ impl<'a> Taken<'a> {
         Ok(())
     }
 
+    /// Whether the client gets anything else than what is answered.
+    fn changes_response(&self) -> bool {
+        let of = MutationOf::Response;
+        !self.mutations(of).is_empty() || !self.changes(of).is_empty()
+    }
+
     /// Writes down what the client gets, of a response that nothing has changed yet.
     fn respond(
         &self,
@@ -496,12 +504,11 @@ impl<'a> Taken<'a> {
         decision: &mut Decision,
         steps: &mut Vec<Step>,
     ) -> Entries {
-        let mutations = self.mutations(MutationOf::Response);
-        if mutations.is_empty() && self.changes(MutationOf::Response).is_empty() {
+        if !self.changes_response() {
             return response;
         }
         let asked = self.asked(state, true, with_cluster);
-        for mutations in mutations {
+        for mutations in self.mutations(MutationOf::Response) {
             mutations.change_response(request, &mut response, &asked);
         }
         self.filter_response(request, &mut response, asked);

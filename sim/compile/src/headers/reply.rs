@@ -36,10 +36,12 @@ impl Taken<'_> {
                 (action.status, Some((0, 0, "direct_response", "-")), false)
             }
             (Some(Action::Route(_)), outcome::FILTER_REPLY) if !self.is_cors(high(reason)) => {
-                // Whatever changes headers before it leaves it undecided.
-                let request = self.entries_that_came();
-                let response = Entries::of_response(low(reason) as u32, true, self.manager);
-                self.respond(&request, response, None, true, decision, steps);
+                if self.changes_response() {
+                    // Whatever changes headers before it leaves it undecided.
+                    let request = self.entries_that_came();
+                    let response = Entries::of_response(low(reason) as u32, true, self.manager);
+                    self.respond(&request, response, None, true, decision, steps);
+                }
                 return Ok(());
             }
             (_, outcome::FILTER_REPLY) => {
@@ -62,15 +64,11 @@ impl Taken<'_> {
             }
             _ => return Ok(()),
         };
-        let response = Entries::of_response(status, true, self.manager);
-        self.respond(
-            &self.entries(),
-            response,
-            state,
-            with_cluster,
-            decision,
-            steps,
-        );
+        if self.changes_response() {
+            let response = Entries::of_response(status, true, self.manager);
+            let request = self.entries();
+            self.respond(&request, response, state, with_cluster, decision, steps);
+        }
         Ok(())
     }
 

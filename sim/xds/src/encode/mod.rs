@@ -10,7 +10,7 @@ mod special;
 use crate::{
     error::{Place, ReadError},
     path::{Path, Segment},
-    schema::{Field, Kind, Message, Special, schema},
+    schema::{Field, Kind, Message, Special},
     text::{Document, Node, Value},
     wire,
 };
@@ -218,7 +218,7 @@ impl<'a> Encoder<'a> {
         let Kind::Message(name) = &field.kind else {
             return self.scalar(field, node, out);
         };
-        let Some(message) = schema().message(name) else {
+        let Some(message) = field.message() else {
             return self.mismatch(node, format!("nothing: {name} is not built in"));
         };
         wire::put_tag(out, field.number, 2);

@@ -3,7 +3,10 @@
 
 mod descriptor;
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, OnceLock},
+};
 
 use envoy_types::pb::validate::FieldRules;
 use prost::Message as _;
@@ -89,6 +92,8 @@ pub(crate) struct Field {
     pub(crate) has_presence: bool,
     /// By which Envoy validates it.
     pub(crate) rules: Option<FieldRules>,
+    /// The message type, once it was asked for.
+    message: OnceLock<Option<&'static Message>>,
 }
 
 /// The type of a field.
@@ -278,16 +283,17 @@ impl Field {
             oneof,
             has_presence,
             rules: source.options.and_then(|options| options.rules),
+            message: OnceLock::new(),
             name: source.name,
         })
     }
 
     /// The message type, of a field that is a message.
     pub(crate) fn message(&self) -> Option<&'static Message> {
-        match &self.kind {
+        *self.message.get_or_init(|| match &self.kind {
             Kind::Message(name) => schema().message(name),
             _ => None,
-        }
+        })
     }
 
     /// The enum, of a field that is one.

@@ -174,11 +174,10 @@ impl<'w> Walker<'w> {
             return Ok(());
         }
         // Its own fields count wherever it stands in a dump.
-        let mode = match classify::table(&view.message.name) {
-            Some(table) if self.scopes.is_empty() && view.message.name == BOOTSTRAP => {
-                Mode::Decide(table)
-            }
-            _ => mode,
+        let is_bootstrap = self.scopes.is_empty() && view.message.name == BOOTSTRAP;
+        let mode = match is_bootstrap.then(|| classify::table(BOOTSTRAP)).flatten() {
+            Some(table) => Mode::Decide(table),
+            None => mode,
         };
         let before = (self.depth, self.total_depth);
         self.depth += 1;
@@ -306,7 +305,7 @@ impl<'w> Walker<'w> {
             };
             return Err(self.source.invalid(&path, problem));
         }
-        if validate {
+        if validate && rbac_matcher::is_filter(&message.name) {
             let view = View {
                 path: self.path.clone(),
                 ..view.clone()
