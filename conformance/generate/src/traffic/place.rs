@@ -84,14 +84,20 @@ pub(super) fn connection(
         request.listener = Some(text(listener, &["name"]).to_owned());
     }
     let asks = ["prefix_ranges", "destination_port"].map(|name| matched.get(name).is_some());
-    if request.listener.is_none() || tape.once_in(2) || asks.contains(&true) {
+    // Where a listener is at any address, a destination that is not said is not known.
+    let own = text(listener, &["address", "socket_address", "address"]).parse();
+    let is_anywhere = own.as_ref().is_ok_and(IpAddr::is_unspecified);
+    let is_said = match is_anywhere {
+        true => !tape.once_in(16),
+        false => tape.once_in(3),
+    };
+    if request.listener.is_none() || is_said || asks.contains(&true) {
         let mut to = matched
             .get("destination_port")
             .map_or(bound, |it| port(Some(it)));
         if tape.misses_once_in(6) {
             to = tape.pick(PORTS).map_or(to, |port| *port as u16);
         }
-        let own = text(listener, &["address", "socket_address", "address"]).parse();
         let to_own = request.listener.is_none() && tape.below(3) != 0;
         let ip = match own {
             Ok(own) if to_own => own,
@@ -107,7 +113,7 @@ pub(super) fn connection(
     let kind = text(matched, &["source_type"]);
     let ports = list(matched, "source_ports");
     // A source that is not said leaves undecided what other filter chains ask of it.
-    if !sources.is_empty() || !kind.is_empty() || !ports.is_empty() || !tape.once_in(5) {
+    if !sources.is_empty() || !kind.is_empty() || !ports.is_empty() || !tape.once_in(10) {
         let choice = tape.below(8);
         let ip = match choice {
             _ if tape.is_aimed() && kind == "SAME_IP_OR_LOOPBACK" => IpAddr::from([127, 0, 0, 1]),
