@@ -177,6 +177,10 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("more than all dropped", yaml, clusters("- name: c\n  load_assignment: {cluster_name: c, policy: {drop_overloads: [{category: a, drop_percentage: {numerator: 101}}]}}")),
         ("no policies", yaml, clusters("- name: c\n  load_balancing_policy: {policies: []}")),
         ("policy without an extension", yaml, clusters("- name: c\n  load_balancing_policy: {policies: [{}]}")),
+        ("two runtime layers of one name", yaml, "layered_runtime:\n  layers:\n  - {name: a, static_layer: {}}\n  - {name: a, admin_layer: {}}\nstatic_resources: {}\n".into()),
+        ("two admin layers", yaml, "layered_runtime:\n  layers:\n  - {name: a, admin_layer: {}}\n  - {name: b, admin_layer: {}}\nstatic_resources: {}\n".into()),
+        ("local cluster that is not there", yaml, clusters("- name: c") + "cluster_manager: {local_cluster_name: d}\n"),
+        ("local cluster that is not static", yaml, "cluster_manager: {local_cluster_name: d}\ndynamic_resources: {cds_config: {ads: {}}}\n".into()),
         ("lone percent sign in a header", yaml, routes("- match: {prefix: /}\n  route: {cluster: c}\n  request_headers_to_add: [{header: {key: a, value: \"%REQ(b)% 100%\"}}]")),
     ];
     let template = "path_match_policy: {name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig, path_template: \"/{a}\"}}";

@@ -1,6 +1,7 @@
 //! What Envoy 1.40 refuses, beyond the constraints in its .proto files (which `walk` checks).
 
 mod attempts;
+pub(crate) mod bootstrap;
 pub(crate) mod cluster;
 pub(crate) mod listener;
 pub(crate) mod matcher_tree;

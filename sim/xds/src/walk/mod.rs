@@ -15,6 +15,7 @@ use crate::{
     schema::{Field, Message, Special},
     snapshot::Unsupported,
     source::Source,
+    validate,
     view::{AnyView, View},
     wire::{self, Raw},
 };
@@ -312,6 +313,7 @@ impl<'w> Walker<'w> {
                 ..view.clone()
             };
             rbac_matcher::check(&view, self.source)?;
+            validate::bootstrap::check(&view, self.source)?;
         }
         Ok(())
     }
