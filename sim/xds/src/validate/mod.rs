@@ -3,6 +3,7 @@
 mod attempts;
 pub(crate) mod bootstrap;
 pub(crate) mod cluster;
+pub(crate) mod header_to_metadata;
 pub(crate) mod listener;
 pub(crate) mod matcher_tree;
 pub(crate) mod names;

@@ -314,6 +314,7 @@ impl<'w> Walker<'w> {
             };
             rbac_matcher::check(&view, self.source)?;
             validate::bootstrap::check(&view, self.source)?;
+            validate::header_to_metadata::check(&view, self.source)?;
         }
         Ok(())
     }
