@@ -59,6 +59,8 @@ const UNKNOWN_SOURCE: super::Rule =
     super::Rule::Unsupported("a filter that comes by extension discovery is not in the snapshot");
 
 pub(crate) const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+pub(crate) const UPSTREAM_CODEC: &str =
+    "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
 
 /// What a filter does to decisions.
 enum Effect {
@@ -147,10 +149,6 @@ const FILTERS: &[(&str, Effect)] = &[
     (
         "envoy.extensions.filters.http.tap.v3.Tap",
         Effect::None("it records"),
-    ),
-    (
-        "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
-        Effect::None("it encodes"),
     ),
     (
         "envoy.extensions.filters.http.wasm.v3.Wasm",

@@ -37,7 +37,7 @@ pub(crate) use cluster::{
     CLIENT_SIDE_WEIGHTED, LEAST_REQUEST, MAGLEV, OVERRIDE_HOST, RANDOM, RING_HASH, ROUND_ROBIN,
     SUBSET, WRR_LOCALITY, is_known_balancer,
 };
-pub(crate) use filter::{ROUTER, content_type, is_istio_inert};
+pub(crate) use filter::{ROUTER, UPSTREAM_CODEC, content_type, is_istio_inert};
 pub(crate) use listener::{MANAGER, ORIGINAL_DST, PROXY_PROTOCOL, TCP_PROXY};
 pub(crate) use local_rate_limit::LOCAL_RATE_LIMIT;
 
@@ -134,6 +134,8 @@ pub(crate) struct Context {
     pub(crate) proxied: bool,
     /// Connections come to a pipe or from inside, and nothing gives them addresses.
     pub(crate) without_addresses: bool,
+    /// An Envoy wrote the form: its build knows what is in it.
+    pub(crate) dumped: bool,
     /// A listener's `filter_chain_matcher` chooses the filter chain, whatever chains ask for.
     pub(crate) by_tree: bool,
 }

@@ -7,9 +7,11 @@ pub(crate) mod header_to_metadata;
 pub(crate) mod listener;
 pub(crate) mod matcher_tree;
 pub(crate) mod names;
+pub(crate) mod registered;
 pub(crate) mod rewrite;
 pub(crate) mod route;
 mod subset;
+pub(crate) mod upstream_filters;
 
 use std::net::IpAddr;
 
