@@ -5,7 +5,7 @@ mod common;
 use rstest::rstest;
 use twinmesh_xds::{Effect, Snapshot};
 
-use common::{clusters, listener, listeners, manager, read_ok};
+use common::{clusters, listener, listeners, manager, read_ok, read_text};
 
 fn cautions(snapshot: &Snapshot) -> Vec<String> {
     let findings = snapshot.report.findings.iter();
@@ -92,4 +92,19 @@ fn upstream_filters_that_are_taken(#[case] filters: &str) {
         &format!("http.router.v3.Router\n            upstream_http_filters: [{filters}]\n"),
     ));
     read_ok("f.yaml", &text);
+}
+
+#[rstest]
+#[case("format: \"%REQ(x)% %LISTENER_NAME% 100%%\"")]
+#[case("json_format: {\"%NOPE%\": \"%PROTOCOL%\", b: 1}")]
+#[case("log_format: {text_format_source: {filename: /f}}")]
+#[case(
+    "log_format: {text_format: \"%REQ_WITHOUT_QUERY(x)%\", formatters: [{name: r, typed_config: \
+     {\"@type\": type.googleapis.com/envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery}}]}"
+)]
+fn formats_that_are_taken(#[case] format: &str) {
+    let log = format!(
+        "access_log: [{{name: a, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /p, {format}}}}}]"
+    );
+    read_text("f.yaml", &listeners(&manager(&log, ""))).expect("it is taken");
 }

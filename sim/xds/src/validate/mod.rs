@@ -1,5 +1,6 @@
 //! What Envoy 1.40 refuses, beyond the constraints in its .proto files (which `walk` checks).
 
+pub(crate) mod access_log;
 mod attempts;
 pub(crate) mod bootstrap;
 pub(crate) mod cluster;

@@ -341,6 +341,9 @@ impl<'w> Walker<'w> {
             for missing in validate::registered::missing(&view) {
                 self.unless_elsewhere(&missing.path, missing.problem, missing.is_foreign)?;
             }
+            for (path, problem) in validate::access_log::faults(&view) {
+                self.unless_elsewhere(&path, problem, false)?;
+            }
         }
         Ok(())
     }
