@@ -150,6 +150,11 @@ const FILTERS: &[(&str, Effect)] = &[
         "envoy.extensions.filters.http.tap.v3.Tap",
         Effect::None("it records"),
     ),
+    // Refused, unless it is optional.
+    (
+        UPSTREAM_CODEC,
+        Effect::None("a connection manager leaves it out"),
+    ),
     (
         "envoy.extensions.filters.http.wasm.v3.Wasm",
         Effect::Depends(wasm),
