@@ -195,11 +195,8 @@ const LIMIT: (&str, &str) = (
 ",
 );
 
-#[rstest]
-#[case::an_hour_apart(vec![vec![0, 3_600_000_000], vec![3_600_000_000]], 3)]
-#[case::at_once(vec![vec![0, 0, 1]], 1)]
-fn token_buckets_fill_between_the_requests(#[case] files: Vec<Vec<u64>>, #[case] moved: u64) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+/// The small mesh behind the filter, and with another answer at a route of it.
+fn limited() -> [String; 2] {
     let shop = std::fs::read_to_string(shop()).expect("the snapshot");
     let before = shop.replacen(LIMIT.0, LIMIT.1, 1);
     let after = before.replacen(
@@ -208,6 +205,29 @@ fn token_buckets_fill_between_the_requests(#[case] files: Vec<Vec<u64>>, #[case]
         1,
     );
     assert_ne!(before, after);
+    [before, after]
+}
+
+#[test]
+fn generated_requests_find_all_tokens() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in ["a.yaml", "b.yaml"].into_iter().zip(limited()) {
+        std::fs::write(folder.path().join(name), text).expect("the snapshot");
+    }
+    let run = twinmesh_in(folder.path(), &["diff", "a.yaml", "b.yaml", "--json"]);
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    let document: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let group = &document["groups"][0];
+    assert_eq!(group["first"]["outcome"], "forward", "{}", run.stdout);
+    assert_eq!(group["second"]["status"], 204, "{}", run.stdout);
+}
+
+#[rstest]
+#[case::an_hour_apart(vec![vec![0, 3_600_000_000], vec![3_600_000_000]], 3)]
+#[case::at_once(vec![vec![0, 0, 1]], 1)]
+fn token_buckets_fill_between_the_requests(#[case] files: Vec<Vec<u64>>, #[case] moved: u64) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [before, after] = limited();
     std::fs::write(folder.path().join("a.yaml"), before).expect("the snapshot");
     std::fs::write(folder.path().join("b.yaml"), after).expect("the snapshot");
     let mut call = vec!["diff".to_owned(), "a.yaml".to_owned(), "b.yaml".to_owned()];
