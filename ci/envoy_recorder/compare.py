@@ -25,14 +25,17 @@ def comparison(recording: Recording, requests: list[dict]) -> tuple[list[dict], 
     phases, distributions = [], []
     for cluster in sorted(recording.topology.clusters):
         named = named_by(recording, cluster, requests)
-        rule = picks_rule(recording, cluster, named)
-        if rule is None:
-            continue
-        for run in recording.runs:
-            for found in run:
-                if found.get("cluster") == cluster and found["id"] not in named:
-                    freed.setdefault(found["id"], set()).update(PICK)
-        (phases if "period" in rule else distributions).append(rule)
+        schedules = schedules_of(recording, cluster, named)
+        for members in schedules:
+            rule = picks_rule(recording, cluster, members)
+            if rule is None:
+                continue
+            if named or len(schedules) > 1:
+                rule["ids"] = [found["id"] for found in recording.runs[0] if found["id"] in members
+                               and found["outcome"] == "forward"]
+            for identifier in members:
+                freed.setdefault(identifier, set()).update(PICK)
+            (phases if "period" in rule else distributions).append(rule)
     check(recording, freed)
     return phases, distributions + [
         {key: value for key, value in rule.items() if key != "ids" or rule["some"]}
@@ -178,21 +181,45 @@ def weights(weighted: dict) -> dict[str, int]:
     return result
 
 
-def picks_rule(recording: Recording, cluster: str, named: set[str]) -> dict | None:
-    """How the picks of a cluster compare, but for requests that name their endpoint; None: exactly."""
-    picked = [[found for found in run if found.get("cluster") == cluster
-               and found["outcome"] == "forward" and found["id"] not in named]
-              for run in recording.runs]
+def schedules_of(recording: Recording, cluster: str, named: set[str]) -> list[set[str]]:
+    """The requests to a cluster that do not name their endpoint, by the schedule that picks for them:
+    each subset has its own."""
+    config = recording.topology.clusters[cluster]
+    schedules: dict[tuple, set[str]] = {}
+    for run in recording.runs:
+        for found in run:
+            if found.get("cluster") != cluster or found["id"] in named:
+                continue
+            subset = asked_subset(recording, found) if has_subsets(config) else {}
+            is_there = any(subset.items() <= labels(each).items()
+                           for group in config.get("load_assignment", {}).get("endpoints", [])
+                           for each in group.get("lb_endpoints", []))
+            key = tuple(sorted((name, repr(value)) for name, value in subset.items()))
+            schedules.setdefault(key if is_there else (), set()).add(found["id"])
+    return list(schedules.values())
+
+
+def asked_subset(recording: Recording, found: dict) -> dict:
+    """The labels of the endpoints that a decision's route asks for."""
+    levels = recording.topology.levels(found)
+    matched = levels["route"].get("route", {}).get("metadata_match", {}) if levels else {}
+    return matched.get("filter_metadata", {}).get("envoy.lb", {})
+
+
+def labels(endpoint: dict) -> dict:
+    """What subsets are made of."""
+    return endpoint.get("metadata", {}).get("filter_metadata", {}).get("envoy.lb", {})
+
+
+def picks_rule(recording: Recording, cluster: str, members: set[str]) -> dict | None:
+    """How the picks of a schedule of a cluster compare; None: exactly."""
+    picked = [[found for found in run if found["id"] in members and found["outcome"] == "forward"
+               and found.get("cluster") == cluster] for run in recording.runs]
     sequences = [[tuple(found.get(field) for field in PICK) for found in run] for run in picked]
     if len({pick for sequence in sequences for pick in sequence}) <= 1:
         return None
     rule = {"cluster": cluster, "fields": PICK}
-    if named:
-        rule["ids"] = [found["id"] for found in picked[0]]
     if hashes(recording.topology.clusters[cluster]) and all(one == sequences[0] for one in sequences):
-        return None
-    if has_subsets(recording.topology.clusters[cluster]) and all(
-            one == sequences[0] for one in sequences):
         return None
     period = common_period(sequences)
     if period is None:
@@ -204,7 +231,8 @@ def picks_rule(recording: Recording, cluster: str, named: set[str]) -> dict | No
 
 
 def named_by(recording: Recording, cluster: str, requests: list[dict]) -> set[str]:
-    """The requests of which a header names the endpoint that they went to (override_host)."""
+    """The requests of which a header names the endpoint that they went to (override_host). A header that
+    does not get to the balancer names none, where they went there all the same."""
     config = recording.topology.clusters[cluster]
     headers = []
     for policy in config.get("load_balancing_policy", {}).get("policies", []):
@@ -219,8 +247,19 @@ def named_by(recording: Recording, cluster: str, requests: list[dict]) -> set[st
                  for name in first_value(request, header).split(",")]
         named[request["id"]] = next((name for name in names if name in addresses), None)
     return {found["id"] for together in zip(*recording.runs) for found in together[:1]
-            if named[found["id"]] is not None
+            if found.get("cluster") == cluster and named[found["id"]] is not None
+            and sends(recording, found, headers)
             and all(each.get("endpoint") == named[found["id"]] for each in together)}
+
+
+def sends(recording: Recording, found: dict, headers: list[str]) -> bool:
+    """Whether a request's route keeps the headers; of a TCP connection there are none."""
+    levels = recording.topology.levels(found)
+    if levels is None:
+        return False
+    removed = {name.lower() for level in levels.values()
+               for name in level.get("request_headers_to_remove", [])}
+    return not removed.intersection(headers)
 
 
 def first_value(request: dict, header: str) -> str:
@@ -241,13 +280,16 @@ def has_subsets(cluster: dict) -> bool:
 
 
 def types(cluster: dict) -> list[str]:
-    """The types of a cluster's policies, and of those in its subsets."""
+    """The types of a cluster's policies, and of those that they leave the choice to."""
     policies = list(cluster.get("load_balancing_policy", {}).get("policies", []))
     found = []
     while policies:
         config = policies.pop().get("typed_extension_config", {}).get("typed_config", {})
         found.append(config.get("@type", ""))
-        policies += config.get("subset_lb_policy", {}).get("policies", [])
+        # Of subsets, fallback_policy is a word.
+        inner = [config.get("subset_lb_policy"), config.get("fallback_policy")]
+        policies += [policy for each in inner if isinstance(each, dict)
+                     for policy in each.get("policies", [])]
     return found
 
 

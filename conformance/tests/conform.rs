@@ -291,6 +291,35 @@ fn none_of_the_divergences_is_printed_where_none_is_asked_for() {
 }
 
 #[test]
+fn a_divergence_of_the_recording_is_told_once() {
+    let case = Case::new("");
+    case.tamper("r1", "10.2.0.1:9080", "10.2.0.77:9080");
+    case.tamper("r2", "10.1.0.2:9080", "10.1.0.77:9080");
+    let call = ["conform", "shop", "--engines", "spec,sim,bpf-vm"];
+    let more = ["--show", "1", "--reproducers", "found"];
+    let run = twinmesh_in(case.parent.path(), &[&call[..], &more].concat());
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    let told = "divergence: shop spec, sim and bpf-vm: request `r1` (line 2)\n";
+    assert!(run.stdout.contains(told), "{}", run.stdout);
+    assert_eq!(
+        run.stdout.matches("request `r1`").count(),
+        1,
+        "{}",
+        run.stdout
+    );
+    let left = "shop spec, sim and bpf-vm: 1 more divergence each\n";
+    assert!(run.stdout.contains(left), "{}", run.stdout);
+    assert_eq!(
+        run.stdout.matches("reproducer: ").count(),
+        1,
+        "{}",
+        run.stdout
+    );
+    let found = std::fs::read_dir(case.parent.path().join("found")).expect("reproducers");
+    assert_eq!(found.count(), 1);
+}
+
+#[test]
 fn the_table_is_printed_where_the_junit_report_is_not_taken() {
     let case = Case::new("");
     let run = case.conform(&["--junit", "/dev/full"]);

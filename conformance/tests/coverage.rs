@@ -133,3 +133,30 @@ fn a_request_that_starts_nowhere_is_refused() {
     assert!(run.stderr.contains("t.jsonl"), "{}", run.stderr);
     assert!(run.stdout.is_empty());
 }
+
+#[test]
+fn a_filter_that_leaves_all_undecided_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shop = std::fs::read_to_string(shop()).expect("the snapshot");
+    let filters = "http_filters:\n          - name: script\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua, \
+                   default_source_code: {inline_string: \"function envoy_on_request(h) end\"}}\n";
+    let changed = shop.replacen("http_filters:\n", filters, 1);
+    assert_ne!(changed, shop);
+    std::fs::write(folder.path().join("s.yaml"), changed).expect("the snapshot");
+    std::fs::write(folder.path().join("t.jsonl"), TRAFFIC).expect("the traffic");
+    let call = ["coverage", "--snapshot", "s.yaml", "--traffic", "t.jsonl"];
+    let run = twinmesh_in(folder.path(), &call);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    for expected in [
+        "filter chains of which no request is decided: 1",
+        "http_filters[0]: the filter script runs a script on requests",
+        "are reached only by requests that start at the route configuration",
+    ] {
+        assert!(run.stdout.contains(expected), "{expected}: {}", run.stdout);
+    }
+    let run = twinmesh_in(folder.path(), &[&call[..], &["--json"]].concat());
+    let document: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let chains = document["undecided_filter_chains"].as_array();
+    let reason = chains.and_then(|chains| chains[0]["reason"].as_str());
+    assert_eq!(reason, Some("the filter script runs a script on requests"));
+}

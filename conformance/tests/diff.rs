@@ -180,3 +180,78 @@ fn a_snapshot_that_is_not_there() {
     assert_eq!(run.code, Some(2));
     assert!(run.stderr.contains("b.yaml"), "{}", run.stderr);
 }
+
+/// A filter that answers all but the first of the requests that come within an hour.
+const LIMIT: (&str, &str) = (
+    "          http_filters:\n",
+    "          http_filters:
+          - name: limit
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
+              stat_prefix: limit
+              token_bucket: { max_tokens: 1, tokens_per_fill: 1, fill_interval: 3600s }
+              filter_enabled: { default_value: { numerator: 100 } }
+              filter_enforced: { default_value: { numerator: 100 } }
+",
+);
+
+/// The small mesh behind the filter, and with another answer at a route of it.
+fn limited() -> [String; 2] {
+    let shop = std::fs::read_to_string(shop()).expect("the snapshot");
+    let before = shop.replacen(LIMIT.0, LIMIT.1, 1);
+    let after = before.replacen(
+        "route: { cluster: reviews-v2 }",
+        "direct_response: { status: 204 }",
+        1,
+    );
+    assert_ne!(before, after);
+    [before, after]
+}
+
+#[test]
+fn generated_requests_find_all_tokens() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in ["a.yaml", "b.yaml"].into_iter().zip(limited()) {
+        std::fs::write(folder.path().join(name), text).expect("the snapshot");
+    }
+    let run = twinmesh_in(folder.path(), &["diff", "a.yaml", "b.yaml", "--json"]);
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    let document: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let group = &document["groups"][0];
+    assert_eq!(group["first"]["outcome"], "forward", "{}", run.stdout);
+    assert_eq!(group["second"]["status"], 204, "{}", run.stdout);
+}
+
+#[rstest]
+#[case::an_hour_apart(vec![vec![0, 3_600_000_000], vec![3_600_000_000]], 3)]
+#[case::at_once(vec![vec![0, 0, 1]], 1)]
+fn token_buckets_fill_between_the_requests(#[case] files: Vec<Vec<u64>>, #[case] moved: u64) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [before, after] = limited();
+    std::fs::write(folder.path().join("a.yaml"), before).expect("the snapshot");
+    std::fs::write(folder.path().join("b.yaml"), after).expect("the snapshot");
+    let mut call = vec!["diff".to_owned(), "a.yaml".to_owned(), "b.yaml".to_owned()];
+    for (index, times) in files.iter().enumerate() {
+        let lines: String = times
+            .iter()
+            .enumerate()
+            .map(|(number, time)| {
+                format!(
+                    "{{\"id\":\"{index}.{number}\",\"authority\":\"reviews.test\",\"path\":\"/reviews/1\",\"headers\":[[\"end-user\",\"jason\"]],\
+                     \"destination\":\"10.0.0.1:8080\",\"time_us\":{time}}}\n"
+                )
+            })
+            .collect();
+        let name = format!("{index}.jsonl");
+        std::fs::write(folder.path().join(&name), lines).expect("the traffic");
+        call.extend(["--traffic".to_owned(), name]);
+    }
+    call.push("--json".to_owned());
+    let call: Vec<&str> = call.iter().map(String::as_str).collect();
+    let run = twinmesh_in(folder.path(), &call);
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    let document: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let groups = document["groups"].as_array().expect("groups");
+    let all = groups.iter().filter_map(|group| group["requests"].as_u64());
+    assert_eq!(all.sum::<u64>(), moved, "{}", run.stdout);
+}

@@ -3,9 +3,9 @@
 use twinmesh_engine::{Decision, Engine, Request, Step, Strictness, Trace};
 use twinmesh_xds::Snapshot;
 
-use super::{Arguments, Detail};
+use super::{Arguments, Detail, Row};
 use crate::case::Case;
-use crate::comparison::{Verdict, compare_traces};
+use crate::comparison::{Field, Fields, Verdict, compare_traces};
 use crate::engines::REFERENCE;
 use crate::failure::Failure;
 use crate::judge::{Question, Run};
@@ -20,6 +20,8 @@ pub struct Compared<'a> {
     pub reference: Option<&'a Run>,
     /// The verdicts on the engine's.
     pub verdicts: &'a [Verdict],
+    /// What was found in the case with engines before.
+    pub before: &'a [Row],
 }
 
 /// The first divergences of a case through an engine; the first of them with a reproducer.
@@ -113,12 +115,22 @@ pub fn details(
             divergence: divergence.clone(),
             decisions,
             steps,
+            is_of_recording: is_of_recording(engine.name(), compared, index)
+                && !divergence.fields.is_empty(),
             reproducer: None,
         });
     }
     if !arguments.no_reproducers
         && let Some(detail) = details.first_mut()
     {
+        let rows = compared.before.iter();
+        let known = rows.flat_map(|row| &row.details);
+        let known = known.filter(|known| known.is_as(detail));
+        let known = known.filter_map(|known| known.reproducer.as_ref()).next();
+        if let Some(known) = known {
+            detail.reproducer = Some(known.clone());
+            return Ok(details);
+        }
         let written = if is_live {
             let message = "a live server is not asked again and again for a smaller one";
             Err(Failure(message.to_owned()))
@@ -135,6 +147,17 @@ pub fn details(
         detail.reproducer = Some(written.map_err(|Failure(message)| message));
     }
     Ok(details)
+}
+
+/// Whether an engine decides a request as the reference does, so that the recording is what differs.
+fn is_of_recording(engine: &str, compared: &Compared<'_>, index: usize) -> bool {
+    let own = compared.run.decisions.get(index);
+    let reference = compared.reference.and_then(|run| run.decisions.get(index));
+    let all_fields = Fields::EVERY.without(Field::NEVER_COMPARED);
+    let alike = own.zip(reference);
+    alike.map_or(engine == REFERENCE, |(own, reference)| {
+        all_fields.differing(own, reference).is_empty()
+    })
 }
 
 fn how(engine: &str, told: Vec<String>) -> Vec<String> {

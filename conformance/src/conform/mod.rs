@@ -1,6 +1,7 @@
 //! `twinmesh conform`: every case through every engine.
 
 mod coverage;
+mod details;
 mod divergence;
 mod divergent;
 mod grouping;

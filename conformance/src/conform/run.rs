@@ -111,8 +111,20 @@ pub struct Detail {
     pub decisions: Vec<(&'static str, Decision)>,
     /// Where the traces part, or how the engine decided, in words.
     pub steps: Vec<String>,
+    /// The engine decides as the reference does: what differs is the recording.
+    pub is_of_recording: bool,
     /// The minimal reproducer, or why there is none.
     pub reproducer: Option<Result<PathBuf, String>>,
+}
+
+impl Detail {
+    /// Whether both are one divergence of the recording, found with different engines.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.is_of_recording
+            && other.is_of_recording
+            && self.line == other.line
+            && self.divergence.fields == other.divergence.fields
+    }
 }
 
 /// An engine that did not run.
@@ -345,6 +357,7 @@ fn run_case(
                 run: &run,
                 reference: reference.as_ref(),
                 verdicts: &verdicts,
+                before: report.rows.get(first_row..).unwrap_or_default(),
             };
             row.observed.divergents = observed::divergents(
                 arguments,

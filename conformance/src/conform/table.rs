@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 
-use super::{Counts, Detail, FALSE_ALARM, Report, Row};
-use crate::comparison::{Field, Fields};
+use super::{Counts, FALSE_ALARM, Report, details};
 use crate::failure::Failure;
 use crate::output::{Output, Style, printable};
 use crate::words::counted;
@@ -18,25 +17,7 @@ pub fn write(
     output: &mut Output,
 ) -> Result<(), Failure> {
     output.data(table(report, style))?;
-    for row in &report.rows {
-        for detail in row.details.iter().take(show) {
-            write_detail(row, detail, style, output)?;
-        }
-        let shown = row.details.len().min(show);
-        let left_out = row.counts.divergences.saturating_sub(shown);
-        if left_out > 0 {
-            let more = if shown > 0 { "more " } else { "" };
-            let plural = if left_out == 1 { "" } else { "s" };
-            let text = format!(
-                "{} {}: {left_out} {more}divergence{plural}",
-                row.case, row.engine
-            );
-            output.line(style.red(&text))?;
-        }
-        if let Some(hidden) = row.details.get(shown) {
-            write_reproducer(hidden, output)?;
-        }
-    }
+    details::write(&report.rows, show, style, output)?;
     output.line("")?;
     for not_run in &report.not_run {
         output.line(style.yellow(&not_run.to_string()))?;
@@ -166,83 +147,6 @@ pub fn rate(requests: usize, elapsed: Duration) -> String {
         return "-".to_owned();
     }
     format!("{:.0}", requests as f64 / elapsed.as_secs_f64())
-}
-
-fn write_detail(
-    row: &Row,
-    detail: &Detail,
-    style: Style,
-    output: &mut Output,
-) -> Result<(), Failure> {
-    output.line("")?;
-    let heading = format!(
-        "divergence: {} {}: request `{}` (line {})",
-        row.case, row.engine, detail.id, detail.line
-    );
-    output.line(style.red(&heading))?;
-    output.line(format!("  {}", detail.request))?;
-    for line in side_by_side(detail, style).lines() {
-        output.data(format!("  {line}"))?;
-    }
-    for (who, decision) in &detail.decisions {
-        if let Some(reason) = &decision.reason {
-            output.line(format!("  reason of {who}: {reason}"))?;
-        }
-    }
-    if let Some(note) = &detail.divergence.note {
-        output.line(format!("  {note}"))?;
-    }
-    for step in &detail.steps {
-        output.line(format!("  {step}"))?;
-    }
-    write_reproducer(detail, output)
-}
-
-fn write_reproducer(detail: &Detail, output: &mut Output) -> Result<(), Failure> {
-    match &detail.reproducer {
-        Some(Ok(folder)) => output.line(format!("  reproducer: {}", folder.display())),
-        Some(Err(message)) => output.line(format!("  no reproducer: {message}")),
-        None => Ok(()),
-    }
-}
-
-/// The decisions, a column each; a field that differs is marked.
-fn side_by_side(detail: &Detail, style: Style) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    if style.enabled {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    let mut header = vec![String::new()];
-    header.extend(detail.decisions.iter().map(|(who, _)| (*who).to_owned()));
-    table.set_header(header);
-    for field in Fields::EVERY.without(Field::NEVER_COMPARED).iter() {
-        let values: Vec<Option<String>> = detail
-            .decisions
-            .iter()
-            .map(|(_, decision)| field.value(decision).map(std::borrow::Cow::into_owned))
-            .collect();
-        if values.iter().all(Option::is_none) {
-            continue;
-        }
-        let differs = detail.divergence.fields.contains(field);
-        let mark = if differs { "*" } else { " " };
-        let mut cells = vec![Cell::new(format!("{mark} {}", field.name()))];
-        for value in values {
-            let cell = Cell::new(printable(value.as_deref().unwrap_or("-")));
-            cells.push(if differs && style.enabled {
-                cell.fg(Color::Red)
-            } else {
-                cell
-            });
-        }
-        table.add_row(cells);
-    }
-    let text = table.to_string();
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    lines.join("\n")
 }
 
 fn summary(report: &Report, style: Style) -> String {

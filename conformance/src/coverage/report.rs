@@ -7,7 +7,7 @@ use twinmesh_xds::Snapshot;
 use super::{Arguments, Coverage};
 use crate::failure::Failure;
 use crate::output::Style;
-use crate::reach::{Goal, Kind, Name, http_filter, name};
+use crate::reach::{Goal, Kind, Name, behind, http_filter, name};
 use crate::words::counted;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,6 +53,18 @@ struct Document<'a> {
     percent: f64,
     kinds: Vec<Count>,
     goals: Vec<Entry>,
+    undecided_filter_chains: Vec<FilterChain<'a>>,
+}
+
+/// A filter chain, or a listener as a whole, of which no request is decided.
+#[derive(Serialize)]
+struct FilterChain<'a> {
+    listener: &'a str,
+    /// The field of the listener; empty for the listener as a whole.
+    path: &'a str,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route_configuration: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -116,6 +128,12 @@ pub(super) fn json(
     });
     let goals = goals.filter(|entry| !arguments.only_missing || entry.state != State::Reached);
     let files = arguments.traffic.iter();
+    let chains = behind::of(snapshot).into_iter().map(|one| FilterChain {
+        listener: one.listener,
+        path: &one.why.path,
+        reason: &one.why.reason,
+        route_configuration: one.routes.map(|(index, _)| behind::named(snapshot, index)),
+    });
     let document = Document {
         snapshot: arguments.snapshot.display().to_string(),
         traffic: files.map(|file| file.display().to_string()).collect(),
@@ -125,6 +143,7 @@ pub(super) fn json(
         percent: coverage.percent(),
         kinds: counts(coverage),
         goals: goals.collect(),
+        undecided_filter_chains: chains.collect(),
     };
     serde_json::to_string_pretty(&document)
         .map_err(|error| Failure(format!("the report cannot be written as JSON: {error}")))
@@ -165,6 +184,17 @@ pub(super) fn lines(
         lines.push(format!("  {word} {text}{reason}"));
     }
     if !lines.is_empty() {
+        lines.push(String::new());
+    }
+    let undecided = behind::lines(snapshot, style, |name, is_decided| {
+        let by = match is_decided {
+            true => "come through another filter chain",
+            false => "start at the route configuration",
+        };
+        format!("routes of route_config {name} are reached only by requests that {by}")
+    });
+    if !undecided.is_empty() {
+        lines.extend(undecided);
         lines.push(String::new());
     }
     lines.extend(table(coverage));

@@ -136,7 +136,8 @@ fn snapshots(arguments: &Arguments) -> Result<(Arc<Snapshot>, Arc<Snapshot>), Fa
     Ok((first, second.map_err(panicked)??))
 }
 
-/// The requests of the files: each must start somewhere in one of the snapshots.
+/// The requests of the files: each must start somewhere in one of the snapshots. The times of a file count
+/// from the last of the file before.
 fn captured(
     arguments: &Arguments,
     first: &Snapshot,
@@ -144,7 +145,7 @@ fn captured(
 ) -> Result<Vec<Request>, Failure> {
     let mut all = Vec::new();
     for file in &arguments.traffic {
-        let requests = traffic::read(file)?;
+        let mut requests = traffic::read(file)?;
         if requests.is_empty() {
             let message = "holds no request: nothing would be compared";
             return Err(FormatError::file(file, message).into());
@@ -153,6 +154,12 @@ fn captured(
             && start::check(file, &requests, second, None).is_err()
         {
             return Err(unclear.into());
+        }
+        let last = all.iter().filter_map(|it: &Request| it.time_us).max();
+        for request in &mut requests {
+            request.time_us = request
+                .time_us
+                .map(|time| time.saturating_add(last.unwrap_or(0)));
         }
         all.extend(requests);
     }
@@ -187,8 +194,9 @@ fn generated(
     drop((known, ids));
     // Each comes after those before it.
     if let Some(last) = all.last().and_then(|request| request.time_us) {
-        for request in &mut more {
-            request.time_us = request.time_us.map(|time| last + generate::DAY_US + time);
+        for (index, request) in (0..).zip(&mut more) {
+            let time = request.time_us.unwrap_or(index * generate::DAY_US);
+            request.time_us = Some(last + generate::DAY_US + time);
         }
     }
     all.extend(more);

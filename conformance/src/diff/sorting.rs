@@ -16,6 +16,7 @@ use super::scripted;
 use super::stand_in::StandIns;
 use super::ways::{Decided, Ways};
 use crate::failure::Failure;
+use crate::generate::DAY_US;
 use crate::interrupt;
 use crate::judge::interrupted;
 use crate::reach::Brief;
@@ -91,6 +92,8 @@ pub(super) struct Side<'a> {
     engine: Brief,
     configurations: HashSet<&'a str>,
     stand_ins: &'a StandIns,
+    /// When the last request arrived, in microseconds of virtual time.
+    now_us: u64,
 }
 
 impl<'a> Side<'a> {
@@ -102,16 +105,21 @@ impl<'a> Side<'a> {
             engine,
             configurations: configurations.map(|it| it.name.as_str()).collect(),
             stand_ins,
+            now_us: 0,
         })
     }
 
     /// `None`: the snapshot does not have what the request starts at.
     pub(super) fn decide(&mut self, request: &Request, random: u64) -> Option<Decided> {
+        self.now_us = request.time_us.unwrap_or(self.now_us).max(self.now_us);
         let named = request.route_config.as_deref();
         if named.is_some_and(|name| !self.configurations.contains(name)) {
             return None;
         }
-        let answer = self.engine.decide(request, random, 0, true).ok()?;
+        let answer = self
+            .engine
+            .decide(request, random, self.now_us, true)
+            .ok()?;
         if let Some(held) = answer.held {
             self.engine.release(held).ok()?;
         }
@@ -216,7 +224,13 @@ fn decide(
             if !is_generated {
                 break;
             }
-            let more = probes::of(between.changes, snapshots, &bases, requests);
+            let mut more = probes::of(between.changes, snapshots, &bases, requests);
+            if let Some(last) = requests.iter().filter_map(|it| it.time_us).max() {
+                // Each by itself, so that it finds all tokens.
+                for (time, probe) in (1..).zip(&mut more) {
+                    probe.time_us = Some(last + time * DAY_US);
+                }
+            }
             requests.extend(more);
         }
         for part in requests.get(at..).unwrap_or_default().chunks(PART) {

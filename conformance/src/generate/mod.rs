@@ -1,7 +1,6 @@
 //! `twinmesh generate`: the traffic that reaches everything in a snapshot.
 
 mod alike;
-mod behind;
 mod candidates;
 mod chain_tree;
 mod chains;

@@ -7,12 +7,11 @@ use twinmesh_spec::reading::{Matchers, is_never_taken};
 use twinmesh_xds::{Snapshot, Unsupported};
 
 use super::Generated;
-use super::behind;
 use super::candidates::route_label;
 use super::shadow;
 use crate::output::Style;
 use crate::reach::{
-    Catalogue, Filter, Goal, Kind, RouteAt, http_filter, match_undecided, name, route,
+    Catalogue, Filter, Goal, Kind, RouteAt, behind, http_filter, match_undecided, name, route,
 };
 use crate::words::counted;
 
@@ -182,7 +181,16 @@ pub(crate) fn lines(snapshot: &Snapshot, generated: &Generated, style: Style) ->
             generated.boundaries, generated.missed
         ));
     }
-    lines.extend(behind::lines(snapshot, style));
+    lines.extend(behind::lines(snapshot, style, |name, is_decided| {
+        let from = match is_decided {
+            true => "come through another filter chain",
+            false => "start at the route configuration",
+        };
+        format!(
+            "the requests for the routes of route_config {name} {from}: they say nothing of which \
+             routes this one lets requests get to"
+        )
+    }));
     let (proved, open): (Vec<&Unreached>, Vec<&Unreached>) = generated
         .unreached
         .iter()

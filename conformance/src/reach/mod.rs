@@ -4,6 +4,7 @@
 //! [`Catalogue`] has all goals of a snapshot, [`Observer`] tells which of them a decided request
 //! reaches, and [`name()`] what they are called.
 
+pub(crate) mod behind;
 mod brief;
 mod catalogue;
 mod domains;

@@ -46,8 +46,8 @@ pub enum Effect {
     /// Requests that get this far have the outcome `unsupported`.
     Unsupported,
     /// Decisions follow from what is in force in the snapshot. This is not (an update that is warming
-    /// or was refused), stands elsewhere, or is a value or a load that is not looked at, so that an Envoy
-    /// may decide otherwise.
+    /// or was refused), stands elsewhere, is a value or a load that is not looked at, or is refused by the
+    /// published Envoy and not by every one, so that an Envoy may decide otherwise.
     Caution,
 }
 

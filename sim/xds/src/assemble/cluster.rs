@@ -148,6 +148,7 @@ impl Assembly<'_> {
         let balancing = balancing(&config);
         walker.context.by_hash = balancing.balancer.hashes();
         walker.context.in_subsets = balancing.subsets.is_some();
+        walker.context.dumped = self.dumped;
         let mut unsupported = walker.resource(view)?.unsupported;
         validate::cluster::check(&config, &view.path, self.source)?;
         if let (true, Some(view), Some(assignment)) = (is_own, own, &load_assignment) {

@@ -224,6 +224,7 @@ impl Assembly<'_> {
         let resource = format!("listener {name:?}");
         let mut walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
         walker.context.subsets = self.subsets;
+        walker.context.dumped = self.dumped;
         walker.context.rate_limits = self.rate_limits;
         let has = |kind| has_listener_filter(view, kind);
         walker.context.proxied = has(PROXY_PROTOCOL);

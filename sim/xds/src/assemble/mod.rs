@@ -42,6 +42,8 @@ struct Assembly<'s> {
     rate_limits: bool,
     /// Some listener may take PROXY headers.
     proxied: bool,
+    /// An Envoy wrote the form.
+    dumped: bool,
 }
 
 /// Puts a snapshot together. `validate_wrappers`: the form itself is one that Envoy reads, not one
@@ -58,6 +60,7 @@ pub(crate) fn assemble(
         subsets: resources.clusters.iter().any(cluster::has_subsets),
         rate_limits: listener::has_rate_limits(&resources.listeners),
         proxied: listener::may_be_proxied(&resources.listeners),
+        dumped: !validate_wrappers,
     };
     let mut of_wrappers = None;
     for wrapper in &resources.wrappers {

@@ -31,6 +31,7 @@ impl Assembly<'_> {
         let resource = format!("route configuration {:?}", view.text("name"));
         let mut walker = Walker::new(self.source, &mut self.report, resource.clone(), true);
         walker.context.subsets = self.subsets;
+        walker.context.dumped = self.dumped;
         walker.context.rate_limits = self.rate_limits;
         walker.context.proxied = self.proxied;
         let mut scope = walker.resource(view)?;

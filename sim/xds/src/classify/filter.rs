@@ -59,6 +59,8 @@ const UNKNOWN_SOURCE: super::Rule =
     super::Rule::Unsupported("a filter that comes by extension discovery is not in the snapshot");
 
 pub(crate) const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+pub(crate) const UPSTREAM_CODEC: &str =
+    "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
 
 /// What a filter does to decisions.
 enum Effect {
@@ -148,9 +150,10 @@ const FILTERS: &[(&str, Effect)] = &[
         "envoy.extensions.filters.http.tap.v3.Tap",
         Effect::None("it records"),
     ),
+    // Refused, unless it is optional.
     (
-        "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
-        Effect::None("it encodes"),
+        UPSTREAM_CODEC,
+        Effect::None("a connection manager leaves it out"),
     ),
     (
         "envoy.extensions.filters.http.wasm.v3.Wasm",

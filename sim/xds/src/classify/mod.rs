@@ -12,11 +12,15 @@
 //!  - *unsupported*: it could change the decision; what it stands in is not decided, and it is
 //!    reported.
 
+mod balancer;
 mod bootstrap;
 mod cluster;
+mod connection_manager;
 mod cors;
+mod endpoint;
 mod fault;
 mod filter;
+mod filter_chain;
 mod header;
 mod inspector;
 mod listener;
@@ -26,6 +30,8 @@ mod mutation;
 mod per_filter;
 mod rbac;
 mod route;
+mod subset;
+mod tcp_proxy;
 mod transport_socket;
 mod upstream;
 
@@ -33,13 +39,15 @@ use std::borrow::Cow;
 
 use crate::{view::View, wire::Raw};
 
-pub(crate) use cluster::{
+pub(crate) use balancer::{
     CLIENT_SIDE_WEIGHTED, LEAST_REQUEST, MAGLEV, OVERRIDE_HOST, RANDOM, RING_HASH, ROUND_ROBIN,
     SUBSET, WRR_LOCALITY, is_known_balancer,
 };
-pub(crate) use filter::{ROUTER, content_type, is_istio_inert};
-pub(crate) use listener::{MANAGER, ORIGINAL_DST, PROXY_PROTOCOL, TCP_PROXY};
+pub(crate) use connection_manager::MANAGER;
+pub(crate) use filter::{ROUTER, UPSTREAM_CODEC, content_type, is_istio_inert};
+pub(crate) use listener::{ORIGINAL_DST, PROXY_PROTOCOL};
 pub(crate) use local_rate_limit::LOCAL_RATE_LIMIT;
+pub(crate) use tcp_proxy::TCP_PROXY;
 
 /// The fields of one message.
 pub(crate) struct Table {
@@ -134,6 +142,8 @@ pub(crate) struct Context {
     pub(crate) proxied: bool,
     /// Connections come to a pipe or from inside, and nothing gives them addresses.
     pub(crate) without_addresses: bool,
+    /// An Envoy wrote the form: its build knows what is in it.
+    pub(crate) dumped: bool,
     /// A listener's `filter_chain_matcher` chooses the filter chain, whatever chains ask for.
     pub(crate) by_tree: bool,
 }
@@ -148,6 +158,9 @@ fn tables() -> impl Iterator<Item = &'static Table> {
         route::TABLES,
         header::TABLES,
         listener::TABLES,
+        filter_chain::TABLES,
+        connection_manager::TABLES,
+        tcp_proxy::TABLES,
         filter::TABLES,
         fault::TABLES,
         cors::TABLES,
@@ -157,6 +170,9 @@ fn tables() -> impl Iterator<Item = &'static Table> {
         per_filter::TABLES,
         rbac::TABLES,
         cluster::TABLES,
+        balancer::TABLES,
+        subset::TABLES,
+        endpoint::TABLES,
         bootstrap::TABLES,
     ]
     .into_iter()

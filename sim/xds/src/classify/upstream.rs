@@ -9,12 +9,6 @@ pub(super) const PROTOCOL: &str =
     "how the endpoint is spoken to does not influence which one it is";
 const OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-/// Upstream filters that neither answer nor change a header.
-const IDLE: [&str; 2] = [
-    "envoy.extensions.filters.http.tap.v3.Tap",
-    "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
-];
-
 /// One entry of the map.
 pub(super) fn judge(judged: &Judged<'_>) -> Verdict {
     let any = judged.child.and_then(|entry| entry.any("value"));
@@ -47,7 +41,7 @@ fn acts(filter: &View<'_>) -> bool {
     let any = filter.any("typed_config");
     let kind = any.as_ref().map(filter::content_type).unwrap_or_default();
     let reports = any.as_ref().is_some_and(filter::is_reporting_wasm);
-    !IDLE.contains(&kind.as_str()) && !filter::is_istio_inert(&kind) && !reports
+    kind != filter::UPSTREAM_CODEC && !filter::is_istio_inert(&kind) && !reports
 }
 
 fn what(filter: &View<'_>) -> std::borrow::Cow<'static, str> {

@@ -55,6 +55,8 @@ enum Form {
     Duration,
     /// Commands as JSON, and a length.
     Coalesce,
+    /// A key of x-forwarded-client-cert in any case, and a length.
+    ForwardedCertificate,
 }
 
 const FORMS: &[(Form, &[&str])] = &[
@@ -220,13 +222,20 @@ const FORMS: &[(Form, &[&str])] = &[
             "REQUEST_HEADER",
             "RESP",
             "RESPONSE_HEADER",
+            "RESPONSE_TRAILER",
             "STREAM_INFO_REQ",
             "TRAILER",
         ],
     ),
     (
         Form::Text,
-        &["CEL", "DYNAMIC_METADATA", "ENVIRONMENT", "QUERY_PARAM"],
+        &[
+            "CEL",
+            "DYNAMIC_METADATA",
+            "ENVIRONMENT",
+            "QUERY_PARAM",
+            "TYPED_CEL",
+        ],
     ),
     (Form::TextAlone, &["CLUSTER_METADATA", "UPSTREAM_METADATA"]),
     (Form::Path, &["PATH"]),
@@ -236,6 +245,7 @@ const FORMS: &[(Form, &[&str])] = &[
     (Form::State, &["FILTER_STATE", "UPSTREAM_FILTER_STATE"]),
     (Form::Duration, &["COMMON_DURATION"]),
     (Form::Coalesce, &["COALESCE"]),
+    (Form::ForwardedCertificate, &["XFCC_VALUE"]),
 ];
 
 /// What the values of the headers that routes add know besides.
@@ -377,6 +387,10 @@ impl Form {
             Self::Duration => {
                 (2..=3).contains(&fields.len()) && ["", "s", "ms", "us", "ns"].contains(&field(2))
             }
+            Self::ForwardedCertificate => {
+                let keys = ["by", "hash", "cert", "chain", "subject", "uri", "dns"];
+                keys.iter().any(|key| key.eq_ignore_ascii_case(argument))
+            }
             Self::Coalesce => argument.starts_with('{') && argument.contains("\"operators\""),
         };
         if is_taken {
@@ -441,6 +455,10 @@ mod tests {
         "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(-1)",
         "UPSTREAM_HOST()",
         "PER_REQUEST_STATE(a)",
+        "RESPONSE_TRAILER(a)",
+        "TYPED_CEL(request.path)",
+        "XFCC_VALUE(uri)",
+        "XFCC_VALUE(Subject):3",
     ];
     const REFUSED: &[&str] = &[
         "LISTENER_NAME(x)",
@@ -491,6 +509,13 @@ mod tests {
         "VIRTUAL_HOST_NAME",
         "REQ_WITHOUT_QUERY(a)",
         "NOT_A_COMMAND",
+        "RESPONSE_TRAILER",
+        "REQUEST_TRAILER(a)",
+        "TYPED_CEL()",
+        "XFCC_VALUE",
+        "XFCC_VALUE()",
+        "XFCC_VALUE(uri:1)",
+        "XFCC_VALUE(uri,dns)",
     ];
 
     #[test]

@@ -342,7 +342,15 @@ pub(crate) fn check_configured(
     field: &'static str,
     source: &Source<'_>,
 ) -> Result<(), ReadError> {
-    for filter in of.children(field) {
+    check_all_configured(&of.children(field), source)
+}
+
+/// As [`check_configured`], of these filters.
+pub(super) fn check_all_configured(
+    filters: &[View<'_>],
+    source: &Source<'_>,
+) -> Result<(), ReadError> {
+    for filter in filters {
         let is_given = filter.has("typed_config") || filter.has("config_discovery");
         if !is_given && filter.number("is_optional") == 0 {
             let problem = "typed_config is required: Envoy finds no extension by its name";

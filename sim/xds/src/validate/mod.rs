@@ -1,13 +1,18 @@
 //! What Envoy 1.40 refuses, beyond the constraints in its .proto files (which `walk` checks).
 
+pub(crate) mod access_log;
 mod attempts;
+pub(crate) mod bootstrap;
 pub(crate) mod cluster;
+pub(crate) mod header_to_metadata;
 pub(crate) mod listener;
 pub(crate) mod matcher_tree;
 pub(crate) mod names;
+pub(crate) mod registered;
 pub(crate) mod rewrite;
 pub(crate) mod route;
 mod subset;
+pub(crate) mod upstream_filters;
 
 use std::net::IpAddr;
 

@@ -115,12 +115,12 @@ fn body_format(
     }
     match &config.format {
         Some(Format::TextFormat(text)) => {
-            parsed(text, &path.field("text_format"), source)?;
+            formatted(text, &path.field("text_format"), source)?;
         }
         Some(Format::TextFormatSource(data)) => {
             if let Some(Specifier::InlineString(text)) = &data.specifier {
                 let at = path.field("text_format_source").field("inline_string");
-                parsed(text, &at, source)?;
+                formatted(text, &at, source)?;
             }
         }
         Some(Format::JsonFormat(fields)) => {
@@ -136,7 +136,7 @@ fn json_format(fields: &Struct, path: &Path, source: &Source<'_>) -> Result<(), 
     while let Some(value) = left.pop() {
         match &value.kind {
             Some(Kind::StringValue(text)) => {
-                parsed(text, path, source)?;
+                formatted(text, path, source)?;
             }
             Some(Kind::StructValue(inner)) => left.extend(inner.fields.values()),
             Some(Kind::ListValue(list)) => left.extend(&list.values),

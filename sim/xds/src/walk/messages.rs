@@ -52,8 +52,28 @@ pub(super) fn check(view: &View<'_>) -> Result<(), Fault> {
         "envoy.extensions.filters.http.health_check.v3.HealthCheck" => health_check(view),
         "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol" => proxy_protocol(view),
         "envoy.config.rbac.v3.Permission" | "envoy.config.rbac.v3.Principal" => rbac_rule(view),
+        "envoy.config.bootstrap.v3.LayeredRuntime" => layered_runtime(view),
         _ => Ok(()),
     }
+}
+
+/// The layers of the runtime.
+fn layered_runtime(view: &View<'_>) -> Result<(), Fault> {
+    let (mut names, mut has_admin) = (Vec::new(), false);
+    for (index, layer) in view.children("layers").iter().enumerate() {
+        let (name, is_admin) = (layer.text("name"), layer.has("admin_layer"));
+        let problem = if names.contains(&name) {
+            format!("a second layer of the name {name:?}")
+        } else if is_admin && has_admin {
+            "a second admin_layer".to_owned()
+        } else {
+            names.push(name);
+            has_admin |= is_admin;
+            continue;
+        };
+        return Err((Place::item("layers", index), problem));
+    }
+    Ok(())
 }
 
 fn tcp_proxy(view: &View<'_>) -> Result<(), Fault> {

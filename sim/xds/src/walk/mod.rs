@@ -15,6 +15,7 @@ use crate::{
     schema::{Field, Message, Special},
     snapshot::Unsupported,
     source::Source,
+    validate,
     view::{AnyView, View},
     wire::{self, Raw},
 };
@@ -132,12 +133,17 @@ impl<'w> Walker<'w> {
     }
 
     fn finding(&mut self, kind: FindingKind, effect: Effect, message: impl Into<String>) {
+        let path = self.path.from(self.root);
+        self.finding_at(path, kind, effect, message.into());
+    }
+
+    fn finding_at(&mut self, path: String, kind: FindingKind, effect: Effect, message: String) {
         let finding = Finding {
             resource: self.resource.clone(),
-            path: self.path.from(self.root),
+            path,
             kind,
             effect,
-            message: message.into(),
+            message,
         };
         if effect == Effect::Unsupported {
             let unsupported = match self.scopes.last_mut() {
@@ -150,6 +156,23 @@ impl<'w> Walker<'w> {
             });
         }
         self.report.findings.push(finding);
+    }
+
+    /// Refuses what the published Envoy refuses, and says so alone where an Envoy of another build may take
+    /// it: what `is_foreign`, and what an Envoy has written.
+    fn unless_elsewhere(
+        &mut self,
+        path: &Path,
+        problem: String,
+        is_foreign: bool,
+    ) -> Result<(), ReadError> {
+        if !is_foreign && !self.context.dumped {
+            return Err(self.source.invalid(path, problem));
+        }
+        let message = format!("{problem}; decided as by an Envoy that takes it");
+        let path = path.from(self.root);
+        self.finding_at(path, FindingKind::NotDecided, Effect::Caution, message);
+        Ok(())
     }
 
     fn unknown(&mut self, kind: FindingKind, mode: Mode, message: String) {
@@ -311,6 +334,15 @@ impl<'w> Walker<'w> {
                 ..view.clone()
             };
             rbac_matcher::check(&view, self.source)?;
+            validate::bootstrap::check(&view, self.source)?;
+            validate::header_to_metadata::check(&view, self.source)?;
+            validate::upstream_filters::check(&view, self.source)?;
+            for missing in validate::registered::missing(&view) {
+                self.unless_elsewhere(&missing.path, missing.problem, missing.is_foreign)?;
+            }
+            for (path, problem) in validate::access_log::faults(&view) {
+                self.unless_elsewhere(&path, problem, false)?;
+            }
         }
         Ok(())
     }

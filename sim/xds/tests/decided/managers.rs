@@ -304,17 +304,23 @@ const INSIDE: &str =
     "internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}";
 
 #[rstest]
-#[case("header_mutation.v3.HeaderMutation", Some("upstream_http_filters[0]"))]
-#[case("rbac.v3.RBAC", Some("upstream_http_filters[0]"))]
-#[case("tap.v3.Tap", None)]
+#[case(
+    "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+    Some("upstream_http_filters[0]")
+)]
+#[case(
+    "envoy.extensions.filters.http.rbac.v3.RBAC",
+    Some("upstream_http_filters[0]")
+)]
+#[case("io.istio.http.peer_metadata.Config", None)]
 fn routers_with_upstream_filters(#[case] filter: &str, #[case] unsupported: Option<&str>) {
-    let kind = "type.googleapis.com/envoy.extensions.filters.http";
+    let codec = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
     let text = format!(
-        "{}            upstream_http_filters: [{{name: f, typed_config: {{\"@type\": {kind}.{filter}}}}}, \
-         {{name: c, typed_config: {{\"@type\": {kind}.upstream_codec.v3.UpstreamCodec}}}}]\n",
+        "{}            upstream_http_filters: [{{name: f, typed_config: {{\"@type\": type.googleapis.com/{filter}}}}}, \
+         {{name: c, typed_config: {{\"@type\": type.googleapis.com/{codec}}}}}]\n",
         manager("", "")
     );
-    let snapshot = read_ok("f.yaml", &listeners(&text.replace("v3.Tap", TAP)));
+    let snapshot = read_ok("f.yaml", &listeners(&text));
     let chain = &snapshot.listeners[0].filter_chains[0];
     let found = chain.unsupported.as_ref().map(|it| it.path.as_str());
     let expected = unsupported.map(|field| {
@@ -322,8 +328,6 @@ fn routers_with_upstream_filters(#[case] filter: &str, #[case] unsupported: Opti
     });
     assert_eq!(found, expected.as_deref());
 }
-
-const TAP: &str = "v3.Tap, common_config: {admin_config: {config_id: i}}";
 
 const RBAC: &str =
     "{\"@type\": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute}";

@@ -48,8 +48,13 @@ pub(crate) fn of(snapshot: &Snapshot) -> Vec<Behind<'_>> {
     behind
 }
 
-/// What is told of them, line by line.
-pub(crate) fn lines(snapshot: &Snapshot, style: Style) -> Vec<String> {
+/// What is told of them, line by line. `unsaid` says what that means for the route configuration of this name
+/// behind, by whether another filter chain, which is decided, leads to it.
+pub(crate) fn lines(
+    snapshot: &Snapshot,
+    style: Style,
+    unsaid: impl Fn(&str, bool) -> String,
+) -> Vec<String> {
     let all = of(snapshot);
     if all.is_empty() {
         return Vec::new();
@@ -65,24 +70,22 @@ pub(crate) fn lines(snapshot: &Snapshot, style: Style) -> Vec<String> {
         let Some((index, is_decided)) = one.routes else {
             continue;
         };
-        let found = snapshot.route_configurations.get(index);
-        let name = match found.map_or("", |it| it.name.as_str()) {
-            "" => format!("#{index}"),
-            name => name.to_owned(),
-        };
-        let from = match is_decided {
-            true => "come through another filter chain",
-            false => "start at the route configuration",
-        };
-        lines.push(style.dim(&format!(
-            "    the requests for the routes of route_config {name} {from}: they say nothing of which \
-             routes this one lets requests get to"
-        )));
+        let name = named(snapshot, index);
+        lines.push(style.dim(&format!("    {}", unsaid(&name, is_decided))));
     }
     if all.len() > SHOWN {
         lines.push(style.dim(&format!("  and {} more", all.len() - SHOWN)));
     }
     lines
+}
+
+/// How a route configuration is called.
+pub(crate) fn named(snapshot: &Snapshot, index: usize) -> String {
+    let found = snapshot.route_configurations.get(index);
+    match found.map_or("", |it| it.name.as_str()) {
+        "" => format!("#{index}"),
+        name => name.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -117,12 +120,13 @@ mod tests {
         let options = twinmesh_xds::ReadOptions::default();
         let snapshot =
             twinmesh_xds::read_bytes("s.json", text.as_bytes(), &options).expect("Envoy takes it");
-        let lines = lines(&snapshot, Style { enabled: false }).join("\n");
+        let unsaid = |name: &str, is_decided| format!("route_config {name}: {is_decided}");
+        let lines = lines(&snapshot, Style { enabled: false }, unsaid).join("\n");
         for expected in [
             "no request is decided: 1",
             "listener one filter_chains[0].filters[0].typed_config.http_filters[0]: ",
             "f.lua",
-            "route_config r start at the route configuration",
+            "route_config r: false",
         ] {
             assert!(lines.contains(expected), "{lines}");
         }
