@@ -304,7 +304,7 @@ fn start_slowly(cluster: &mut Value, slow_start: &Value) {
 
 /// `circuit_breakers`, of which those of 0 count.
 fn breakers() -> BoxedStrategy<Value> {
-    let most = || weighted(0.5, select(&[0u32, 0, 1][..]));
+    let most = || weighted(0.5, select(&[0u32, 1, 1][..]));
     let priority = select(&["DEFAULT", "DEFAULT", "HIGH"][..]);
     let all = vec((priority, most(), most()), 1..3);
     all.prop_map(|all| {

@@ -82,6 +82,7 @@ pub(crate) struct Rewriting<'a> {
 }
 
 /// Whether the router writes `grpc-timeout` of a gRPC request anew, before there are mutations.
+#[expect(deprecated, reason = "Envoy reads max_grpc_timeout still")]
 pub(crate) fn writes_grpc_timeout(action: &RouteAction) -> bool {
     let duration = action.max_stream_duration.as_ref();
     action.max_grpc_timeout.is_some()

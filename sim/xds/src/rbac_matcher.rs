@@ -76,17 +76,16 @@ pub struct IpRangeMatcher {
     pub exclusive: bool,
 }
 
-/// Whether a message of this name configures an RBAC filter.
-pub(crate) fn is_filter(message: &str) -> bool {
-    [HTTP_RBAC, NETWORK_RBAC].contains(&message)
-}
-
-/// Refuses what Envoy refuses of the trees of an RBAC filter, its shadow rules' too.
+/// Refuses what Envoy refuses of the trees of an RBAC filter, its shadow rules' too; other messages pass.
 ///
 /// # Errors
 /// The first input that the filter does not know, the first action that is another's, or a `keep_matching`.
 pub(crate) fn check(config: &View<'_>, source: &Source<'_>) -> Result<(), ReadError> {
-    let of_requests = config.message.name == HTTP_RBAC;
+    let of_requests = match config.message.name.as_str() {
+        HTTP_RBAC => true,
+        NETWORK_RBAC => false,
+        _ => return Ok(()),
+    };
     for field in ["matcher", "shadow_matcher"] {
         let Some(matcher) = config.child(field) else {
             continue;

@@ -344,6 +344,7 @@ impl<'a> Taken<'a> {
         let mut entries = self.entries();
         let of_stream = action.max_stream_duration.as_ref();
         let bounded = of_stream.is_some_and(|it| it.grpc_timeout_header_max.is_some());
+        #[expect(deprecated, reason = "Envoy reads it still")]
         if bounded || action.max_grpc_timeout.is_some() {
             // The router writes it anew, before the mutations.
             entries.forget("grpc-timeout");

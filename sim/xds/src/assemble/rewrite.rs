@@ -78,8 +78,10 @@ fn changed_hash(
         .is_some_and(|it| !matches!(it, HostRewriteSpecifier::AutoHostRewrite(_)));
     let is_host_rewritten = of_weighted || of_route;
     let of_stream = action.max_stream_duration.as_ref();
-    let bounds_grpc_timeout = action.max_grpc_timeout.is_some()
-        || of_stream.is_some_and(|it| it.grpc_timeout_header_max.is_some());
+    #[expect(deprecated, reason = "Envoy reads it still")]
+    let old = action.max_grpc_timeout.is_some();
+    let bounds_grpc_timeout =
+        old || of_stream.is_some_and(|it| it.grpc_timeout_header_max.is_some());
     let changed = |name: &str| match name {
         ":path" => is_path_rewritten,
         ":authority" | "host" => is_host_rewritten,

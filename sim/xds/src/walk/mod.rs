@@ -328,7 +328,7 @@ impl<'w> Walker<'w> {
             };
             return Err(self.source.invalid(&path, problem));
         }
-        if validate && rbac_matcher::is_filter(&message.name) {
+        if validate && validate::may_look_at(&message.name) {
             let view = View {
                 path: self.path.clone(),
                 ..view.clone()
