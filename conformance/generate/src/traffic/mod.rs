@@ -109,9 +109,9 @@ impl Aim {
             Part::Connection,
         ];
         let part = tape.pick(&parts).copied().unwrap_or(Part::Headers);
-        match tape.below(8) {
-            0..=4 => Self::At,
-            5 | 6 => Self::Beside(part),
+        match tape.below(10) {
+            0..=6 => Self::At,
+            7 | 8 => Self::Beside(part),
             _ => Self::Anywhere,
         }
     }

@@ -41,7 +41,7 @@ pub(super) const TABLES: &[Table] = &[
             ),
             ("upstream_http_protocol_options", PROTOCOL),
             ("common_http_protocol_options", PROTOCOL),
-            ("http_protocol_options", PROTOCOL),
+            ("http_protocol_options", Judge(upstream::http_1)),
             ("http2_protocol_options", PROTOCOL),
             ("typed_extension_protocol_options", Judge(upstream::judge)),
             ("dns_refresh_rate", TIMING),

@@ -23,10 +23,36 @@ pub(super) fn judge(judged: &Judged<'_>) -> Verdict {
             "the cluster's own hash_policy counts before the route's, and is not decided".into(),
         );
     }
+    let holders = [
+        "explicit_http_config",
+        "use_downstream_protocol_config",
+        "auto_config",
+    ];
+    let http_1 = holders.iter().filter_map(|holder| {
+        let holder = options.child(holder)?;
+        holder.child("http_protocol_options")
+    });
+    if let Some(verdict) = http_1.filter_map(|it| sends_urls(&it)).next() {
+        return verdict;
+    }
     match options.children("http_filters").iter().find(|it| acts(it)) {
         Some(filter) => Verdict::Unsupported(what(filter)),
         None => Verdict::ReadOver(PROTOCOL.into()),
     }
+}
+
+/// `Cluster.http_protocol_options`.
+pub(super) fn http_1(judged: &Judged<'_>) -> Verdict {
+    let verdict = judged.child.and_then(sends_urls);
+    verdict.unwrap_or(Verdict::ReadOver(PROTOCOL.into()))
+}
+
+/// The target that the endpoint gets is a decision's `path`.
+fn sends_urls(options: &View<'_>) -> Option<Verdict> {
+    (options.number("send_fully_qualified_url") != 0).then(|| {
+        let what = "the endpoint gets a URL as the target (send_fully_qualified_url), which is not decided";
+        Verdict::Unsupported(what.into())
+    })
 }
 
 /// An element of `Router.upstream_http_filters`.

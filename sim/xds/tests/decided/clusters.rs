@@ -209,6 +209,18 @@ const LEAST: Balancer = Balancer::LeastRequest {
     Balancer::RoundRobin,
     None
 )]
+#[case::urls_as_targets(
+    "  typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {\"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {send_fully_qualified_url: true}}}}",
+    Balancer::RoundRobin,
+    Some(
+        "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions]"
+    )
+)]
+#[case::old_urls_as_targets(
+    "  http_protocol_options: {send_fully_qualified_url: true}",
+    Balancer::RoundRobin,
+    Some("http_protocol_options")
+)]
 #[case::of_the_other_family(
     "  type: LOGICAL_DNS\n  dns_lookup_family: V4_ONLY\n  load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: \"::1\", port_value: 80}}}}]}]}",
     Balancer::RoundRobin,
