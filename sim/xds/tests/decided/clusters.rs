@@ -212,9 +212,7 @@ const LEAST: Balancer = Balancer::LeastRequest {
 #[case::urls_as_targets(
     "  typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {\"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {send_fully_qualified_url: true}}}}",
     Balancer::RoundRobin,
-    Some(
-        "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions]"
-    )
+    Some("typed_extension_protocol_options[0]")
 )]
 #[case::old_urls_as_targets(
     "  http_protocol_options: {send_fully_qualified_url: true}",
