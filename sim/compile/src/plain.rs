@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as ClusterConfig;
-use envoy_types::pb::envoy::config::core::v3::TransportSocket;
+use envoy_types::pb::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
 use envoy_types::pb::envoy::config::listener::v3::{
     FilterChain as FilterChainConfig, FilterChainMatch,
 };
@@ -31,7 +31,7 @@ use crate::managed_header;
 /// The name of the extension that says which protocol an upstream speaks.
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// The transport socket that changes nothing.
-const RAW_BUFFER: &str = "envoy.transport_sockets.raw_buffer";
+const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 
 /// A route configuration: nothing of it but its virtual hosts has a say in what is sent.
 pub fn route_configuration(config: &RouteConfiguration) -> bool {
@@ -105,8 +105,12 @@ fn weighted_clusters(config: &WeightedCluster) -> bool {
     })
 }
 
+/// Its name is free: the type of its configuration says what it does.
 fn is_raw(socket: Option<&TransportSocket>) -> bool {
-    socket.is_none_or(|socket| socket.name == RAW_BUFFER)
+    socket.is_none_or(|socket| match &socket.config_type {
+        Some(ConfigType::TypedConfig(any)) => any.type_url.rsplit('/').next() == Some(RAW_BUFFER),
+        None => false,
+    })
 }
 
 /// A cluster: its endpoints are spoken to in HTTP/1.1 without TLS.
@@ -277,5 +281,31 @@ fn tcp_clusters(proxy: &TcpProxy, plain: &HashSet<String>) -> bool {
             weighted.clusters.iter().all(|it| plain.contains(&it.name))
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transport_socket_is_told_by_its_type() {
+        const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+        assert!(is_raw(None));
+        for (name, kind, expected) in [
+            ("any", RAW_BUFFER, true),
+            ("envoy.transport_sockets.raw_buffer", TLS, false),
+            ("envoy.transport_sockets.tls", TLS, false),
+        ] {
+            let any = Any {
+                type_url: format!("type.googleapis.com/{kind}"),
+                ..Any::default()
+            };
+            let socket = TransportSocket {
+                name: name.to_owned(),
+                config_type: Some(ConfigType::TypedConfig(any)),
+            };
+            assert_eq!(is_raw(Some(&socket)), expected, "{name} {kind}");
+        }
     }
 }
