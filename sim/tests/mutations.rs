@@ -212,6 +212,9 @@ fn a_weighted_cluster_writes_the_host_before_the_route_mutates(
 #[case::attempt_count_removed(json!({"response_headers_to_remove": ["x-envoy-attempt-count"]}), None)]
 #[case::service_time_removed(json!({"response_headers_to_remove": ["x-envoy-upstream-service-time"]}), Some(vec![]))]
 #[case::content_type_of_the_endpoint(json!({"response_headers_to_remove": ["content-type"]}), Some(vec![]))]
+#[case::to_the_router(json!({"request_headers_to_add": [{"append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    "header": {"key": "x-envoy-max-retries", "value": "1"}}]}), None)]
+#[case::an_original(json!({"request_headers_to_remove": ["x-envoy-original-host"]}), Some(vec![]))]
 #[case::grpc_timeout(json!({"request_headers_to_add": [{"header": {"key": "x", "value": "%REQ(grpc-timeout)%"}}]}),
     Some(vec!["1S"]))]
 #[case::bounded_grpc_timeout(json!({"max_grpc_timeout": "1s",

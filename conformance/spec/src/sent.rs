@@ -288,7 +288,15 @@ impl<'a> Run<'a> {
             let is_same = request.authority.as_deref() == Some(authority.as_str());
             decision.authority = (!is_same).then_some(authority);
             let named = self.named(MutationOf::Request);
-            self.decision().request_headers = values(&named, lines);
+            let told = values(&named, lines).map(|mut told| {
+                // The router takes off, or writes anew, what speaks to it.
+                let own = told
+                    .iter_mut()
+                    .filter(|(name, _)| rewrite::speaks_to_the_router(name));
+                own.for_each(|(_, values)| *values = None);
+                told
+            });
+            self.decision().request_headers = told;
         }
         self.mirror(action, cluster, lines)?;
         let progress = Progress {
@@ -589,7 +597,6 @@ fn values(named: &BTreeSet<String>, lines: &Lines) -> Option<HeaderValues> {
 }
 
 /// A value as it is read: white space around it does not count.
-/// As a client reads a header's value.
 fn trimmed(value: String) -> String {
     value.trim_matches([' ', '\t']).to_owned()
 }

@@ -76,9 +76,10 @@ impl<'a> At<'a> {
         routed.virtual_host.clone_from(&self.host.name);
         routed.timeout = Some(timeout(action));
         let weighted = weighted.map(|(_, weighted)| weighted);
-        let of_entry = weighted.and_then(|entry| match &entry.host_rewrite_specifier {
-            Some(HostRewriteSpecifier::HostRewriteLiteral(literal)) => Some(literal.as_str()),
-            None => None,
+        let of_entry = weighted.and_then(|entry| {
+            let HostRewriteSpecifier::HostRewriteLiteral(literal) =
+                entry.host_rewrite_specifier.as_ref()?;
+            Some(literal.as_str())
         });
         let mutations = self.mutations(weighted, MutationOf::Request);
         by_mutations(mutations, of_entry, &mut routed.request, &Facts::OfTool);

@@ -536,7 +536,15 @@ impl<'a> Taken<'a> {
         let changes = self.changes(of);
         named.extend(changes.iter().map(HeaderChange::name));
         let values = named.into_iter().map(|name| {
-            let lines = entries.values(&name);
+            let kept = ["x-envoy-original-host", "x-envoy-original-path"];
+            let speaks_to_the_router = of == MutationOf::Request
+                && name.starts_with("x-envoy-")
+                && !kept.contains(&name.as_str());
+            // The router takes such a header off, or writes it anew.
+            let lines = match speaks_to_the_router {
+                true => None,
+                false => entries.values(&name),
+            };
             let trim = |line: String| line.trim_matches([' ', '\t']).to_owned();
             (
                 name,
