@@ -8,7 +8,11 @@ use super::{
     Assembly,
     rewrite::{names_changed, weighted_clusters},
 };
-use crate::{header_mutation::of_request, managed_header::arrives_as_sent, snapshot::Snapshot};
+use crate::{
+    header_mutation::{changed_by_others, of_request},
+    managed_header::arrives_as_sent,
+    snapshot::{Snapshot, Terminal},
+};
 
 impl Assembly<'_> {
     /// A balancer looks at the request's headers as they are sent: after mutations by filters and routes.
@@ -51,6 +55,11 @@ fn changed(snapshot: &Snapshot) -> BTreeSet<String> {
         let mutations = mutations.filter_map(|level| level.mutations.as_ref());
         names.extend(mutations.flat_map(of_request).map(|it| it.name()));
     }
+    for chain in snapshot.all_filter_chains() {
+        if let Terminal::Http { manager, .. } = &chain.terminal {
+            names.extend(changed_by_others(manager));
+        }
+    }
     let chains = snapshot.all_filter_chains();
     let filters = chains.flat_map(|chain| &chain.header_mutations);
     let mutations = filters.filter_map(|filter| filter.config.mutations.as_ref());
@@ -63,10 +72,15 @@ fn of_host<'a>(
     config: &'a RouteConfiguration,
 ) -> impl Iterator<Item = String> + 'a {
     host.routes.iter().flat_map(move |route| {
-        let weighted = match &route.action {
-            Some(Action::Route(action)) => weighted_clusters(action),
-            _ => &[],
+        let (weighted, appends) = match &route.action {
+            Some(Action::Route(action)) => {
+                (weighted_clusters(action), action.append_x_forwarded_host)
+            }
+            _ => (&[][..], false),
         };
-        names_changed(weighted, route, host, config).map(str::to_ascii_lowercase)
+        let changed = names_changed(weighted, route, host, config);
+        changed
+            .chain(appends.then_some("x-forwarded-host"))
+            .map(str::to_ascii_lowercase)
     })
 }

@@ -3,7 +3,9 @@
 use rstest::rstest;
 use twinmesh_xds::{Balancer, Hashing, Maglev, RingHash};
 
-use crate::common::{clusters, heavy_endpoints, heavy_localities, listener, listeners, read_ok};
+use crate::common::{
+    clusters, heavy_endpoints, heavy_localities, listener, listeners, manager, read_ok,
+};
 
 const HASHING: Hashing = Hashing {
     by_hostname: false,
@@ -323,4 +325,35 @@ fn tunnels_are_requests_to_thresholds() {
         &format!("{text}\n  clusters:\n  - name: c\n    {breakers}\n"),
     );
     assert!(snapshot.listeners[0].filter_chains[0].unsupported.is_some());
+}
+
+/// A header names endpoints as it is sent: after the route and filters have changed it.
+#[rstest]
+#[case("x-forwarded-host", "append_x_forwarded_host: true", true)]
+#[case("x-forwarded-host", "append_x_forwarded_host: false", false)]
+#[case("x", "append_x_forwarded_host: true", false)]
+fn a_header_that_names_endpoints_may_be_changed_before(
+    #[case] header: &str,
+    #[case] option: &str,
+    #[case] unsupported: bool,
+) {
+    let route = format!("route: {{cluster: c, host_rewrite_literal: h, {option}}}");
+    let manager = manager("", "").replacen("direct_response: {status: 200}", &route, 1);
+    let policy = |name: &str, more: &str| {
+        format!(
+            "{{policies: [{{typed_extension_config: {{name: x, typed_config: {{\"@type\": \
+             type.googleapis.com/envoy.extensions.load_balancing_policies.{name}{more}}}}}}}]}}"
+        )
+    };
+    let fallback = policy("random.v3.Random", "");
+    let sources =
+        format!(", override_host_sources: [{{header: {header}}}], fallback_policy: {fallback}");
+    let policy = policy("override_host.v3.OverrideHost", &sources);
+    let text = format!(
+        "{}  clusters:\n  - name: c\n    load_balancing_policy: {policy}\n",
+        listeners(&manager)
+    );
+    let snapshot = read_ok("f.yaml", &text);
+    let found = &snapshot.clusters[0].unsupported;
+    assert_eq!(found.is_some(), unsupported, "{found:?}");
 }
