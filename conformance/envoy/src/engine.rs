@@ -186,7 +186,7 @@ fn read_log(
 ) -> Result<Log, EnvoyError> {
     let end = Instant::now() + patience;
     loop {
-        let log = Log::read(&process.access_log())?;
+        let log = Log::read(&String::from_utf8_lossy(&process.access_log()))?;
         if is_complete(&log) || Instant::now() > end {
             return Ok(log);
         }

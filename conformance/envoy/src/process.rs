@@ -209,24 +209,28 @@ impl Process {
         self.folder.path().join("access")
     }
 
-    /// Takes what is in the access log for that of earlier runs.
+    /// Takes what is in the access log for that of earlier runs: its whole lines, as Envoy may be about to
+    /// write the rest of one.
     pub fn skip_access_log(&mut self) {
-        self.skipped = fs::metadata(self.access_log_path()).map_or(0, |it| it.len());
+        self.skipped += whole_lines(&self.access_log());
     }
 
     /// The access log of this run, as far as it is written.
-    pub fn access_log(&self) -> String {
+    pub fn access_log(&self) -> Vec<u8> {
         let mut log = Vec::new();
         let read = File::open(self.access_log_path()).and_then(|mut file| {
             file.seek(SeekFrom::Start(self.skipped))?;
             file.read_to_end(&mut log)
         });
         // It is there once something was written.
-        read.map_or_else(
-            |_| String::new(),
-            |_| String::from_utf8_lossy(&log).into_owned(),
-        )
+        read.map_or_else(|_| Vec::new(), |_| log)
     }
+}
+
+/// The length of a log up to the end of its last whole line.
+fn whole_lines(log: &[u8]) -> u64 {
+    let end = log.iter().rposition(|byte| *byte == b'\n');
+    end.map_or(0, |end| end as u64 + 1)
 }
 
 fn complaint(log: &str) -> String {
@@ -265,7 +269,17 @@ impl Drop for Process {
 
 #[cfg(test)]
 mod tests {
-    use super::complaint;
+    use super::{complaint, whole_lines};
+
+    #[test]
+    fn the_rest_of_a_line_is_no_line_of_its_own() {
+        let first = b"{\"a\": null}\n{\"b\": n";
+        let skipped = whole_lines(first);
+        assert_eq!(skipped, 12);
+        assert_eq!(whole_lines(b"{\"b\": n"), 0);
+        let later = [first, &b"ull}\n"[..]].concat();
+        assert_eq!(&later[12..], b"{\"b\": null}\n");
+    }
 
     #[test]
     fn errors_are_shown_before_warnings() {
