@@ -93,6 +93,8 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("body format of an unknown command in JSON", yaml, routes("- match: {prefix: /}\n  direct_response: {status: 200, body_format: {json_format: {a: ['%NOPE%']}}}")),
         ("body too large", yaml, routes(&format!("- match: {{prefix: /}}\n  direct_response: {{status: 200, body: {{inline_string: {}}}}}", "x".repeat(4097)))),
         ("no such plugin", yaml, routes("- match: {prefix: /}\n  route: {cluster_specifier_plugin: p}")),
+        ("duration with nothing behind the point", yaml, clusters("- name: c\n  connect_timeout: 5.s")),
+        ("threshold that is no number", yaml, clusters("- name: c\n  common_lb_config: {healthy_panic_threshold: {value: NaN}}")),
         ("no address", yaml, listeners("- name: l\n  filter_chains: [{}]")),
         ("no chains", yaml, listeners("- name: l\n  address: {socket_address: {address: 127.0.0.1, port_value: 80}}")),
         ("bad listener address", yaml, listeners("- name: l\n  address: {socket_address: {address: localhost, port_value: 80}}\n  filter_chains: [{}]")),

@@ -175,7 +175,11 @@ fn duration(text: &str) -> Option<(i64, i32)> {
         Some(number) => (true, number),
         None => (false, number),
     };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let (whole, fraction) = match number.split_once('.') {
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+        None => (number, ""),
+    };
     let seconds = digits(whole)?;
     let nanos = nanos(fraction)?;
     if seconds > MAX_SECONDS {

@@ -382,7 +382,10 @@ fn range<T: Copy + Into<i128>>(
 }
 
 fn float_range(value: f64, [gt, gte, lt, lte]: [Option<f64>; 4]) -> Result<(), String> {
-    let problem = if let Some(edge) = gt.filter(|edge| value <= *edge) {
+    let bounded = [gt, gte, lt, lte].iter().any(Option::is_some);
+    let problem = if bounded && value.is_nan() {
+        "a number".to_owned()
+    } else if let Some(edge) = gt.filter(|edge| value <= *edge) {
         format!("more than {edge}")
     } else if let Some(edge) = gte.filter(|edge| value < *edge) {
         format!("at least {edge}")
