@@ -5,8 +5,8 @@ use envoy_types::pb::envoy::config::core::v3::RoutingPriority;
 use twinmesh_engine::Outcome;
 
 use crate::connect;
+use crate::header_values::forget_response;
 use crate::run::Run;
-use crate::sent::forget_response;
 
 /// What a request may not even begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,6 +35,7 @@ mod hash_policy;
 mod head;
 mod header;
 mod header_count;
+mod header_values;
 mod health_check;
 mod host;
 mod http_filter;

@@ -81,12 +81,6 @@ pub(crate) struct Rewriting<'a> {
     pub(crate) facts: &'a Facts<'a>,
 }
 
-/// Whether a header of a request is one of Envoy's own, other than those that remember what a rewrite replaces.
-pub(crate) fn speaks_to_the_router(name: &str) -> bool {
-    name.strip_prefix("x-envoy-")
-        .is_some_and(|rest| !["original-host", "original-path"].contains(&rest))
-}
-
 /// Whether the router writes `grpc-timeout` of a gRPC request anew, before there are mutations.
 #[expect(deprecated, reason = "Envoy reads max_grpc_timeout still")]
 pub(crate) fn writes_grpc_timeout(action: &RouteAction) -> bool {

@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     route_action::ClusterSpecifier, weighted_cluster::ClusterWeight,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use twinmesh_engine::{Chain, Decision, HeaderValues, Level, MutationOf, Outcome, Step};
+use twinmesh_engine::{Chain, Level, MutationOf, Outcome, Step};
 use twinmesh_xds::header_mutation::{self, HeaderChange};
 use twinmesh_xds::http_filter::Level as Place;
 use twinmesh_xds::{FilterChain, Terminal};
@@ -19,6 +19,7 @@ use crate::body;
 use crate::client_address;
 use crate::connect;
 use crate::format::{self, Facts, Progress, Told};
+use crate::header_values::{self, trimmed};
 use crate::lines::{Known, Lines, Undecided};
 use crate::listener::canonical;
 use crate::message::Message;
@@ -288,15 +289,7 @@ impl<'a> Run<'a> {
             let is_same = request.authority.as_deref() == Some(authority.as_str());
             decision.authority = (!is_same).then_some(authority);
             let named = self.named(MutationOf::Request);
-            let told = values(&named, lines).map(|mut told| {
-                // The router takes off, or writes anew, what speaks to it.
-                let own = told
-                    .iter_mut()
-                    .filter(|(name, _)| rewrite::speaks_to_the_router(name));
-                own.for_each(|(_, values)| *values = None);
-                told
-            });
-            self.decision().request_headers = told;
+            self.decision().request_headers = header_values::of_request(&named, lines);
         }
         self.mirror(action, cluster, lines)?;
         let progress = Progress {
@@ -377,7 +370,7 @@ impl<'a> Run<'a> {
         };
         self.tell(MutationOf::Response);
         let named = self.named(MutationOf::Response);
-        self.decision().response_headers = values(&named, &lines);
+        self.decision().response_headers = header_values::of_response(&named, &lines);
     }
 
     /// The lines of a response, where mutations change it.
@@ -584,30 +577,6 @@ fn single(change: HeaderChange<'_>) -> Mutation<'_> {
 
 fn names(mutations: &[Mutation<'_>]) -> BTreeSet<String> {
     mutations.iter().flat_map(Mutation::names).collect()
-}
-
-/// The values of these headers; nothing where there are none to tell of.
-fn values(named: &BTreeSet<String>, lines: &Lines) -> Option<HeaderValues> {
-    let values = named.iter().map(|name| {
-        let values: Known<Vec<String>> = lines.values(name);
-        let values = values.map(|values| values.into_iter().map(trimmed).collect());
-        (name.clone(), values.ok())
-    });
-    (!named.is_empty()).then(|| values.collect())
-}
-
-/// A value as it is read: white space around it does not count.
-fn trimmed(value: String) -> String {
-    value.trim_matches([' ', '\t']).to_owned()
-}
-
-/// With a script of the endpoints nothing is said of a response's headers.
-pub(crate) fn forget_response(decision: &mut Decision) {
-    if let Some(headers) = &mut decision.response_headers {
-        for values in headers.values_mut() {
-            *values = None;
-        }
-    }
 }
 
 /// Why a route's text is not known.

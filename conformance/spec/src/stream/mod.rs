@@ -22,7 +22,7 @@ use twinmesh_xds::Snapshot;
 
 use crate::balancer::Chooser;
 use crate::engine::{Spec, nothing_loaded, start};
-use crate::sent::forget_response;
+use crate::header_values::forget_response;
 
 use breakers::{Breakers, Endpoint, Kept, Of};
 use outliers::{Detector, Said};
