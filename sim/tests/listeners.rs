@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use twinmesh_engine::{Engine, Outcome, Request};
+use twinmesh_engine::{Decision, Engine, Outcome, Request};
 use twinmesh_sim::Sim;
 use twinmesh_spec::Spec;
 use twinmesh_xds::{ReadOptions, Snapshot};
@@ -43,6 +43,21 @@ fn decide(snapshot: &Arc<Snapshot>, destination: &str) -> Option<(Outcome, Optio
     });
     assert_eq!(spec, sim, "{destination}");
     spec
+}
+
+/// What each engine decides of a request to the listener `l` that says this besides.
+fn at_l(snapshot: &Arc<Snapshot>, said: &Value) -> [Decision; 2] {
+    let mut line = json!({"id": "r", "listener": "l"});
+    for (field, value) in said.as_object().into_iter().flatten() {
+        line[field] = value.clone();
+    }
+    let request: Request = serde_json::from_value(line).expect("a line of traffic");
+    let engines: [&mut dyn Engine; 2] = [&mut Spec::default(), &mut Sim::default()];
+    engines.map(|engine| {
+        engine.load(snapshot).expect("it loads");
+        let answer = engine.decide(&request, 1, 0, false);
+        answer.expect("it decides").decision
+    })
 }
 
 #[rstest]
@@ -132,16 +147,8 @@ fn of_tls(inspects: bool) -> Arc<Snapshot> {
 #[case(json!({}), "clear")]
 fn of_tls_only_an_inspector_knows(#[case] asked: Value, #[case] chain: &str) {
     for (inspects, chain) in [(true, chain), (false, "clear")] {
-        let mut line = json!({"id": "r", "listener": "l"});
-        for (field, value) in asked.as_object().into_iter().flatten() {
-            line[field] = value.clone();
-        }
-        let request: Request = serde_json::from_value(line).expect("a line of traffic");
-        let engines: [&mut dyn Engine; 2] = [&mut Spec::default(), &mut Sim::default()];
-        for engine in engines {
-            engine.load(&of_tls(inspects)).expect("it loads");
-            let answer = engine.decide(&request, 1, 0, false).expect("it decides");
-            let found = answer.decision.filter_chain;
+        for decision in at_l(&of_tls(inspects), &asked) {
+            let found = decision.filter_chain;
             assert_eq!(found.as_deref(), Some(chain), "{asked}, {inspects}");
         }
     }
@@ -188,16 +195,7 @@ fn what_filter_chains_ask_of_an_unknown_end_is_undecided(
         "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
     text["listener_filters"] = json!([{"name": "tls", "typed_config": {"@type": kind}}]);
     let snapshot = snapshot(&[text]);
-    let mut line = json!({"id": "r", "listener": "l"});
-    for (field, value) in said.as_object().into_iter().flatten() {
-        line[field] = value.clone();
-    }
-    let request: Request = serde_json::from_value(line).expect("a line of traffic");
-    let engines: [&mut dyn Engine; 2] = [&mut Spec::default(), &mut Sim::default()];
-    for engine in engines {
-        engine.load(&snapshot).expect("it loads");
-        let answer = engine.decide(&request, 1, 0, false).expect("it decides");
-        let decision = answer.decision;
+    for decision in at_l(&snapshot, &said) {
         let reason = decision.reason.unwrap_or_default();
         match expected {
             Ok(chain) => assert_eq!(decision.filter_chain.as_deref(), Some(chain), "{reason}"),
@@ -244,20 +242,9 @@ fn the_inspector_sees_the_line_that_came(
         {"name": "other", "filters": filters},
     ]);
     let snapshot = snapshot(&[text]);
-    let line =
-        json!({"id": "r", "listener": "l", "method": method, "path": path, "authority": "a.b:1"});
-    let request: Request = serde_json::from_value(line).expect("a line of traffic");
-    let engines: [&mut dyn Engine; 2] = [&mut Spec::default(), &mut Sim::default()];
-    for engine in engines {
-        engine.load(&snapshot).expect("it loads");
-        let answer = engine.decide(&request, 1, 0, false).expect("it decides");
-        let found = answer.decision;
-        assert_eq!(
-            found.filter_chain.as_deref(),
-            Some(chain),
-            "{}",
-            engine.name()
-        );
-        assert_eq!(found.status, Some(status), "{}", engine.name());
+    let said = json!({"method": method, "path": path, "authority": "a.b:1"});
+    for decision in at_l(&snapshot, &said) {
+        assert_eq!(decision.filter_chain.as_deref(), Some(chain));
+        assert_eq!(decision.status, Some(status));
     }
 }
