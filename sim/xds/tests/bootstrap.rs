@@ -92,6 +92,7 @@ const LIMIT: &str = "- name: f\n  typed_config: {\"@type\": type.googleapis.com/
 #[case("fault.http.abort.abort_percent: 0", "", [false, false, false], false)]
 #[case("a.b: 0", LIMIT, [true, false, false], false)]
 #[case("a.b: 0", "", [false, false, false], true)]
+#[case("envoy.reloadable_features.strip_dotdot_segments_with_parameters: false", "", [true, false, false], false)]
 #[case("envoy.reloadable_features.match_headers_individually: false", "", [true, false, false], false)]
 #[case("envoy.reloadable_features.match_headers_individually: true", "", [false, false, false], false)]
 #[case("envoy.reloadable_features.http_reject_path_with_fragment: false", "", [false, false, false], true)]

@@ -47,8 +47,9 @@ fn concerns(key: &str, is_zero: bool) -> Concerns {
             Concerns::Nothing
         };
     }
-    const FEATURES: [&str; 3] = [
+    const FEATURES: [&str; 4] = [
         INDIVIDUALLY,
+        "envoy.reloadable_features.strip_dotdot_segments_with_parameters",
         "envoy.reloadable_features.max_request_headers_count",
         "envoy.reloadable_features.max_request_headers_size_kb",
     ];
