@@ -209,6 +209,7 @@ fn a_weighted_cluster_writes_the_host_before_the_route_mutates(
 #[case::cors_overwritten(json!({"response_headers_to_add": [{"append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
     "header": {"key": "access-control-allow-origin", "value": "a"}}]}), None)]
 #[case::server_removed(json!({"response_headers_to_remove": ["server"]}), None)]
+#[case::proxy_status_removed(json!({"response_headers_to_remove": ["proxy-status"]}), None)]
 #[case::attempt_count_removed(json!({"response_headers_to_remove": ["x-envoy-attempt-count"]}), None)]
 #[case::service_time_removed(json!({"response_headers_to_remove": ["x-envoy-upstream-service-time"]}), Some(vec![]))]
 #[case::content_type_of_the_endpoint(json!({"response_headers_to_remove": ["content-type"]}), Some(vec![]))]

@@ -70,7 +70,7 @@ const JOINED_IN_RESPONSES: [&str; 31] = [
 const TRACING: [&str; 4] = ["b3", "traceparent", "tracestate", "x-b3-"];
 
 /// What a response has that nobody told of: its body's headers, and what Envoy adds to it.
-const OF_RESPONSES: [&str; 12] = [
+const OF_RESPONSES: [&str; 13] = [
     "connection",
     "content-length",
     "date",
@@ -78,6 +78,7 @@ const OF_RESPONSES: [&str; 12] = [
     "grpc-status",
     "keep-alive",
     "proxy-connection",
+    "proxy-status",
     "server",
     "transfer-encoding",
     "upgrade",

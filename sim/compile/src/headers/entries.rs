@@ -218,8 +218,8 @@ impl Entries {
                 "content-type" => is_local,
                 "location" => may_move,
                 "connection" | "content-length" | "date" | "grpc-message" | "grpc-status"
-                | "keep-alive" | "proxy-connection" | "server" | "transfer-encoding"
-                | "upgrade" | "via" | "x-request-id" => true,
+                | "keep-alive" | "proxy-connection" | "proxy-status" | "server"
+                | "transfer-encoding" | "upgrade" | "via" | "x-request-id" => true,
                 _ if name.starts_with("access-control-") => cors,
                 _ => name.starts_with("x-envoy-"),
             },
@@ -241,6 +241,7 @@ impl Entries {
             | "grpc-status"
             | "keep-alive"
             | "proxy-connection"
+            | "proxy-status"
             | "server"
             | "transfer-encoding"
             | "upgrade"
