@@ -282,6 +282,16 @@ fn endpoints_that_are_in_neither_snapshot_are_not_compared() {
     assert_eq!(decision["endpoint"], Value::Null);
 }
 
+/// What only says a default in full, or is said of no endpoint, moves nothing.
+#[rstest]
+#[case::default_in_full("policy: { overprovisioning_factor: 140 }", 0)]
+#[case::another("policy: { overprovisioning_factor: 120 }", 1)]
+fn a_policy_of_endpoints(#[case] policy: &str, #[case] code: i32) {
+    let said = format!("cluster_name: ratings\n      {policy}");
+    let run = diff(&[], &[("cluster_name: ratings", &said)], &[]);
+    assert_eq!(run.code, Some(code), "{}{}", run.stdout, run.stderr);
+}
+
 #[test]
 fn a_change_behind_what_is_not_decided_is_not_without_effect() {
     let unknown = r#"          http_filters:

@@ -1,6 +1,9 @@
 //! Whether two snapshots decide a request alike.
 
-use envoy_types::pb::envoy::config::endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier};
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    LbEndpoint, cluster_load_assignment::Policy, lb_endpoint::HostIdentifier,
+};
+use envoy_types::pb::google::protobuf::UInt32Value;
 use twinmesh_engine::{Outcome, endpoint};
 use twinmesh_xds::{Balancer, Cluster, Maglev, RingHash, Snapshot};
 
@@ -189,13 +192,18 @@ fn endpoints(cluster: &Cluster) -> (Vec<Endpoint>, Vec<u8>) {
         })
         .collect();
     all.sort_unstable();
-    let policy = assignment.and_then(|it| it.policy.as_ref());
-    (
-        all,
-        policy
-            .map(prost::Message::encode_to_vec)
+    // Without endpoints it says nothing, and what a dump says in full may be the default.
+    let mut policy = match all.is_empty() {
+        true => Policy::default(),
+        false => assignment
+            .and_then(|it| it.policy.clone())
             .unwrap_or_default(),
-    )
+    };
+    policy
+        .overprovisioning_factor
+        .get_or_insert(UInt32Value { value: 140 });
+    let policy = prost::Message::encode_to_vec(&policy);
+    (all, policy)
 }
 
 /// How a cluster chooses one of them.
