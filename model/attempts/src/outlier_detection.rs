@@ -88,6 +88,8 @@ impl Default for Policy {
 /// What an endpoint has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Result {
+    /// It took a connection, or an attempt on one that there was.
+    Connected,
     /// It responded with this status.
     Status(u32),
     /// Nothing came of the attempt, on the way or in time; the status that stands for it.
@@ -180,6 +182,13 @@ impl Policy {
     /// What an endpoint's result is cause for, in the order in which it takes effect.
     pub fn result(&self, endpoint: &mut Endpoint, result: Result) -> [Option<Cause>; 2] {
         let status = match result {
+            Result::Connected => {
+                if self.split {
+                    endpoint.local_origin.count(true);
+                    endpoint.local = 0;
+                }
+                return [None, None];
+            }
             Result::Local(_) if self.split => {
                 endpoint.local_origin.count(false);
                 endpoint.local = endpoint.local.saturating_add(1);
@@ -191,10 +200,6 @@ impl Policy {
             }
             Result::Status(status) | Result::Local(status) => status,
         };
-        if self.split {
-            endpoint.local_origin.count(true);
-            endpoint.local = 0;
-        }
         let failed = status / 100 == 5;
         endpoint.external.count(!failed);
         if !failed {

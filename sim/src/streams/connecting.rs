@@ -132,6 +132,10 @@ impl Sim {
             return;
         };
         stream.state = State::Sent;
+        self.watch_connected(id, now);
+        let Some(stream) = self.under.streams.get(&id) else {
+            return;
+        };
         if let (Some(held), Some((compiled, memory))) = (stream.held, &mut self.loaded) {
             again::hold(compiled, memory, held);
         }

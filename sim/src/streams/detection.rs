@@ -85,6 +85,22 @@ impl Sim {
         }
     }
 
+    /// Tells outlier detection that an attempt has a connection, which ejects nothing.
+    pub(super) fn watch_connected(&mut self, id: StreamId, now: u64) {
+        let Some(stream) = self.under.streams.get(&id) else {
+            return;
+        };
+        let (Some(pool), Some(known)) = (&stream.pool, &stream.identity) else {
+            return;
+        };
+        let (name, replaced, _) = &pool.cluster;
+        let mut watched = self.under.watched.values_mut();
+        if let Some(watched) = watched.find(|it| it.cluster.0 == *name && it.cluster.1 == *replaced)
+        {
+            watched.result(known, Came::Connected, now);
+        }
+    }
+
     /// An interval of outlier detection is over.
     pub(super) fn interval(&mut self, number: usize, now: u64, actions: &mut Vec<Action>) {
         let Some(watched) = self.under.watched.get_mut(&number) else {

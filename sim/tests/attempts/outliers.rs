@@ -76,6 +76,9 @@ const S503: &str = "{ status = 503 }";
 #[case::always_one(json!({"consecutive_5xx": 1, "max_ejection_percent": 0, "always_eject_one_host": true}), &[1], S503, "1! 3 2 3 2 3 2 3 2 3 2 3")]
 #[case::refused(json!({"consecutive_5xx": 2}), &[1], "outage", "1! 2 3 1! 2 3 2 3 2 3 2 3")]
 #[case::refused_apart(json!({"consecutive_5xx": 1000, "split_external_local_origin_errors": true, "consecutive_local_origin_failure": 2}), &[1], "outage", "1! 2 3 1! 2 3 2 3 2 3 2 3")]
+// Measured: each connection that comes about sets the count back, so that resets behind it are one in a row.
+#[case::reset_apart(json!({"consecutive_5xx": 1000, "split_external_local_origin_errors": true, "consecutive_local_origin_failure": 2}), &[1], "{ reset = \"before_headers\" }", "1! 2 3 1! 2 3 1! 2 3 1! 2 3")]
+#[case::one_reset_apart(json!({"consecutive_5xx": 1000, "split_external_local_origin_errors": true, "consecutive_local_origin_failure": 1}), &[1], "{ reset = \"before_headers\" }", "1! 3 2 3 2 3 2 3 2 3 2 3")]
 #[case::reset(json!({"consecutive_5xx": 2}), &[1], "{ reset = \"before_headers\" }", "1! 2 3 1! 2 3 2 3 2 3 2 3")]
 #[case::status_and_cut(json!({"consecutive_5xx": 2}), &[1], "{ status = 503, reset = \"after_headers\" }", "1! 3 2 3 2 3 2 3 2 3 2 3")]
 #[case::cut(json!({"consecutive_5xx": 2}), &[1], "{ reset = \"after_headers\" }", "1 2 3 1 2 3 1 2 3 1 2 3")]

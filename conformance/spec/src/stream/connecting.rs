@@ -8,6 +8,7 @@ use twinmesh_engine::{Failure, Held, Try};
 use twinmesh_xds::Snapshot;
 
 use super::breakers::{Asked, Follows};
+use super::outliers::Said;
 use super::{Phase, cluster_of, name_nothing, plan};
 use crate::engine::Spec;
 
@@ -145,6 +146,7 @@ impl Spec {
             stream: id,
             endpoint: stream.answer.decision.endpoint.clone().unwrap_or_default(),
         });
+        self.tell(id, Said::Connected, now, actions);
     }
 }
 

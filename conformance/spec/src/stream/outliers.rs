@@ -32,6 +32,8 @@ pub(super) struct Detector {
 /// What an attempt says of its endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Said {
+    /// It has a connection.
+    Connected,
     Status(u32),
     /// It did not get there, was reset or took too long: the status that stands for that.
     Local(u32),
@@ -139,6 +141,14 @@ impl Detector {
             .position(|(other, _)| other == identity)?;
         let (_, monitor) = self.monitors.get_mut(place)?;
         let status = match said {
+            Said::Connected => {
+                if split {
+                    monitor.reached.0 += 1;
+                    monitor.reached.1 += 1;
+                    monitor.consecutive_local_origin_failure = 0;
+                }
+                return None;
+            }
             Said::Local(_) if split => {
                 monitor.reached.0 += 1;
                 monitor.consecutive_local_origin_failure += 1;
@@ -152,11 +162,6 @@ impl Detector {
             }
             Said::Status(status) | Said::Local(status) => status,
         };
-        if split {
-            monitor.reached.0 += 1;
-            monitor.reached.1 += 1;
-            monitor.consecutive_local_origin_failure = 0;
-        }
         monitor.responses.0 += 1;
         if !(500..600).contains(&status) {
             monitor.responses.1 += 1;
