@@ -282,6 +282,64 @@ fn endpoints_that_are_in_neither_snapshot_are_not_compared() {
     assert_eq!(decision["endpoint"], Value::Null);
 }
 
+/// Whom a request comes from has a say in what filters and `require_tls` make of it.
+#[rstest]
+#[case("use_remote_address: true")]
+#[case("xff_num_trusted_hops: 1")]
+#[case("internal_address_config: { cidr_ranges: [{ address_prefix: 10.0.0.0, prefix_len: 8 }] }")]
+fn who_the_client_is_taken_to_be_is_told_of(#[case] option: &str) {
+    let with = format!("{PREFIX}          {option}\n");
+    let run = diff(&[], &[(PREFIX, &with)], &["--json"]);
+    let found = document(&run);
+    let (name, _) = option.split_once(':').expect("a field");
+    let groups = found["groups"].as_array().expect("groups").iter();
+    let moved = groups.flat_map(|group| paths(&group["causes"]));
+    let paths: Vec<&str> = moved.chain(paths(&found["changes_not_tried"])).collect();
+    assert!(paths.iter().any(|path| path.ends_with(name)), "{found:#}");
+}
+
+/// The load of a cluster goes by the zone that Envoy itself is in.
+#[test]
+fn the_zone_of_the_node_moves_requests() {
+    let clusters = ["me", "c"].map(|name| {
+        let groups = ["a", "b"].map(|zone| {
+            let port = if zone == "a" { 1 } else { 2 };
+            format!(
+                "{{locality: {{zone: {zone}}}, lb_endpoints: [{{endpoint: {{address: {{socket_address: \
+                 {{address: 10.0.0.1, port_value: {port}}}}}}}}}]}}"
+            )
+        });
+        format!(
+            "  - {{name: {name}, type: STATIC, common_lb_config: {{zone_aware_lb_config: {{min_cluster_size: 1}}}}, \
+             load_assignment: {{cluster_name: {name}, endpoints: [{}]}}}}\n",
+            groups.join(", ")
+        )
+    });
+    let of_zone = |zone: &str| {
+        format!(
+            "node: {{id: it, cluster: me, locality: {{zone: {zone}}}}}\n\
+             cluster_manager: {{local_cluster_name: me}}\nstatic_resources:\n  listeners:\n  - name: l\n    \
+             address: {{socket_address: {{address: 10.0.0.2, port_value: 80}}}}\n    filter_chains:\n    - filters:\n      \
+             - {{name: t, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, \
+             stat_prefix: t, cluster: c}}}}\n  clusters:\n{}",
+            clusters.concat()
+        )
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for zone in ["a", "b"] {
+        let place = folder.path().join(format!("{zone}.yaml"));
+        std::fs::write(place, of_zone(zone)).expect("the snapshot");
+    }
+    let run = twinmesh_in(folder.path(), &["diff", "a.yaml", "b.yaml", "--json"]);
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
+    let found = document(&run);
+    assert_eq!(
+        paths(&found["groups"][0]["causes"]),
+        ["node.locality.zone"],
+        "{found:#}"
+    );
+}
+
 /// What only says a default in full, or is said of no endpoint, moves nothing.
 #[rstest]
 #[case::default_in_full("policy: { overprovisioning_factor: 140 }", 0)]

@@ -1,5 +1,6 @@
 //! Whether two snapshots decide a request alike.
 
+use envoy_types::pb::envoy::config::core::v3::Locality;
 use envoy_types::pb::envoy::config::endpoint::v3::{
     LbEndpoint, cluster_load_assignment::Policy, lb_endpoint::HostIdentifier,
 };
@@ -71,7 +72,10 @@ impl Comparison<'_> {
         if forwards && a.cluster == b.cluster {
             let cluster = |snapshot: &'_ Snapshot, of: &Decided| {
                 let cluster = of.cluster().and_then(|it| snapshot.clusters.get(it));
-                cluster.map(|cluster| (endpoints(cluster), balancing(cluster), cluster.balancer))
+                cluster.map(|cluster| {
+                    let chooses = (balancing(cluster), zone(snapshot, cluster));
+                    (endpoints(cluster), chooses, cluster.balancer)
+                })
             };
             let (one_has, other_has) = (cluster(self.first, one), cluster(self.second, other));
             if let (Some(one_has), Some(other_has)) = (one_has, other_has) {
@@ -204,6 +208,16 @@ fn endpoints(cluster: &Cluster) -> (Vec<Endpoint>, Vec<u8>) {
         .get_or_insert(UInt32Value { value: 140 });
     let policy = prost::Message::encode_to_vec(&policy);
     (all, policy)
+}
+
+/// What decides besides over a cluster whose load is spread by zone: the zone that Envoy itself is in, and the
+/// endpoints of its own cluster.
+fn zone(snapshot: &Snapshot, cluster: &Cluster) -> Option<(Option<Locality>, Vec<Endpoint>)> {
+    let spreads = snapshot.spreads_by_zone(cluster);
+    let local = snapshot.local_cluster.as_deref();
+    let local = local.and_then(|name| snapshot.cluster(name));
+    let local = local.map_or_else(Vec::new, |local| endpoints(local).0);
+    spreads.then(|| (snapshot.node_locality.clone(), local))
 }
 
 /// How a cluster chooses one of them.

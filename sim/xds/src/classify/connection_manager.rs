@@ -46,9 +46,8 @@ pub(super) const TABLES: &[Table] = &[
             ("access_log_flush_interval", TIMING),
             ("flush_access_log_on_new_request", Inert),
             ("access_log_options", ACCESS_LOG),
-            // What these write are headers that no decided matcher reads: see header.rs.
-            ("use_remote_address", Inert),
-            ("xff_num_trusted_hops", Inert),
+            ("use_remote_address", Decided),
+            ("xff_num_trusted_hops", Decided),
             (
                 "original_ip_detection_extensions",
                 Unsupported("an extension finds the client's address, and may refuse requests"),
@@ -57,7 +56,7 @@ pub(super) const TABLES: &[Table] = &[
                 "early_header_mutation_extensions",
                 Unsupported("headers are changed before a route is chosen"),
             ),
-            ("internal_address_config", Inert),
+            ("internal_address_config", Decided),
             ("skip_xff_append", Inert),
             ("via", Decided),
             ("generate_request_id", Inert),
@@ -109,6 +108,11 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table {
+        message: "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig",
+        // What comes over a pipe says no address here.
+        fields: &[("unix_sockets", Inert), ("cidr_ranges", Decided)],
+    },
+    Table {
         message: "envoy.extensions.filters.network.http_connection_manager.v3.Rds",
         fields: &[("config_source", Inert), ("route_config_name", Decided)],
     },
@@ -120,7 +124,7 @@ pub(super) const TABLES: &[Table] = &[
                 Unsupported("the scheme is overwritten before a route is chosen"),
             ),
             // What it writes formats alone can say: they do not know it then.
-            ("match_upstream", Inert),
+            ("match_upstream", Decided),
         ],
     },
     Table {
