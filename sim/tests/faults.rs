@@ -318,3 +318,44 @@ fn active_faults_end_with_their_requests() {
     assert_eq!(delayed(&mut both, 14_999, &long), 0);
     assert_eq!(delayed(&mut both, 15_000, &long), 10_000);
 }
+
+/// Measured: a delay that a timeout of the stream does not outlast ends in a 504, before any route is taken.
+#[rstest]
+#[case::none(json!({}), "1000", Outcome::Forward)]
+#[case::by_default(json!({}), "300000", Outcome::Unsupported)]
+#[case::off(json!({"stream_idle_timeout": "0s"}), "300000", Outcome::Forward)]
+#[case::idle(json!({"stream_idle_timeout": "1s"}), "1000", Outcome::Unsupported)]
+#[case::longer_idle(json!({"stream_idle_timeout": "1.001s"}), "1000", Outcome::Forward)]
+#[case::longest(json!({"common_http_protocol_options": {"max_stream_duration": "0.2s"}}), "600", Outcome::Unsupported)]
+#[case::request(json!({"request_timeout": "0.2s"}), "600", Outcome::Unsupported)]
+#[case::no_delay(json!({"request_timeout": "0.2s"}), "0", Outcome::Forward)]
+fn a_delay_that_outlasts_a_timeout_is_undecided(
+    #[case] manager: Value,
+    #[case] delay: &str,
+    #[case] expected: Outcome,
+) {
+    let fault = json!({"delay": {"header_delay": {}, "percentage": all()}});
+    let mut both = Both::new(&snapshot(&fault, &manager));
+    let request = request("/", &[("x-envoy-fault-delay-request", delay)]);
+    assert_eq!(both.at(0, &request, 0).decision.outcome, expected);
+}
+
+/// The route's own timeouts come before the connection manager's.
+#[rstest]
+#[case(json!({"idle_timeout": "0.2s"}), Outcome::Unsupported)]
+#[case(json!({"idle_timeout": "0s"}), Outcome::Forward)]
+#[case(json!({"max_stream_duration": {"max_stream_duration": "0.2s"}}), Outcome::Unsupported)]
+#[case(json!({"max_stream_duration": {"max_stream_duration": "2s"}}), Outcome::Unsupported)]
+fn a_route_says_how_long_a_stream_may_be_idle(#[case] more: Value, #[case] expected: Outcome) {
+    let fault = json!({"delay": {"header_delay": {}, "percentage": all()}});
+    let mut route = json!({"cluster": "a"});
+    for (field, value) in more.as_object().into_iter().flatten() {
+        route[field] = value.clone();
+    }
+    let table = json!({"name": "rc", "virtual_hosts": [{"name": "v", "domains": ["*"],
+        "routes": [{"match": {"prefix": "/"}, "route": route}]}]});
+    let manager = json!({"route_config": table, "stream_idle_timeout": "0.5s"});
+    let mut both = Both::new(&snapshot(&fault, &manager));
+    let request = request("/", &[("x-envoy-fault-delay-request", "600")]);
+    assert_eq!(both.at(0, &request, 0).decision.outcome, expected);
+}

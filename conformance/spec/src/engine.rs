@@ -137,6 +137,7 @@ pub(crate) fn start<'a>(
     run.answer.decision.id.clone_from(&request.id);
     run.answer.decision.engine = Some(NAME.to_owned());
     run.enter(entry);
+    run.heed_timeouts();
     run.end_faults();
     run.tell_delay();
     if snapshot.profile == Profile::Grpc {

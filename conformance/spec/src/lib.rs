@@ -21,6 +21,7 @@ mod connection_header;
 mod cookie;
 mod cors;
 mod criteria;
+mod delay;
 mod draw;
 mod edf;
 mod engine;

@@ -56,7 +56,7 @@ impl<'a> Run<'a> {
     }
 
     /// The route that took the request.
-    fn taken(&self) -> Option<&'a Route> {
+    pub(crate) fn taken(&self) -> Option<&'a Route> {
         self.virtual_host?.routes.get(self.at?.route)
     }
 

@@ -11,6 +11,7 @@ use twinmesh_model::layout::{
 use twinmesh_xds::RouteConfiguration;
 
 use crate::Compiled;
+use crate::delay;
 use crate::endpoint_name::{endpoint_name, locality_name};
 use crate::filter_chain_matcher::named_step;
 use crate::headers::{not_found, undecide};
@@ -221,6 +222,16 @@ impl Compiled {
             let why = "a header_mutation filter may change where it redirects to";
             decision.reason = Some(why.to_owned());
             steps.push(Step::Unsupported);
+        }
+        if answer.delayed_us != 0 && decision.outcome != Outcome::Unsupported {
+            let route = taken.as_ref().map(|taken| taken.route());
+            let manager = self.manager_of(&record);
+            let met = manager.and_then(|it| delay::meets(answer.delayed_us / 1000, it, route));
+            if let Some(timeout) = met {
+                decision.outcome = Outcome::Unsupported;
+                decision.reason = Some(format!("HTTP filters delay it for as long as {timeout}"));
+                steps.push(Step::Unsupported);
+            }
         }
         if answer.delayed_us != 0 {
             let delay = format!("HTTP filters delay it by {} ms", answer.delayed_us / 1000);

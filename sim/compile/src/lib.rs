@@ -17,6 +17,7 @@ mod compiler;
 mod connect;
 mod cors;
 mod criteria;
+mod delay;
 mod endpoint_name;
 mod fault;
 mod filter_chain;

@@ -26,8 +26,8 @@ use crate::header_values::forget_response;
 
 use breakers::{Breakers, Endpoint, Kept, Of};
 use outliers::{Detector, Said};
-pub(crate) use plan::Forwarded;
 use plan::Plan;
+pub(crate) use plan::{Forwarded, microseconds};
 use retry::{Ended, Left};
 
 /// All streams under way.

@@ -134,7 +134,7 @@ pub(super) fn connect_timeout_us(cluster: &ClusterConfig) -> u64 {
 }
 
 /// Whole milliseconds, in microseconds: what Envoy's timers take of a duration.
-pub(super) fn microseconds(duration: Option<&Duration>) -> Option<u64> {
+pub(crate) fn microseconds(duration: Option<&Duration>) -> Option<u64> {
     let duration = duration?;
     let seconds = u64::try_from(duration.seconds).unwrap_or(0);
     let milliseconds = u64::try_from(duration.nanos).unwrap_or(0) / 1_000_000;

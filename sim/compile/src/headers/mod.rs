@@ -259,6 +259,11 @@ impl<'a> Taken<'a> {
         }
     }
 
+    /// The route that took the request.
+    pub(crate) fn route(&self) -> &'a Route {
+        self.route
+    }
+
     /// The client that x-forwarded-for names, where it counts.
     fn forwarded_for(&self) -> Option<IpAddr> {
         let hops = self.manager.xff_num_trusted_hops as usize;
