@@ -340,6 +340,24 @@ fn the_zone_of_the_node_moves_requests() {
     );
 }
 
+/// A value of the runtime is no change of a resource, and what it has a say over is not decided.
+#[test]
+fn what_only_the_bootstrap_says_is_not_taken_for_alike() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shop = std::fs::read_to_string(shop()).expect("the snapshot");
+    for (name, value) in [("a", 100), ("b", 0)] {
+        let runtime = format!(
+            "layered_runtime: {{layers: [{{name: l, static_layer: {{upstream.healthy_panic_threshold: {value}}}}}]}}\n"
+        );
+        let place = folder.path().join(format!("{name}.yaml"));
+        std::fs::write(place, runtime + &shop).expect("the snapshot");
+    }
+    let run = twinmesh_in(folder.path(), &["diff", "a.yaml", "b.yaml"]);
+    assert_eq!(run.code, Some(3), "{}{}", run.stdout, run.stderr);
+    let run = twinmesh_in(folder.path(), &["diff", "a.yaml", "a.yaml"]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+}
+
 /// What only says a default in full, or is said of no endpoint, moves nothing.
 #[rstest]
 #[case::default_in_full("policy: { overprovisioning_factor: 140 }", 0)]

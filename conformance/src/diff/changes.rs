@@ -87,6 +87,9 @@ impl Change {
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) all: Vec<Change>,
+    /// The files differ, so that something may have changed which none of these tells of: values of the
+    /// bootstrap's runtime.
+    pub(crate) may_be_more: bool,
     of: HashMap<(Side, Part), Vec<usize>>,
     /// From parts of the first to the same parts of the second.
     same: HashMap<Part, Part>,
@@ -109,6 +112,11 @@ impl Changes {
         changes.configurations(first, second);
         changes.clusters(first, second);
         changes
+    }
+
+    /// Whether there is nothing that could have changed.
+    pub(crate) fn are_none(&self) -> bool {
+        self.all.is_empty() && !self.may_be_more
     }
 
     /// Indices of the changes of a part.

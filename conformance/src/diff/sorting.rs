@@ -363,7 +363,7 @@ impl Sorted {
             .find(|it| it.decision.outcome == Outcome::Unsupported);
         if let Some(left) = left {
             mark(&mut self.unknown, &way);
-            if !between.changes.all.is_empty() {
+            if !between.changes.are_none() {
                 self.leave(left.decision.reason.clone().unwrap_or_default());
             }
             return;
@@ -372,7 +372,7 @@ impl Sorted {
         if let Some((_, found)) = unknown {
             let own = ways.of_stand_ins(&before, &after);
             mark(&mut self.unknown, &own);
-            if !own.is_empty() || (!found.is_held && !between.changes.all.is_empty()) {
+            if !own.is_empty() || (!found.is_held && !between.changes.are_none()) {
                 self.leave(format!("the endpoint: {}", found.reason));
             }
         } else if let Some(own) = undecided_body(&before, &after, &way, between.changes) {

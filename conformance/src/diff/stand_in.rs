@@ -38,7 +38,8 @@ impl StandIns {
             if let Some(found) = &cluster.unsupported {
                 let held = Unknown {
                     reason: format!("cluster {}: {found}", cluster.name),
-                    is_held: cluster.load_assignment.is_some(),
+                    // What stands outside of it, in the bootstrap, is not compared with it.
+                    is_held: cluster.load_assignment.is_some() && !found.path.is_empty(),
                 };
                 unknown.insert(index, held);
             }
