@@ -72,6 +72,18 @@ mod tests {
     #[case("envoy.config.route.v3.Route", "route.retry_policy.num_retries", false)]
     #[case("envoy.config.cluster.v3.Cluster", "connect_timeout", false)]
     #[case("envoy.config.cluster.v3.Cluster", "lb_policy", true)]
+    #[case(
+        "envoy.config.cluster.v3.Cluster",
+        "circuit_breakers.thresholds[0]",
+        true
+    )]
+    #[case("envoy.config.cluster.v3.Cluster", "alt_stat_name", true)]
+    #[case("envoy.config.route.v3.Route", "route.append_x_forwarded_host", true)]
+    #[case(
+        "envoy.config.listener.v3.FilterChain",
+        "filters[0].typed_config.upgrade_configs[0].filters[0]",
+        true
+    )]
     #[case("envoy.config.cluster.v3.Cluster", "no_such_field", true)]
     #[case("no.such.Message", "name", true)]
     fn fields(#[case] message: &str, #[case] path: &str, #[case] expected: bool) {

@@ -15,7 +15,7 @@ pub(super) const TABLES: &[Table] = &[
             ("transport_socket_matches", TLS),
             ("transport_socket_matcher", TLS),
             ("name", Decided),
-            ("alt_stat_name", STATISTICS),
+            ("alt_stat_name", Decided),
             ("stats_matcher", STATISTICS),
             ("type", Decided),
             (
@@ -33,12 +33,7 @@ pub(super) const TABLES: &[Table] = &[
                 ReadOver("endpoints are as healthy as the snapshot says"),
             ),
             ("max_requests_per_connection", Inert),
-            (
-                "circuit_breakers",
-                ReadOver(
-                    "requests are decided as if its thresholds above 0 are not reached, but where endpoints follow a script (--endpoints)",
-                ),
-            ),
+            ("circuit_breakers", Judge(circuit_breakers)),
             ("upstream_http_protocol_options", PROTOCOL),
             ("common_http_protocol_options", PROTOCOL),
             ("http_protocol_options", Judge(upstream::http_1)),
@@ -144,6 +139,14 @@ const TLS: super::Rule =
 const PROTOCOL: super::Rule = ReadOver(upstream::PROTOCOL);
 
 const ORIGINAL_DESTINATION: &str = "an original destination other than the connection's own";
+
+/// Thresholds of 0 are decided, and may come with any change.
+fn circuit_breakers(_: &Judged<'_>) -> Verdict {
+    Verdict::ReadOver(
+        "requests are decided as if its thresholds above 0 are not reached, but where endpoints follow a script (--endpoints)"
+            .into(),
+    )
+}
 
 /// Which of a name's addresses count; also an address in the place of a name has to be of the family.
 fn dns_lookup_family(judged: &Judged<'_>) -> Verdict {

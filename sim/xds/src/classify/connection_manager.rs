@@ -1,7 +1,7 @@
 //! HTTP connection managers.
 
 use super::{
-    ACCESS_LOG, Judged,
+    ACCESS_LOG, HEEDED, Judged,
     Rule::{Decided, Inert, Judge, Part, ReadOver, Unsupported},
     STATISTICS, TIMING, TRACING, Table, Verdict, filter, unless_set,
 };
@@ -35,9 +35,9 @@ pub(super) const TABLES: &[Table] = &[
             ("server_header_transformation", Inert),
             ("scheme_header_transformation", Decided),
             ("max_request_headers_kb", Decided),
-            ("stream_idle_timeout", TIMING),
+            ("stream_idle_timeout", HEEDED),
             ("stream_flush_timeout", TIMING),
-            ("request_timeout", TIMING),
+            ("request_timeout", HEEDED),
             ("request_headers_timeout", TIMING),
             ("drain_timeout", TIMING),
             ("drain_timeout_jitter", TIMING),
@@ -134,9 +134,13 @@ pub(super) const TABLES: &[Table] = &[
             ("enabled", Decided),
             (
                 "filters",
-                ReadOver(
-                    "requests that ask for an upgrade with filters of its own are not decided",
-                ),
+                // Of those requests a decision tells that it is not decided.
+                Judge(|_| {
+                    Verdict::ReadOver(
+                        "requests that ask for an upgrade with filters of its own are not decided"
+                            .into(),
+                    )
+                }),
             ),
         ],
     },
@@ -148,7 +152,7 @@ pub(super) const TABLES: &[Table] = &[
             ("max_connection_duration_jitter", TIMING),
             ("max_headers_count", Decided),
             ("max_response_headers_kb", Inert),
-            ("max_stream_duration", TIMING),
+            ("max_stream_duration", HEEDED),
             ("headers_with_underscores_action", Decided),
             (
                 "max_requests_per_connection",

@@ -206,6 +206,8 @@ fn direct_peer(judged: &Judged<'_>) -> Verdict {
 
 const STATISTICS: Rule = Rule::Inert;
 const TIMING: Rule = Rule::Inert;
+/// A timeout that decisions may tell of: of requests that filters delay, or of a header that goes by it.
+const HEEDED: Rule = Rule::Judge(|_| Verdict::Inert);
 const METADATA: Rule = Rule::Inert;
 const ACCESS_LOG: Rule = Rule::ReadOver("access logs are not written here");
 const TRACING: Rule = Rule::ReadOver("tracing does not influence a decision");

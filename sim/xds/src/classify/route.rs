@@ -1,7 +1,7 @@
 //! RouteConfiguration, virtual hosts and routes.
 
 use super::{
-    Judged, METADATA, RATE_LIMITS, RETRIES,
+    HEEDED, Judged, METADATA, RATE_LIMITS, RETRIES,
     Rule::{Decided, Inert, Judge, Part, ReadOver, Unsupported},
     STATISTICS, TIMING, TRACING, Table, Verdict, header, mutation, per_filter, unless_set,
 };
@@ -220,9 +220,9 @@ pub(super) const TABLES: &[Table] = &[
             ("host_rewrite_header", Judge(header::name)),
             ("host_rewrite_path_regex", Decided),
             ("host_rewrite", Judge(mutation::rewrite)),
-            ("append_x_forwarded_host", Inert),
+            ("append_x_forwarded_host", Decided),
             ("timeout", TIMING),
-            ("idle_timeout", TIMING),
+            ("idle_timeout", HEEDED),
             ("flush_timeout", TIMING),
             ("early_data_policy", TIMING),
             ("retry_policy", RETRIES),
@@ -241,7 +241,7 @@ pub(super) const TABLES: &[Table] = &[
                 "cors",
                 Unsupported("a CORS policy may answer preflight requests"),
             ),
-            ("max_grpc_timeout", TIMING),
+            ("max_grpc_timeout", HEEDED),
             ("grpc_timeout_offset", TIMING),
             ("upgrade_configs", Decided),
             (
@@ -263,7 +263,7 @@ pub(super) const TABLES: &[Table] = &[
                 ),
             ),
             ("hedge_policy", RETRIES),
-            ("max_stream_duration", TIMING),
+            ("max_stream_duration", HEEDED),
         ],
     },
     Table {
