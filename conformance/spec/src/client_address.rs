@@ -1,6 +1,6 @@
 //! The client's address as the connection manager finds it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use twinmesh_engine::Request;
@@ -45,6 +45,14 @@ pub(crate) fn said(manager: &HttpConnectionManager, message: &Message) -> Option
     last.trim_ascii().parse().ok()
 }
 
+/// What is inside where no ranges are named: of the loopback network its one usual address.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_private() || address == Ipv4Addr::LOCALHOST,
+        IpAddr::V6(address) => address.octets()[0] == 0xfd || address == Ipv6Addr::LOCALHOST,
+    }
+}
+
 /// Whether a request comes from inside: `internal_address_config` has its client's address, which is
 /// the connection's own, or one that x-forwarded-for says alone.
 ///
@@ -55,15 +63,17 @@ pub(crate) fn is_internal(
     request: &Request,
     message: &Message,
 ) -> Result<bool, String> {
-    let ranges = match &manager.internal_address_config {
-        Some(config) if !config.cidr_ranges.is_empty() => &config.cidr_ranges,
-        _ => return Ok(false),
+    let Some(config) = &manager.internal_address_config else {
+        return Ok(false);
     };
     if !manager.original_ip_detection_extensions.is_empty() {
         return Err("whether the client's address is internal is not decided".to_owned());
     }
     let forwarded = message.values("x-forwarded-for");
-    let is_inside = |address: IpAddr| ranges.iter().any(|it| range::contains(it, address));
+    let is_inside = |address: IpAddr| match config.cidr_ranges.as_slice() {
+        [] => is_private(address),
+        ranges => ranges.iter().any(|it| range::contains(it, address)),
+    };
     if manager.use_remote_address.is_some_and(|own| own.value) {
         if !forwarded.is_empty() {
             return Ok(false);

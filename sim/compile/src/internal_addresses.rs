@@ -3,8 +3,10 @@
 
 use std::net::IpAddr;
 
+use envoy_types::pb::envoy::config::core::v3::CidrRange;
 use envoy_types::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::google::protobuf::UInt32Value;
 use twinmesh_model::layout::{internal_addresses, pair};
 use twinmesh_xds::Snapshot;
 
@@ -18,11 +20,36 @@ pub fn is_asked(snapshot: &Snapshot) -> bool {
         .any(|host| host.require_tls == TlsRequirementType::ExternalOnly as i32)
 }
 
+/// The addresses that are inside where `internal_address_config` is there and names no ranges: private ones and
+/// the two of the loopback interface.
+const PRIVATE: [(&str, u32); 6] = [
+    ("10.0.0.0", 8),
+    ("172.16.0.0", 12),
+    ("192.168.0.0", 16),
+    ("127.0.0.1", 32),
+    ("fd00::", 8),
+    ("::1", 128),
+];
+
+/// The ranges of the clients that are inside; none without `internal_address_config`.
+pub(crate) fn ranges(manager: &HttpConnectionManager) -> Vec<CidrRange> {
+    let Some(config) = &manager.internal_address_config else {
+        return Vec::new();
+    };
+    if !config.cidr_ranges.is_empty() {
+        return config.cidr_ranges.clone();
+    }
+    let private = PRIVATE.iter().map(|(prefix, length)| CidrRange {
+        address_prefix: (*prefix).to_owned(),
+        prefix_len: Some(UInt32Value { value: *length }),
+    });
+    private.collect()
+}
+
 impl Compiler<'_> {
     /// The offset of the ranges, or 0 where nobody is inside or no virtual host asks.
     pub fn internal_addresses(&mut self, manager: &HttpConnectionManager) -> u64 {
-        let ranges = manager.internal_address_config.as_ref();
-        let ranges = ranges.map_or(&[][..], |config| &config.cidr_ranges);
+        let ranges = ranges(manager);
         let own = manager.use_remote_address.is_some_and(|own| own.value);
         // Behind trusted hops x-forwarded-for has another to say it.
         let never = !own && manager.xff_num_trusted_hops != 0;

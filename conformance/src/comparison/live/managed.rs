@@ -79,8 +79,7 @@ fn uncertain(snapshot: &Snapshot, chain: &FilterChain) -> Vec<String> {
     else {
         return Vec::new();
     };
-    let ranges = manager.internal_address_config.as_ref();
-    let may_be_inside = ranges.is_some_and(|ranges| !ranges.cidr_ranges.is_empty());
+    let may_be_inside = manager.internal_address_config.is_some();
     let table = snapshot.route_configurations.get(*index);
     let internal = table.filter(|_| may_be_inside);
     let internal = internal.map_or(&[][..], |table| &table.config.internal_only_headers);

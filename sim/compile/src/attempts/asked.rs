@@ -8,6 +8,7 @@ use twinmesh_attempts::retry;
 use twinmesh_engine::Request;
 
 use crate::header_value::number;
+use crate::internal_addresses;
 use crate::seen::{joined, values};
 
 /// What is asked.
@@ -84,8 +85,7 @@ pub(crate) fn is_internal(
     manager: &HttpConnectionManager,
     request: &Request,
 ) -> Result<bool, String> {
-    let ranges = manager.internal_address_config.as_ref();
-    let ranges = ranges.map_or(&[][..], |config| &config.cidr_ranges);
+    let ranges = internal_addresses::ranges(manager);
     if ranges.is_empty() {
         return Ok(false);
     }

@@ -363,8 +363,7 @@ impl Assembly<'_> {
                     let reason = "the connection manager has no router".to_owned();
                     chain.unsupported = Some(self.unsupported(from.resource, path, reason));
                 }
-                let inside = manager.internal_address_config.as_ref();
-                if inside.is_some_and(|inside| !inside.cidr_ranges.is_empty())
+                if manager.internal_address_config.is_some()
                     && checks_headers(&terminal)
                     && chain.unsupported.is_none()
                 {
