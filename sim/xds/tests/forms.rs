@@ -326,6 +326,23 @@ fn load_assignments_that_no_cluster_takes_are_told_of() {
     );
 }
 
+/// A dump has one load assignment of each cluster, by the name that the cluster asks for.
+#[test]
+fn load_assignments_of_one_name_that_differ_are_undecided() {
+    let text = dump_with_endpoints(&["s", "s", "s"]);
+    let alike = read_ok("f.json", &text);
+    assert_eq!(alike.clusters[0].unsupported, None);
+    let other = "\"cluster_name\": \"s\", \"policy\": {\"overprovisioning_factor\": 120}";
+    let text = text.replacen("\"cluster_name\": \"s\"", other, 1);
+    let differ = read_ok("f.json", &text);
+    let found = differ.clusters[0]
+        .unsupported
+        .as_ref()
+        .map(ToString::to_string);
+    let expected = "load_assignment: several ClusterLoadAssignments are named s, and differ";
+    assert_eq!(found.as_deref(), Some(expected));
+}
+
 #[test]
 fn a_snapshot_without_anything_to_decide_says_so() {
     for (name, text) in [

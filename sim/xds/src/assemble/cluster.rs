@@ -47,11 +47,13 @@ impl Assembly<'_> {
         views: &[View<'_>],
         held: &Held<'_, '_>,
     ) -> Result<Vec<Cluster>, ReadError> {
-        let assignments: HashMap<&str, &View<'_>> = held
-            .load_assignments
-            .iter()
-            .map(|view| (view.text("cluster_name"), view))
-            .collect();
+        let mut assignments: HashMap<&str, Vec<&View<'_>>> = HashMap::new();
+        for view in held.load_assignments {
+            let of_name = assignments.entry(view.text("cluster_name")).or_default();
+            if of_name.iter().all(|other| other.bytes != view.bytes) {
+                of_name.push(view);
+            }
+        }
         let mut clusters = Vec::with_capacity(views.len());
         for view in views {
             clusters.push(self.cluster(view, &assignments, held)?);
@@ -97,7 +99,7 @@ impl Assembly<'_> {
     fn cluster(
         &mut self,
         view: &View<'_>,
-        assignments: &HashMap<&str, &View<'_>>,
+        assignments: &HashMap<&str, Vec<&View<'_>>>,
         held: &Held<'_, '_>,
     ) -> Result<Cluster, ReadError> {
         let resource = format!("cluster {:?}", view.text("name"));
@@ -105,7 +107,8 @@ impl Assembly<'_> {
         let kind = discovery_type(&config);
         let is_eds = kind == Some(DiscoveryType::Eds);
         let name = assignment_name(&config);
-        let own = assignments.get(name).copied();
+        let of_name = assignments.get(name).map_or(&[][..], Vec::as_slice);
+        let own = of_name.last().copied();
         let decoded: Option<ClusterLoadAssignment> = match own {
             Some(assignment) => Some(decode(assignment, self.source)?),
             None => None,
@@ -170,6 +173,12 @@ impl Assembly<'_> {
                     self.source,
                 )?;
             }
+        }
+        if of_name.len() > 1 {
+            // A dump has one of each cluster, by the name that the cluster asks for it.
+            let reason = format!("several ClusterLoadAssignments are named {name}, and differ");
+            let found = self.unsupported(&resource, "load_assignment".to_owned(), reason);
+            unsupported.get_or_insert(found);
         }
         if let Some(reason) = missing {
             let path = if is_eds {
