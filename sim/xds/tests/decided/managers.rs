@@ -282,7 +282,7 @@ fn different_chains_are_taken() {
 #[case(
     "internal_address_config: {}",
     "strict_check_headers: [x-envoy-max-retries]",
-    false
+    true
 )]
 #[case(INSIDE, "strict_check_headers: [x-envoy-max-retries]", true)]
 #[case(INSIDE, "dynamic_stats: true", false)]
