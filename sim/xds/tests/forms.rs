@@ -326,6 +326,30 @@ fn load_assignments_that_no_cluster_takes_are_told_of() {
     );
 }
 
+/// Two sources may have given an Envoy route configurations of one name.
+#[test]
+fn route_configurations_of_one_name_in_a_dump_are_undecided() {
+    let table = |name: &str| {
+        format!(
+            "{{\"route_config\": {{\"@type\": \
+             \"type.googleapis.com/envoy.config.route.v3.RouteConfiguration\", \"name\": \"{name}\"}}}}"
+        )
+    };
+    let text = format!(
+        "{{\"configs\": [{{\"@type\": \"type.googleapis.com/envoy.admin.v3.RoutesConfigDump\", \
+         \"dynamic_route_configs\": [{}, {}, {}]}}]}}",
+        table("a"),
+        table("b"),
+        table("a")
+    );
+    let snapshot = read_ok("f.json", &text);
+    let configurations = snapshot.route_configurations.iter();
+    let undecided: Vec<_> = configurations
+        .map(|it| (it.name.as_str(), it.unsupported.is_some()))
+        .collect();
+    assert_eq!(undecided, [("a", true), ("b", false), ("a", true)]);
+}
+
 /// A dump has one load assignment of each cluster, by the name that the cluster asks for.
 #[test]
 fn load_assignments_of_one_name_that_differ_are_undecided() {

@@ -15,7 +15,7 @@ mod threshold;
 pub(crate) use balancer::{balancing, first_known};
 pub(crate) use route::clusters_of;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
@@ -24,7 +24,7 @@ use crate::{
     form::{Remark, Resources},
     regexes::Regexes,
     report::{Effect, Finding, FindingKind, Report},
-    snapshot::{Snapshot, Unsupported},
+    snapshot::{RouteConfiguration, Snapshot, Unsupported},
     source::Source,
     validate,
     view::View,
@@ -82,8 +82,8 @@ pub(crate) fn assemble(
         validate::names::check(&resources.listeners, "name", source)?;
     }
     validate::names::check(&resources.clusters, "name", source)?;
-    validate::names::check(&resources.route_configurations, "name", source)?;
     if !resources.dumped_endpoints {
+        validate::names::check(&resources.route_configurations, "name", source)?;
         validate::names::check(&resources.load_assignments, "cluster_name", source)?;
     }
 
@@ -97,6 +97,7 @@ pub(crate) fn assemble(
         let configuration = assembly.route_configuration(view)?;
         snapshot.route_configurations.push(configuration);
     }
+    leave_namesakes(&mut assembly, &mut snapshot.route_configurations);
     let mut listeners = assembly.listeners(&resources.listeners, &snapshot.route_configurations)?;
     let paths = resources.listeners.iter().map(|view| &view.path);
     validate::listener::check_addresses(listeners.configs().zip(paths), source)?;
@@ -185,6 +186,25 @@ impl Assembly<'_> {
 fn decode<T: Message + Default>(view: &View<'_>, source: &Source<'_>) -> Result<T, ReadError> {
     T::decode(view.bytes)
         .map_err(|error| source.wire(&view.path, &view.message.name, error.to_string()))
+}
+
+/// An Envoy that gets route configurations from several sources may have several of one name, and its dump does
+/// not say which listener has which.
+fn leave_namesakes(assembly: &mut Assembly<'_>, configurations: &mut [RouteConfiguration]) {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for configuration in configurations.iter() {
+        *counts.entry(configuration.name.clone()).or_default() += 1;
+    }
+    for configuration in configurations {
+        let name = &configuration.name;
+        if name.is_empty() || counts.get(name) == Some(&1) {
+            continue;
+        }
+        let resource = format!("route configuration {name:?}");
+        let reason = "there are several route configurations of this name".to_owned();
+        let found = assembly.unsupported(&resource, "name".to_owned(), reason);
+        configuration.unsupported.get_or_insert(found);
+    }
 }
 
 /// Marks all requests as undecided that a bootstrap says something about which is.
