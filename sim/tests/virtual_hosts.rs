@@ -269,3 +269,18 @@ fn breakers(#[case] thresholds: Value, #[case] refused: [bool; 2], #[case] names
         }
     }
 }
+
+/// Envoy takes a name of no characters among the headers that only come from inside.
+#[test]
+fn a_header_without_a_name_is_none() {
+    let text = r#"{"static_resources": {"listeners": [{"name": "l",
+        "address": {"socket_address": {"address": "10.0.0.1", "port_value": 80}},
+        "filter_chains": [{"filters": [{"name": "m", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "s", "route_config": {"internal_only_headers": ["", "x-a"]},
+            "http_filters": [{"name": "router", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}}]}]}]}}"#;
+    let read = twinmesh_xds::read_bytes("t.json", text.as_bytes(), &ReadOptions::default());
+    let compiled = compile(&Arc::new(read.expect("it is read")));
+    assert!(compiled.is_ok());
+}

@@ -32,7 +32,9 @@ pub fn may_matter(chain: &FilterChain, snapshot: &Snapshot) -> bool {
     };
     let table = route_configuration.and_then(|index| snapshot.route_configurations.get(index));
     let internal = table.map_or(&[][..], |table| &table.config.internal_only_headers);
-    let mut names: Vec<String> = internal.iter().map(|it| it.to_ascii_lowercase()).collect();
+    // Envoy takes a name of no characters, which no header has.
+    let internal = internal.iter().filter(|it| !it.is_empty());
+    let mut names: Vec<String> = internal.map(|it| it.to_ascii_lowercase()).collect();
     if manager.append_x_forwarded_port {
         names.push(PORT.to_owned());
     }
