@@ -46,6 +46,7 @@ fn byte_order_marks_are_named(#[case] file: &str) {
 #[case("loopback.pcap", "pcap", &[])]
 #[case("cooked.pcap", "pcap", &[])]
 #[case("cut.pcap", "pcap", &["--skip-bad"])]
+#[case("websocket.pcap", "pcap", &[])]
 fn recordings(#[case] file: &str, #[case] format: &str, #[case] more: &[&str]) {
     let mut arguments = vec![file];
     arguments.extend(more);

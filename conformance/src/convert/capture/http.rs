@@ -112,7 +112,9 @@ pub(super) fn requests(connection: &Connection, number: usize, reading: &mut Rea
             .notes
             .count("connections go on as something other than HTTP/1.1, which is left out");
     }
-    for (packet, problem) in &sent.broken {
+    // What a client sends behind a protocol that its server has switched to is no HTTP.
+    let broken = sent.broken.iter().filter(|_| !answers.switched);
+    for (packet, problem) in broken {
         reading.bad(format!(" packet {packet}"), *problem);
     }
     let mut finals = answers
