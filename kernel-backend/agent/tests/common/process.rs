@@ -69,9 +69,7 @@ impl Process {
                 if let Ok(Some(_)) = process.child.try_wait() {
                     break;
                 }
-                if TcpStream::connect(admin).await.is_ok()
-                    && process.admin("GET", "/ready", "").await.head.status() == 200
-                {
+                if process.is_ready().await {
                     return process;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -83,6 +81,17 @@ impl Process {
 
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Whether it answers that it is ready; a connection may end without an answer while it comes up.
+    async fn is_ready(&self) -> bool {
+        let Ok(stream) = TcpStream::connect(self.admin).await else {
+            return false;
+        };
+        let mut wire = Wire::new(stream);
+        wire.send(b"GET /ready HTTP/1.1\r\nHost: admin\r\n\r\n")
+            .await;
+        wire.head().await.is_some_and(|head| head.status() == 200)
     }
 
     pub async fn admin(&self, method: &str, path: &str, body: &str) -> Reply {
