@@ -20,11 +20,22 @@ fn redirected(add: &Value) -> [Decision; 2] {
 /// What both make of a request to a route whose virtual host has these `response_headers_to_add`,
 /// behind these filters.
 fn decided(filters: &[Value], route: &Value, add: &Value, request: &Value) -> [Decision; 2] {
+    decided_with(&json!({}), filters, route, add, request)
+}
+
+/// The same, with these options of the connection manager.
+fn decided_with(
+    options: &Value,
+    filters: &[Value],
+    route: &Value,
+    add: &Value,
+    request: &Value,
+) -> [Decision; 2] {
     let router = json!({"name": "router", "typed_config": {
         "@type": format!("{TYPES}.http.router.v3.Router"),
     }});
     let filters: Vec<&Value> = filters.iter().chain([&router]).collect();
-    let manager = json!({
+    let mut manager = json!({
         "@type": format!("{TYPES}.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "s",
         "route_config": {"name": "r", "validate_clusters": false, "virtual_hosts": [{
@@ -32,6 +43,9 @@ fn decided(filters: &[Value], route: &Value, add: &Value, request: &Value) -> [D
         }, {"name": "t", "domains": ["tls.test"], "require_tls": "ALL", "routes": [route]}]},
         "http_filters": filters,
     });
+    for (field, value) in options.as_object().into_iter().flatten() {
+        manager[field] = value.clone();
+    }
     let endpoint = json!({"endpoint": {"address": {"socket_address":
         {"address": "10.0.0.1", "port_value": 80}}}});
     let clusters = [("c", vec![endpoint]), ("empty", Vec::new())].map(|(name, endpoints)| {
@@ -243,5 +257,29 @@ fn headers_that_envoy_writes_beside_mutations(
             .as_ref()
             .map(|it| it.iter().map(|it| (*it).to_owned()).collect());
         assert_eq!(values, expected, "{:?}", decision.engine);
+    }
+}
+
+/// Measured: a port that the connection manager strips comes back to the host that an entry writes.
+#[rstest::rstest]
+#[case::of_the_entry(json!({}), "w.test:80")]
+#[case::of_the_route(json!({"host_rewrite_literal": "r.test"}), "r.test")]
+fn a_stripped_port_comes_back_to_a_tunnel(#[case] more: Value, #[case] expected: &str) {
+    let mut action = json!({"weighted_clusters": {"clusters": [
+        {"name": "c", "weight": 1, "host_rewrite_literal": "w.test"}]}});
+    for (field, value) in more.as_object().into_iter().flatten() {
+        action[field] = value.clone();
+    }
+    let route = json!({"match": {"connect_matcher": {}}, "route": action});
+    let options =
+        json!({"strip_any_host_port": true, "upgrade_configs": [{"upgrade_type": "CONNECT"}]});
+    let request = json!({"id": "r", "method": "CONNECT", "path": "h.test:80", "authority": "h.test:80",
+        "listener": "l"});
+    for decision in decided_with(&options, &[], &route, &json!([]), &request) {
+        assert_eq!(
+            decision.authority.as_deref(),
+            Some(expected),
+            "{decision:?}"
+        );
     }
 }

@@ -272,8 +272,11 @@ impl<'a> Run<'a> {
         lines: &Lines,
     ) -> Known<()> {
         let mut authority = lines.text(":authority")?;
-        if message.is_connect() && authority == message.authority {
-            // A port that the connection manager strips comes back, unless the host is rewritten.
+        let of_entry = action.host_rewrite_specifier.is_none()
+            && crate::host::port_start(&message.authority).is_none();
+        if message.is_connect() && (authority == message.authority || of_entry) {
+            // A port that the connection manager strips comes back, unless the route rewrites the host;
+            // to the one that a weighted cluster writes, too.
             authority = connect::with_port(authority, self.request);
         }
         let path = match message.is_connect() {

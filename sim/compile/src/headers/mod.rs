@@ -459,7 +459,7 @@ impl<'a> Taken<'a> {
         }
         // Where Envoy ends the tunnel the endpoint gets no head.
         if !ends {
-            self.sent(&entries, decision)?;
+            self.sent(action, &entries, decision)?;
         }
         let headers = self.tell(MutationOf::Request, &entries, steps);
         decision.request_headers = headers.filter(|_| !ends);
@@ -475,15 +475,23 @@ impl<'a> Taken<'a> {
     }
 
     /// Writes down the path and the host that the endpoint gets.
-    fn sent(&self, entries: &Entries, decision: &mut Decision) -> Result<(), NotKnown> {
+    fn sent(
+        &self,
+        action: &RouteAction,
+        entries: &Entries,
+        decision: &mut Decision,
+    ) -> Result<(), NotKnown> {
         let mut authority = entries.pseudo(":authority");
         let mut path = entries.pseudo(":path");
         if self.seen.connect {
             if entries.first(":path").ok_or(NotKnown)?.is_some() {
                 return Err(NotKnown);
             }
-            // A port that was stripped comes back, unless the host is another.
-            if authority == self.seen.authority {
+            // A port that was stripped comes back, unless the route writes another host: what an entry of weighted
+            // clusters writes gets it, too.
+            let stripped = connect::authority_of(self.came) != Some(self.seen.authority.as_str());
+            let by_entry = stripped && action.host_rewrite_specifier.is_none();
+            if authority == self.seen.authority || by_entry {
                 authority = connect::restored(&authority, self.came).ok_or(NotKnown)?;
             }
             path.clone_from(&authority);
