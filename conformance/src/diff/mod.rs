@@ -137,9 +137,13 @@ fn snapshots(arguments: &Arguments) -> Result<(Arc<Snapshot>, Arc<Snapshot>), Fa
     Ok((first, second.map_err(panicked)??))
 }
 
-/// Whether two files have the same text; standard input is not read again.
+/// Whether two files have the same text. What is no file (standard input, a pipe) has been read, and has none a
+/// second time.
 fn are_alike(first: &Path, second: &Path) -> bool {
-    let read = |file: &Path| std::fs::read(file).ok();
+    let read = |file: &Path| match file.is_file() {
+        true => std::fs::read(file).ok(),
+        false => None,
+    };
     first == second || read(first).is_some_and(|text| Some(text) == read(second))
 }
 
@@ -216,4 +220,24 @@ fn generated(
             .for_each(|request| request.route_config = None);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::are_alike;
+
+    #[test]
+    fn what_is_no_file_is_like_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [one, other, more] = ["one", "other", "more"].map(|name| folder.path().join(name));
+        for (file, text) in [(&one, ""), (&other, ""), (&more, "a")] {
+            std::fs::write(file, text).expect("a file");
+        }
+        assert!(are_alike(&one, &other));
+        assert!(!are_alike(&one, &more));
+        // Once it is read, a pipe is as empty as this.
+        assert!(!are_alike(&one, Path::new("/dev/null")));
+    }
 }
