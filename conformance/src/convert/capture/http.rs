@@ -112,8 +112,14 @@ pub(super) fn requests(connection: &Connection, number: usize, reading: &mut Rea
             .notes
             .count("connections go on as something other than HTTP/1.1, which is left out");
     }
-    // What a client sends behind a protocol that its server has switched to is no HTTP.
-    let broken = sent.broken.iter().filter(|_| !answers.switched);
+    let place = |message: &Message| {
+        runs.get(message.run)
+            .map_or(0, |run| run.came(message.at).0)
+    };
+    // What a client sends behind the request by which its server has switched to another protocol is no HTTP.
+    let last = sent.all.last().filter(|_| answers.switched).map(place);
+    let broken = sent.broken.iter();
+    let broken = broken.filter(|(packet, _)| last.is_none_or(|last| *packet < last));
     for (packet, problem) in broken {
         reading.bad(format!(" packet {packet}"), *problem);
     }
@@ -136,9 +142,7 @@ pub(super) fn requests(connection: &Connection, number: usize, reading: &mut Rea
                 .notes
                 .count("requests have no response that can be told: their duration is 0");
         }
-        let place = runs
-            .get(message.run)
-            .map_or(0, |run| run.came(message.at).0);
+        let place = place(message);
         let ends = (*source, *destination);
         match request(&message.head, place, number, ends, duration.unwrap_or(0)) {
             Ok(found) => add(found, message, reading),
